@@ -89,7 +89,7 @@ def test_every_ending_of_the_warm_start_format(
         ("<think> p </think> <response> r ", True, "r", Ending.COMPLETE),  # the engine stopped before </response>
         ("<think> p </think> <response> r ", False, "r", Ending.TRUNCATED_RESPONSE),
         ("<think> p </think> r", True, "r", Ending.MALFORMED),  # no <response>: kept, but malformed
-        ("<think> p </think> <response> r </response> and more", True, "r and more", Ending.MALFORMED),
+        ("<think> p </think> <response> r </response> and more", True, "r  and more", Ending.MALFORMED),
         ("<think> p </think> <response> r </response>", False, "r", Ending.COMPLETE),
     ],
 )
