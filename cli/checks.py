@@ -1,0 +1,78 @@
+"""What is checked before anything starts, so that a start fails in one sentence with the value and the remedy."""
+
+import os
+import socket
+from pathlib import Path
+
+import psutil
+
+from cli.profiles import Profile
+from cli.settings import HouseSettings
+
+
+class CannotStart(Exception):
+    """The house cannot start as things are; the message says why and what to do."""
+
+
+def check_all(settings: HouseSettings, profile: Profile) -> None:
+    """Run every check. Raises CannotStart at the first that fails."""
+    check_home(settings.home)
+    check_port(settings.host, settings.port, "RUMINATE_PORT")
+    if settings.ui:
+        check_port(settings.host, settings.ui_port, "RUMINATE_UI_PORT")
+    check_memory(profile.memory_gib if settings.min_memory_gib < 0 else settings.min_memory_gib, profile.name)
+    check_model(profile)
+
+
+def check_home(home: Path) -> None:
+    """The home folder exists and can be written."""
+    try:
+        for folder in (home, home / "logs", home / "run"):
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CannotStart(
+            f"RUMINATE_HOME is {str(home)!r}, which cannot be made ({error.strerror}); choose another"
+        ) from error
+    if not os.access(home, os.W_OK):
+        raise CannotStart(f"RUMINATE_HOME is {str(home)!r}, which cannot be written; choose another or mend its rights")
+
+
+def check_port(host: str, port: int, key: str) -> None:
+    """Nobody listens on the port yet."""
+    if port == 0:
+        return
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise CannotStart(
+                f"{key} is {port}, and {host}:{port} cannot be used ({error.strerror}); "
+                f"stop what uses it, or set {key} to another port (0 lets the system choose)"
+            ) from error
+
+
+def check_memory(needed_gib: float, profile: str) -> None:
+    """Enough memory is free for the profile's processes."""
+    free = psutil.virtual_memory().available / 2**30
+    if free < needed_gib:
+        raise CannotStart(
+            f"{free:.1f} GiB of memory are free and the profile {profile!r} needs {needed_gib:.1f} GiB; "
+            "close other programs, or set RUMINATE_MIN_MEMORY_GIB to a lower figure to try all the same"
+        )
+
+
+def check_model(profile: Profile) -> None:
+    """A model given as a folder is there."""
+    for name in (profile.base_model, profile.reward_model, profile.judge_model):
+        if name.startswith(("/", ".")) and not (Path(name) / "config.json").is_file():
+            raise CannotStart(
+                f"the profile {profile.name!r} needs the model {name!r}, which is not there; run `make models`"
+            )
+
+
+def free_port(host: str) -> int:
+    """A port that the system says is free now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,56 @@
+"""The command line and the environment of one vLLM engine; starts nothing itself.
+
+Every flag carries its reason. The engine is bound to loopback, and only the gateway talks to it: its control endpoints
+(adapters, pause) are not authenticated.
+"""
+
+import sys
+from pathlib import Path
+
+from cli.profiles import Profile
+from thinking.templates import template_path
+
+_PARSER = Path(__file__).resolve().parent.parent / "thinking" / "vllm_parser.py"
+
+
+def engine_command(profile: Profile, port: int, host: str = "127.0.0.1") -> list[str]:
+    """The command that serves `profile`'s base model as `ruminate-v0` on `host:port`."""
+    size = profile.engine
+    command = [
+        # the console script `vllm` of the CPU wheel fails to start (its metadata has another name)
+        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+        *("--host", host, "--port", str(port)),
+        *("--model", profile.base_model, "--served-model-name", "ruminate-v0"),
+        *("--chat-template", str(template_path(profile.template))),
+        *("--reasoning-parser", profile.reasoning_parser, "--reasoning-parser-plugin", str(_PARSER)),
+        *("--dtype", size.dtype),
+        *("--max-model-len", str(size.max_model_len), "--max-num-seqs", str(size.max_num_seqs)),
+        *("--enable-lora", "--max-lora-rank", str(size.max_lora_rank)),
+        *("--max-loras", str(size.max_loras), "--max-cpu-loras", str(size.max_cpu_loras)),
+        # log-probabilities after temperature, which is what the policy sampled from and the trainer must correct for
+        *("--logprobs-mode", "processed_logprobs"),
+        "--scheduling-policy=priority",  # people before rollouts
+        "--no-enable-log-requests",  # prompts stay out of logs
+    ]
+    if profile.gpu:
+        command += ["--gpu-memory-utilization", str(size.gpu_memory_utilization)]
+    else:
+        # a seeded request whose prefill is chunked kills the CPU engine; a batch that holds whole prompts cannot chunk
+        batch = max(size.max_num_batched_tokens, size.max_model_len)
+        command += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(batch)]
+    return command
+
+
+def engine_environment(profile: Profile, offline: bool) -> dict[str, str]:
+    """Environment variables to set beside the inherited ones. `offline`: never ask a hub."""
+    env = {
+        "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",  # adapters are swapped while serving
+        "VLLM_SERVER_DEV_MODE": "1",  # prefix-cache reset and pause, for full weights
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    if not profile.gpu:
+        env["VLLM_CPU_KVCACHE_SPACE"] = str(profile.engine.kv_cache_gib)
+    if offline:
+        env["HF_HUB_OFFLINE"] = "1"
+    return env

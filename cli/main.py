@@ -1,0 +1,137 @@
+"""The command `ruminate`: one short function per command, each a client of the gateway, but for `up`.
+
+Exit codes: 0 done, 1 failed, 2 wrong use or a start that cannot be, 3 a round that the gate rejected after training.
+"""
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
+Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the change.")]
+
+
+def main() -> None:
+    """Entry point: turns what the rooms refuse into one sentence and an exit code."""
+    from cli.checks import CannotStart
+    from cli.client import GatewayError
+    from cli.settings import BadSetting
+
+    try:
+        app()
+    except (CannotStart, BadSetting) as error:
+        print(f"ruminate: {error}", file=sys.stderr)
+        sys.exit(2)
+    except GatewayError as error:
+        print(f"ruminate: {error.message}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _client() -> Any:
+    import os
+
+    from cli import settings
+    from cli.client import GatewayClient
+
+    return GatewayClient(settings.gateway_url(settings.load()), os.environ.get("RUMINATE_API_KEY"))
+
+
+@app.command()
+def up(
+    profile: Annotated[
+        str | None, typer.Option(help="tiny, small or single-gpu; by default what the machine has.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port of the gateway; 0 lets the system choose.")] = None,
+    ui_port: Annotated[int | None, typer.Option(help="Port of the page; 0 lets the system choose.")] = None,
+) -> None:
+    """Start the engine, the gateway, the trainer and the page; Ctrl-C stops all."""
+    from rich.console import Console
+
+    from cli import settings
+    from cli.house import House
+
+    chosen = settings.load(profile=profile, port=port, ui_port=ui_port)
+    sys.exit(House(chosen, chosen.chosen_profile(), Console()).run())
+
+
+@app.command()
+def chat(
+    prompt: Annotated[str | None, typer.Argument(help="What to ask; without it, a conversation.")] = None,
+    model: Annotated[str, typer.Option(help="ruminate is the live checkpoint, ruminate-v3 pins one.")] = "ruminate",
+    think: Annotated[bool, typer.Option(help="Whether the model thinks before it answers.")] = True,
+    show: Annotated[bool, typer.Option(help="Whether to print the thought.")] = True,
+) -> None:
+    """Ask the live model; the thought is dimmed, the response follows."""
+    from cli.talk import converse
+
+    with _client() as client:
+        converse(client, prompt, model, think, show)
+
+
+@app.command()
+def train(
+    now: Annotated[bool, typer.Option("--now", help="Ask for a round at once (the default; said for clarity).")] = True,
+    algorithm: Annotated[str, typer.Option(help="How the round trains.")] = "grpo",
+    steps: Annotated[int | None, typer.Option(min=1, help="Steps of the round.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the round.")] = None,
+    reason: Reason = "asked for on the command line",
+    as_json: Json = False,
+) -> None:
+    """Run one round, or go on with the open one, and watch it to its end."""
+    from cli.rounds import run_round
+
+    config = {name: value for name, value in (("steps", steps), ("seed", seed)) if value is not None}
+    with _client() as client:
+        sys.exit(run_round(client, algorithm, config, reason, as_json))
+
+
+@app.command()
+def rounds(as_json: Json = False) -> None:
+    """All rounds, newest first."""
+    from cli import tables
+
+    with _client() as client:
+        tables.show(client.rounds(), tables.ROUND, as_json)
+
+
+@app.command()
+def checkpoints(as_json: Json = False) -> None:
+    """All checkpoints, newest first."""
+    from cli import tables
+
+    with _client() as client:
+        tables.show(client.checkpoints(), tables.CHECKPOINT, as_json)
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """What is live since when and why, the engines, the open round, the prompts."""
+    from cli import tables
+
+    with _client() as client:
+        tables.show_status(client.status(), as_json)
+
+
+@app.command()
+def promote(
+    checkpoint: Annotated[str, typer.Argument(help="A published checkpoint, such as v3.")],
+    reason: Reason = "promoted on the command line",
+) -> None:
+    """Make a checkpoint live; answers in flight finish on the weights that they began with."""
+    with _client() as client:
+        done = client.deploy(checkpoint.removeprefix("ruminate-"), reason)
+    print(f"{done['live']} is live; {done['previous'] or 'nothing'} stays loaded for rollback")
+
+
+@app.command()
+def rollback(reason: Reason = "rolled back on the command line") -> None:
+    """Make the previous checkpoint live again."""
+    with _client() as client:
+        done = client.deploy("previous", reason)
+    print(f"{done['live']} is live again; {done['previous'] or 'nothing'} stays loaded")
+
+
+if __name__ == "__main__":
+    main()

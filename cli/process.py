@@ -1,0 +1,139 @@
+"""One supervised process: started in a group of its own, logged to a file, restarted with backoff, ended for sure.
+
+Knows nothing of what the process does; readiness is a function that the owner gives.
+"""
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+_BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)  # the n-th restart in a row waits so long
+_STABLE_S = 60.0  # after so long up, the next death counts as the first again
+_PR_SET_PDEATHSIG = 1  # Linux: a child gets a signal when its parent dies, so that kill -9 of the parent leaves nobody
+_LOG_LIMIT = 20 * 2**20  # a log over 20 MiB is set aside as .1 at the start
+
+
+class Supervised:
+    """A process and what became of it. `tick` is to be called a few times a second by one owner."""
+
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        env: dict[str, str],
+        log: Path,
+        ready: Callable[[], bool],
+        on_event: Callable[[str], None],
+    ) -> None:
+        self.name, self.command, self.env, self.log = name, command, env, log
+        self._ready, self._on_event = ready, on_event
+        self._process: subprocess.Popen[bytes] | None = None
+        self._deaths = 0
+        self._restart_at = 0.0
+        self.started_at = 0.0
+        self.is_ready = False
+
+    @property
+    def pid(self) -> int | None:
+        """The process id, or None while it is down."""
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    @property
+    def failed_starts(self) -> int:
+        """How often in a row it died before it was ready or soon after."""
+        return self._deaths
+
+    def start(self) -> None:
+        """Start it, in a session of its own so that Ctrl-C reaches only its owner."""
+        if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
+            self.log.replace(self.log.with_suffix(self.log.suffix + ".1"))
+        with self.log.open("ab") as sink:
+            sink.write(f"--- {self.name} started {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+            sink.flush()
+            self._process = subprocess.Popen(
+                self.command,
+                env={**os.environ, **self.env},
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
+            )
+        self.started_at, self.is_ready = time.monotonic(), False
+
+    def tick(self) -> None:
+        """Notice readiness and death; restart when the backoff is over."""
+        now = time.monotonic()
+        if self._process is None:
+            if self._restart_at and now >= self._restart_at:
+                self._restart_at = 0.0
+                self.start()
+            return
+        code = self._process.poll()
+        if code is None:
+            if not self.is_ready and self._ready():
+                self.is_ready = True
+                if self._deaths:
+                    self._on_event(f"{self.name} is back after {now - self.started_at:.0f} s")
+            if self.is_ready and now - self.started_at > _STABLE_S:
+                self._deaths = 0
+            return
+        _signal_group(self._process.pid, signal.SIGKILL)  # children that it left behind
+        self._process = None
+        self.is_ready = False
+        wait = _BACKOFF_S[min(self._deaths, len(_BACKOFF_S) - 1)]
+        self._deaths += 1
+        self._restart_at = now + wait
+        self._on_event(f"{self.name} ended ({_how(code)}); starting it again in {wait:.0f} s (log: {self.log})")
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM to the process and its children, and restart it no more."""
+        self._restart_at = 0.0
+        if self._process is not None:
+            _signal_group(self._process.pid, signal.SIGTERM)
+
+    def ended(self) -> bool:
+        """Whether the process and all of its group are gone."""
+        if self._process is None:
+            return True
+        self._process.poll()
+        return not _group_alive(self._process.pid)
+
+    def kill(self) -> None:
+        """End what is left of it at once."""
+        if self._process is not None:
+            _signal_group(self._process.pid, signal.SIGKILL)
+            self._process.wait(timeout=5)
+
+    def last_lines(self, count: int = 8) -> str:
+        """The end of its log, for an error message."""
+        text = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return "\n".join(text.splitlines()[-count:])
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _signal_group(pid: int, number: signal.Signals) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        return  # the whole group is gone already, which is what a signal was to bring about
+
+
+def _group_alive(pid: int) -> bool:
+    try:
+        os.killpg(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _how(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

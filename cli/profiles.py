@@ -1,0 +1,102 @@
+"""What each profile starts: which model, which reward models, how the engine is sized, what the machine must have.
+
+A profile is plain data. It becomes an engine command (`cli.engine`) and environment variables for the other processes
+(`cli.house`); nothing here starts anything.
+"""
+
+import shutil
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_TINY = Path(__file__).resolve().parent.parent / "models" / "tiny"
+
+
+@dataclass(frozen=True)
+class EngineSize:
+    """How vLLM is sized. Context lengths in tokens; the KV cache in GiB on CPU, as a share of the card on a GPU."""
+
+    max_model_len: int
+    max_num_batched_tokens: int = 8192
+    max_num_seqs: int = 128
+    max_lora_rank: int = 16
+    max_loras: int = 3  # adapters in one batch: live, previous and a round's, while a swap goes on
+    max_cpu_loras: int = 7  # adapters held: live, previous, canary, candidate, two of a round, one guest
+    kv_cache_gib: int = 1
+    gpu_memory_utilization: float = 0.45  # the rest of the card is the trainer's
+    dtype: str = "auto"  # the checkpoint's own
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One way of running the house. `trainer` and `server` are settings of those rooms (upper case, without prefix)."""
+
+    name: str
+    base_model: str
+    reward_model: str
+    judge_model: str
+    base_mix: str
+    template: str
+    reasoning_parser: str
+    engine: EngineSize
+    gpu: bool
+    memory_gib: float  # main memory that must be free at the start
+    trainer: dict[str, str] = field(default_factory=dict)
+    server: dict[str, str] = field(default_factory=dict)
+
+
+TINY = Profile(
+    name="tiny",
+    base_model=str(_TINY / "policy"),
+    reward_model=str(_TINY / "reward"),
+    judge_model=str(_TINY / "judge"),
+    base_mix=str(_TINY / "prompts" / "train.jsonl"),
+    template="chatml",
+    reasoning_parser="ruminate",
+    # float32: the engine's log-probabilities then equal the trainer's (importance ratio 1.000), and a greedy answer
+    # does not depend on what else is in the batch
+    engine=EngineSize(max_model_len=1024, dtype="float32"),
+    gpu=False,
+    memory_gib=5.0,
+    server={"LOOPBACK_WITHOUT_KEY": "true"},
+)
+
+_WILDCHAT_IF = "allenai/tulu-3-wildchat-if-on-policy-8b"
+
+SMALL = Profile(
+    name="small",
+    base_model="Qwen/Qwen3-0.6B",
+    reward_model="Skywork/Skywork-Reward-V2-Qwen3-0.6B",
+    judge_model="Skywork/Skywork-Reward-V2-Llama-3.2-1B",
+    base_mix=_WILDCHAT_IF,
+    template="chatml",
+    reasoning_parser="ruminate",
+    engine=EngineSize(max_model_len=8192, gpu_memory_utilization=0.35),
+    gpu=True,
+    memory_gib=8.0,
+    trainer={"DEVICE": "cuda", "LEARNING_RATE": "2e-5", "MAX_COMPLETION_TOKENS": "2048", "LORA_RANK": "16"},
+)
+
+SINGLE_GPU = Profile(
+    name="single-gpu",
+    base_model="Qwen/Qwen3-4B",
+    reward_model="Skywork/Skywork-Reward-V2-Qwen3-0.6B",
+    judge_model="Skywork/Skywork-Reward-V2-Llama-3.2-1B",
+    base_mix=_WILDCHAT_IF,
+    template="chatml",
+    reasoning_parser="ruminate",
+    engine=EngineSize(max_model_len=16384),
+    gpu=True,
+    memory_gib=16.0,
+    trainer={"DEVICE": "cuda", "LEARNING_RATE": "1e-5", "MAX_COMPLETION_TOKENS": "4096", "LORA_RANK": "16"},
+)
+
+PROFILES = {profile.name: profile for profile in (TINY, SMALL, SINGLE_GPU)}
+
+
+def detect() -> Profile:
+    """The default of this machine: `single-gpu` where nvidia-smi lists a card, else `tiny`."""
+    if shutil.which("nvidia-smi") is None:
+        return TINY
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
+    return SINGLE_GPU if listed.returncode == 0 and "GPU 0" in listed.stdout else TINY

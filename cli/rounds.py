@@ -1,0 +1,99 @@
+"""Asks for a round and watches it: a progress bar, the verdict in words, and an exit code."""
+
+import json
+import sys
+import time
+from typing import Any
+
+from cli.client import GatewayClient, GatewayError
+
+PUBLISHED, FAILED, REJECTED = 0, 1, 3
+_EXIT = {"published": PUBLISHED, "rejected": REJECTED, "failed": FAILED, "cancelled": FAILED}
+_POLL_S = 1.0
+_PATIENCE_S = 60.0  # a gateway that restarts is away for some seconds; the round goes on meanwhile
+
+
+def run_round(client: GatewayClient, algorithm: str, config: dict[str, Any], reason: str, as_json: bool) -> int:
+    """Start a round, or go on with the open one, and wait for its end. Returns the exit code."""
+    view = _start_or_join(client, algorithm, config, reason)
+    view = _watch_quietly(client, view) if as_json else _watch(client, view)
+    if as_json:
+        print(json.dumps(view, indent=2))
+    else:
+        print(_ending(view))
+    return _EXIT[view["state"]]
+
+
+def _start_or_join(client: GatewayClient, algorithm: str, config: dict[str, Any], reason: str) -> dict[str, Any]:
+    try:
+        return client.start_round(algorithm, config, reason)
+    except GatewayError as error:
+        if error.status != 409:
+            raise
+        open_rounds = [view for view in client.rounds() if view["state"] in ("requested", "running")]
+        if not open_rounds:
+            raise
+        view = open_rounds[0]
+        print(f"round {view['id']} is open at step {view['step']}: going on with it", file=sys.stderr)
+        return view
+
+
+def _watch(client: GatewayClient, view: dict[str, Any]) -> dict[str, Any]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("round {task.fields[id]} {task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns) as progress:
+        task = progress.add_task("waiting for a trainer", total=view["total_steps"] or None, id=view["id"], figures="")
+        while view["state"] in ("requested", "running"):
+            time.sleep(_POLL_S)
+            view = _ask(client, view["id"])
+            progress.update(
+                task,
+                description=view["phase"] or "waiting for a trainer",
+                completed=view["step"] or 0,
+                total=view["total_steps"] or None,
+                figures=_figures(view.get("metrics") or {}),
+            )
+    return view
+
+
+def _watch_quietly(client: GatewayClient, view: dict[str, Any]) -> dict[str, Any]:
+    while view["state"] in ("requested", "running"):
+        time.sleep(_POLL_S)
+        view = _ask(client, view["id"])
+    return view
+
+
+def _ask(client: GatewayClient, round_id: int) -> dict[str, Any]:
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return client.round(round_id)
+        except GatewayError as error:
+            if error.status not in (0, 502, 503) or time.monotonic() > deadline:
+                raise
+            time.sleep(_POLL_S)
+
+
+def _figures(metrics: dict[str, list[list[float]]]) -> str:
+    shown = [(name, metrics[name][-1][1]) for name in ("reward", "kl") if metrics.get(name)]
+    return " ".join(f"{name} {value:.3g}" for name, value in shown)
+
+
+def _ending(view: dict[str, Any]) -> str:
+    words = (view.get("verdict") or {}).get("words", "")
+    match view["state"]:
+        case "published":
+            return f"round {view['id']}: {view['candidate']} is live. {words}"
+        case "rejected":
+            return f"round {view['id']}: {view['candidate']} was rejected by the gate. {words}"
+        case "cancelled":
+            return f"round {view['id']} was cancelled at step {view['step']}"
+        case _:
+            return f"round {view['id']} failed at step {view['step']}: {view['error']}"

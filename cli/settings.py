@@ -1,0 +1,86 @@
+"""Settings of the house: what `ruminate up` starts, and where the other commands find the gateway."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cli.profiles import PROFILES, Profile, detect
+
+
+class BadSetting(Exception):
+    """A setting is wrong; the message names the key, the value and what was expected."""
+
+
+class HouseSettings(BaseSettings):
+    """Read from the environment (prefix RUMINATE_). Each field says what it does to the one who runs the house."""
+
+    model_config = SettingsConfigDict(env_prefix="RUMINATE_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path(".ruminate"), description="Folder of the database, checkpoints, rounds, logs and spool.")
+    profile: str = Field(
+        "auto", description=f"One of auto, {', '.join(PROFILES)}; auto takes single-gpu where a GPU is."
+    )
+    host: str = Field("127.0.0.1", description="Address that the gateway and the page listen on.")
+    port: int = Field(8000, ge=0, le=65535, description="Port of the gateway; 0 lets the system choose.")
+    ui_port: int = Field(7860, ge=0, le=65535, description="Port of the chat page; 0 lets the system choose.")
+    database_url: str = Field("", description="SQLAlchemy URL; empty means SQLite in the home folder.")
+    redis_url: str = Field("", description="Redis for several gateways; empty means none.")
+    start_timeout_s: float = Field(
+        180.0, gt=0, description="Longest wait for the engine; a hub download may need more."
+    )
+    min_memory_gib: float = Field(
+        -1.0, description="Memory that must be free at the start; -1 takes the profile's figure."
+    )
+    ui: bool = Field(True, description="Whether to start the chat page.")
+    trainer: bool = Field(True, description="Whether to start the trainer.")
+    hub: bool = Field(False, description="Whether the tiny profile may ask a model hub; other profiles always may.")
+
+    @field_validator("profile")
+    @classmethod
+    def _known_profile(cls, value: str) -> str:
+        if value not in ("auto", *PROFILES):
+            raise ValueError(f"expected one of auto, {', '.join(PROFILES)}")
+        return value
+
+    @property
+    def database(self) -> str:
+        """The database URL in force."""
+        return self.database_url or f"sqlite:///{(self.home / 'ruminate.db').resolve()}"
+
+    @property
+    def logs(self) -> Path:
+        """Where each process writes its log file."""
+        return self.home / "logs"
+
+    @property
+    def run_file(self) -> Path:
+        """Where a running house says its addresses, for the other commands."""
+        return self.home / "run" / "house.json"
+
+    def chosen_profile(self) -> Profile:
+        """The profile in force on this machine."""
+        return detect() if self.profile == "auto" else PROFILES[self.profile]
+
+
+def load(**overrides: Any) -> HouseSettings:
+    """Read the settings. Raises BadSetting naming key, value and what was expected."""
+    try:
+        return HouseSettings(**{k: v for k, v in overrides.items() if v is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = "RUMINATE_" + "_".join(str(part) for part in first["loc"]).upper()
+        raise BadSetting(f"{key} is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}") from error
+
+
+def gateway_url(settings: HouseSettings) -> str:
+    """Where the gateway is: RUMINATE_GATEWAY, else what the running house wrote down, else the default address."""
+    if url := os.environ.get("RUMINATE_GATEWAY"):
+        return url
+    try:
+        return str(json.loads(settings.run_file.read_text())["gateway"])
+    except (OSError, ValueError, KeyError):
+        return f"http://127.0.0.1:{settings.port}"

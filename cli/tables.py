@@ -1,0 +1,77 @@
+"""Tables for people and JSON for programs, from the same rows."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+Column = tuple[str, Callable[[dict[str, Any]], Any]]
+
+ROUND: list[Column] = [
+    ("round", lambda r: r["id"]),
+    ("state", lambda r: r["state"]),
+    ("step", lambda r: f"{r['step'] or 0}/{r['total_steps'] or '?'}"),
+    ("algorithm", lambda r: r["algorithm"]),
+    ("parent", lambda r: r["parent"]),
+    ("candidate", lambda r: r["candidate"]),
+    ("by", lambda r: r["requested_by"]),
+    ("started", lambda r: _when(r["started_at"])),
+    ("verdict or error", lambda r: r["error"] or (r["verdict"] or {}).get("words")),
+]
+
+CHECKPOINT: list[Column] = [
+    ("checkpoint", lambda c: c["name"] + (" (live)" if c["live"] else "")),
+    ("state", lambda c: c["state"]),
+    ("kind", lambda c: c["kind"]),
+    ("parent", lambda c: c["parent"]),
+    ("round", lambda c: c["round"]),
+    ("made", lambda c: _when(c["created_at"])),
+    ("files", lambda c: c["path"]),
+]
+
+
+def show(rows: list[dict[str, Any]], columns: list[Column], as_json: bool) -> None:
+    """Print `rows` as a table, or all of them as JSON."""
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    for name, _ in columns:
+        table.add_column(name)
+    for row in rows:
+        table.add_row(*(_cell(value(row)) for _, value in columns))
+    Console().print(table if rows else "none yet")
+
+
+def show_status(status: dict[str, Any], as_json: bool) -> None:
+    """Print the house's state."""
+    if as_json:
+        print(json.dumps(status, indent=2))
+        return
+    from rich.console import Console
+
+    console, live = Console(highlight=False), status["live"]
+    if live is None:
+        console.print("live      nothing yet: no engine has come up")
+    else:
+        console.print(f"live      [bold]{live['name']}[/] since {_when(live['since'])}: {live['reason']}")
+    console.print(f"previous  {status['previous'] or 'none'}")
+    for engine in status["engines"]:
+        console.print(f"engine    {engine['url']} {engine['state']}: {', '.join(engine['adapters']) or 'no adapters'}")
+    running = status["round"]
+    if running:
+        console.print(f"round     {running['id']} {running['state']} {running['phase'] or ''} {running['step'] or 0}")
+    else:
+        console.print("round     none is open")
+    prompts = status["prompts"]
+    console.print(f"prompts   {prompts['recorded']} recorded, {prompts['trainable']} may be trained on")
+
+
+def _cell(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _when(iso: str | None) -> str:
+    return (iso or "").replace("T", " ")[:19]
