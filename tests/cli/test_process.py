@@ -1,0 +1,102 @@
+"""A supervised process is restarted with backoff, reported, and leaves nobody behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cli.process import Supervised
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., tuple[Supervised, list[str]]]]:
+    made: list[Supervised] = []
+
+    def make(code: str, ready: Callable[[], bool] = lambda: True) -> tuple[Supervised, list[str]]:
+        events: list[str] = []
+        command = [sys.executable, "-c", code]
+        process = Supervised("worker", command, {"SAID": "yes"}, tmp_path / "worker.log", ready, events.append)
+        process.start()
+        made.append(process)
+        return process, events
+
+    yield make
+    for process in made:
+        process.ask_to_end()
+        process.kill()
+
+
+def tick_until(process: Supervised, condition: Callable[[], bool], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "nothing happened in time"
+        process.tick()
+        time.sleep(0.02)
+
+
+def test_a_dead_process_is_reported_and_started_again(start: Callable[..., tuple[Supervised, list[str]]]) -> None:
+    process, events = start("import time; time.sleep(60)")
+    process.tick()
+    first = process.pid
+    assert first is not None
+    os.kill(first, signal.SIGKILL)
+    tick_until(process, lambda: process.pid not in (None, first) and process.is_ready)
+    assert "worker ended (killed by SIGKILL); starting it again in 1 s" in events[0]
+    assert "back after" in events[1]
+
+
+def test_the_wait_before_a_restart_grows(start: Callable[..., tuple[Supervised, list[str]]]) -> None:
+    process, events = start("import sys; sys.exit(7)", lambda: False)
+    tick_until(process, lambda: len(events) == 2)
+    assert "exit code 7" in events[0]
+    assert "in 1 s" in events[0]
+    assert "in 2 s" in events[1]
+    assert process.failed_starts == 2
+
+
+def test_children_of_children_end_with_it(start: Callable[..., tuple[Supervised, list[str]]], tmp_path: Path) -> None:
+    code = (
+        "import subprocess, sys, time, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)']);"
+        "print(p.pid, flush=True); time.sleep(60)"
+    )
+    process, _ = start(code)
+    tick_until(process, lambda: process.log.read_text().strip().splitlines()[-1].isdigit())
+    child = int(process.log.read_text().split()[-1])
+    process.ask_to_end()
+    assert not process.ended()  # it ignores SIGTERM
+    process.kill()
+    tick_until(process, process.ended)
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def test_it_dies_with_its_owner(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from cli.process import Supervised\n"
+        "command = [sys.executable, '-c', 'import time; time.sleep(60)']\n"
+        f"p = Supervised('w', command, {{}}, Path({str(tmp_path)!r}) / 'l', lambda: True, print)\n"
+        "p.start(); print(p.pid, flush=True); time.sleep(60)"
+    )
+    owner = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    child = psutil.Process(int(owner.stdout.readline()))
+    owner.kill()
+    owner.wait()
+    assert child.wait(timeout=5) is not None or not child.is_running()
+
+
+def test_readiness_is_what_the_owner_says(start: Callable[..., tuple[Supervised, list[str]]]) -> None:
+    answers = iter([False, False, True])
+    process, _ = start("import time; time.sleep(60)", lambda: next(answers))
+    process.tick()
+    assert not process.is_ready
+    process.tick()
+    process.tick()
+    assert process.is_ready
+    assert process.log.read_text().startswith("--- worker started")

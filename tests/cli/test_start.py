@@ -1,0 +1,112 @@
+"""A start that cannot be fails in one sentence with the value and the remedy, and with exit code 2."""
+
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cli import checks, settings
+from cli.engine import engine_command, engine_environment
+from cli.profiles import PROFILES, SINGLE_GPU, TINY, detect
+
+
+def ruminate(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    import os
+
+    command = [sys.executable, "-m", "cli.main", *arguments]
+    return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_bad_setting_is_named_with_value_and_expectation(tmp_path: Path) -> None:
+    done = ruminate("up", RUMINATE_HOME=str(tmp_path), RUMINATE_PROFILE="huge")
+    assert done.returncode == 2
+    assert done.stderr.strip() == (
+        "ruminate: RUMINATE_PROFILE is 'huge': expected one of auto, tiny, small, single-gpu"
+    )
+
+
+def test_a_port_in_use_is_named_with_the_remedy(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = ruminate("up", "--port", str(port), RUMINATE_HOME=str(tmp_path), RUMINATE_PROFILE="tiny")
+    assert done.returncode == 2
+    assert f"RUMINATE_PORT is {port}" in done.stderr
+    assert "another port" in done.stderr
+
+
+def test_a_database_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ruminate.db").write_text("this is not a database, " * 100)
+    done = ruminate(
+        "up", "--port", "0", "--ui-port", "0",
+        RUMINATE_HOME=str(tmp_path), RUMINATE_PROFILE="tiny", RUMINATE_MIN_MEMORY_GIB="0",
+    )  # fmt: skip
+    assert done.returncode == 2, done.stderr
+    assert "ruminate.db" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_too_little_memory_is_said_with_both_figures() -> None:
+    with pytest.raises(checks.CannotStart, match=r"GiB of memory are free and the profile 'tiny' needs 100000.0 GiB"):
+        checks.check_memory(100_000, "tiny")
+
+
+def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "home").write_text("")
+    with pytest.raises(checks.CannotStart, match="RUMINATE_HOME is"):
+        checks.check_home(tmp_path / "home")
+
+
+def test_no_gateway_is_said_with_the_command_that_starts_one(tmp_path: Path) -> None:
+    done = ruminate(
+        "status", RUMINATE_HOME=str(tmp_path), RUMINATE_GATEWAY=f"http://127.0.0.1:{checks.free_port('127.0.0.1')}"
+    )
+    assert done.returncode == 1
+    assert "no gateway answers" in done.stderr
+    assert "make up" in done.stderr
+
+
+def test_the_commands_find_a_running_house(tmp_path: Path) -> None:
+    house = settings.load(home=tmp_path)
+    assert settings.gateway_url(house) == "http://127.0.0.1:8000"
+    house.run_file.parent.mkdir()
+    house.run_file.write_text(json.dumps({"gateway": "http://127.0.0.1:1234"}))
+    assert settings.gateway_url(house) == "http://127.0.0.1:1234"
+
+
+def test_the_command_line_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, cli.main, cli.client, cli.rounds, cli.talk, cli.tables, cli.settings, cli.checks\n"
+        "heavy = {'torch', 'vllm', 'trl', 'transformers', 'gradio', 'sqlalchemy'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_cpu_engine_can_never_chunk_a_prefill() -> None:
+    command = engine_command(TINY, 1)
+    assert "--no-enable-chunked-prefill" in command
+    batch = int(command[command.index("--max-num-batched-tokens") + 1])
+    assert batch >= int(command[command.index("--max-model-len") + 1])
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+
+
+def test_a_gpu_profile_sizes_the_card_and_may_ask_the_hub() -> None:
+    assert "--gpu-memory-utilization" in engine_command(SINGLE_GPU, 1)
+    assert "HF_HUB_OFFLINE" not in engine_environment(SINGLE_GPU, offline=False)
+    assert engine_environment(TINY, offline=True)["HF_HUB_OFFLINE"] == "1"
+
+
+def test_the_profile_follows_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H200 (UUID: x)'\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert detect().name == "single-gpu"
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
+    assert detect().name == "tiny"
+    assert set(PROFILES) == {"tiny", "small", "single-gpu"}
