@@ -1,0 +1,135 @@
+"""The client of the gateway: streams, errors in words, and what the commands print. (The real gateway: tests/e2e.)"""
+
+import io
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from cli import tables
+from cli.client import GatewayClient, GatewayError
+from cli.rounds import run_round
+from cli.talk import answer
+
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+def client(handler: Handler) -> GatewayClient:
+    return GatewayClient("http://gateway/v1", "rk-1", transport=httpx.MockTransport(handler))
+
+
+def chunks(*deltas: dict[str, Any], finish: str = "stop") -> bytes:
+    lines = [{"model": "ruminate-v2", "choices": [{"delta": d, "finish_reason": None}]} for d in deltas]
+    lines.append({"model": "ruminate-v2", "choices": [{"delta": {}, "finish_reason": finish}]})
+    return b"".join(b"data: " + json.dumps(line).encode() + b"\n\n" for line in lines) + b"data: [DONE]\n\n"
+
+
+def test_a_stream_keeps_thought_and_response_apart() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        assert request.headers["authorization"] == "Bearer rk-1"
+        assert request.url.path == "/v1/chat/completions"
+        body = chunks({"role": "assistant"}, {"reasoning": "plan"}, {"content": "Hello"})
+        return httpx.Response(200, content=body, headers={"x-ruminate-generation": "g1"})
+
+    deltas = list(client(handler).stream_chat([{"role": "user", "content": "hi"}]))
+    assert "".join(d.reasoning for d in deltas) == "plan"
+    assert "".join(d.content for d in deltas) == "Hello"
+    assert deltas[-1].finish_reason == "stop"
+    assert {d.generation_id for d in deltas} == {"g1"}
+
+
+def test_the_gateways_own_words_reach_the_person() -> None:
+    error = {"error": {"message": "no model 'x'; ask for ruminate", "code": "model_not_found"}}
+    with pytest.raises(GatewayError, match="no model 'x'; ask for ruminate") as caught:
+        list(client(lambda _: httpx.Response(404, json=error)).stream_chat([]))
+    assert (caught.value.status, caught.value.code) == (404, "model_not_found")
+
+
+def test_an_error_in_mid_stream_is_raised() -> None:
+    body = b'data: {"error": {"message": "the engine stopped", "code": 500}}\n\n'
+    with pytest.raises(GatewayError, match="the engine stopped"):
+        list(client(lambda _: httpx.Response(200, content=body)).stream_chat([]))
+
+
+def test_a_gateway_that_is_not_there_is_said_with_the_remedy() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        raise httpx.ConnectError("refused")
+
+    with pytest.raises(GatewayError, match="no gateway answers at http://gateway .*make up"):
+        client(handler).status()
+
+
+@pytest.mark.parametrize(
+    ("finish", "deltas", "note"),
+    [
+        ("stop", [{"reasoning": "plan"}, {"content": "Hello"}], "— ruminate-v2"),
+        ("length", [{"reasoning": "plan"}], "cut off at the length limit, while it was still thinking"),
+        ("stop", [{"reasoning": "plan"}], "(no response)"),
+    ],
+)
+def test_the_terminal_shows_how_an_answer_ended(finish: str, deltas: list[dict[str, Any]], note: str) -> None:
+    out = io.StringIO()
+    gateway = client(lambda _: httpx.Response(200, content=chunks(*deltas, finish=finish)))
+    answer(gateway, [{"role": "user", "content": "hi"}], "ruminate", True, True, out)
+    assert note in out.getvalue()
+    assert out.getvalue().startswith("plan")
+
+
+def test_a_hidden_thought_is_not_printed() -> None:
+    out = io.StringIO()
+    gateway = client(lambda _: httpx.Response(200, content=chunks({"reasoning": "plan"}, {"content": "Hello"})))
+    response, _ = answer(gateway, [], "ruminate", True, False, out)
+    assert response == "Hello"
+    assert "plan" not in out.getvalue()
+
+
+def round_view(state: str, **more: Any) -> dict[str, Any]:
+    empty = dict.fromkeys(("phase", "step", "total_steps", "parent", "candidate", "verdict", "error", "started_at"))
+    return {**empty, "id": 4, "state": state, "algorithm": "grpo", "requested_by": "me", **more}
+
+
+@pytest.mark.parametrize(
+    ("view", "code", "words"),
+    [
+        (round_view("published", candidate="v2", verdict={"words": "It wins."}), 0, "v2 is live. It wins."),
+        (
+            round_view("rejected", candidate="v2", verdict={"words": "No better."}),
+            3,
+            "rejected by the gate. No better.",
+        ),
+        (round_view("failed", step=7, error="disk full"), 1, "failed at step 7: disk full"),
+    ],
+)
+def test_a_round_ends_with_its_exit_code_and_its_cause(
+    view: dict[str, Any], code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("cli.rounds._POLL_S", 0.01)
+    answers = iter([round_view("requested"), round_view("running", step=1, total_steps=7, phase="train"), view])
+    assert run_round(client(lambda _: httpx.Response(200, json=next(answers))), "grpo", {}, "why", False) == code
+    assert words in " ".join(capsys.readouterr().out.split())
+
+
+def test_train_goes_on_with_the_open_round(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("cli.rounds._POLL_S", 0.01)
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            return httpx.Response(409, json={"error": {"message": "round 4 is open"}})
+        if request.url.path == "/api/rounds":
+            return httpx.Response(200, json={"data": [round_view("running", step=3)]})
+        return httpx.Response(200, json=round_view("published", candidate="v2"))
+
+    assert run_round(client(handler), "grpo", {}, "why", True) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["candidate"] == "v2"
+    assert "round 4 is open at step 3: going on with it" in printed.err
+
+
+def test_tables_hold_the_same_rows_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [round_view("published", candidate="v2", step=35, total_steps=35)]
+    tables.show(rows, tables.ROUND, as_json=True)
+    assert json.loads(capsys.readouterr().out) == rows
+    tables.show(rows, tables.ROUND, as_json=False)
+    assert "35/35" in capsys.readouterr().out
