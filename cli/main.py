@@ -57,6 +57,25 @@ def up(
 
 
 @app.command()
+def engine(
+    host: Annotated[str, typer.Option(help="Address; the control endpoints have no password.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 8100,
+    profile: Annotated[str | None, typer.Option(help="tiny, small or single-gpu.")] = None,
+) -> None:
+    """Run one engine alone, in the foreground, as a container does; `up` starts one by itself."""
+    import os
+
+    from cli import settings
+    from cli.engine import engine_command, engine_environment
+
+    chosen = settings.load(profile=profile)
+    model = chosen.chosen_profile()
+    os.environ.update(engine_environment(model, offline=model.name == "tiny" and not chosen.hub))
+    command = engine_command(model, port, host)
+    os.execv(command[0], command)
+
+
+@app.command()
 def chat(
     prompt: Annotated[str | None, typer.Argument(help="What to ask; without it, a conversation.")] = None,
     model: Annotated[str, typer.Option(help="ruminate is the live checkpoint, ruminate-v3 pins one.")] = "ruminate",
