@@ -1,4 +1,4 @@
-"""The compose file keeps its promises: start order by health, no engine port outside, secrets required, nobody is root."""
+"""The compose file keeps its promises: start order by health, no engine port outside, secrets required, no root."""
 
 import re
 import shlex
