@@ -1,0 +1,23 @@
+"""Identifiers that sort by the time they were made (UUID version 7, RFC 9562), and nothing else."""
+
+import os
+import threading
+import time
+import uuid
+
+_lock = threading.Lock()
+_last = 0
+
+
+def new_id() -> str:
+    """A UUIDv7 as 36 characters. Ids made by one process are strictly increasing, also within a millisecond.
+
+    Layout: 48 bits of Unix milliseconds, version, 12 bits of sub-millisecond count, variant, 62 random bits.
+    """
+    global _last
+    with _lock:
+        ticks = max(time.time_ns() * 4096 // 1_000_000, _last + 1)  # 1/4096 ms: the 12 bits after the version
+        _last = ticks
+    random = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
+    value = ((ticks >> 12) << 80) | (0x7 << 76) | ((ticks & 0xFFF) << 64) | (0b10 << 62) | random
+    return str(uuid.UUID(int=value))

@@ -1,0 +1,151 @@
+"""The door to the database: connections, the one place that commits, and errors in words.
+
+What a connection needs to be right is set here: on SQLite write-ahead log, foreign keys, and a write lock taken when a
+writing transaction begins, so that what it reads still holds when it writes. The tables are brought up to date by
+`db.migrate`. Queries live in `db.queries` and never commit.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.orm import Session, sessionmaker
+
+from db.errors import DatabaseUnavailable
+from db.trouble import printable, translate
+from db.types import to_json
+
+BUSY_SECONDS = 10.0
+"""How long a writer on SQLite waits for another one. A transaction here takes milliseconds; a migration, a second."""
+CONNECT_SECONDS = 5
+"""How long a PostgreSQL server may take to answer a connection before it counts as down."""
+STATEMENT_SECONDS = 60
+"""How long one statement on PostgreSQL may run, so that a lock that nobody releases is an error and not silence."""
+POOL_SECONDS = 10.0
+"""How long a thread waits for a connection of the pool."""
+
+
+def parse_url(url: str) -> URL:
+    """The URL with its driver chosen. Raises DatabaseUnavailable on one that names no database we support."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        cause = "this is no database URL"
+        raise DatabaseUnavailable(printable(url), cause, "Write sqlite:///path or postgresql://host/name.") from None
+    if parsed.drivername in ("postgres", "postgresql"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername == "sqlite" and (not parsed.database or parsed.database == ":memory:"):
+        cause = "a database in memory is lost at exit and not shared by processes"
+        raise DatabaseUnavailable(printable(parsed), cause, "Name a file: sqlite:///path.")
+    if parsed.drivername not in ("sqlite", "postgresql+psycopg"):
+        cause = f"{parsed.drivername!r} is not supported"
+        raise DatabaseUnavailable(printable(parsed), cause, "Write sqlite:///path or postgresql://host/name.")
+    return parsed
+
+
+class Database:
+    """One database, shared by the threads of one process. Connects when first used; not to be carried over a fork."""
+
+    def __init__(self, url: str) -> None:
+        self._url = parse_url(url)
+        self.kind = self._url.get_backend_name()
+        """"sqlite" or "postgresql"."""
+        try:
+            self.engine = _sqlite(self._url) if self.kind == "sqlite" else _postgresql(self._url)
+        except NoSuchModuleError as error:
+            raise DatabaseUnavailable(self.url, str(error), "Install psycopg.") from error
+        # Both share one pool; what differs is how a transaction begins.
+        self._writing = sessionmaker(self.engine, expire_on_commit=False)
+        reading = self.engine.execution_options(ruminate_reads=True, postgresql_readonly=True)
+        self._reading = sessionmaker(reading, expire_on_commit=False)
+
+    @property
+    def url(self) -> str:
+        """The URL without its password."""
+        return printable(self._url)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Session]:
+        """A session, committed at the end of the block or rolled back when it raises. The only place that commits.
+
+        Rows stay readable after it. Raises DatabaseUnavailable when the database can't be used.
+        """
+        with self._translated(), self._writing.begin() as session:
+            yield session
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A session that sees one state of the database and can't write; on SQLite it waits for no writer."""
+        with self._translated(), self._reading.begin() as session:
+            yield session
+
+    def migrate(self) -> None:
+        """Bring the tables up to date, creating the database's file if need be; processes take turns at it.
+
+        Raises DatabaseTooNew when a newer version of Ruminate has been here, else DatabaseUnavailable.
+        """
+        from db.migrate import upgrade  # Alembic is slow to import, and only a start needs it
+
+        with self._translated():
+            if self.kind == "sqlite":
+                _make_file(Path(str(self._url.database)))
+            upgrade(self.engine, self.url)
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.engine.dispose()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except (DBAPIError, OSError, PoolTimeout) as error:
+            trouble = translate(self.url, error)
+            if trouble is None:
+                raise
+            raise trouble from error
+
+
+def _make_file(path: Path) -> None:
+    """An empty database that only its owner can read: it will hold what people said."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _sqlite(url: URL) -> Engine:
+    engine = create_engine(url, json_serializer=to_json, connect_args={"timeout": BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # the driver begins nothing by itself; `begin` below does
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode = WAL")  # readers and the writer don't wait for each other
+        cursor.execute("PRAGMA synchronous = FULL")  # a committed turn outlives a power cut
+        cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        reads = connection.get_execution_options().get("ruminate_reads", False)
+        connection.exec_driver_sql(f"PRAGMA query_only = {'ON' if reads else 'OFF'}")
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    return create_engine(
+        url,
+        json_serializer=to_json,
+        pool_pre_ping=True,  # a server that was restarted costs a reconnect, not an error
+        pool_timeout=POOL_SECONDS,
+        connect_args={
+            "connect_timeout": CONNECT_SECONDS,
+            "options": f"-c statement_timeout={STATEMENT_SECONDS * 1000}",
+        },
+    )
