@@ -4,6 +4,7 @@ import os
 import threading
 import time
 import uuid
+from datetime import datetime
 
 _lock = threading.Lock()
 _last = 0
@@ -21,3 +22,8 @@ def new_id() -> str:
     random = int.from_bytes(os.urandom(8), "big") & ((1 << 62) - 1)
     value = ((ticks >> 12) << 80) | (0x7 << 76) | ((ticks & 0xFFF) << 64) | (0b10 << 62) | random
     return str(uuid.UUID(int=value))
+
+
+def first_id_at(when: datetime) -> str:
+    """No id made at `when` or later sorts before this one, and none made a millisecond earlier after it."""
+    return str(uuid.UUID(int=(int(when.timestamp() * 1000) << 80) | (0x7 << 76) | (0b10 << 62)))

@@ -1,0 +1,116 @@
+"""The weights there are: where they come from, where their files lie, what became of them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.errors import BaseChanged, NotFound
+from db.ids import new_id
+from db.queries.common import insert, utcnow
+from db.schema import Checkpoint
+from db.values import CheckpointState
+
+BASE_ID = 0
+"""The base model, as checkpoint "v0": what answers before the first round."""
+
+
+def ensure_base(session: Session, base: str, manifest: Mapping[str, Any]) -> Checkpoint:
+    """Checkpoint "v0" for the base model `base`, made if there is none.
+
+    `base` is what its adapters must fit: a name or hash, not a path that may move. Raises BaseChanged when the database
+    already stands on another one.
+    """
+    made = insert(session, Checkpoint).values(
+        id=BASE_ID,
+        name=f"v{BASE_ID}",
+        kind="base",
+        base=base,
+        manifest=dict(manifest),
+        state=CheckpointState.PUBLISHED,
+        created_at=utcnow(),
+    )
+    session.execute(made.on_conflict_do_nothing())
+    checkpoint = get_checkpoint(session, BASE_ID)
+    if checkpoint.base != base:
+        raise BaseChanged(checkpoint.base, base)
+    return checkpoint
+
+
+def reserve_checkpoint(
+    session: Session, parent_id: int, round_id: int | None = None, kind: str = "adapter"
+) -> Checkpoint:
+    """A candidate with a name of its own; it has no `path` until its files are complete.
+
+    A round that resumes gets the one it had reserved before.
+    """
+    parent = get_checkpoint(session, parent_id)
+    if round_id is not None:
+        reserved = session.scalars(select(Checkpoint).where(Checkpoint.round_id == round_id)).first()
+        if reserved is not None:
+            return reserved
+    checkpoint = Checkpoint(
+        name=f"reserved-{new_id()}",  # the id, and with it the name, is known once the row is there
+        kind=kind,
+        parent_id=parent.id,
+        round_id=round_id,
+        base=parent.base,
+        state=CheckpointState.CANDIDATE,
+        created_at=utcnow(),
+    )
+    session.add(checkpoint)
+    session.flush()
+    checkpoint.name = f"v{checkpoint.id}"
+    session.flush()
+    return checkpoint
+
+
+def complete_checkpoint(session: Session, checkpoint_id: int, path: str, manifest: Mapping[str, Any]) -> Checkpoint:
+    """Its files lie under `path`, whole. Call it after they were moved into place: the row comes last."""
+    checkpoint = get_checkpoint(session, checkpoint_id)
+    checkpoint.path = path
+    checkpoint.manifest = dict(manifest)
+    session.flush()
+    return checkpoint
+
+
+def set_state(session: Session, checkpoint_id: int, state: str) -> None:
+    get_checkpoint(session, checkpoint_id).state = CheckpointState(state)
+    session.flush()
+
+
+def get_checkpoint(session: Session, checkpoint_id: int) -> Checkpoint:
+    checkpoint = session.get(Checkpoint, checkpoint_id)
+    if checkpoint is None:
+        raise NotFound("checkpoint", checkpoint_id)
+    return checkpoint
+
+
+def find_checkpoint(session: Session, name: str) -> Checkpoint | None:
+    """By name, such as "v3"."""
+    return session.scalars(select(Checkpoint).where(Checkpoint.name == name)).one_or_none()
+
+
+def list_checkpoints(session: Session) -> Sequence[Checkpoint]:
+    """Oldest first."""
+    return session.scalars(select(Checkpoint).order_by(Checkpoint.id)).all()
+
+
+def lineage(session: Session, checkpoint_id: int) -> list[Checkpoint]:
+    """From the checkpoint itself back to the base."""
+    line = [get_checkpoint(session, checkpoint_id)]
+    while line[-1].parent_id is not None:
+        line.append(get_checkpoint(session, line[-1].parent_id))
+    return line
+
+
+def descendants(session: Session, checkpoint_ids: set[int]) -> list[Checkpoint]:
+    """These checkpoints and all that grew out of them, oldest first."""
+    found: set[int] = set(checkpoint_ids)
+    family = []
+    for checkpoint in list_checkpoints(session):  # a child is always younger than its parent
+        if checkpoint.id in found or checkpoint.parent_id in found:
+            found.add(checkpoint.id)
+            family.append(checkpoint)
+    return family

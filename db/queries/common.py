@@ -1,0 +1,48 @@
+"""What the queries share: the time, batches that fit a statement, and an insert that yields to an existing row."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from itertools import islice
+from typing import Any, TypeVar
+
+from sqlalchemy import Table, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.orm import Session
+
+from db.schema import Base
+
+T = TypeVar("T")
+MOST_PARAMETERS = 10_000
+"""Values in one IN list; SQLite takes 32,766 parameters in a statement, PostgreSQL 65,535."""
+
+
+def utcnow() -> datetime:
+    return datetime.now(UTC)
+
+
+def shared_now(session: Session) -> datetime:
+    """The time of the clock that all who use this database share, for leases between machines whose clocks differ."""
+    if session.get_bind().dialect.name == "postgresql":
+        return session.scalars(select(func.clock_timestamp())).one().astimezone(UTC)
+    return utcnow()  # a SQLite file has one machine
+
+
+def chunks(values: Sequence[T] | set[T], size: int = MOST_PARAMETERS) -> Iterator[list[T]]:
+    """`values` in order, in lists of at most `size`."""
+    remaining = iter(values)
+    while chunk := list(islice(remaining, size)):
+        yield chunk
+
+
+def table_of(model: type[Base]) -> Table:
+    """The plain table, for statements over many rows that need no objects."""
+    table = model.__table__
+    assert isinstance(table, Table)
+    return table
+
+
+def insert(session: Session, table: Any) -> Any:
+    """An INSERT of the dialect in use, so that it has `on_conflict_do_nothing` and `on_conflict_do_update`."""
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)

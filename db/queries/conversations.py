@@ -1,0 +1,63 @@
+"""A user's conversations: listing, reading as a tree, naming, pinning, consent. Nobody sees another user's."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.errors import NotFound
+from db.queries.forget import opt_out_conversation
+from db.schema import Conversation, Generation, Message
+from db.values import Consent
+
+
+def list_conversations(
+    session: Session, user_id: str, limit: int = 50, before: datetime | None = None
+) -> Sequence[Conversation]:
+    """The latest first; `before` (an `updated_at`) goes on with the next page."""
+    wanted = select(Conversation).where(Conversation.user_id == user_id, Conversation.deleted_at.is_(None))
+    if before is not None:
+        wanted = wanted.where(Conversation.updated_at < before)
+    return session.scalars(wanted.order_by(Conversation.updated_at.desc(), Conversation.id.desc()).limit(limit)).all()
+
+
+def get_conversation(session: Session, conversation_id: str, user_id: str) -> Conversation:
+    """Raises NotFound also for one that was deleted or is another user's."""
+    row = session.get(Conversation, conversation_id)
+    if row is None or row.deleted_at is not None or row.user_id != user_id:
+        raise NotFound("conversation", conversation_id)
+    return row
+
+
+def messages_of(session: Session, conversation_id: str) -> Sequence[Message]:
+    """All nodes of the tree, every parent before its children."""
+    return session.scalars(select(Message).where(Message.conversation_id == conversation_id).order_by(Message.id)).all()
+
+
+def generations_of(session: Session, conversation_id: str) -> Sequence[Generation]:
+    """In the order in which they began."""
+    wanted = select(Generation).where(Generation.conversation_id == conversation_id)
+    return session.scalars(wanted.order_by(Generation.started_at, Generation.id)).all()
+
+
+def rename(session: Session, conversation_id: str, user_id: str, title: str | None) -> None:
+    get_conversation(session, conversation_id, user_id).title = title
+    session.flush()
+
+
+def pin(session: Session, conversation_id: str, user_id: str, pinned: bool) -> None:
+    get_conversation(session, conversation_id, user_id).pinned = pinned
+    session.flush()
+
+
+def set_consent(session: Session, conversation_id: str, user_id: str, consent: str | None) -> None:
+    """For this conversation alone; None: as the user's. Less than `train` also takes back what was allowed before.
+
+    It can't allow more than the user does: both must say `train`.
+    """
+    conversation = get_conversation(session, conversation_id, user_id)
+    if consent is not None and consent != Consent.TRAIN:
+        opt_out_conversation(session, conversation_id)
+    conversation.consent = None if consent is None else Consent(consent)
+    session.flush()

@@ -1,0 +1,56 @@
+"""What people thought of answers: a thumb with words, or a choice between two."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.errors import NotFound
+from db.ids import new_id
+from db.queries.common import insert, utcnow
+from db.schema import Comparison, Feedback, Generation
+
+
+def own_generation(session: Session, generation_id: str, user_id: str) -> Generation:
+    """Raises NotFound for one that is not this user's."""
+    generation = session.get(Generation, generation_id)
+    if generation is None or generation.user_id != user_id:
+        raise NotFound("generation", generation_id)
+    return generation
+
+
+def give_feedback(
+    session: Session, generation_id: str, user_id: str, rating: int, tags: Sequence[str] = (), words: str = ""
+) -> None:
+    """`rating` is 1 or -1. A second one by the same user replaces the first."""
+    own_generation(session, generation_id, user_id)
+    said = {"rating": rating, "tags": list(tags), "words": words, "created_at": utcnow()}
+    row = insert(session, Feedback).values(id=new_id(), generation_id=generation_id, user_id=user_id, **said)
+    session.execute(row.on_conflict_do_update(index_elements=["generation_id", "user_id"], set_=said))
+
+
+def feedback_on(session: Session, generation_ids: Sequence[str]) -> Sequence[Feedback]:
+    return session.scalars(select(Feedback).where(Feedback.generation_id.in_(generation_ids))).all()
+
+
+def compare(
+    session: Session, user_id: str, left_id: str, right_id: str, choice: str, shown: Mapping[str, Any]
+) -> Comparison:
+    """The user saw generations `left_id` and `right_id`, two answers to one prompt, and chose left, right or tie."""
+    left, right = (own_generation(session, generation_id, user_id) for generation_id in (left_id, right_id))
+    if left.prompt_message_id is None or left.prompt_message_id != right.prompt_message_id:
+        raise ValueError(f"generations {left_id} and {right_id} don't answer the same recorded prompt")
+    comparison = Comparison(
+        id=new_id(),
+        user_id=user_id,
+        prompt_message_id=left.prompt_message_id,
+        left_generation_id=left_id,
+        right_generation_id=right_id,
+        choice=choice,
+        shown=dict(shown),
+        created_at=utcnow(),
+    )
+    session.add(comparison)
+    session.flush()
+    return comparison

@@ -1,0 +1,138 @@
+"""Forgetting: deletion and opt-out, and which weights had learnt from what was forgotten.
+
+Words go; what stays is ids without content, so that lineage can still be told: an empty user, `RoundPrompt` rows
+without their prompt, and the mark on a deleted conversation that keeps a late turn from bringing it back.
+"""
+
+from collections.abc import Sequence
+
+from sqlalchemy import ColumnElement, CursorResult, UpdateBase, delete, or_, select, update
+from sqlalchemy.orm import Session
+
+from db.errors import NotFound
+from db.queries.checkpoints import descendants
+from db.queries.common import chunks, utcnow
+from db.schema import ApiKey, Checkpoint, Comparison, Conversation, Feedback, Generation, Message, RoundPrompt, User
+from db.values import Consent, Forgotten
+
+
+def delete_user(session: Session, user_id: str) -> Forgotten:
+    """Everything of the user, keys included. Their row stays without a name; a second call finds nothing more."""
+    user = session.scalars(select(User).where(User.id == user_id).with_for_update()).one_or_none()
+    if user is None:
+        raise NotFound("user", user_id)
+    user.name = f"deleted-{user_id}"
+    user.consent = Consent.NONE
+    user.deleted_at = user.deleted_at or utcnow()
+    session.flush()
+    gone = delete_user_data(session, user_id)
+    keys = _count(session, delete(ApiKey).where(ApiKey.user_id == user_id))
+    return Forgotten(
+        gone.conversations, gone.messages, gone.generations, gone.feedback, gone.comparisons, keys, gone.round_prompts
+    )
+
+
+def delete_user_data(session: Session, user_id: str) -> Forgotten:
+    """All that the user said and was told, while they remain a user."""
+    own = select(Conversation.id).where(Conversation.user_id == user_id, Conversation.deleted_at.is_(None))
+    gone = _bury(session, list(session.scalars(own.order_by(Conversation.id).with_for_update())))
+    # What is in no conversation: turns that were not kept, words about others' answers.
+    feedback = _count(session, delete(Feedback).where(Feedback.user_id == user_id))
+    comparisons = _count(session, delete(Comparison).where(Comparison.user_id == user_id))
+    generations = _count(session, delete(Generation).where(Generation.user_id == user_id))
+    erased = _erase(session, RoundPrompt.user_id == user_id)
+    return Forgotten(
+        gone.conversations,
+        gone.messages,
+        gone.generations + generations,
+        gone.feedback + feedback,
+        gone.comparisons + comparisons,
+        0,
+        gone.round_prompts + erased,
+    )
+
+
+def delete_conversation(session: Session, conversation_id: str, user_id: str | None = None) -> Forgotten:
+    """The conversation with all in it; `user_id` makes sure whose it is. Raises NotFound, also when it is gone."""
+    row = session.scalars(
+        select(Conversation).where(Conversation.id == conversation_id).with_for_update()
+    ).one_or_none()
+    if row is None or row.deleted_at is not None or (user_id is not None and row.user_id != user_id):
+        raise NotFound("conversation", conversation_id)
+    return _bury(session, [conversation_id])
+
+
+def opt_out(session: Session, user_id: str) -> Forgotten:
+    """What the user allowed to train on so far is allowed no more, for good; their history stays theirs.
+
+    A later opt-in allows later turns only. Call `users.set_consent` for what holds from now on; it calls this.
+    """
+    _withdraw(session, Generation.user_id == user_id)
+    return Forgotten(round_prompts=_erase(session, RoundPrompt.user_id == user_id))
+
+
+def opt_out_conversation(session: Session, conversation_id: str) -> Forgotten:
+    """As `opt_out`, for one conversation. `conversations.set_consent` calls it."""
+    _withdraw(session, Generation.conversation_id == conversation_id)
+    return Forgotten(round_prompts=_erase(session, RoundPrompt.conversation_id == conversation_id))
+
+
+def checkpoints_that_learnt_from(
+    session: Session,
+    message_ids: Sequence[str] = (),
+    *,
+    user_id: str | None = None,
+    conversation_id: str | None = None,
+) -> list[Checkpoint]:
+    """The checkpoints whose round trained on any of these, and all that grew out of those; oldest first.
+
+    Answers also for what has been deleted since.
+    """
+    rounds: set[int] = set()
+    trained = select(RoundPrompt.round_id).where(RoundPrompt.split == "train", RoundPrompt.verdict == "kept").distinct()
+    for chunk in chunks(message_ids):
+        rounds.update(session.scalars(trained.where(RoundPrompt.message_id.in_(chunk))))
+    if user_id is not None:
+        rounds.update(session.scalars(trained.where(RoundPrompt.user_id == user_id)))
+    if conversation_id is not None:
+        rounds.update(session.scalars(trained.where(RoundPrompt.conversation_id == conversation_id)))
+    made = select(Checkpoint.id).where(Checkpoint.round_id.in_(rounds))
+    return descendants(session, set(session.scalars(made)))
+
+
+def _bury(session: Session, conversation_ids: list[str]) -> Forgotten:
+    """Empty these conversations, which the caller has locked, in the order that foreign keys ask for."""
+    totals = [0, 0, 0, 0, 0]
+    for ids in chunks(conversation_ids, 500):
+        generations = select(Generation.id).where(Generation.conversation_id.in_(ids))
+        compared = or_(Comparison.left_generation_id.in_(generations), Comparison.right_generation_id.in_(generations))
+        dead = update(Conversation).where(Conversation.id.in_(ids))
+        for index, statement in enumerate(
+            (
+                delete(Comparison).where(compared),
+                delete(Feedback).where(Feedback.generation_id.in_(generations)),
+                delete(Generation).where(Generation.conversation_id.in_(ids)),
+                delete(Message).where(Message.conversation_id.in_(ids)),
+                dead.values(title=None, deleted_at=utcnow()),
+            )
+        ):
+            totals[index] += _count(session, statement)
+        erased = _erase(session, RoundPrompt.conversation_id.in_(ids))
+    comparisons, feedback, answers, messages, conversations = totals
+    return Forgotten(conversations, messages, answers, feedback, comparisons, 0, erased if conversation_ids else 0)
+
+
+def _withdraw(session: Session, whose: ColumnElement[bool]) -> None:
+    trained = update(Generation).where(whose, Generation.consent == Consent.TRAIN.value)
+    session.execute(trained.values(consent=Consent.HISTORY.value))
+
+
+def _erase(session: Session, whose: ColumnElement[bool]) -> int:
+    copies = update(RoundPrompt).where(whose, RoundPrompt.erased_at.is_(None))
+    return _count(session, copies.values(prompt=None, erased_at=utcnow()))
+
+
+def _count(session: Session, statement: UpdateBase) -> int:
+    result = session.execute(statement, execution_options={"synchronize_session": False})
+    assert isinstance(result, CursorResult)
+    return result.rowcount

@@ -1,0 +1,149 @@
+"""Conversations as trees: where a history belongs, and laying it in so that what is there already is used again.
+
+Works on batches with a few statements each. Conversations are locked, in the order of their ids, before their messages
+are read: of two gateways that lay in the same history one finds what the other wrote.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy import insert as plain_insert
+from sqlalchemy.orm import Session
+
+from db.chain import Link, links
+from db.ids import new_id
+from db.queries.common import chunks, insert, table_of
+from db.schema import Conversation, Message
+from db.values import ChatMessage
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Messages to be laid in below `parent_id` (None: from the root), each with its time."""
+
+    conversation_id: str
+    user_id: str
+    parent_id: str | None
+    links: Sequence[tuple[Link, datetime]]
+
+
+def attach(session: Session, user_id: str, messages: Sequence[ChatMessage]) -> str | None:
+    """The conversation that a history sent without an id goes on with; None: it opens a new one.
+
+    It is the one of this user that shares the longest beginning, which must reach at least the first user's message:
+    a common system prompt makes no conversation.
+    """
+    chain = links(messages)
+    known = _known(session, {(user_id, link.chain_hash) for link in opened(chain)})
+    return deepest(known, user_id, chain)
+
+
+def homes(session: Session, histories: Sequence[tuple[str, str | None, Sequence[Link]]]) -> list[str]:
+    """The conversation of each (user, given conversation, chain); a new id where there is none yet."""
+    asked = {(user, link.chain_hash) for user, given, chain in histories if given is None for link in opened(chain)}
+    known = _known(session, asked)
+    found = []
+    for user, given, chain in histories:
+        home = given or deepest(known, user, chain) or new_id()
+        for link in opened(chain):
+            known.setdefault((user, link.chain_hash), home)  # a later turn of the same batch may go on with this one
+        found.append(home)
+    return found
+
+
+def opened(chain: Sequence[Link]) -> Sequence[Link]:
+    """The chain from its first user's message on: what tells conversations apart."""
+    first = next((index for index, link in enumerate(chain) if link.role == "user"), len(chain))
+    return chain[first:]
+
+
+def deepest(known: dict[tuple[str, str], str], user_id: str, chain: Sequence[Link]) -> str | None:
+    for link in reversed(opened(chain)):
+        if (user_id, link.chain_hash) in known:
+            return known[user_id, link.chain_hash]
+    return None
+
+
+def _known(session: Session, asked: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """Where these users have these chains; of several conversations the youngest."""
+    users = sorted({user for user, _ in asked})
+    known: dict[tuple[str, str], str] = {}
+    for hashes in chunks(sorted({chain_hash for _, chain_hash in asked})):
+        rows = session.execute(
+            select(Message.user_id, Message.chain_hash, Message.conversation_id)
+            .where(Message.user_id.in_(users), Message.chain_hash.in_(hashes))
+            .order_by(Message.conversation_id)
+        )
+        known.update({(user_id, chain_hash): conversation_id for user_id, chain_hash, conversation_id in rows})
+    return known
+
+
+def open_conversations(session: Session, wanted: Iterable[tuple[str, str, datetime]]) -> dict[str, str | None]:
+    """Make those of the (id, user, time) that are not there, and lock all until the transaction ends.
+
+    Gives each id's owner, or None for a conversation that was deleted. The time becomes that of its last change.
+    """
+    latest: dict[str, tuple[str, datetime]] = {}
+    for conversation_id, user_id, at in wanted:
+        owner, before = latest.get(conversation_id, (user_id, at))
+        latest[conversation_id] = (owner, max(before, at))
+    if not latest:
+        return {}
+    table = table_of(Conversation)
+    rows = [
+        {"id": key, "user_id": user_id, "pinned": False, "created_at": at, "updated_at": at}
+        for key, (user_id, at) in sorted(latest.items())
+    ]
+    session.execute(insert(session, table).on_conflict_do_nothing(index_elements=["id"]), rows)
+    owners: dict[str, str | None] = {}
+    for ids in chunks(sorted(latest)):
+        held = select(Conversation.id, Conversation.user_id, Conversation.deleted_at).where(Conversation.id.in_(ids))
+        for row in session.execute(held.order_by(Conversation.id).with_for_update()):
+            owners[row.id] = None if row.deleted_at else row.user_id
+    touch = update(table).where(table.c.id == bindparam("key"), table.c.updated_at < bindparam("at"))
+    times = [
+        {"key": key, "at": at, "owner": user_id}
+        for key, (user_id, at) in sorted(latest.items())
+        if owners[key] == user_id
+    ]
+    if times:
+        session.execute(touch.where(table.c.user_id == bindparam("owner")).values(updated_at=bindparam("at")), times)
+    return owners
+
+
+def lay_in(session: Session, branches: Sequence[Branch]) -> dict[tuple[str, str], str]:
+    """Add what is missing of these branches, whose conversations are locked; (conversation, hash) → message id."""
+    conversations = sorted({branch.conversation_id for branch in branches})
+    hashes = sorted({link.chain_hash for branch in branches for link, _ in branch.links})
+    ids: dict[tuple[str, str], str] = {}
+    for some in chunks(conversations):
+        for chunk in chunks(hashes):
+            present = select(Message.conversation_id, Message.chain_hash, Message.id)
+            rows = session.execute(present.where(Message.conversation_id.in_(some), Message.chain_hash.in_(chunk)))
+            ids.update({(conversation_id, chain_hash): message_id for conversation_id, chain_hash, message_id in rows})
+    new = []
+    for branch in branches:
+        parent = branch.parent_id
+        for link, at in branch.links:
+            key = (branch.conversation_id, link.chain_hash)
+            if key not in ids:
+                ids[key] = new_id()
+                new.append(
+                    {
+                        "id": ids[key],
+                        "conversation_id": branch.conversation_id,
+                        "user_id": branch.user_id,
+                        "parent_id": parent,
+                        "role": link.role,
+                        "content": link.content,
+                        "extra": link.extra,
+                        "chain_hash": link.chain_hash,
+                        "created_at": at,
+                    }
+                )
+            parent = ids[key]
+    if new:
+        session.execute(plain_insert(table_of(Message)), new)
+    return ids

@@ -1,0 +1,241 @@
+"""Recording turns: when one begins, when it has ended, or both at once; singly, or many in one transaction.
+
+Everything is idempotent by `request_id`, so that a spool can be replayed. A history is laid into the conversation's
+tree by the hash of its chain: what is there already is used again, an edit branches off. Under consent `none` only
+that the turn took place is kept: its weights, tokens and times, no words.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import CursorResult, and_, bindparam, or_, select, update
+from sqlalchemy.orm import Session
+
+from db.chain import Link, link, links
+from db.errors import TurnRefused
+from db.queries.common import chunks, insert, table_of, utcnow
+from db.queries.tree import Branch, homes, lay_in, open_conversations
+from db.schema import Generation, Message, User
+from db.types import to_json
+from db.values import ChatMessage, Completion, Consent, Refused, Turn
+
+INTERRUPTED = "interrupted"
+WORDLESS = ("error", INTERRUPTED)
+"""Endings after which an empty response is no answer; otherwise it is one: a thought that found no end."""
+UNFINISHED = or_(Generation.ended_at.is_(None), Generation.ending == INTERRUPTED)
+"""May still be completed: a turn called interrupted at a restart may have ended well after all, in the spool."""
+
+
+def begin_turn(session: Session, turn: Turn) -> None:
+    """It was asked. Raises TurnRefused when its user or conversation is gone or somebody else's."""
+    for refused in begin_many(session, [turn]):
+        raise TurnRefused(refused.request_id, refused.why)
+
+
+def complete_turn(session: Session, completion: Completion) -> bool:
+    """It has ended. False: no such turn was begun, or what it belongs to was deleted meanwhile."""
+    return not complete_many(session, [completion])
+
+
+def record_turn(session: Session, turn: Turn, completion: Completion) -> None:
+    """Asked and ended. Raises TurnRefused as `begin_turn` does."""
+    for refused in record_many(session, [(turn, completion)]):
+        raise TurnRefused(refused.request_id, refused.why)
+
+
+def begin_many(session: Session, turns: Sequence[Turn]) -> list[Refused]:
+    """As `begin_turn`, for a batch with few statements; gives those that are not recorded, and why."""
+    return _record(session, [(turn, None) for turn in turns])
+
+
+def record_many(session: Session, pairs: Sequence[tuple[Turn, Completion]]) -> list[Refused]:
+    """As `record_turn`, for a batch with few statements; gives those that are not recorded, and why."""
+    for turn, completion in pairs:
+        if turn.request_id != completion.request_id:
+            raise ValueError(f"turn {turn.request_id!r} was paired with the end of {completion.request_id!r}")
+    return _record(session, pairs)
+
+
+def complete_many(session: Session, completions: Sequence[Completion]) -> list[str]:
+    """As `complete_turn`, for a batch; gives the request ids of which nothing is known (any more)."""
+    ends = {completion.request_id: completion for completion in completions}
+    rows: dict[str, Any] = {}
+    for ids in chunks(list(ends)):
+        wanted = select(
+            Generation.id,
+            Generation.request_id,
+            Generation.user_id,
+            Generation.conversation_id,
+            Generation.prompt_message_id,
+            Generation.consent,
+            Message.chain_hash,
+        ).outerjoin(Message, Message.id == Generation.prompt_message_id)
+        wanted = wanted.add_columns(UNFINISHED.label("unfinished"))
+        rows.update({row.request_id: row for row in session.execute(wanted.where(Generation.request_id.in_(ids)))})
+    waiting = [row for row in rows.values() if row.unfinished]
+    owners = open_conversations(
+        session,
+        [(row.conversation_id, row.user_id, ends[row.request_id].ended_at) for row in waiting if row.conversation_id],
+    )
+    branches: dict[str, Branch] = {}
+    for row in waiting:
+        end = ends[row.request_id]
+        answer = _answer(end)
+        if row.chain_hash is not None and answer is not None and owners[row.conversation_id] == row.user_id:
+            grown = [(link(row.chain_hash, answer), end.ended_at)]
+            branches[row.request_id] = Branch(row.conversation_id, row.user_id, row.prompt_message_id, grown)
+    messages = lay_in(session, list(branches.values()))
+    changes = []
+    for row in waiting:
+        branch = branches.get(row.request_id)
+        message_id = None if branch is None else messages[branch.conversation_id, branch.links[0][0].chain_hash]
+        changes.append({"key": row.id, "message_id": message_id, **_ended(ends[row.request_id], row.consent)})
+    if changes:
+        table = table_of(Generation)
+        columns: dict[str, Any] = {name: bindparam(name) for name in changes[0] if name != "key"}
+        session.execute(update(table).where(table.c.id == bindparam("key"), UNFINISHED).values(columns), changes)
+    return [request_id for request_id in ends if request_id not in rows]
+
+
+def interrupt_unfinished(session: Session, before: datetime, gateway: str | None = None) -> int:
+    """Call the turns that began before `before` and never ended interrupted; gives their number.
+
+    Where several gateways share a database, each names itself: the others' turns may still be running.
+    """
+    stale = and_(Generation.ended_at.is_(None), Generation.started_at < before)
+    if gateway is not None:
+        stale = and_(stale, Generation.gateway == gateway)
+    statement = update(Generation).where(stale).values(ending=INTERRUPTED, ended_at=utcnow())
+    result = session.execute(statement, execution_options={"synchronize_session": False})
+    assert isinstance(result, CursorResult)
+    return result.rowcount
+
+
+def _record(session: Session, pairs: Sequence[tuple[Turn, Completion | None]]) -> list[Refused]:
+    recorded: set[str] = set()
+    for ids in chunks(sorted({turn.request_id for turn, _ in pairs})):
+        recorded.update(session.scalars(select(Generation.request_id).where(Generation.request_id.in_(ids))))
+    begun = [end for turn, end in pairs if end is not None and turn.request_id in recorded]
+    fresh = {turn.request_id: (turn, end) for turn, end in pairs if turn.request_id not in recorded}
+    refused: dict[str, str] = {}
+    chains: dict[str, list[Link]] = {}
+    alive = _alive(session, {turn.user_id for turn, _ in fresh.values()})
+    for turn, _ in fresh.values():
+        if turn.user_id not in alive:
+            refused[turn.request_id] = f"user {turn.user_id!r} is unknown or was deleted"
+        elif turn.consent != Consent.NONE:
+            try:
+                to_json(dict(turn.sampling))
+                chains[turn.request_id] = links(turn.messages)
+            except ValueError as error:  # one turn that can't be kept must not hold up the batch
+                refused[turn.request_id] = str(error)
+    placed = _place(session, [(*fresh[request_id], chain) for request_id, chain in chains.items()], refused)
+    rows = [
+        _generation(turn, end, placed.get(turn.request_id, (None, None, None)))
+        for turn, end in fresh.values()
+        if turn.request_id not in refused
+    ]
+    if rows:
+        statement = insert(session, table_of(Generation)).on_conflict_do_nothing(index_elements=["request_id"])
+        session.execute(statement, rows)
+    if begun:
+        complete_many(session, begun)
+    return [Refused(request_id, why) for request_id, why in refused.items()]
+
+
+def _alive(session: Session, user_ids: set[str]) -> set[str]:
+    """Those who are users now, and stay so until the transaction ends: a deletion waits for it, or it for one."""
+    alive: set[str] = set()
+    for ids in chunks(sorted(user_ids)):
+        living = select(User.id).where(User.id.in_(ids), User.deleted_at.is_(None)).order_by(User.id)
+        alive.update(session.scalars(living.with_for_update(read=True, key_share=True)))
+    return alive
+
+
+def _place(
+    session: Session, kept: Sequence[tuple[Turn, Completion | None, list[Link]]], refused: dict[str, str]
+) -> dict[str, tuple[str | None, str | None, str | None]]:
+    """Lay the histories, with their answers, into the tree: request id → (conversation, prompt, answer) ids.
+
+    Adds to `refused` what belongs to a conversation that is deleted or somebody else's.
+    """
+    found = homes(session, [(turn.user_id, turn.conversation_id, chain) for turn, _, chain in kept])
+    owners = open_conversations(
+        session,
+        [
+            (home, turn.user_id, end.ended_at if end else turn.started_at)
+            for (turn, end, _), home in zip(kept, found, strict=True)
+        ],
+    )
+    branches: dict[str, tuple[Branch, Link, Link | None]] = {}
+    for (turn, end, chain), home in zip(kept, found, strict=True):
+        if owners[home] != turn.user_id:
+            fate = "was deleted" if owners[home] is None else "is not this user's"
+            refused[turn.request_id] = f"conversation {home!r} {fate}"
+            continue
+        grown = [(given, turn.started_at) for given in chain]
+        answer = None if end is None else _answer(end)
+        said = None if end is None or answer is None else link(chain[-1].chain_hash, answer)
+        if end is not None and said is not None:
+            grown.append((said, end.ended_at))
+        branches[turn.request_id] = (Branch(home, turn.user_id, None, grown), chain[-1], said)
+    ids = lay_in(session, [branch for branch, _, _ in branches.values()])
+    return {
+        request_id: (
+            branch.conversation_id,
+            ids[branch.conversation_id, asked.chain_hash],
+            None if said is None else ids[branch.conversation_id, said.chain_hash],
+        )
+        for request_id, (branch, asked, said) in branches.items()
+    }
+
+
+def _generation(
+    turn: Turn, end: Completion | None, placed: tuple[str | None, str | None, str | None]
+) -> dict[str, Any]:
+    kept = turn.consent != Consent.NONE
+    conversation_id, prompt_message_id, message_id = placed
+    return {
+        "id": turn.generation_id,
+        "request_id": turn.request_id,
+        "message_id": message_id,
+        "prompt_message_id": prompt_message_id,
+        "user_id": turn.user_id,
+        "conversation_id": conversation_id,
+        "checkpoint_id": turn.checkpoint_id,
+        "model": turn.model,
+        "engine": turn.engine,
+        "gateway": turn.gateway,
+        "sampling": dict(turn.sampling) if kept else {},  # a stop word or a schema can quote the prompt
+        "started_at": turn.started_at,
+        "origin": turn.origin,
+        "consent": turn.consent,
+        **_ended(end, turn.consent),
+    }
+
+
+def _ended(end: Completion | None, consent: str) -> dict[str, Any]:
+    """The columns of a generation that its end fills in."""
+    kept = consent != Consent.NONE
+    return {
+        "reasoning": end.reasoning if end and kept else None,
+        "response": end.response if end and kept else None,
+        "ending": end.ending if end else None,
+        "finish_reason": end.finish_reason if end else None,
+        "prompt_tokens": end.prompt_tokens if end else None,
+        "completion_tokens": end.completion_tokens if end else None,
+        "reasoning_tokens": end.reasoning_tokens if end else None,
+        "first_token_at": end.first_token_at if end else None,
+        "ended_at": end.ended_at if end else None,
+        "error": end.error if end and kept else None,  # an engine's error can quote the prompt as well
+    }
+
+
+def _answer(end: Completion) -> ChatMessage | None:
+    """What the history will hold, as clients send it back."""
+    calls = [dict(call) for call in end.tool_calls or ()]
+    if end.ending in WORDLESS and not end.response and not calls:
+        return None
+    answer: dict[str, Any] = {"role": "assistant", "content": end.response}
+    return {**answer, "tool_calls": calls} if calls else answer

@@ -1,0 +1,98 @@
+"""Who people are, what they allow, and the keys they come with. A key's plaintext is seen once and never stored."""
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from db.errors import NotFound
+from db.ids import new_id
+from db.queries.common import insert, utcnow
+from db.queries.forget import opt_out
+from db.schema import ApiKey, User
+from db.values import Consent
+
+KEY_MARK = "rk-"
+
+
+def ensure_user(session: Session, name: str, role: str = "user", consent: str = Consent.NONE) -> User:
+    """The user of this name, made if there is none; an existing one keeps its role and consent."""
+    made = insert(session, User).values(id=new_id(), name=name, role=role, consent=consent, created_at=utcnow())
+    session.execute(made.on_conflict_do_nothing(index_elements=["name"]))
+    return session.scalars(select(User).where(User.name == name)).one()
+
+
+def get_user(session: Session, user_id: str) -> User:
+    """Raises NotFound also for one who was deleted."""
+    user = session.get(User, user_id)
+    if user is None or user.deleted_at is not None:
+        raise NotFound("user", user_id)
+    return user
+
+
+def list_users(session: Session) -> Sequence[User]:
+    return session.scalars(select(User).where(User.deleted_at.is_(None)).order_by(User.id)).all()
+
+
+def set_consent(session: Session, user_id: str, consent: str) -> None:
+    """From now on. Lowering it from `train` also takes back what was allowed before, see `forget.opt_out`."""
+    user = get_user(session, user_id)
+    if user.consent == Consent.TRAIN and consent != Consent.TRAIN:
+        opt_out(session, user_id)
+    user.consent = Consent(consent)
+    session.flush()
+
+
+def create_key(
+    session: Session, user_id: str, scopes: Sequence[str] = (), expires_at: datetime | None = None
+) -> tuple[ApiKey, str]:
+    """A new key and its plaintext `rk-…` (256 random bits), which can't be had again."""
+    get_user(session, user_id)
+    plaintext = KEY_MARK + secrets.token_urlsafe(32)
+    key = ApiKey(
+        id=new_id(),
+        user_id=user_id,
+        hash=hash_key(plaintext),
+        prefix=plaintext[:9],
+        scopes=list(scopes),
+        created_at=utcnow(),
+        expires_at=expires_at,
+    )
+    session.add(key)
+    session.flush()
+    return key, plaintext
+
+
+def hash_key(plaintext: str) -> str:
+    """SHA-256 suffices for 256 random bits: there is nothing to guess, and every request pays for it."""
+    return hashlib.sha256(plaintext.encode()).hexdigest()
+
+
+def find_by_key(session: Session, plaintext: str) -> tuple[User, ApiKey] | None:
+    """Whose key this is; None for one that is unknown, revoked or expired, or whose user was deleted."""
+    found = session.execute(
+        select(User, ApiKey)
+        .join(ApiKey, ApiKey.user_id == User.id)
+        .where(ApiKey.hash == hash_key(plaintext), ApiKey.revoked_at.is_(None), User.deleted_at.is_(None))
+    ).one_or_none()
+    if found is None:
+        return None
+    user, key = found
+    if key.expires_at is not None and key.expires_at <= utcnow():
+        return None
+    return user, key
+
+
+def list_keys(session: Session, user_id: str) -> Sequence[ApiKey]:
+    return session.scalars(select(ApiKey).where(ApiKey.user_id == user_id).order_by(ApiKey.id)).all()
+
+
+def revoke_key(session: Session, key_id: str) -> None:
+    key = session.get(ApiKey, key_id)
+    if key is None:
+        raise NotFound("key", key_id)
+    key.revoked_at = key.revoked_at or utcnow()
+    session.flush()
