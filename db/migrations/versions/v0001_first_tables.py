@@ -11,7 +11,7 @@ def upgrade() -> None:
     # Checkpoints and rounds name each other. SQLite takes the key before there are rounds and can't add one later;
     # PostgreSQL is the other way about.
     sqlite = op.get_bind().dialect.name == "sqlite"
-    round_id = [sa.ForeignKeyConstraint(["round_id"], ["rounds.id"], name="fk_checkpoints_round_id_rounds")]
+    round_id = [sa.ForeignKeyConstraint(["round_id"], ["rounds.id"], name=op.f("fk_checkpoints_round_id_rounds"))]
     op.create_table(
         "audit",
         sa.Column("id", sa.Text(), nullable=False),
@@ -19,7 +19,7 @@ def upgrade() -> None:
         sa.Column("actor", sa.Text(), nullable=False),
         sa.Column("action", sa.Text(), nullable=False),
         sa.Column("detail", sa.JSON(), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_audit"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit")),
     )
     op.create_index("ix_audit_action", "audit", ["action"])
     op.create_index("ix_audit_at", "audit", ["at"])
@@ -36,14 +36,14 @@ def upgrade() -> None:
         sa.Column("manifest", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("kind IN ('base', 'adapter', 'full')", name="ck_checkpoints_kind"),
+        sa.CheckConstraint("kind IN ('base', 'adapter', 'full')", name=op.f("ck_checkpoints_kind")),
         sa.CheckConstraint(
-            "state IN ('candidate', 'canary', 'published', 'retired', 'rejected')", name="ck_checkpoints_state"
+            "state IN ('candidate', 'canary', 'published', 'retired', 'rejected')", name=op.f("ck_checkpoints_state")
         ),
-        sa.ForeignKeyConstraint(["parent_id"], ["checkpoints.id"], name="fk_checkpoints_parent_id_checkpoints"),
+        sa.ForeignKeyConstraint(["parent_id"], ["checkpoints.id"], name=op.f("fk_checkpoints_parent_id_checkpoints")),
         *(round_id if sqlite else ()),
-        sa.PrimaryKeyConstraint("id", name="pk_checkpoints"),
-        sa.UniqueConstraint("name", name="uq_checkpoints_name"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_checkpoints")),
+        sa.UniqueConstraint("name", name=op.f("uq_checkpoints_name")),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_checkpoints_parent_id", "checkpoints", ["parent_id"])
@@ -56,8 +56,8 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("detail", sa.Text(), nullable=False),
         sa.Column("observed_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("state IN ('loaded', 'failed')", name="ck_engine_states_state"),
-        sa.PrimaryKeyConstraint("engine", "checkpoint_name", name="pk_engine_states"),
+        sa.CheckConstraint("state IN ('loaded', 'failed')", name=op.f("ck_engine_states_state")),
+        sa.PrimaryKeyConstraint("engine", "checkpoint_name", name=op.f("pk_engine_states")),
     )
     op.create_table(
         "users",
@@ -67,10 +67,10 @@ def upgrade() -> None:
         sa.Column("consent", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("consent IN ('none', 'history', 'train')", name="ck_users_consent"),
-        sa.CheckConstraint("role IN ('user', 'admin', 'service')", name="ck_users_role"),
-        sa.PrimaryKeyConstraint("id", name="pk_users"),
-        sa.UniqueConstraint("name", name="uq_users_name"),
+        sa.CheckConstraint("consent IN ('none', 'history', 'train')", name=op.f("ck_users_consent")),
+        sa.CheckConstraint("role IN ('user', 'admin', 'service')", name=op.f("ck_users_role")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
+        sa.UniqueConstraint("name", name=op.f("uq_users_name")),
     )
     op.create_table(
         "api_keys",
@@ -82,9 +82,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("revoked_at", sa.DateTime(timezone=True), nullable=True),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_api_keys_user_id_users"),
-        sa.PrimaryKeyConstraint("id", name="pk_api_keys"),
-        sa.UniqueConstraint("hash", name="uq_api_keys_hash"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_api_keys_user_id_users")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_api_keys")),
+        sa.UniqueConstraint("hash", name=op.f("uq_api_keys_hash")),
     )
     op.create_index("ix_api_keys_user_id", "api_keys", ["user_id"])
 
@@ -98,9 +98,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("consent IN ('none', 'history', 'train')", name="ck_conversations_consent"),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_conversations_user_id_users"),
-        sa.PrimaryKeyConstraint("id", name="pk_conversations"),
+        sa.CheckConstraint("consent IN ('none', 'history', 'train')", name=op.f("ck_conversations_consent")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_conversations_user_id_users")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_conversations")),
     )
     op.create_index("ix_conversations_user_id_updated_at", "conversations", ["user_id", "updated_at"])
 
@@ -115,18 +115,20 @@ def upgrade() -> None:
         sa.Column("by", sa.Text(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("canary_share >= 0 AND canary_share <= 1", name="ck_deployments_canary_share"),
+        sa.CheckConstraint("canary_share >= 0 AND canary_share <= 1", name=op.f("ck_deployments_canary_share")),
         sa.ForeignKeyConstraint(
-            ["canary_checkpoint_id"], ["checkpoints.id"], name="fk_deployments_canary_checkpoint_id_checkpoints"
+            ["canary_checkpoint_id"], ["checkpoints.id"], name=op.f("fk_deployments_canary_checkpoint_id_checkpoints")
         ),
         sa.ForeignKeyConstraint(
-            ["live_checkpoint_id"], ["checkpoints.id"], name="fk_deployments_live_checkpoint_id_checkpoints"
+            ["live_checkpoint_id"], ["checkpoints.id"], name=op.f("fk_deployments_live_checkpoint_id_checkpoints")
         ),
         sa.ForeignKeyConstraint(
-            ["previous_checkpoint_id"], ["checkpoints.id"], name="fk_deployments_previous_checkpoint_id_checkpoints"
+            ["previous_checkpoint_id"],
+            ["checkpoints.id"],
+            name=op.f("fk_deployments_previous_checkpoint_id_checkpoints"),
         ),
-        sa.PrimaryKeyConstraint("id", name="pk_deployments"),
-        sa.UniqueConstraint("supersedes", name="uq_deployments_supersedes"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_deployments")),
+        sa.UniqueConstraint("supersedes", name=op.f("uq_deployments_supersedes")),
         sqlite_autoincrement=True,
     )
     op.create_table(
@@ -153,18 +155,19 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("started_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("phase IN ('curate', 'train', 'gate', 'publish')", name="ck_rounds_phase"),
+        sa.CheckConstraint("phase IN ('curate', 'train', 'gate', 'publish')", name=op.f("ck_rounds_phase")),
         sa.CheckConstraint(
-            "state IN ('requested', 'running', 'published', 'rejected', 'failed', 'cancelled')", name="ck_rounds_state"
+            "state IN ('requested', 'running', 'published', 'rejected', 'failed', 'cancelled')",
+            name=op.f("ck_rounds_state"),
         ),
         sa.ForeignKeyConstraint(
-            ["candidate_checkpoint_id"], ["checkpoints.id"], name="fk_rounds_candidate_checkpoint_id_checkpoints"
+            ["candidate_checkpoint_id"], ["checkpoints.id"], name=op.f("fk_rounds_candidate_checkpoint_id_checkpoints")
         ),
         sa.ForeignKeyConstraint(
-            ["parent_checkpoint_id"], ["checkpoints.id"], name="fk_rounds_parent_checkpoint_id_checkpoints"
+            ["parent_checkpoint_id"], ["checkpoints.id"], name=op.f("fk_rounds_parent_checkpoint_id_checkpoints")
         ),
-        sa.PrimaryKeyConstraint("id", name="pk_rounds"),
-        sa.UniqueConstraint("open", name="uq_rounds_open"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_rounds")),
+        sa.UniqueConstraint("open", name=op.f("uq_rounds_open")),
         sqlite_autoincrement=True,
     )
     if not sqlite:
@@ -181,12 +184,12 @@ def upgrade() -> None:
         sa.Column("chain_hash", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.ForeignKeyConstraint(
-            ["conversation_id"], ["conversations.id"], name="fk_messages_conversation_id_conversations"
+            ["conversation_id"], ["conversations.id"], name=op.f("fk_messages_conversation_id_conversations")
         ),
-        sa.ForeignKeyConstraint(["parent_id"], ["messages.id"], name="fk_messages_parent_id_messages"),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_messages_user_id_users"),
-        sa.PrimaryKeyConstraint("id", name="pk_messages"),
-        sa.UniqueConstraint("conversation_id", "chain_hash", name="uq_messages_conversation_id_chain_hash"),
+        sa.ForeignKeyConstraint(["parent_id"], ["messages.id"], name=op.f("fk_messages_parent_id_messages")),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_messages_user_id_users")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_messages")),
+        sa.UniqueConstraint("conversation_id", "chain_hash", name=op.f("uq_messages_conversation_id_chain_hash")),
     )
     op.create_index("ix_messages_parent_id", "messages", ["parent_id"])
     op.create_index("ix_messages_user_id_chain_hash", "messages", ["user_id", "chain_hash"])
@@ -197,8 +200,8 @@ def upgrade() -> None:
         sa.Column("step", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("value", sa.Float(precision=53), nullable=True),
-        sa.ForeignKeyConstraint(["round_id"], ["rounds.id"], name="fk_round_metrics_round_id_rounds"),
-        sa.PrimaryKeyConstraint("round_id", "step", "name", name="pk_round_metrics"),
+        sa.ForeignKeyConstraint(["round_id"], ["rounds.id"], name=op.f("fk_round_metrics_round_id_rounds")),
+        sa.PrimaryKeyConstraint("round_id", "step", "name", name=op.f("pk_round_metrics")),
     )
     op.create_table(
         "round_prompts",
@@ -213,11 +216,11 @@ def upgrade() -> None:
         sa.Column("why", sa.Text(), nullable=False),
         sa.Column("prompt", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("erased_at", sa.DateTime(timezone=True), nullable=True),
-        sa.CheckConstraint("source IN ('recorded', 'mix')", name="ck_round_prompts_source"),
-        sa.CheckConstraint("split IN ('train', 'heldout')", name="ck_round_prompts_split"),
-        sa.CheckConstraint("verdict IN ('kept', 'left')", name="ck_round_prompts_verdict"),
-        sa.ForeignKeyConstraint(["round_id"], ["rounds.id"], name="fk_round_prompts_round_id_rounds"),
-        sa.PrimaryKeyConstraint("round_id", "position", name="pk_round_prompts"),
+        sa.CheckConstraint("source IN ('recorded', 'mix')", name=op.f("ck_round_prompts_source")),
+        sa.CheckConstraint("split IN ('train', 'heldout')", name=op.f("ck_round_prompts_split")),
+        sa.CheckConstraint("verdict IN ('kept', 'left')", name=op.f("ck_round_prompts_verdict")),
+        sa.ForeignKeyConstraint(["round_id"], ["rounds.id"], name=op.f("fk_round_prompts_round_id_rounds")),
+        sa.PrimaryKeyConstraint("round_id", "position", name=op.f("pk_round_prompts")),
     )
     op.create_index("ix_round_prompts_conversation_id", "round_prompts", ["conversation_id"])
     op.create_index("ix_round_prompts_message_id", "round_prompts", ["message_id"])
@@ -249,19 +252,21 @@ def upgrade() -> None:
         sa.Column("origin", sa.Text(), nullable=False),
         sa.Column("consent", sa.Text(), nullable=False),
         sa.Column("error", sa.Text(), nullable=True),
-        sa.CheckConstraint("consent IN ('none', 'history', 'train')", name="ck_generations_consent"),
-        sa.CheckConstraint("origin IN ('chat', 'api', 'title', 'rollout', 'eval')", name="ck_generations_origin"),
-        sa.ForeignKeyConstraint(["checkpoint_id"], ["checkpoints.id"], name="fk_generations_checkpoint_id_checkpoints"),
+        sa.CheckConstraint("consent IN ('none', 'history', 'train')", name=op.f("ck_generations_consent")),
+        sa.CheckConstraint("origin IN ('chat', 'api', 'title', 'rollout', 'eval')", name=op.f("ck_generations_origin")),
         sa.ForeignKeyConstraint(
-            ["conversation_id"], ["conversations.id"], name="fk_generations_conversation_id_conversations"
+            ["checkpoint_id"], ["checkpoints.id"], name=op.f("fk_generations_checkpoint_id_checkpoints")
         ),
-        sa.ForeignKeyConstraint(["message_id"], ["messages.id"], name="fk_generations_message_id_messages"),
         sa.ForeignKeyConstraint(
-            ["prompt_message_id"], ["messages.id"], name="fk_generations_prompt_message_id_messages"
+            ["conversation_id"], ["conversations.id"], name=op.f("fk_generations_conversation_id_conversations")
         ),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_generations_user_id_users"),
-        sa.PrimaryKeyConstraint("id", name="pk_generations"),
-        sa.UniqueConstraint("request_id", name="uq_generations_request_id"),
+        sa.ForeignKeyConstraint(["message_id"], ["messages.id"], name=op.f("fk_generations_message_id_messages")),
+        sa.ForeignKeyConstraint(
+            ["prompt_message_id"], ["messages.id"], name=op.f("fk_generations_prompt_message_id_messages")
+        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_generations_user_id_users")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_generations")),
+        sa.UniqueConstraint("request_id", name=op.f("uq_generations_request_id")),
     )
     op.create_index("ix_generations_checkpoint_id", "generations", ["checkpoint_id"])
     op.create_index("ix_generations_conversation_id", "generations", ["conversation_id"])
@@ -286,18 +291,18 @@ def upgrade() -> None:
         sa.Column("choice", sa.Text(), nullable=False),
         sa.Column("shown", sa.JSON(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("choice IN ('left', 'right', 'tie')", name="ck_comparisons_choice"),
+        sa.CheckConstraint("choice IN ('left', 'right', 'tie')", name=op.f("ck_comparisons_choice")),
         sa.ForeignKeyConstraint(
-            ["left_generation_id"], ["generations.id"], name="fk_comparisons_left_generation_id_generations"
+            ["left_generation_id"], ["generations.id"], name=op.f("fk_comparisons_left_generation_id_generations")
         ),
         sa.ForeignKeyConstraint(
-            ["prompt_message_id"], ["messages.id"], name="fk_comparisons_prompt_message_id_messages"
+            ["prompt_message_id"], ["messages.id"], name=op.f("fk_comparisons_prompt_message_id_messages")
         ),
         sa.ForeignKeyConstraint(
-            ["right_generation_id"], ["generations.id"], name="fk_comparisons_right_generation_id_generations"
+            ["right_generation_id"], ["generations.id"], name=op.f("fk_comparisons_right_generation_id_generations")
         ),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_comparisons_user_id_users"),
-        sa.PrimaryKeyConstraint("id", name="pk_comparisons"),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_comparisons_user_id_users")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_comparisons")),
     )
     op.create_index("ix_comparisons_left_generation_id", "comparisons", ["left_generation_id"])
     op.create_index("ix_comparisons_prompt_message_id", "comparisons", ["prompt_message_id"])
@@ -313,10 +318,12 @@ def upgrade() -> None:
         sa.Column("tags", sa.JSON(), nullable=False),
         sa.Column("words", sa.Text(), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
-        sa.CheckConstraint("rating IN (-1, 1)", name="ck_feedback_rating"),
-        sa.ForeignKeyConstraint(["generation_id"], ["generations.id"], name="fk_feedback_generation_id_generations"),
-        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name="fk_feedback_user_id_users"),
-        sa.PrimaryKeyConstraint("id", name="pk_feedback"),
-        sa.UniqueConstraint("generation_id", "user_id", name="uq_feedback_generation_id_user_id"),
+        sa.CheckConstraint("rating IN (-1, 1)", name=op.f("ck_feedback_rating")),
+        sa.ForeignKeyConstraint(
+            ["generation_id"], ["generations.id"], name=op.f("fk_feedback_generation_id_generations")
+        ),
+        sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_feedback_user_id_users")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_feedback")),
+        sa.UniqueConstraint("generation_id", "user_id", name=op.f("uq_feedback_generation_id_user_id")),
     )
     op.create_index("ix_feedback_user_id", "feedback", ["user_id"])

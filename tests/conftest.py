@@ -1,0 +1,3 @@
+"""Fixtures that more than one room's tests use."""
+
+pytest_plugins = ["support.databases"]

