@@ -1,0 +1,4 @@
+"""Turns recorded prompts into a better checkpoint: curate, sample, score, train, judge, publish.
+
+Meets the gateway over HTTP and the database over rows. Imports no engine, and never the gold judge.
+"""

@@ -1,0 +1,108 @@
+"""Everything a round needs, small and real: a taught policy, a gateway that samples from it, a migrated database."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.fake_gateway import FakeGateway
+from support.tiny_policy import Reds, make_policy, write_prompts
+
+from db.queries import checkpoints, deployments, rounds
+from db.session import Database
+from trainer.house import House
+from trainer.settings import TrainerSettings
+
+
+@pytest.fixture(scope="session")
+def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A base model that writes well-formed answers."""
+    import torch
+
+    torch.set_num_threads(1)
+    return make_policy(tmp_path_factory.mktemp("policy"))
+
+
+@pytest.fixture
+def gateway(policy: Path) -> Iterator[FakeGateway]:
+    fake = FakeGateway(policy, key="service")
+    yield fake
+    fake.close()
+
+
+@dataclass
+class Site:
+    """A home with a database in which the base is live, and a trainer's house over it."""
+
+    settings: TrainerSettings
+    gateway: FakeGateway
+    open: Callable[..., House]
+    database: Database
+
+    def request(self, seed: int = 7, **config: Any) -> int:
+        with self.database.transaction() as session:
+            return rounds.request_round(session, "grpo", config, "someone", seed=seed).id
+
+    def round(self, round_id: int) -> Any:
+        with self.database.reading() as session:
+            return rounds.get_round(session, round_id)
+
+    def metrics(self, round_id: int) -> dict[str, list[tuple[int, float]]]:
+        with self.database.reading() as session:
+            return rounds.metrics(session, round_id)
+
+    def live(self) -> Any:
+        with self.database.reading() as session:
+            return checkpoints.get_checkpoint(session, deployments.current(session).live_checkpoint_id)
+
+    def deploy(self, body: dict[str, Any]) -> dict[str, Any]:
+        """What the real gateway does with a deployment, as far as rows go."""
+        with self.database.transaction() as session:
+            current = deployments.current(session)
+            live = checkpoints.get_checkpoint(session, current.live_checkpoint_id)
+            target = checkpoints.find_checkpoint(session, body["checkpoint"])
+            if live.name != body["expected_live"]:
+                raise ValueError(f"live is {live.name}")
+            deployments.propose(session, target.id, body["by"], body["reason"], current.id)
+            checkpoints.set_state(session, target.id, "published")
+        return {"live": target.name, "previous": live.name}
+
+
+@pytest.fixture
+def site(tmp_path: Path, policy: Path, gateway: FakeGateway) -> Iterator[Site]:
+    settings = TrainerSettings(
+        home=tmp_path / "home",
+        service_key="service",
+        gateway=gateway.url,
+        base_model=policy,
+        base_mix=write_prompts(tmp_path / "mix.jsonl", range(200)),
+        heldout=write_prompts(tmp_path / "heldout.jsonl", range(300, 330)),
+        steps=4,
+        prompts_per_step=3,
+        group_size=4,
+        micro_batch=6,
+        learning_rate=2e-3,
+        max_completion_tokens=32,
+        gate_prompts=16,
+        gate_samples=3,
+        gateway_patience=5.0,
+    )
+    database = Database(settings.database)
+    database.migrate()
+    with database.transaction() as session:
+        checkpoints.ensure_base(session, "test base", {})
+        deployments.propose(session, 0, "test", "the base", None)
+    houses: list[House] = []
+
+    def open_house(**changes: Any) -> House:
+        house = House(settings.model_copy(update=changes), reward=Reds(), judge=Reds())
+        houses.append(house)
+        return house
+
+    built = Site(settings, gateway, open_house, database)
+    gateway.on_deploy = built.deploy
+    yield built
+    for house in houses:
+        house.close()
+    database.close()

@@ -1,0 +1,110 @@
+"""A whole round, small and real: sampled over HTTP, trained by TRL, judged, published or put away."""
+
+import json
+from pathlib import Path
+
+from support.tiny_policy import Reds
+
+from trainer.files import sha256
+from trainer.loop import FAILED, PUBLISHED, REJECTED, claim, work_on
+
+LEARNS = {"steps": 14, "prompts_per_step": 6, "group_size": 8, "micro_batch": 48, "learning_rate": 1e-2, "kl_beta": 0.0}
+
+
+class Constant:
+    """A judge that sees no difference."""
+
+    def score(self, pairs):
+        return [0.0] * len(pairs)
+
+
+def test_a_round_learns_what_is_rewarded_and_the_next_one_continues_its_adapter(site):
+    first = site.request(**LEARNS)
+    house = site.open()
+    assert work_on(house, claim(house)) == PUBLISHED, site.round(first).verdict or site.round(first).error
+    row, figures = site.round(first), site.metrics(first)
+    assert (row.state, row.phase, row.step, row.error) == ("published", "publish", 14, None)
+    rewards = [value for _, value in figures["reward_well_formed"]]
+    assert sum(rewards[-4:]) > sum(rewards[:4]) + 0.4
+    assert row.verdict["publish"]
+    assert row.verdict["judge"]["low"] > 0
+    assert {"kl", "entropy", "malformed_share", "thought_tokens", "response_tokens", "is_ratio_mean"} <= set(figures) | {
+        "kl"  # TRL has none without a penalty
+    }
+    assert {"seconds_sample", "seconds_score", "seconds_train", "is_cut_share", "reward_std"} <= set(figures)
+
+    live = site.live()
+    manifest = json.loads((Path(live.path) / "manifest.json").read_text())
+    assert (live.name, live.parent_id, live.round_id) == ("v1", 0, first)
+    assert manifest["files"] == {name: sha256(Path(live.path) / name) for name in manifest["files"]}
+    assert manifest["prompts"] == {"recorded": 0, "mix": 84}
+    assert not (site.settings.home / "rounds" / str(first) / "states").exists()
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in Path(live.path).iterdir())
+
+    site.gateway.answer("POST", "/internal/adapters", {"name": "ruminate-v1", "path": live.path}, "Bearer service")
+    second = site.request(steps=1)
+    ended = work_on(house, claim(house))
+    assert ended in (PUBLISHED, REJECTED), site.round(second).error
+    assert site.round(second).parent_checkpoint_id == live.id
+    assert site.metrics(second)["reward_well_formed"][0][1] > rewards[0] + 0.1  # it started where the first ended
+    assert site.metrics(second)["kl"][0][1] > 0.01  # and is measured from the base
+
+
+def test_every_step_samples_under_a_new_name_and_at_most_two_are_loaded(site):
+    site.request(steps=4)
+    house = site.open()
+    loaded = []
+    site.gateway.before_sample = lambda body: loaded.append((body["model"], len(site.gateway.loaded)))
+    work_on(house, claim(house))
+    steps = [name for name, _ in loaded if not name.startswith("ruminate")]
+    assert loaded[0][0] == "ruminate-v0"
+    assert steps[:3] == ["round-1-step-1", "round-1-step-2", "round-1-step-3"]
+    assert len(set(site.gateway.history)) == len(site.gateway.history)
+    assert max(count for _, count in loaded) <= 2
+    assert not site.gateway.loaded
+
+
+def test_a_candidate_that_only_the_reward_model_likes_is_put_away(site):
+    round_id = site.request(**LEARNS)
+    house = site.open()
+    house.judge = Constant()
+    assert work_on(house, claim(house)) == REJECTED
+    row = site.round(round_id)
+    assert row.state == "rejected"
+    assert row.verdict["reward"]["low"] > 0
+    assert "second judge" in row.verdict["words"]
+    assert site.live().name == "v0"
+    put_away = house.prepare(row).ledger.checkpoint(row.candidate_checkpoint_id) if False else None
+    assert put_away is None
+
+
+def test_a_round_that_fails_says_why_and_the_trainer_lives_on(site):
+    class Broken(Reds):
+        def score(self, pairs):
+            raise ArithmeticError("the reward model is out of order")
+
+    failed = site.request()
+    house = site.open()
+    house.reward = Broken()
+    assert work_on(house, claim(house)) == FAILED
+    assert site.round(failed).state == "failed"
+    assert "the reward model is out of order" in site.round(failed).error
+    assert claim(house) is None
+    house.reward = Reds()
+    site.request(steps=1)
+    assert work_on(house, claim(house)) in (PUBLISHED, REJECTED)
+
+
+def test_an_engine_that_restarts_in_the_middle_gets_the_adapter_again(site):
+    site.request(steps=2)
+    house = site.open()
+    restarted = []
+
+    def restart(body):
+        if body["model"] == "round-1-step-1" and not restarted:
+            restarted.append(site.gateway.busy)
+            site.gateway.busy = 1
+
+    site.gateway.before_sample = restart
+    assert work_on(house, claim(house)) in (PUBLISHED, REJECTED)
+    assert restarted

@@ -1,0 +1,155 @@
+"""Which prompts a round learns from and which it is judged on, with a reason for each that was looked at.
+
+Recorded prompts come first, newest first; the base mix fills up. The split is for good (`prompts.is_heldout`).
+Knows no database and no tokenizer: it gets prompts and a way to count tokens.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from trainer.prompts import Messages, Prompt, identity, is_heldout, root, text_of
+from trainer.settings import RoundConfig
+
+SPARES = 2  # steps' worth of extra mix prompts: they stand in for prompts whose consent is withdrawn on the way
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What curation said of one prompt."""
+
+    prompt: Prompt
+    split: str  # train | heldout
+    kept: bool
+    why: str
+
+
+@dataclass
+class Curation:
+    """What a round trains on (in order), stands in, and is judged on; and every verdict, kept or left."""
+
+    train: list[Prompt] = field(default_factory=list)
+    spares: list[Prompt] = field(default_factory=list)
+    heldout: list[Prompt] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+
+    @property
+    def summary(self) -> str:
+        """One sentence for the log."""
+        recorded = sum(prompt.source == "recorded" for prompt in self.train)
+        mix = len(self.train) - recorded
+        if not recorded:
+            return f"nothing recorded that can be trained on: this round trains on the base mix alone ({mix} prompts)"
+        return f"trains on {recorded} recorded prompts and {mix} of the base mix; judged on {len(self.heldout)}"
+
+
+def curate(
+    recorded: Iterable[Prompt],
+    mix: Iterable[Prompt],
+    heldout: Iterable[Prompt] | None,
+    count_tokens: Callable[[Messages], int],
+    config: RoundConfig,
+) -> Curation:
+    """Choose prompts. `heldout`: prompts for the gate alone; None: the held-out share of the mix is used.
+
+    Raises ValueError when not enough are left to train or to judge on.
+    """
+    sieve = _Sieve(config, count_tokens)
+    gate = list(heldout or [])
+    sieve.never_train = {root(prompt.messages) for prompt in gate}
+    wanted = config.steps * config.prompts_per_step
+    shuffled = random.Random(f"mix {config.seed}")
+    gate_is_set = heldout is not None
+    out = Curation()
+    for prompt in recorded:
+        out.verdicts.append(sieve.judge(prompt))
+    _take(out, wanted, config.gate_prompts)
+    mixed = list(mix)
+    shuffled.shuffle(mixed)
+    spare = SPARES * config.prompts_per_step
+    for prompt in mixed:
+        gate_is_full = gate_is_set or len(out.heldout) >= config.gate_prompts
+        if gate_is_full and len(out.train) >= wanted and len(out.spares) >= spare:
+            break
+        verdict = sieve.judge(prompt)
+        if verdict.kept and verdict.split == "train" and len(out.train) >= wanted:
+            if len(out.spares) < spare:
+                out.spares.append(prompt)
+        elif verdict.kept and verdict.split == "heldout" and gate_is_full:
+            continue
+        else:
+            out.verdicts.append(verdict)
+            if verdict.kept:
+                (out.train if verdict.split == "train" else out.heldout).append(prompt)
+    shuffled.shuffle(gate)
+    for prompt in gate:
+        if len(out.heldout) >= config.gate_prompts:
+            break
+        out.heldout.append(prompt)
+        out.verdicts.append(Verdict(prompt, "heldout", True, "set aside for the gate"))
+    random.Random(f"order {config.seed}").shuffle(out.train)
+    _require(out, config)
+    return out
+
+
+def _take(out: Curation, wanted: int, gate_prompts: int) -> None:
+    """Fill train and held-out from the recorded prompts judged so far; what is over is left, with that reason."""
+    for place, verdict in enumerate(out.verdicts):
+        if not verdict.kept:
+            continue
+        chosen, room = (out.heldout, gate_prompts) if verdict.split == "heldout" else (out.train, wanted)
+        if len(chosen) < room:
+            chosen.append(verdict.prompt)
+        else:
+            out.verdicts[place] = Verdict(verdict.prompt, verdict.split, False, f"the round is full ({room} prompts)")
+
+
+def _require(out: Curation, config: RoundConfig) -> None:
+    if len(out.train) < config.prompts_per_step:
+        reasons = Counter(verdict.why for verdict in out.verdicts if not verdict.kept)
+        raise ValueError(
+            f"{len(out.train)} prompts are left to train on and a step needs {config.prompts_per_step}; "
+            f"left out: {dict(reasons)}. Set a larger base_mix or fewer prompts_per_step"
+        )
+    if len(out.heldout) < 4:
+        raise ValueError(
+            f"{len(out.heldout)} prompts are held out and the gate needs at least 4; set `heldout` or a larger mix"
+        )
+
+
+class _Sieve:
+    """Judges one prompt after another; remembers what it has seen."""
+
+    def __init__(self, config: RoundConfig, count_tokens: Callable[[Messages], int]) -> None:
+        self._config, self._count_tokens = config, count_tokens
+        self._seen: set[str] = set()
+        self._by_user: Counter[str] = Counter()
+        self.never_train: set[str] = set()
+
+    def judge(self, prompt: Prompt) -> Verdict:
+        held = is_heldout(prompt.messages, self._config.heldout_share)
+        split = "heldout" if held else "train"
+        why = self._objection(prompt, split)
+        if why is None and prompt.user_id is not None:
+            self._by_user[prompt.user_id] += 1
+        return Verdict(prompt, split, why is None, why or ("held out for good" if held else "eligible"))
+
+    def _objection(self, prompt: Prompt, split: str) -> str | None:
+        config = self._config
+        if not prompt.messages or prompt.messages[-1]["role"] != "user":
+            return "it does not end with a user's message"
+        if len(text_of(prompt.messages[-1]).strip()) < config.min_prompt_characters:
+            return f"shorter than {config.min_prompt_characters} characters"
+        if split == "train" and root(prompt.messages) in self.never_train:
+            return "the gate's prompts begin the same way"
+        same = identity(prompt.messages)
+        if same in self._seen:
+            return "a duplicate"
+        if prompt.user_id is not None and self._by_user[prompt.user_id] >= config.per_user_cap:
+            return f"its user has {config.per_user_cap} in this round already"
+        tokens = self._count_tokens(prompt.messages)
+        if tokens > config.max_prompt_tokens:
+            return f"{tokens} tokens, more than {config.max_prompt_tokens}"
+        self._seen.add(same)
+        return None

@@ -1,0 +1,99 @@
+"""What the trainer process has: its settings, the database, the gateway, and the models it reads and scores with.
+
+Models are loaded when a round first needs them and kept.
+"""
+
+import os
+import socket
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from db.schema import Round
+from db.session import Database
+from thinking.format import FORMATS
+from trainer.files import read_json, write_json
+from trainer.gateway import Gateway
+from trainer.ledger import Ledger
+from trainer.rewards import Reader, RewardModel
+from trainer.settings import RoundConfig, TrainerSettings
+from trainer.work import Parent, Work
+
+
+class House:
+    """The trainer's resources. `reward` and `judge` can be given; by default they are the settings' classifiers."""
+
+    def __init__(
+        self, settings: TrainerSettings, reward: RewardModel | None = None, judge: RewardModel | None = None
+    ) -> None:
+        import torch
+
+        torch.set_num_threads(settings.threads)
+        self.settings = settings
+        self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        self.database = Database(settings.database)
+        self.gateway = Gateway(settings.gateway, settings.key, settings.gateway_patience)
+        self._reward, self._judge = reward, judge
+
+    @cached_property
+    def reward(self) -> RewardModel:
+        """The reward model that samples are trained on."""
+        return self._reward or self._classifier(self.settings.reward_model)
+
+    @cached_property
+    def judge(self) -> RewardModel:
+        """The gate's second one."""
+        return self._judge or self._classifier(self.settings.judge_model)
+
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads the policy's completions."""
+        from trainer.policy import eos_ids, load_tokenizer
+
+        base = self.settings.base_model
+        tokenizer = load_tokenizer(base, self.settings.template)
+        return Reader(tokenizer, FORMATS[self.settings.thinking_format], eos_ids(tokenizer, base))
+
+    def prepare(self, row: Round) -> Work:
+        """Everything that work on a claimed round needs. What it decides is decided once, at the first claim."""
+        folder = (self.settings.home / "rounds" / str(row.id)).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
+        ledger = Ledger(self.database, row.id, self.owner)
+        plan = folder / "plan.json"
+        if not plan.is_file():
+            write_json(plan, self._plan(row, ledger))
+        decided = read_json(plan)
+        parent = ledger.checkpoint(decided["parent"])
+        config = RoundConfig(**decided["config"])
+        phase = row.phase or "curate"
+        ledger.phase(phase, row.step, total_steps=config.steps, parent_id=parent.id)
+        return Work(
+            round_id=row.id,
+            attempt=row.attempts,
+            step=row.step,
+            config=config,
+            settings=self.settings,
+            folder=folder,
+            parent=Parent(parent.id, parent.name, Path(parent.path) if parent.kind != "base" and parent.path else None),
+            ledger=ledger,
+            gateway=self.gateway,
+            reader=self.reader,
+        )
+
+    def close(self) -> None:
+        """Give connections back."""
+        self.gateway.close()
+        self.database.close()
+
+    def _plan(self, row: Round, ledger: Ledger) -> dict[str, Any]:
+        live = ledger.live()
+        if live is None:
+            raise RuntimeError("no checkpoint is live; start the gateway once, it makes the base live")
+        overrides = dict(row.config) | {"algorithm": row.algorithm}
+        seed = row.seed or self.settings.seed
+        return {"parent": live.id, "config": self.settings.round_config(overrides, seed).model_dump()}
+
+    def _classifier(self, path: Path) -> RewardModel:
+        from trainer.rewards import SequenceClassifier
+
+        return SequenceClassifier(path)

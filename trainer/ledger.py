@@ -1,0 +1,129 @@
+"""A round's rows, as the trainer that holds its lease writes them. Raises `lease.LeaseLost` when it no longer does."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from db.errors import LeaseLost as RowLost
+from db.queries import checkpoints, curation, deployments, rounds
+from db.schema import Checkpoint, Round, RoundPrompt
+from db.session import Database
+from db.values import CheckpointState, CuratedPrompt, RoundState, TrainablePrompt
+from trainer.lease import LeaseLost
+
+
+class Ledger:
+    """The rows of round `round_id`, in the name of `owner`."""
+
+    def __init__(self, database: Database, round_id: int, owner: str) -> None:
+        self._database, self._round, self._owner = database, round_id, owner
+
+    # -- the round itself
+
+    def heartbeat(self, lease_seconds: float) -> bool:
+        """Extend the lease; False when it is lost or the round was cancelled."""
+        with self._database.transaction() as session:
+            return rounds.heartbeat(session, self._round, self._owner, lease_seconds)
+
+    def phase(self, phase: str, step: int, total_steps: int | None = None, parent_id: int | None = None) -> None:
+        """Note where the round is."""
+        with self._held() as session:
+            rounds.save_progress(
+                session, self._round, self._owner, phase, step, total_steps=total_steps, parent_id=parent_id
+            )
+
+    def step(self, step: int, figures: Mapping[str, float]) -> None:
+        """Note that `step` updates are done, with their figures."""
+        with self._held() as session:
+            rounds.save_progress(session, self._round, self._owner, "train", step)
+            rounds.add_metrics(session, self._round, step, figures, owner=self._owner)
+
+    def published(self, checkpoint: int, verdict: Mapping[str, Any]) -> Round:
+        """End the round with a checkpoint that is live."""
+        return self._finish(RoundState.PUBLISHED, verdict=verdict, candidate=checkpoint)
+
+    def rejected(self, checkpoint: int, verdict: Mapping[str, Any]) -> Round:
+        """End the round, and put its checkpoint away."""
+        with self._held() as session:
+            checkpoints.set_state(session, checkpoint, CheckpointState.REJECTED)
+        return self._finish(RoundState.REJECTED, verdict=verdict, candidate=checkpoint)
+
+    def failed(self, cause: str) -> Round:
+        """End the round with what went wrong; a checkpoint that it had reserved is put away."""
+        with self._held() as session:
+            row = rounds.get_round(session, self._round)
+            for checkpoint in checkpoints.list_checkpoints(session):
+                if checkpoint.round_id == row.id and checkpoint.state == CheckpointState.CANDIDATE:
+                    checkpoints.set_state(session, checkpoint.id, CheckpointState.REJECTED)
+        return self._finish(RoundState.FAILED, error=cause)
+
+    # -- prompts
+
+    def trainable(self) -> list[TrainablePrompt]:
+        """Recorded prompts that may be trained on now, newest first."""
+        with self._database.reading() as session:
+            return list(curation.trainable_prompts(session))[::-1]
+
+    def still_trainable(self, message_ids: Sequence[str]) -> set[str]:
+        """Those that may be trained on at this moment."""
+        with self._database.reading() as session:
+            return curation.still_trainable(session, message_ids)
+
+    def save_prompts(self, prompts: Sequence[CuratedPrompt]) -> None:
+        """Write curation's verdicts, in place of an earlier attempt's."""
+        with self._held() as session:
+            curation.save_prompts(session, self._round, self._owner, prompts)
+
+    def prompts(self) -> Sequence[RoundPrompt]:
+        """Curation's verdicts; one that was forgotten since has no `prompt`."""
+        with self._database.reading() as session:
+            return curation.round_prompts(session, self._round)
+
+    def withdraw(self, position: int, why: str) -> None:
+        """The prompt at `position` was not trained on after all."""
+        with self._held() as session:
+            row = session.get_one(RoundPrompt, (self._round, position))
+            row.verdict, row.why = "left", why
+
+    def learnt_from(self) -> dict[str, int]:
+        """How many prompts the round trained on, by source."""
+        kept = [row for row in self.prompts() if row.split == "train" and row.verdict == "kept"]
+        recorded = sum(row.source == "recorded" for row in kept)
+        return {"recorded": recorded, "mix": len(kept) - recorded}
+
+    # -- checkpoints
+
+    def live(self) -> Checkpoint | None:
+        """The checkpoint that is wanted live; None before the gateway first started."""
+        with self._database.reading() as session:
+            row = deployments.current(session)
+            return None if row is None else checkpoints.get_checkpoint(session, row.live_checkpoint_id)
+
+    def checkpoint(self, checkpoint_id: int) -> Checkpoint:
+        """The checkpoint of this id."""
+        with self._database.reading() as session:
+            return checkpoints.get_checkpoint(session, checkpoint_id)
+
+    def reserve(self, parent_id: int) -> Checkpoint:
+        """The round's own checkpoint: a new name, or the one that it had reserved before it died."""
+        with self._held() as session:
+            return checkpoints.reserve_checkpoint(session, parent_id, self._round)
+
+    def complete(self, checkpoint_id: int, path: str, manifest: Mapping[str, Any]) -> None:
+        """Its files lie under `path`, whole."""
+        with self._held() as session:
+            checkpoints.complete_checkpoint(session, checkpoint_id, path, manifest)
+
+    def _finish(self, state: str, **what: Any) -> Round:
+        with self._held() as session:
+            return rounds.finish_round(session, self._round, self._owner, state, **what)
+
+    @contextmanager
+    def _held(self) -> Iterator[Session]:
+        try:
+            with self._database.transaction() as session:
+                yield session
+        except RowLost as error:
+            raise LeaseLost(str(error)) from error

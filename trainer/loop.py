@@ -1,0 +1,131 @@
+"""The trainer's loop: wait, claim, curate, train, judge, publish. Each verb is a module; this page is their order.
+
+A round that dies anywhere is resumed where its rows and files say that it was. What fails inside of a round ends the
+round with its cause; what fails outside of one (the database) ends the process, which its supervisor restarts.
+"""
+
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from db.errors import DatabaseUnavailable
+from db.queries import rounds
+from db.schema import Round
+from trainer.exam import examine
+from trainer.files import read_json, write_json
+from trainer.house import House
+from trainer.lease import Heartbeat, LeaseLost, Stopped, stop_on_signals
+from trainer.ledger import Ledger
+from trainer.publish import make_live, write_checkpoint
+from trainer.selection import Selection, select
+from trainer.settings import TrainerSettings
+from trainer.work import Work, algorithm
+
+log = logging.getLogger(__name__)
+
+PUBLISHED, FAILED, REJECTED = 0, 1, 3
+"""How a round ended, as an exit code."""
+WORKING_FILES = ("states", "versions", "candidate")
+"""What a round keeps on disk only while it is open; the checkpoint has its adapter then."""
+
+
+def run(settings: TrainerSettings, once: bool = False) -> int:
+    """Work on rounds until stopped. `once`: on one; returns how it ended."""
+    stop_on_signals()
+    house = House(settings)
+    try:
+        house.database.migrate()
+        while True:
+            row = claim(house)
+            if row is not None:
+                ended = work_on(house, row)
+                if once:
+                    return ended
+            elif once:
+                log.error("no round is waiting; ask for one first")
+                return FAILED
+            else:
+                time.sleep(settings.poll_seconds)
+    except Stopped as signal:
+        log.info("stopped by %s", signal)
+        return FAILED if once else 0
+    finally:
+        house.close()
+
+
+def claim(house: House) -> Round | None:
+    """Take the round that is waiting, or whose trainer fell silent."""
+    with house.database.transaction() as session:
+        row = rounds.claim_round(session, house.owner, house.settings.lease_seconds)
+        if row is not None and row.attempts > house.settings.max_attempts:
+            cause = row.error or f"it ended its trainer {row.attempts - 1} times; see the trainer's log"
+            rounds.finish_round(session, row.id, house.owner, "failed", error=cause)
+            log.error("round %d failed: %s", row.id, cause)
+            return None
+        return row
+
+
+def work_on(house: House, row: Round) -> int:
+    """One claimed round, to its end or until interrupted. Returns how it ended."""
+    ledger = Ledger(house.database, row.id, house.owner)
+    log.info("round %d: attempt %d, phase %s, step %d", row.id, row.attempts, row.phase or "new", row.step)
+    try:
+        with Heartbeat(lambda: ledger.heartbeat(house.settings.lease_seconds), house.settings.lease_seconds):
+            return learn(house, house.prepare(row))
+    except Stopped:
+        ledger.heartbeat(0)  # free at once for whoever resumes it
+        raise
+    except LeaseLost as error:
+        log.warning("round %d: %s", row.id, error)
+        return FAILED
+    except DatabaseUnavailable:
+        raise
+    except Exception as error:  # noqa: BLE001 whatever a round dies of is its result; the trainer lives on
+        log.exception("round %d failed", row.id)
+        ledger.failed(f"{type(error).__name__}: {error}")
+        return FAILED
+
+
+def learn(house: House, work: Work) -> int:
+    """Curate, train, judge, and publish or put away. Each verb begins by looking for what an earlier attempt left."""
+    prompts = select(work)
+    candidate = train(house, work, prompts)
+    verdict = judge(house, work, candidate, prompts)
+    return conclude(work, candidate, verdict, prompts)
+
+
+def train(house: House, work: Work, prompts: Selection) -> Path:
+    """The folder of the candidate's adapter."""
+    work.ledger.phase("train", work.step)
+    return algorithm(work.config.algorithm).train(work, prompts.training, house.reward)
+
+
+def judge(house: House, work: Work, candidate: Path, prompts: Selection) -> dict[str, Any]:
+    """The gate's verdict, as the row keeps it."""
+    work.ledger.phase("gate", work.config.steps)
+    kept = work.folder / "verdict.json"
+    if not kept.is_file():
+        write_json(kept, examine(work, candidate, prompts.heldout, house.reward, house.judge).as_json())
+    return read_json(kept)
+
+
+def conclude(work: Work, candidate: Path, verdict: dict[str, Any], prompts: Selection) -> int:
+    """Make the candidate a checkpoint, and it live or put away."""
+    work.ledger.phase("publish", work.config.steps)
+    checkpoint, name = write_checkpoint(work, candidate, verdict, prompts.impersonal)
+    if verdict["publish"]:
+        make_live(work, name, verdict["words"])
+        work.ledger.published(checkpoint, verdict)
+    else:
+        work.ledger.rejected(checkpoint, verdict)
+    log.info("round %d: %s %s", work.round_id, name, verdict["words"])
+    tidy(work)
+    return PUBLISHED if verdict["publish"] else REJECTED
+
+
+def tidy(work: Work) -> None:
+    """Delete what only an open round needs."""
+    for name in WORKING_FILES:
+        shutil.rmtree(work.folder / name, ignore_errors=True)

@@ -1,0 +1,95 @@
+"""The policy under training: a frozen base with a LoRA adapter, new or continued, and how an adapter becomes a folder.
+
+Leaves out how it learns (`trainer.grpo`) and where it is served.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from trainer.files import fresh_folder, publish_folder, sha256
+from trainer.settings import RoundConfig
+
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+
+
+def load_policy(base: Path, parent: Path | None, config: RoundConfig) -> Any:
+    """A PeftModel over `base`: the adapter in `parent` continued, or (None) a new one on all linear layers.
+
+    A new adapter's first matrix is random from `config.seed`, its second zero: it starts as the base.
+    """
+    import torch
+    from peft import LoraConfig, PeftModel, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    torch.manual_seed(config.seed)
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch_dtype(config.dtype))
+    if torch.cuda.is_available():
+        model = model.to("cuda")
+    if parent is not None:
+        return PeftModel.from_pretrained(model, parent, is_trainable=True)
+    lora = LoraConfig(
+        r=config.lora_rank,
+        lora_alpha=config.lora_alpha,
+        lora_dropout=0.0,
+        target_modules="all-linear",  # without the output layer, which an engine could not swap
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, lora)
+
+
+def torch_dtype(name: str) -> Any:
+    """The torch type of the frozen weights; "auto" by whether there is a GPU."""
+    import torch
+
+    if name == "auto":
+        name = "bfloat16" if torch.cuda.is_available() else "float32"
+    return getattr(torch, name)
+
+
+def load_tokenizer(base: Path, template: str) -> Any:
+    """The base's tokenizer with the chat template that the engine is started with."""
+    from transformers import AutoTokenizer
+
+    from thinking.templates import template_text
+
+    tokenizer = AutoTokenizer.from_pretrained(base, padding_side="left")
+    tokenizer.chat_template = template_text(template)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def prompt_ids(tokenizer: Any, messages: list[dict[str, Any]]) -> list[int]:
+    """The token ids that the engine would see for this conversation, up to where the model writes."""
+    return list(tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=True, return_dict=False))
+
+
+def eos_ids(tokenizer: Any, base: Path) -> frozenset[int]:
+    """Every id that ends a turn: the tokenizer's and those of the base's generation config."""
+    from transformers import GenerationConfig
+
+    listed: Any = None
+    if (base / "generation_config.json").is_file():
+        listed = GenerationConfig.from_pretrained(base).eos_token_id
+    extra = listed if isinstance(listed, list) else [listed]
+    return frozenset(token for token in [tokenizer.eos_token_id, *extra] if token is not None)
+
+
+def save_adapter(model: Any, final: Path) -> Path:
+    """Write the adapter under training as a folder that is there whole or not at all."""
+    aside = fresh_folder(final.with_name(f".{final.name}.aside"))
+    model.save_pretrained(aside, selected_adapters=["default"])
+    return publish_folder(aside, final)
+
+
+def copy_adapter(source: Path, final: Path) -> Path:
+    """Copy an adapter's files, and nothing else, into a new folder."""
+    aside = fresh_folder(final.with_name(f".{final.name}.aside"))
+    for name in ADAPTER_FILES:
+        (aside / name).write_bytes((source / name).read_bytes())
+    return publish_folder(aside, final)
+
+
+def base_hash(base: Path) -> str:
+    """What tells one base from another in a manifest: the hash of its config."""
+    return sha256(base / "config.json")

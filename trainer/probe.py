@@ -1,0 +1,85 @@
+"""The probe of a checkpoint: tokens by which an engine can be told to serve it, and not the base or something else.
+
+Chosen where base and candidate differ most, from completions of the candidate to prompts of the base mix (what people
+wrote is never put into a manifest). Log-probabilities are the trainer's, in float32, at temperature 1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MAX_TOKENS = 16  # of a probe: few, since people wait behind it at a swap
+LIKELY = -4.0  # tokens less likely than this to the candidate are left out: bfloat16 is too coarse for them
+SHARE = 0.25  # of the distance between base and candidate is the tolerance
+NARROWEST = 0.02  # nats; what a bfloat16 engine differs from float32 by, with room
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token in its place: what stands before it, and how likely it is to both (nats)."""
+
+    before: list[int]
+    token: int
+    candidate: float
+    base: float
+
+
+def make_probe(base: Path, adapter: Path, sequences: Sequence[tuple[list[int], list[int]]]) -> dict[str, Any]:
+    """A manifest's probe from (prompt ids, completion ids) pairs. Raises ValueError if the adapter changes nothing."""
+    chosen = choose(both_sides(base, adapter, sequences))
+    gap = sum(abs(token.candidate - token.base) for token in chosen) / max(len(chosen), 1)
+    if gap == 0:
+        raise ValueError(f"{adapter}: no token is more or less likely than with the base; it can't be told from it")
+    return {
+        "sequences": [
+            {
+                "prompt_ids": token.before,
+                "completion_ids": [token.token],
+                "logprobs_candidate": [token.candidate],
+                "logprobs_base": [token.base],
+            }
+            for token in chosen
+        ],
+        "tolerance": max(NARROWEST, SHARE * gap),
+    }
+
+
+def choose(rows: Sequence[Sequence[Token]]) -> list[Token]:
+    """The token of each completion on which the two differ most; of these the most different, at most MAX_TOKENS."""
+    best = []
+    for tokens in rows:
+        likely = [token for token in tokens if token.candidate > LIKELY] or tokens
+        best.append(max(likely, key=_distance))
+    return sorted(best, key=_distance, reverse=True)[:MAX_TOKENS]
+
+
+def _distance(token: Token) -> float:
+    return abs(token.candidate - token.base)
+
+
+def both_sides(base: Path, adapter: Path, sequences: Sequence[tuple[list[int], list[int]]]) -> list[list[Token]]:
+    """Every completion token of each sequence, with the log-probabilities of both."""
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    policy = PeftModel.from_pretrained(model, adapter).to(device).eval()
+
+    def logprobs(prompt: list[int], completion: list[int]) -> list[float]:
+        logits = policy(input_ids=torch.tensor([prompt + completion], device=device)).logits[0].float()
+        told = torch.log_softmax(logits[len(prompt) - 1 : -1], -1)
+        return told.gather(-1, torch.tensor(completion, device=device)[:, None]).squeeze(-1).tolist()
+
+    rows = []
+    with torch.inference_mode():
+        for prompt, completion in sequences:
+            new = logprobs(prompt, completion)
+            with policy.disable_adapter():
+                old = logprobs(prompt, completion)
+            rows.append(
+                [Token(prompt + completion[:at], completion[at], new[at], old[at]) for at in range(len(completion))]
+            )
+    return rows

@@ -1,0 +1,96 @@
+"""Prompts as plain values: where they come from, when two are the same, and which are held out for good."""
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Messages = list[dict[str, Any]]
+BUCKETS = 10_000  # resolution of the held-out share
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A conversation up to a user's message, thoughts of earlier turns removed. Ids are None for the base mix."""
+
+    messages: Messages
+    source: str  # recorded | mix
+    message_id: str | None = None
+    conversation_id: str | None = None
+    user_id: str | None = None
+
+
+def text_of(message: dict[str, Any]) -> str:
+    """A message's text; of content in parts, the text parts."""
+    content = message.get("content") or ""
+    if isinstance(content, str):
+        return content
+    return "\n".join(part.get("text", "") for part in content if part.get("type") == "text")
+
+
+def normalised(text: str) -> str:
+    """Letters and digits only, lower case: so that case, spacing and punctuation don't make a new prompt."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return " ".join(re.findall(r"\w+", folded))
+
+
+def identity(messages: Messages) -> str:
+    """Equal for prompts that say the same, turn for turn."""
+    said = [[message["role"], normalised(text_of(message))] for message in messages]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def root(messages: Messages) -> str:
+    """Equal for all branches and retries of a conversation: its normalised first user message, hashed."""
+    first = next((text_of(message) for message in messages if message["role"] == "user"), "")
+    return hashlib.sha256(normalised(first).encode()).hexdigest()
+
+
+def is_heldout(messages: Messages, share: float) -> bool:
+    """Whether this conversation is held out: for good, since it hangs on its first message alone.
+
+    Raising the share adds conversations to the held-out ones and takes none away.
+    """
+    return int(root(messages)[:12], 16) % BUCKETS < share * BUCKETS
+
+
+def read_mix(path: Path) -> Iterator[Prompt]:
+    """The prompts of a file, in its order: jsonl with `messages`, or parquet with `messages` or `prompt`.
+
+    Raises ValueError, naming the file and the line or column, when it is neither.
+    """
+    if path.suffix == ".parquet":
+        yield from _read_parquet(path)
+        return
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                try:
+                    messages = json.loads(line)["messages"]
+                except (ValueError, KeyError, TypeError) as error:
+                    raise ValueError(f"{path}, line {number}: expected an object with `messages` ({error!r})") from None
+                yield Prompt(up_to_user(messages), "mix")
+
+
+def up_to_user(messages: Messages) -> Messages:
+    """The messages without what follows the last user's, as `role` and text only."""
+    last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
+    return [{"role": message["role"], "content": text_of(message)} for message in messages[: last + 1]]
+
+
+def _read_parquet(path: Path) -> Iterator[Prompt]:
+    from pyarrow import parquet  # only who sets a parquet file pays for the import
+
+    file = parquet.ParquetFile(path)
+    column = next((name for name in ("messages", "prompt") if name in file.schema_arrow.names), None)
+    if column is None:
+        names = ", ".join(file.schema_arrow.names)
+        raise ValueError(f"{path}: expected a column `messages` or `prompt`, found {names}")
+    for batch in file.iter_batches(columns=[column]):
+        for value in batch.column(0).to_pylist():
+            messages = [{"role": "user", "content": value}] if isinstance(value, str) else value
+            yield Prompt(up_to_user(messages), "mix")

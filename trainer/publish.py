@@ -1,0 +1,90 @@
+"""A judged adapter becomes a checkpoint: reserved, written aside, its manifest last, then made live or put away.
+
+Every step can be repeated: a trainer that died here goes on where the files and rows say that it was.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from thinking.templates import template_hash
+from trainer.files import fresh_folder, publish_folder, read_json, sha256, write_json
+from trainer.gateway import GatewayError
+from trainer.policy import ADAPTER_FILES, base_hash, prompt_ids
+from trainer.probe import make_probe
+from trainer.prompts import Prompt
+from trainer.rollout import seed_of
+from trainer.versions import Versions
+from trainer.work import Work
+
+FORMAT = 1
+PROBE_PROMPTS = 24
+
+
+class LiveChanged(RuntimeError):
+    """Something else was made live since this round began; its candidate was judged against what no longer answers."""
+
+
+def write_checkpoint(work: Work, adapter: Path, verdict: dict[str, Any], mix: Sequence[Prompt]) -> tuple[int, str]:
+    """Reserve a checkpoint and put its folder in place. Returns its id and name. `mix`: prompts for the probe."""
+    reserved = work.ledger.reserve(work.parent.id)
+    final = (work.settings.home / "checkpoints" / reserved.name).absolute()
+    if not final.is_dir():
+        final.parent.mkdir(parents=True, exist_ok=True)
+        aside = fresh_folder(final.with_name(f".{final.name}.aside"))
+        for name in ADAPTER_FILES:
+            (aside / name).write_bytes((adapter / name).read_bytes())
+        write_json(aside / "manifest.json", manifest(work, reserved.name, aside, adapter, verdict, mix))
+        publish_folder(aside, final)
+    work.ledger.complete(reserved.id, str(final), read_json(final / "manifest.json"))
+    return reserved.id, reserved.name
+
+
+def manifest(
+    work: Work, name: str, folder: Path, adapter: Path, verdict: dict[str, Any], mix: Sequence[Prompt]
+) -> dict[str, Any]:
+    """What a checkpoint is, where it came from, the hashes of its files, and how an engine proves that it serves it."""
+    settings, base = work.settings, work.settings.base_model
+    return {
+        "format": FORMAT,
+        "name": name,
+        "kind": "adapter",
+        "base": {"name": base.name, "config_hash": base_hash(base)},
+        "rank": json.loads((folder / "adapter_config.json").read_text())["r"],
+        "thinking_format": settings.thinking_format,
+        "template_hash": template_hash(settings.template),
+        "parent": work.parent.name,
+        "round": work.round_id,
+        "config": work.config.model_dump(),
+        "files": {file: sha256(folder / file) for file in ADAPTER_FILES},
+        "probe": make_probe(base, adapter, _completions(work, adapter, mix)),
+        "prompts": work.ledger.learnt_from(),
+        "verdict": verdict,
+    }
+
+
+def make_live(work: Work, checkpoint: str, reason: str) -> None:
+    """Ask the gateway to load, probe and flip. Raises LiveChanged, or GatewayError with its reason."""
+    try:
+        work.gateway.deploy(checkpoint, work.parent.name, f"round {work.round_id}", reason)
+    except GatewayError as error:
+        live = work.ledger.live()
+        if live is not None and live.name == checkpoint:
+            return  # an earlier attempt got through, and its answer was lost
+        if live is not None and live.name != work.parent.name:
+            raise LiveChanged(
+                f"{live.name} is live; {checkpoint} was judged against {work.parent.name}. Start another round"
+            ) from error
+        raise
+
+
+def _completions(work: Work, adapter: Path, mix: Sequence[Prompt]) -> list[tuple[list[int], list[int]]]:
+    """Answers of the candidate to a few prompts of the mix."""
+    versions = Versions(work)
+    versions.clear()
+    versions.publish_copy(adapter, work.config.steps + 1)
+    ids = [prompt_ids(work.reader.tokenizer, prompt.messages) for prompt in mix[:PROBE_PROMPTS]]
+    samples = versions.sample(ids, 1, work.config.max_completion_tokens, 1.0, seed_of("probe", work.config.seed))
+    versions.clear()
+    return [(ids[sample.prompt], sample.token_ids) for sample in samples]

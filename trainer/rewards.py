@@ -1,0 +1,130 @@
+"""What a completion earns: the reward model's score of its response, never of its thought.
+
+A `RewardModel` gets a conversation and a response. `rank_malformed` then puts every malformed output of a group below
+the group's worst well-formed one. Reading a completion starts from its token ids: decoded text has lost special tokens.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+from thinking.format import Parsed, ThinkingFormat
+from trainer.prompts import Messages
+
+
+class RewardModel(Protocol):
+    """Scores a response to a conversation; higher is better. It is never given a thought."""
+
+    def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
+        """One score for each (messages, response), in their order."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads completions of one model: its tokenizer, its format, and the ids that end a turn."""
+
+    tokenizer: Any
+    format: ThinkingFormat
+    eos_ids: frozenset[int]
+
+    def read(self, token_ids: Sequence[int], finished: bool) -> Parsed:
+        """Split a completion. A control token inside of it makes it unfinished, whatever it looks like."""
+        ids = list(token_ids)
+        if ids and ids[-1] in self.eos_ids:
+            ids.pop()
+        if any(token in self._control for token in ids):
+            finished = False
+        text = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        return self.format.parse(text, finished)
+
+    def tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many tokens each text has."""
+        return [len(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]] if texts else []
+
+    @cached_property
+    def _control(self) -> frozenset[int]:
+        return frozenset(self.tokenizer.all_special_ids)
+
+
+@dataclass(frozen=True)
+class Graded:
+    """One completion, read and scored. `reward` is what the policy is trained on."""
+
+    parsed: Parsed
+    reward: float
+
+
+def grade(
+    model: RewardModel, conversations: Sequence[Messages], outputs: Sequence[Parsed], group_size: int, margin: float
+) -> list[Graded]:
+    """Score outputs that stand group by group. The model sees well-formed responses only, and of them nothing else."""
+    well = [place for place, parsed in enumerate(outputs) if parsed.well_formed]
+    scores = model.score([(conversations[place], outputs[place].response) for place in well])
+    if len(scores) != len(well):
+        raise ValueError(f"the reward model was given {len(well)} responses and returned {len(scores)} scores")
+    known: list[float | None] = [None] * len(outputs)
+    for place, score in zip(well, scores, strict=True):
+        known[place] = score
+    rewards = rank_malformed(known, group_size, margin)
+    return [Graded(parsed, reward) for parsed, reward in zip(outputs, rewards, strict=True)]
+
+
+def rank_malformed(scores: Sequence[float | None], group_size: int, margin: float) -> list[float]:
+    """Rewards from scores, None being malformed: `margin` below the lowest score of the group.
+
+    In a group with no score at all every output gets the same, so that it teaches nothing.
+    """
+    if margin <= 0:
+        raise ValueError(f"margin = {margin}: malformed outputs must score below well-formed ones; set it above 0")
+    known = [score for score in scores if score is not None]
+    bottom = min(known, default=0.0)
+    rewards: list[float] = []
+    for start in range(0, len(scores), group_size):
+        group = scores[start : start + group_size]
+        floor = min((score for score in group if score is not None), default=bottom) - margin
+        rewards += [floor if score is None else score for score in group]
+    return rewards
+
+
+class SequenceClassifier:
+    """A Bradley-Terry reward model in this process: one label, its own tokenizer and chat template."""
+
+    def __init__(self, path: Path, *, batch: int = 32, max_tokens: int | None = None) -> None:
+        import torch
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        self._torch = torch
+        self._tokenizer = AutoTokenizer.from_pretrained(path)
+        if self._tokenizer.chat_template is None:
+            raise ValueError(f"{path} has no chat template; a reward model needs its own to read a conversation")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        dtype = torch.bfloat16 if device == "cuda" else torch.float32
+        self._model = AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype).to(device).eval()
+        if self._model.config.num_labels != 1:
+            raise ValueError(f"{path} has {self._model.config.num_labels} labels; a reward model has one")
+        self._model.config.get_text_config().pad_token_id = self._tokenizer.pad_token_id
+        limits = (max_tokens, getattr(self._model.config.get_text_config(), "max_position_embeddings", None))
+        self._max_tokens = min(limit for limit in (*limits, self._tokenizer.model_max_length) if limit)
+        self._batch = batch
+
+    def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
+        """Scores in the model's own scale. Too long a conversation loses its beginning, never the response's end."""
+        ids = [self._ids(messages, response) for messages, response in pairs]
+        order = sorted(range(len(ids)), key=lambda place: len(ids[place]))  # alike lengths together: little padding
+        scores = [0.0] * len(ids)
+        with self._torch.inference_mode():
+            for start in range(0, len(order), self._batch):
+                places = order[start : start + self._batch]
+                inputs = self._tokenizer.pad(
+                    {"input_ids": [ids[place] for place in places]}, return_tensors="pt", padding_side="right"
+                ).to(self._model.device)
+                for place, score in zip(places, self._model(**inputs).logits[:, 0].float().tolist(), strict=True):
+                    scores[place] = score
+        return scores
+
+    def _ids(self, messages: Messages, response: str) -> list[int]:
+        said = [*messages, {"role": "assistant", "content": response}]
+        ids: Any = self._tokenizer.apply_chat_template(said, tokenize=True, return_dict=False)
+        return ids[-self._max_tokens :]

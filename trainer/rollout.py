@@ -1,0 +1,94 @@
+"""One step's experience: groups of samples through the gateway, and what each of them earns.
+
+The two methods are the hooks that TRL calls. TRL hands around a prompt's place in the round as its "prompt"; what is
+asked is looked up here, after consent was asked for again.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from statistics import fmean
+from typing import Any
+
+from trainer.policy import prompt_ids
+from trainer.prompts import Prompt
+from trainer.rewards import RewardModel, grade
+from trainer.versions import Versions
+from trainer.work import TrainingPrompts, Work
+
+
+class Rollout:
+    """Samples and scores the groups of a round's steps."""
+
+    def __init__(self, work: Work, prompts: TrainingPrompts, versions: Versions, reward: RewardModel) -> None:
+        self._work, self._prompts, self._versions, self._model = work, prompts, versions, reward
+        self._asked: dict[str, Prompt] = {}
+        self.seconds: dict[str, float] = {}
+        """Of the newest step: sample, score."""
+
+    def sample(self, keys: list[str], trainer: Any) -> dict[str, list[Any]]:
+        """TRL's `rollout_func`: `keys` come group by group, each repeated as often as it is to be sampled."""
+        start, config, step = time.perf_counter(), self._work.config, trainer.state.global_step
+        groups = keys[:: config.group_size]
+        if keys != [key for key in groups for _ in range(config.group_size)]:
+            raise ValueError(f"TRL asked for {keys}; expected each prompt {config.group_size} times in a row")
+        self._asked = self._ask_consent(groups, step)
+        ids = [prompt_ids(self._work.reader.tokenizer, self._asked[key].messages) for key in groups]
+        samples = self._versions.sample(
+            ids, config.group_size, config.max_completion_tokens, config.temperature, seed_of(config.seed, step)
+        )
+        self.seconds["sample"] = time.perf_counter() - start
+        return {
+            "prompt_ids": [ids[sample.prompt] for sample in samples],
+            "completion_ids": [sample.token_ids for sample in samples],
+            "logprobs": [sample.logprobs for sample in samples],
+            "finished": [sample.finished for sample in samples],
+        }
+
+    def reward(
+        self,
+        prompts: list[str],
+        completion_ids: list[list[int]],
+        finished: list[bool],
+        log_metric: Callable[[str, float], None],
+        **_: Any,
+    ) -> list[float]:
+        """TRL's reward function, on token ids: the decoded text that TRL offers has lost what tells formats apart."""
+        start, reader, config = time.perf_counter(), self._work.reader, self._work.config
+        outputs = [reader.read(ids, done) for ids, done in zip(completion_ids, finished, strict=True)]
+        conversations = [self._asked[key].messages for key in prompts]
+        graded = grade(self._model, conversations, outputs, config.group_size, config.malformed_margin)
+        well = [one.reward for one in graded if one.parsed.well_formed]
+        log_metric("malformed_share", 1 - len(well) / len(graded))
+        if well:
+            log_metric("reward_well_formed", fmean(well))
+        log_metric("thought_tokens", fmean(reader.tokens([parsed.reasoning for parsed in outputs])))
+        log_metric("response_tokens", fmean(reader.tokens([parsed.response for parsed in outputs])))
+        log_metric("recorded_share", fmean(prompt.source == "recorded" for prompt in self._asked.values()))
+        self.seconds["score"] = time.perf_counter() - start
+        return [one.reward for one in graded]
+
+    def _ask_consent(self, keys: Sequence[str], step: int) -> dict[str, Prompt]:
+        """The prompt behind each key; a mix prompt where a person has withdrawn since, which the record then says."""
+        found = {key: self._prompts.train[int(key)] for key in keys}
+        ids = [prompt.message_id for _, prompt in found.values() if prompt.message_id is not None]
+        allowed = self._work.ledger.still_trainable(ids) if ids else set()
+        asked: dict[str, Prompt] = {}
+        for place, (key, (position, prompt)) in enumerate(found.items()):
+            if prompt.message_id is None or prompt.message_id in allowed:
+                asked[key] = prompt
+            else:
+                self._work.ledger.withdraw(position, f"its consent was gone before step {step + 1}")
+                asked[key] = self._stand_in(step, place)
+        return asked
+
+    def _stand_in(self, step: int, place: int) -> Prompt:
+        spares = self._prompts.spares or [prompt for _, prompt in self._prompts.train if prompt.source == "mix"]
+        if not spares:
+            raise ValueError("consent was withdrawn for a prompt of this step, and the base mix has none to stand in")
+        return spares[(step * self._work.config.prompts_per_step + place) % len(spares)]
+
+
+def seed_of(*parts: object) -> int:
+    """A seed (31 bits) that follows from the parts."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:4], "big") >> 1

@@ -1,0 +1,100 @@
+"""A round's prompts, chosen once and written down with every verdict; read back from the rows when it resumes."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from db.schema import RoundPrompt
+from db.values import CuratedPrompt
+from trainer.curate import Curation, curate
+from trainer.files import read_json, write_json
+from trainer.policy import prompt_ids
+from trainer.prompts import Prompt, read_mix, up_to_user
+from trainer.work import TrainingPrompts, Work
+
+log = logging.getLogger(__name__)
+
+CHOSEN = "prompts.json"  # how many train, stand in and are held out; there when the rows are
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a round trains on, and what its gate asks."""
+
+    training: TrainingPrompts
+    heldout: Sequence[Prompt]
+
+    @property
+    def impersonal(self) -> list[Prompt]:
+        """Prompts that no user wrote, for what is published with a checkpoint."""
+        return [*self.training.spares, *(prompt for _, prompt in self.training.train if prompt.source == "mix")]
+
+
+def select(work: Work) -> Selection:
+    """Choose the round's prompts, or read what an earlier attempt chose."""
+    mark = work.folder / CHOSEN
+    if not mark.is_file():
+        write_json(mark, _choose(work))
+    counts = read_json(mark)
+    rows = work.ledger.prompts()
+    train, spares = counts["train"], counts["train"] + counts["spares"]
+    return Selection(
+        TrainingPrompts(
+            train=[(row.position, _prompt(row)) for row in rows[:train]],
+            spares=[_prompt(row) for row in rows[train:spares]],
+        ),
+        heldout=_allowed(work, [_prompt(row) for row in rows[spares : spares + counts["heldout"]]]),
+    )
+
+
+def _choose(work: Work) -> dict[str, int]:
+    settings = work.settings
+    recorded = (
+        Prompt(up_to_user(one.messages), "recorded", one.message_id, one.conversation_id, one.user_id)
+        for one in work.ledger.trainable()
+    )
+    chosen = curate(
+        recorded,
+        read_mix(settings.base_mix),
+        read_mix(settings.heldout) if settings.heldout is not None else None,
+        lambda messages: len(prompt_ids(work.reader.tokenizer, messages)),
+        work.config,
+    )
+    log.info("round %d %s", work.round_id, chosen.summary)
+    work.ledger.save_prompts(_rows(chosen))
+    return {"train": len(chosen.train), "spares": len(chosen.spares), "heldout": len(chosen.heldout)}
+
+
+def _rows(chosen: Curation) -> list[CuratedPrompt]:
+    """One row for each prompt looked at: those trained on in their order, stand-ins, held out, left."""
+    why = {id(verdict.prompt): verdict.why for verdict in chosen.verdicts}
+    listed = [(prompt, "train", "kept", why[id(prompt)]) for prompt in chosen.train]
+    listed += [(prompt, "train", "left", "stands in where consent is withdrawn") for prompt in chosen.spares]
+    listed += [(prompt, "heldout", "kept", why[id(prompt)]) for prompt in chosen.heldout]
+    listed += [(one.prompt, one.split, "left", one.why) for one in chosen.verdicts if not one.kept]
+    return [
+        CuratedPrompt(
+            position,
+            prompt.source,
+            split,
+            verdict,
+            reason,
+            prompt.messages,
+            prompt.message_id,
+            prompt.conversation_id,
+            prompt.user_id,
+        )  # fmt: skip
+        for position, (prompt, split, verdict, reason) in enumerate(listed)
+    ]
+
+
+def _prompt(row: RoundPrompt) -> Prompt:
+    """A forgotten one has no messages left, and its id can't be trained on any more: a stand-in takes its place."""
+    return Prompt(row.prompt or [], row.source, row.message_id, row.conversation_id, row.user_id)
+
+
+def _allowed(work: Work, prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Without those whose consent is gone since they were chosen."""
+    ids = [prompt.message_id for prompt in prompts if prompt.message_id is not None]
+    allowed = work.ledger.still_trainable(ids) if ids else set()
+    return [prompt for prompt in prompts if prompt.message_id is None or prompt.message_id in allowed]

@@ -1,0 +1,178 @@
+"""What an operator can set: `TrainerSettings` for the process, and in it `RoundConfig` for what a round does.
+
+A round may override any field of `RoundConfig`; what it then runs with is written down at its first claim and kept.
+Read from the environment: RUMINATE_TRAINER_<FIELD>, and the few common names without TRAINER.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+_TINY = REPOSITORY / "models" / "tiny"
+PREFIX = "RUMINATE_TRAINER_"
+
+
+class RoundConfig(BaseModel):
+    """What a round does. The defaults suit the embedded tiny model; docs/learning.md has the measurements."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    algorithm: Literal["grpo"] = Field("grpo", description="How the policy learns.")
+    seed: int = Field(1, ge=0, description="Everything random in a round follows from it.")
+
+    # -- training
+    steps: int = Field(35, ge=1, description="Updates of the policy in a round.")
+    prompts_per_step: int = Field(8, ge=1, description="Different prompts in one update.")
+    group_size: int = Field(8, ge=2, description="Samples of each prompt; the mean of the group is their baseline.")
+    learning_rate: float = Field(1e-3, gt=0, description="AdamW's, constant; 1e-6 is right for full weights only.")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
+    lora_rank: int = Field(8, ge=1, le=512, description="Rank of a new adapter; a continued one keeps its own.")
+    lora_alpha: int = Field(16, ge=1, description="The adapter's output is scaled by alpha / rank.")
+    kl_beta: float = Field(0.02, ge=0, description="Weight of the divergence from the reference in the loss; 0: none.")
+    reference: Literal["base", "round_start"] = Field(
+        "base", description="What the divergence is measured from: the base model, or the weights at the round's start."
+    )
+    loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = Field("dapo", description="dapo: mean over tokens.")
+    scale_rewards: Literal["group", "batch", "none"] = Field("group", description="What advantages are divided by.")
+    clip: float = Field(0.2, gt=0, lt=1, description="The ratio of an update is clipped to 1 - clip and 1 + clip.")
+    is_mode: Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"] = Field(
+        "token_truncate", description="What happens to a token that engine and trainer weigh differently."
+    )
+    is_cap: float = Field(2.0, gt=1, description="Importance ratios above this are truncated (or masked).")
+    micro_batch: int = Field(16, ge=1, description="Samples in one forward pass; lower it when memory runs out.")
+    dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU, else float32.")
+
+    # -- sampling
+    temperature: float = Field(1.0, gt=0, le=2, description="Of the samples that are trained on.")
+    max_prompt_tokens: int = Field(512, ge=8, description="Longer prompts are left out.")
+    max_completion_tokens: int = Field(256, ge=8, description="Thought and response together; longer is malformed.")
+
+    # -- reward
+    malformed_margin: float = Field(1.0, gt=0, description="How far a malformed output scores below its group's worst.")
+
+    # -- curation
+    per_user_cap: int = Field(64, ge=1, description="Prompts that one user can add to a round.")
+    min_prompt_characters: int = Field(3, ge=1, description="Shorter messages are left out.")
+    heldout_share: float = Field(0.1, ge=0, lt=1, description="Share of conversations that are never trained on.")
+
+    # -- gate
+    gate_prompts: int = Field(128, ge=4, description="Held-out prompts that candidate and live answer.")
+    gate_samples: int = Field(4, ge=1, description="Answers of each to each of them.")
+    gate_temperature: float = Field(0.7, gt=0, le=2, description="Of these answers: as people are served.")
+    gate_confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the gate's intervals.")
+    gate_min_gain: float = Field(0.0, ge=0, description="The judge's interval must lie above this gain.")
+    gate_min_transfer: float = Field(
+        0.5, ge=0, le=1, description="Share of the reward's gain that the judge must see, both in standard deviations."
+    )
+    gate_max_malformed: float = Field(0.02, ge=0, le=1, description="By how much the malformed share may rise.")
+    gate_max_length_ratio: float = Field(1.5, gt=1, description="Responses may grow by this factor, or shrink by it.")
+
+    @model_validator(mode="after")
+    def _whole_batches(self) -> "RoundConfig":
+        samples = self.prompts_per_step * self.group_size
+        if samples % min(self.micro_batch, samples):
+            raise ValueError(
+                f"prompts_per_step x group_size = {samples} must be a multiple of micro_batch = {self.micro_batch}"
+            )
+        return self
+
+
+class TrainerSettings(BaseSettings, RoundConfig):
+    """The trainer process: where things are, and the defaults of its rounds."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", env_prefix=PREFIX, env_ignore_empty=True, populate_by_name=True
+    )
+
+    home: Path = Field(
+        Path(".ruminate"), validation_alias=AliasChoices("home", "RUMINATE_HOME"), description="Where state is kept."
+    )
+    database_url: str = Field(
+        "",
+        validation_alias=AliasChoices("database_url", "RUMINATE_DATABASE_URL"),
+        description="SQLite or PostgreSQL; empty: a SQLite file in the home.",
+    )
+    service_key: str = Field(
+        "",
+        validation_alias=AliasChoices("service_key", "RUMINATE_SERVICE_KEY"),
+        description="The gateway's internal key; empty: read from service.key in the home.",
+        repr=False,
+    )
+    gateway: str = Field("http://127.0.0.1:8000", description="Base URL of the gateway.")
+    base_model: Path = Field(_TINY / "policy", description="The base model that every adapter stands on.")
+    reward_model: Path = Field(_TINY / "reward", description="Sequence classifier that rewards samples.")
+    judge_model: Path = Field(_TINY / "judge", description="A second one, never trained on: the gate's own opinion.")
+    base_mix: Path = Field(
+        _TINY / "prompts" / "train.jsonl",
+        description="Prompts that fill a round up: jsonl with `messages`, or parquet with `messages` or `prompt`.",
+    )
+    heldout: Path | None = Field(
+        _TINY / "prompts" / "heldout.jsonl",
+        description="Prompts for the gate, never trained on; unset: the held-out share of the mix.",
+    )
+    thinking_format: Literal["think", "prefilled", "zero", "plain"] = Field("think", description="How thoughts look.")
+    template: Literal["chatml", "llama3", "zero"] = Field("chatml", description="Chat template, as the engine's.")
+    lease_seconds: float = Field(60.0, ge=3, description="A round whose trainer is silent for so long is free again.")
+    poll_seconds: float = Field(2.0, gt=0, description="How often to look for a round.")
+    max_attempts: int = Field(5, ge=1, description="A round that killed its trainer so often is failed.")
+    nice: int = Field(10, ge=0, le=19, description="How much training yields to serving.")
+    threads: int = Field(1, ge=1, description="Threads of a training step; on a small machine people need the rest.")
+    save_every: int = Field(1, ge=1, description="Steps between saved states; a killed round loses at most so many.")
+    gateway_patience: float = Field(
+        300.0, gt=0, description="Seconds to wait for a gateway or engine that restarts, before a round is failed."
+    )
+
+    @property
+    def database(self) -> str:
+        """The database's URL."""
+        return self.database_url or f"sqlite:///{self.home.absolute() / 'ruminate.db'}"
+
+    @property
+    def key(self) -> str:
+        """The service key; empty where neither the setting nor the file is there."""
+        file = self.home / "service.key"
+        return self.service_key or (file.read_text(encoding="utf-8").strip() if file.is_file() else "")
+
+    def round_config(self, overrides: dict[str, Any], seed: int) -> RoundConfig:
+        """What a round runs with: these settings, what the round overrides, and its seed. Raises BadSetting."""
+        unknown = sorted(set(overrides) - set(RoundConfig.model_fields))
+        if unknown:
+            known = ", ".join(sorted(RoundConfig.model_fields))
+            raise BadSetting(
+                f"the round's config names {', '.join(unknown)}, which is no setting of a round; known: {known}"
+            )
+        own = {name: getattr(self, name) for name in RoundConfig.model_fields}
+        try:
+            return RoundConfig(**(own | overrides | {"seed": seed}))
+        except ValidationError as error:
+            raise BadSetting(sentence(error, "round config ")) from None
+
+
+class BadSetting(ValueError):
+    """A setting is wrong; the message names it, its value and what was expected."""
+
+
+def read_settings(**values: Any) -> TrainerSettings:
+    """The settings from the environment, and `values` over them. Raises BadSetting."""
+    try:
+        settings = TrainerSettings(**values)
+    except ValidationError as error:
+        raise BadSetting(sentence(error, PREFIX)) from None
+    for name in ("base_model", "reward_model", "judge_model", "base_mix", "heldout"):
+        path = getattr(settings, name)
+        if path is not None and not path.exists():
+            raise BadSetting(
+                f"{PREFIX}{name.upper()} = {str(path)!r}: there is no such file or folder; name one that exists"
+            )
+    return settings
+
+
+def sentence(error: ValidationError, prefix: str) -> str:
+    """The first thing that is wrong, in one sentence: key, value, what was expected."""
+    first = error.errors()[0]
+    place = ".".join(str(part) for part in first["loc"])
+    name = prefix + (place.upper() if prefix.isupper() else place) if place else "settings"
+    return f"{name} = {first.get('input')!r}: {first['msg']}" if place else f"{name}: {first['msg']}"

@@ -1,0 +1,69 @@
+"""The policy's versions on the engine while it is trained: saved under a name of its own, loaded, sampled, retired.
+
+At most two of a round are loaded. A name is never used twice and a folder never rewritten; files outlive their name by
+one version, because a missing folder is fatal to an engine.
+"""
+
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from trainer.files import fresh_folder
+from trainer.gateway import GatewayError, Sample
+from trainer.policy import copy_adapter, save_adapter
+from trainer.work import Work
+
+LOADED = 2
+
+
+class Versions:
+    """The versions of one round in one trainer."""
+
+    def __init__(self, work: Work) -> None:
+        self._work, self._root = work, work.folder / "versions"
+        self._loaded: list[Path] = []
+        self._retired: list[Path] = []
+
+    def clear(self) -> None:
+        """Retire whatever an earlier attempt left on the engine and on disk."""
+        for folder in sorted(self._root.glob("round-*")) if self._root.is_dir() else []:
+            self._work.gateway.unload_adapter(folder.name)
+        fresh_folder(self._root)
+        self._loaded, self._retired = [], []
+
+    def publish(self, model: Any, step: int) -> str:
+        """Save the adapter as it is after `step` updates, and load it. Returns its name.
+
+        Before the first update it is the parent, which is served already: that one samples then.
+        """
+        if step == 0:
+            return self._work.parent.served_as
+        return self._load(save_adapter(model, self._root / self._work.version(step)))
+
+    def publish_copy(self, adapter: Path, step: int) -> str:
+        """Load a finished adapter under the name of `step`. Returns its name."""
+        return self._load(copy_adapter(adapter, self._root / self._work.version(step)))
+
+    def sample(self, prompts: list[list[int]], n: int, max_tokens: int, temperature: float, seed: int) -> list[Sample]:
+        """`n` completions of each prompt by the newest version; loads it again where an engine has lost it."""
+        newest = self._loaded[-1] if self._loaded else None
+        name = newest.name if newest else self._work.parent.served_as
+        ask = partial(self._work.gateway.sample, name, prompts, n)
+        try:
+            return ask(max_tokens=max_tokens, temperature=temperature, seed=seed)
+        except GatewayError as error:
+            if error.status != 404 or newest is None:
+                raise
+        self._work.gateway.load_adapter(newest.name, newest)
+        return ask(max_tokens=max_tokens, temperature=temperature, seed=seed)
+
+    def _load(self, folder: Path) -> str:
+        while self._retired:
+            shutil.rmtree(self._retired.pop())
+        while len(self._loaded) >= LOADED:
+            self._work.gateway.unload_adapter(self._loaded[0].name)
+            self._retired.append(self._loaded.pop(0))
+        self._work.gateway.load_adapter(folder.name, folder)
+        self._loaded.append(folder)
+        return folder.name
