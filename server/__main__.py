@@ -1,0 +1,83 @@
+"""Starts the gateway: `python -m server`. Settings come from the environment; a wrong one ends it with one sentence."""
+
+import socket
+import sys
+
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+if TYPE_CHECKING:
+    from server.settings import ServerSettings
+
+
+def main() -> int:
+    """Exit code 0 after a signal, 2 when a setting, the port or the database is not usable, 1 after a failure."""
+    from server.settings import ServerSettings
+
+    try:
+        settings = ServerSettings()
+    except ValidationError as error:
+        return _refuse(_sentence(error))
+    except Exception as error:  # noqa: BLE001  a list that is no JSON is pydantic-settings' own kind of error
+        return _refuse(f"RUMINATE_SERVER settings: {error}")
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((settings.host, settings.port))
+        listener.listen(2048)
+    except OSError as error:
+        return _refuse(
+            f"RUMINATE_SERVER_PORT={settings.port}: can't listen on {settings.host}:{settings.port} ({error.strerror}); "
+            "stop what uses it, or choose another port"
+        )
+    return _serve(settings.model_copy(update={"port": listener.getsockname()[1]}), listener)
+
+
+def _serve(settings: "ServerSettings", listener: socket.socket) -> int:
+    import logging
+
+    import uvicorn
+
+    from db.errors import StorageError
+    from db.session import Database
+    from server.app import create_app
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        database = Database(settings.database)
+        database.migrate()
+        app = create_app(settings, database)
+        config = uvicorn.Config(
+            app, loop="uvloop", http="httptools", lifespan="on", log_config=None, access_log=False,
+            backlog=2048, timeout_graceful_shutdown=5, server_header=False,
+        )  # fmt: skip
+        server = uvicorn.Server(config)
+        print(f"gateway on http://{settings.host}:{settings.port}", flush=True)
+        server.run(sockets=[listener])
+        if isinstance(app.state.failure, (StorageError, OSError)):
+            raise app.state.failure
+    except StorageError as error:
+        return _refuse(str(error))
+    except OSError as error:
+        return _refuse(f"RUMINATE_HOME={settings.home}: {error}")
+    database.close()
+    return 0 if server.started else 1
+
+
+def _sentence(error: ValidationError) -> str:
+    first = error.errors()[0]
+    field = str(first["loc"][0])
+    key = field.upper() if field.upper().startswith("RUMINATE_") else f"RUMINATE_SERVER_{field.upper()}"
+    return f"{key} is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
+
+
+def _refuse(sentence: str) -> int:
+    print(sentence, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+"""Checkpoints and which of them is live."""
+
+import asyncio
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from db.queries import audit, checkpoints, deployments
+from server.api.common import Admin, House, Me
+from server.errors import not_found
+from server.views import checkpoint_view, when
+
+router = APIRouter(prefix="/api", tags=["checkpoints"])
+
+
+class DeploymentRequest(BaseModel):
+    checkpoint: str = Field(max_length=40)
+    """A checkpoint's name, such as "v3", or "previous"."""
+    reason: str = Field("", max_length=1000)
+    expected_live: str | None = None
+    """What is live as far as the asker knows; refused when it is not."""
+
+
+@router.get("/checkpoints")
+def list_checkpoints(gateway: House, _: Me) -> dict[str, Any]:
+    """Newest first."""
+    live = gateway.catalog.wanted and gateway.catalog.wanted.live
+    with gateway.database.reading() as session:
+        rows = checkpoints.list_checkpoints(session)
+    names = {row.id: row.name for row in rows}
+    return {"data": [checkpoint_view(row, names, live) for row in reversed(rows)]}
+
+
+@router.get("/checkpoints/{name}")
+def get_checkpoint(gateway: House, _: Me, name: str) -> dict[str, Any]:
+    live = gateway.catalog.wanted and gateway.catalog.wanted.live
+    with gateway.database.reading() as session:
+        row = checkpoints.find_checkpoint(session, name)
+        if row is None:
+            raise not_found("checkpoint", name)
+        line = checkpoints.lineage(session, row.id)
+    names = {one.id: one.name for one in line}
+    return checkpoint_view(row, names, live) | {"lineage": [one.name for one in line]}
+
+
+@router.get("/deployments")
+def list_deployments(gateway: House, _: Me) -> dict[str, Any]:
+    """What was live since when, newest first."""
+    with gateway.database.reading() as session:
+        names = {row.id: row.name for row in checkpoints.list_checkpoints(session)}
+        rows = deployments.history(session)
+    data = [
+        {
+            "id": row.id,
+            "live": names[row.live_checkpoint_id],
+            "previous": names[row.previous_checkpoint_id] if row.previous_checkpoint_id is not None else None,
+            "by": row.by,
+            "reason": row.reason,
+            "created_at": when(row.created_at),
+        }
+        for row in rows
+    ]
+    return {"data": data}
+
+
+@router.post("/deployments")
+async def deploy(gateway: House, admin: Admin, wish: DeploymentRequest) -> dict[str, str | None]:
+    """Make a checkpoint live. Answers once it is, on every healthy engine, with its probe passed."""
+    done = await gateway.swap.deploy(wish.checkpoint, admin.name, wish.reason, wish.expected_live)
+    await asyncio.to_thread(note_deployment, gateway, admin.name, wish, done)
+    return done
+
+
+def note_deployment(gateway: House, actor: str, wish: DeploymentRequest, done: dict[str, str | None]) -> None:
+    with gateway.database.transaction() as session:
+        audit.note(session, actor, "deploy", {"asked": wish.checkpoint, "reason": wish.reason, **done})

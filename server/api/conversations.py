@@ -1,0 +1,88 @@
+"""A user's conversations with their branches, and what they think of the answers. Nobody reaches another's."""
+
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any, Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from db.queries import conversations, feedback, forget
+from server.api.common import House, Me
+from server.views import conversation_view, message_view, when
+
+router = APIRouter(prefix="/api", tags=["conversations"])
+
+
+class ConversationChange(BaseModel):
+    """What is left out stays as it is."""
+
+    title: str | None = Field(None, max_length=500)
+    pinned: bool | None = None
+    consent: Literal["none", "history", "train"] | None = None
+
+
+class Opinion(BaseModel):
+    rating: Literal[-1, 1]
+    tags: list[str] = Field(default=[], max_length=20)
+    words: str = Field("", max_length=10_000)
+
+
+@router.get("/conversations")
+def list_conversations(gateway: House, me: Me, limit: int = 50, before: datetime | None = None) -> dict[str, Any]:
+    """The latest first; `before` (the last one's `updated_at`) goes on with the next page."""
+    with gateway.database.reading() as session:
+        rows = conversations.list_conversations(session, me.user_id, min(max(limit, 1), 500), before)
+    return {"data": [conversation_view(row) for row in rows]}
+
+
+@router.get("/conversations/{conversation_id}")
+def get_conversation(gateway: House, me: Me, conversation_id: str) -> dict[str, Any]:
+    """With all messages: a tree, every parent before its children. Answers carry how they were generated."""
+    with gateway.database.reading() as session:
+        row = conversations.get_conversation(session, conversation_id, me.user_id)
+        messages = conversations.messages_of(session, conversation_id)
+        generations = conversations.generations_of(session, conversation_id)
+        opinions = feedback.feedback_on(session, [one.id for one in generations])
+    answers = {one.message_id: one for one in generations if one.message_id is not None}
+    return conversation_view(row) | {
+        "messages": [message_view(message, answers.get(message.id)) for message in messages],
+        "feedback": [
+            {"generation_id": one.generation_id, "rating": one.rating, "tags": one.tags, "words": one.words,
+             "created_at": when(one.created_at)}
+            for one in opinions
+        ],
+    }  # fmt: skip
+
+
+@router.patch("/conversations/{conversation_id}")
+def change_conversation(gateway: House, me: Me, conversation_id: str, change: ConversationChange) -> dict[str, Any]:
+    """Rename, pin, or say what may be done with this conversation alone (null: as the user's own setting)."""
+    with gateway.database.transaction() as session:
+        if "title" in change.model_fields_set:
+            conversations.rename(session, conversation_id, me.user_id, change.title)
+        if change.pinned is not None:
+            conversations.pin(session, conversation_id, me.user_id, change.pinned)
+        if "consent" in change.model_fields_set:
+            conversations.set_consent(session, conversation_id, me.user_id, change.consent)
+        view = conversation_view(conversations.get_conversation(session, conversation_id, me.user_id))
+    gateway.places.forget(conversation_id)
+    return view
+
+
+@router.delete("/conversations/{conversation_id}")
+def delete_conversation(gateway: House, me: Me, conversation_id: str) -> dict[str, Any]:
+    """With all in it, also what still waits in the spool."""
+    with gateway.database.transaction() as session:
+        gone = forget.delete_conversation(session, conversation_id, me.user_id)
+    gateway.places.forget(conversation_id)
+    spooled = gateway.spool.erase(lambda turn: turn.conversation_id == conversation_id)
+    return {"deleted": asdict(gone) | {"spooled": spooled}}
+
+
+@router.post("/generations/{generation_id}/feedback", status_code=201)
+def give_feedback(gateway: House, me: Me, generation_id: str, opinion: Opinion) -> dict[str, Any]:
+    """A thumb, with tags and words. A second one replaces the first."""
+    with gateway.database.transaction() as session:
+        feedback.give_feedback(session, generation_id, me.user_id, opinion.rating, opinion.tags, opinion.words)
+    return {"generation_id": generation_id, **opinion.model_dump()}

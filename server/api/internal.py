@@ -1,0 +1,108 @@
+"""The trainer's API: adapters of a running round, samples and log-probabilities by token ids, deployment.
+
+Opened by the service key only. What passes here is never recorded as a turn.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Annotated, Any, TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
+
+from server.api.checkpoints import DeploymentRequest, note_deployment
+from server.api.common import SERVICE_ONLY, House
+from server.errors import ApiError
+
+router = APIRouter(prefix="/internal", tags=["internal"], dependencies=[SERVICE_ONLY])
+
+Result = TypeVar("Result")
+Token = Annotated[int, Field(ge=0)]
+Tokens = Annotated[list[Token], Field(min_length=1)]
+LOOK_SECONDS = 0.5  # how soon work for a trainer that went away is stopped
+
+
+class AdapterRequest(BaseModel):
+    name: str = Field(max_length=100)
+    path: str
+    """A folder that the engines can read."""
+
+
+class SampleRequest(BaseModel):
+    model: str
+    prompts: list[Tokens] = Field(min_length=1, max_length=4096)
+    n: int = Field(1, ge=1, le=1024)
+    max_tokens: int = Field(ge=1)
+    temperature: float = Field(1.0, ge=0, le=10)
+    seed: int | None = Field(None, ge=0, lt=2**62)
+
+
+class Sequence(BaseModel):
+    prompt_ids: Tokens
+    completion_ids: Tokens
+
+
+class LogprobsRequest(BaseModel):
+    model: str
+    sequences: list[Sequence] = Field(min_length=1, max_length=4096)
+
+
+class InternalDeployment(DeploymentRequest):
+    by: str = Field("trainer", max_length=200)
+
+
+@router.post("/adapters")
+async def load_adapter(gateway: House, wish: AdapterRequest) -> dict[str, Any]:
+    """Load an adapter of a running round on every engine. Asking again for the same is no error."""
+    return {"name": wish.name, "engines": await gateway.swap.add_step(wish.name, wish.path)}
+
+
+@router.delete("/adapters/{name}", status_code=204)
+async def unload_adapter(gateway: House, name: str) -> Response:
+    """Forget it, once nobody uses it any more."""
+    gateway.swap.remove_step(name)
+    return Response(status_code=204)
+
+
+@router.post("/sample")
+async def sample(gateway: House, request: Request, wish: SampleRequest) -> JSONResponse:
+    """Samples by temperature alone, when people leave room for them."""
+    model = gateway.swap.internal_model(wish.model)
+    with gateway.pool.using(model):
+        work = gateway.rollouts.sample(model, wish.prompts, wish.n, wish.max_tokens, wish.temperature, wish.seed)
+        return JSONResponse({"samples": await _while_asked(request, work)})
+
+
+@router.post("/logprobs")
+async def logprobs(gateway: House, request: Request, wish: LogprobsRequest) -> JSONResponse:
+    """The engine's own log-probabilities of completion tokens, at temperature 1."""
+    model = gateway.swap.internal_model(wish.model)
+    with gateway.pool.using(model):
+        work = gateway.rollouts.logprobs(model, [one.model_dump() for one in wish.sequences])
+        return JSONResponse({"logprobs": await _while_asked(request, work)})
+
+
+@router.post("/deploy")
+async def deploy(gateway: House, wish: InternalDeployment) -> dict[str, str | None]:
+    """As POST /api/deployments, in the name of `by`."""
+    done = await gateway.swap.deploy(wish.checkpoint, wish.by, wish.reason, wish.expected_live)
+    await asyncio.to_thread(note_deployment, gateway, wish.by, wish, done)
+    return done
+
+
+async def _while_asked(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """Do `work`, unless the one who asked for it goes away: people need the engine."""
+    task = asyncio.ensure_future(work)
+    try:
+        while True:
+            done, _ = await asyncio.wait({task}, timeout=LOOK_SECONDS)
+            if done:
+                return task.result()
+            if await request.is_disconnected():
+                raise ApiError(400, "the one who asked went away")
+    except BaseExceptionGroup as group:
+        refused = group.subgroup(ApiError)
+        raise (refused.exceptions[0] if refused is not None else group) from group
+    finally:
+        task.cancel()

@@ -1,0 +1,64 @@
+"""Rounds of training: asking for one, looking at them, stopping one. The trainer finds the rows by itself."""
+
+import secrets
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from db.errors import RoundAlreadyOpen
+from db.queries import audit, checkpoints, rounds
+from server.api.common import Admin, House, Me
+from server.errors import ApiError
+from server.views import round_view, series
+
+router = APIRouter(prefix="/api/rounds", tags=["rounds"])
+
+
+class RoundRequest(BaseModel):
+    algorithm: str = Field("grpo", max_length=40)
+    config: dict[str, Any] = {}
+    """Settings of this round that differ from the trainer's own."""
+    reason: str = Field("", max_length=1000)
+    seed: int | None = Field(None, ge=0, lt=2**31)
+
+
+@router.post("", status_code=201)
+def start_round(gateway: House, admin: Admin, wish: RoundRequest) -> dict[str, Any]:
+    """Ask for a round. 409 with its id while another one is open."""
+    seed = secrets.randbelow(2**31) if wish.seed is None else wish.seed
+    try:
+        with gateway.database.transaction() as session:
+            row = rounds.request_round(
+                session, wish.algorithm, wish.config, admin.name, trigger="person", reason=wish.reason, seed=seed
+            )
+            audit.note(session, admin.name, "round.request", {"round": row.id, "algorithm": wish.algorithm})
+            return round_view(row, {})
+    except RoundAlreadyOpen as error:
+        raise ApiError(409, str(error), code="round_already_open", extra={"round_id": error.round_id}) from error
+
+
+@router.get("")
+def list_rounds(gateway: House, _: Me, limit: int = 100) -> dict[str, Any]:
+    """Newest first."""
+    with gateway.database.reading() as session:
+        names = {row.id: row.name for row in checkpoints.list_checkpoints(session)}
+        return {"data": [round_view(row, names) for row in rounds.list_rounds(session, limit)]}
+
+
+@router.get("/{round_id}")
+def get_round(gateway: House, _: Me, round_id: int) -> dict[str, Any]:
+    """One round with its metrics by step."""
+    with gateway.database.reading() as session:
+        names = {row.id: row.name for row in checkpoints.list_checkpoints(session)}
+        row = rounds.get_round(session, round_id)
+        return round_view(row, names) | {"metrics": series(rounds.metrics(session, round_id))}
+
+
+@router.post("/{round_id}/cancel")
+def cancel_round(gateway: House, admin: Admin, round_id: int) -> dict[str, Any]:
+    """Stop a round; its trainer learns so at its next write. One that has ended stays as it is."""
+    with gateway.database.transaction() as session:
+        row = rounds.cancel_round(session, round_id)
+        audit.note(session, admin.name, "round.cancel", {"round": round_id, "state": row.state})
+        return round_view(row, {})

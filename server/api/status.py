@@ -1,0 +1,52 @@
+"""The state of the house in one look: what is live and why, the engines, the open round, the prompts."""
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter
+
+from db.queries import checkpoints, curation, rounds
+from server.api.common import House, Me
+from server.views import round_view, when
+
+router = APIRouter(tags=["status"])
+
+
+@router.get("/api/status")
+def status(gateway: House, _: Me) -> dict[str, Any]:
+    wanted = gateway.catalog.wanted
+    with gateway.database.reading() as session:
+        names = {row.id: row.name for row in checkpoints.list_checkpoints(session)}
+        open_round = rounds.open_round(session)
+        recorded, trainable = curation.count_prompts(session)
+    live = None if wanted is None else {"name": wanted.live.name, "since": when(wanted.since), "reason": wanted.reason}
+    return {
+        "profile": gateway.settings.profile,
+        "version": version("ruminate"),
+        "live": live,
+        "previous": wanted.previous.name if wanted is not None and wanted.previous is not None else None,
+        "engines": [
+            {
+                "url": engine.url,
+                "state": engine.state,
+                "detail": engine.detail,
+                "adapters": sorted(engine.loaded),
+                "in_flight": engine.in_flight,
+            }
+            for engine in gateway.pool.engines
+        ],
+        "round": None if open_round is None else round_view(open_round, names),
+        "prompts": {"recorded": recorded, "trainable": trainable},
+        "chats": gateway.pool.chats,
+        "rollouts": {
+            "limit": gateway.rollouts.limit,
+            "running": gateway.rollouts.running,
+            "waiting": gateway.rollouts.waiting,
+            "reason": gateway.rollouts.reason,
+        },
+        "recording": {
+            "recorded": gateway.recorder.recorded,
+            "spooled": gateway.recorder.waiting,
+            "trouble": gateway.recorder.trouble,
+        },
+    }

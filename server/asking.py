@@ -1,0 +1,146 @@
+"""A request as users send it, made into what the engine gets: checked where the gateway must, otherwise left alone.
+
+The engine checks the rest and its words are passed on. Fields that only this house may set are refused, and unknown ones
+go through.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import orjson
+
+from server.errors import ApiError, invalid
+
+Kind = Literal["chat", "text"]
+PATHS: dict[Kind, str] = {"chat": "/v1/chat/completions", "text": "/v1/completions"}
+
+SERVICE_ONLY = frozenset(
+    {"priority", "cache_salt", "kv_transfer_params", "ec_transfer_params", "vllm_xargs", "request_id", "session_id"}
+    | {"chat_template", "prompt_embeds", "lora_name", "lora_path", "lora_request", "data_parallel_rank"}
+)
+"""Refused from users: they would change another's place in the queue, read another's cache, or undo the template that
+neutralises markers which people type."""
+
+SAMPLING = (
+    *("temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens", "seed", "stop", "n"),
+    *("presence_penalty", "frequency_penalty", "repetition_penalty", "reasoning_effort", "thinking_token_budget"),
+    *("chat_template_kwargs", "response_format"),
+)
+"""What is recorded of how an answer was sampled."""
+
+CONSENTS = ("none", "history", "train")  # from the least to the most that is allowed
+ORIGINS = ("chat", "api", "title")
+CHAT_PRIORITY = 0
+ROLLOUT_PRIORITY = 100  # vLLM serves the lower number first
+
+
+@dataclass(frozen=True)
+class Ask:
+    """A request that was understood. `body` is the engine's, without its model."""
+
+    kind: Kind
+    model: object
+    messages: list[dict[str, Any]]
+    stream: bool
+    wants_usage: bool
+    consent: str | None  # what the request itself says; None: nothing
+    origin: str
+    conversation_id: str | None
+    sampling: dict[str, Any]
+    body: dict[str, Any]
+
+    def payload(self, model: str) -> bytes:
+        """The bytes for the engine, which knows the checkpoint by `model`."""
+        return orjson.dumps(self.body | {"model": model})
+
+
+def understand(kind: Kind, raw: bytes, headers: Mapping[bytes, bytes]) -> Ask:
+    """Read a request. Raises ApiError 400 with the field that is wrong."""
+    try:
+        body = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise invalid(f"the body is not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise invalid("the body must be a JSON object")
+    for name in SERVICE_ONLY & body.keys():
+        if body[name] is not None and (name, body[name]) != ("priority", 0):
+            raise ApiError(400, f"{name!r} can't be set by a request", code="unsupported_parameter", param=name)
+        del body[name]
+    model = body.pop("model", None)
+    if model is None:
+        raise invalid("`model` is missing; `ruminate` is the live checkpoint", "model", "missing_required_parameter")
+    ours = body.pop("ruminate", None) or {}
+    if not isinstance(ours, dict):
+        raise invalid("`ruminate` must be an object", "ruminate")
+    stream = body.get("stream") is True
+    wants_usage = False
+    if stream:
+        options = body.get("stream_options") or {}
+        if not isinstance(options, dict):
+            raise invalid("`stream_options` must be an object", "stream_options")
+        wants_usage = bool(options.get("include_usage"))
+        body["stream_options"] = options | {"include_usage": True}  # the record needs the counts
+    consent = _consent(body.pop("store", None), ours.get("consent"), headers.get(b"x-ruminate-consent"))
+    messages = _messages(kind, body)
+    body["priority"] = CHAT_PRIORITY
+    return Ask(
+        kind,
+        model,
+        messages,
+        stream,
+        wants_usage,
+        consent,
+        _choice("ruminate.origin", ours.get("origin") or "api", ORIGINS),
+        _conversation(ours.get("conversation_id") or headers.get(b"x-ruminate-conversation")),
+        {name: body[name] for name in SAMPLING if body.get(name) is not None},
+        body,
+    )
+
+
+def _messages(kind: Kind, body: dict[str, Any]) -> list[dict[str, Any]]:
+    """What is recorded as said. A raw prompt counts as a user's message; of several prompts each one does."""
+    if kind == "chat":
+        messages = body.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise invalid("`messages` must be a list with at least one message", "messages")
+        for index, message in enumerate(messages):
+            if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+                raise invalid("every message must be an object with a `role`", f"messages[{index}]")
+        return messages
+    prompt = body.get("prompt")
+    if prompt is None or prompt == "" or prompt == []:
+        raise invalid("`prompt` is missing", "prompt", "missing_required_parameter")
+    if isinstance(prompt, str):
+        return [{"role": "user", "content": prompt}]
+    return [{"role": "user", "content": [{"type": "raw_prompt", "raw_prompt": prompt}]}]
+
+
+def _consent(store: object, given: object, header: bytes | None) -> str | None:
+    """The narrowest thing that the request says; `store: false` means that nothing is kept."""
+    said = ["none"] if store is False else []
+    if given is not None:
+        said.append(_choice("ruminate.consent", given, CONSENTS))
+    if header is not None:
+        said.append(_choice("X-Ruminate-Consent", header.decode("latin-1"), CONSENTS))
+    return min(said, key=CONSENTS.index, default=None)
+
+
+def narrowest(request: str | None, allowed: str) -> str:
+    """A request may allow less than its conversation or its user does, never more."""
+    return allowed if request is None else min(request, allowed, key=CONSENTS.index)
+
+
+def _choice(name: str, value: object, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise invalid(f"{name} is {value!r}; expected {', '.join(allowed)}", name)
+    return str(value)
+
+
+def _conversation(value: object) -> str | None:
+    text = value.decode("latin-1") if isinstance(value, bytes) else value
+    if text is None:
+        return None
+    if not isinstance(text, str) or not 0 < len(text) <= 64 or not text.isascii() or not text.isprintable():
+        raise invalid(f"conversation id {text!r}: expected up to 64 printable characters", "ruminate.conversation_id")
+    return text

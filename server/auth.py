@@ -1,0 +1,161 @@
+"""Who is asking: keys, the keyless local admin, the trainer's service key. Looks up; grants nothing by itself.
+
+A key that was seen goes on working from memory while the database is down, for a limited time.
+"""
+
+import asyncio
+import hmac
+import ipaddress
+import logging
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from db.errors import DatabaseUnavailable
+from db.queries import users
+from db.session import Database
+from server.errors import ApiError
+
+log = logging.getLogger(__name__)
+
+PREFIX = "rk-"  # of every key that this house gives out
+MAX_KEYS = 10_000  # remembered at once; unknown keys are not remembered
+
+
+@dataclass(frozen=True)
+class Identity:
+    """A user on whose behalf a request is made. `consent` is their own setting."""
+
+    user_id: str
+    name: str
+    role: str
+    consent: str
+    key_id: str | None = None
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
+
+
+@dataclass
+class _Seen:
+    identity: Identity
+    at: float
+
+
+class Door:
+    """Tells who a request comes from, by its headers and its address."""
+
+    def __init__(
+        self, database: Database, service_key: str, local: Identity | None, keep: float, refresh: float
+    ) -> None:
+        self._database = database
+        self._service_key = service_key.encode()
+        self._local = local
+        self._keep, self._refresh = keep, refresh
+        self._seen: dict[str, _Seen] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def identify(self, headers: Mapping[bytes, bytes], address: str | None) -> Identity:
+        """The user behind a request. Raises ApiError 401 without a valid key."""
+        key = _key(headers)
+        if key is None or not key.startswith(PREFIX):  # OpenAI's clients insist on sending some key
+            if self._local is not None and _from_this_machine(headers, address):
+                return self._local
+        if key is None:
+            raise ApiError(401, "no API key was given; send it as `Authorization: Bearer rk-…`", code="missing_api_key")
+        seen = self._seen.get(key)
+        now = time.monotonic()
+        if seen is not None and now - seen.at < self._refresh:
+            return seen.identity
+        try:
+            found = await asyncio.to_thread(self._find, key)
+        except DatabaseUnavailable:
+            if seen is not None and now - seen.at < self._keep:
+                return seen.identity
+            message = (
+                "the database that knows the keys is down, and this one was not seen lately; try again in a moment"
+            )
+            raise ApiError(503, message, code="database_unavailable", headers={"Retry-After": "5"}) from None
+        if found is None:
+            self._seen.pop(key, None)
+            raise ApiError(401, f"the API key {key[:6]}… is unknown, expired or revoked", code="invalid_api_key")
+        if len(self._seen) >= MAX_KEYS:
+            self._seen.pop(next(iter(self._seen)))
+        self._seen[key] = _Seen(found, now)
+        return found
+
+    def require_service(self, headers: Mapping[bytes, bytes]) -> None:
+        """Raises ApiError unless the request carries the service key."""
+        key = _key(headers)
+        if key is None or not hmac.compare_digest(key.encode(), self._service_key):
+            raise ApiError(401, "only the service key opens /internal", code="invalid_service_key")
+
+    def forget(self, user_id: str) -> None:
+        """What is remembered of a user has changed; look it up anew."""
+        self._seen = {key: seen for key, seen in self._seen.items() if seen.identity.user_id != user_id}
+        if self._local is not None and self._local.user_id == user_id:
+            self._local = self._reread(self._local)
+
+    def _reread(self, identity: Identity) -> Identity:
+        with self._database.reading() as session:
+            user = users.get_user(session, identity.user_id)
+            return Identity(user.id, user.name, user.role, user.consent)
+
+    def _find(self, key: str) -> Identity | None:
+        with self._database.reading() as session:
+            found = users.find_by_key(session, key)
+            if found is None:
+                return None
+            user, api_key = found
+            return Identity(user.id, user.name, user.role, user.consent, api_key.id)
+
+
+def _key(headers: Mapping[bytes, bytes]) -> str | None:
+    """OpenAI's clients send a bearer token, Anthropic's an `x-api-key`. A placeholder such as "none" is no key."""
+    value = headers.get(b"authorization", b"").decode("latin-1")
+    scheme, _, token = value.partition(" ")
+    key = token.strip() if scheme.lower() == "bearer" else headers.get(b"x-api-key", b"").decode("latin-1").strip()
+    return key or None
+
+
+def _from_this_machine(headers: Mapping[bytes, bytes], address: str | None) -> bool:
+    """Whether a request was made by a program of this machine for itself.
+
+    Not what a proxy passes on, and not what a page from elsewhere makes a browser send (its Origin or Host is another).
+    """
+    if address is None or not _loopback(address) or b"x-forwarded-for" in headers or b"forwarded" in headers:
+        return False
+    host = urlsplit("//" + headers.get(b"host", b"").decode("latin-1")).hostname
+    if host is not None and not _loopback(host):
+        return False
+    origin = headers.get(b"origin")
+    return origin is None or _loopback(urlsplit(origin.decode("latin-1")).hostname or "")
+
+
+def _loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def service_key(given: str, home: Path) -> str:
+    """The service key: as set, else the one in `service.key` of the home folder, made at the first start."""
+    if given:
+        return given
+    path = home / "service.key"
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return path.read_text(encoding="ascii").strip()
+    key = "sk-" + secrets.token_urlsafe(32)
+    with os.fdopen(fd, "w", encoding="ascii") as file:
+        file.write(key)
+    return key

@@ -1,0 +1,116 @@
+"""Which checkpoints there are, which one is live, and what a requested model name means. Read from the database's rows.
+
+Keeps the last state it read while the database is down. Loads nothing; `server.keeper` does.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from db.errors import DatabaseUnavailable
+from db.queries import checkpoints, deployments
+from db.session import Database
+from server.errors import no_model, unavailable
+
+log = logging.getLogger(__name__)
+
+ALIAS = "ruminate"
+SERVED = ("canary", "published", "retired")  # states in which users may ask for a checkpoint by name
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A checkpoint, as far as serving it goes. `path` is None for the base, which every engine has anyway."""
+
+    id: int
+    name: str
+    kind: str
+    state: str
+    path: Path | None
+    manifest: dict[str, Any]
+    created_at: datetime
+
+    @property
+    def model(self) -> str:
+        """The name that an engine knows it by, and that an answer's `model` tells."""
+        return f"{ALIAS}-{self.name}"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The newest deployment row: `live` answers, `previous` stays loaded for a rollback."""
+
+    deployment_id: int
+    live: Weights
+    previous: Weights | None
+    since: datetime
+    reason: str
+    by: str
+
+
+def weights(row: Any) -> Weights:
+    """From a row of `checkpoints`."""
+    path = Path(row.path) if row.path and row.kind != "base" else None
+    return Weights(row.id, row.name, row.kind, row.state, path, row.manifest or {}, row.created_at)
+
+
+class Catalog:
+    """The rows about checkpoints, as last read."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._by_name: dict[str, Weights] = {}
+        self._missing: set[str] = set()
+        self.wanted: Wanted | None = None
+        self.trouble: str | None = None
+
+    async def refresh(self) -> bool:
+        """Read the rows again. Returns whether the wanted state changed; a database that is down changes nothing."""
+        before = self.wanted
+        try:
+            await asyncio.to_thread(self._read)
+            self.trouble = None
+        except DatabaseUnavailable as error:
+            self.trouble = str(error)
+            return False
+        return (before and before.deployment_id) != (self.wanted and self.wanted.deployment_id)
+
+    def resolve(self, model: object) -> Weights:
+        """The weights that a user's model name means now. Raises ApiError 404 for what they may not see."""
+        if self.wanted is None:
+            raise unavailable("the model is still being loaded; try again in a moment", "engine_starting")
+        if model == ALIAS:
+            return self.wanted.live
+        found = self._by_name.get(model.removeprefix(f"{ALIAS}-")) if isinstance(model, str) else None
+        if found is None or found.model != model or not (found.kind == "base" or found.state in SERVED):
+            raise no_model(model)
+        return found
+
+    def known(self, name: str) -> Weights | None:
+        """Any checkpoint by its own name ("v3"), published or not."""
+        return self._by_name.get(name)
+
+    def listed(self) -> list[Weights]:
+        """What users may ask for by name, newest first."""
+        seen = [one for one in self._by_name.values() if one.kind == "base" or one.state in SERVED]
+        return sorted(seen, key=lambda one: one.id, reverse=True)
+
+    def _read(self) -> None:
+        with self._database.reading() as session:
+            rows = checkpoints.list_checkpoints(session)
+            current = deployments.current(session)
+        by_id = {row.id: weights(row) for row in rows}
+        self._by_name = {one.name: one for one in by_id.values()}
+        if current is not None:
+            previous = current.previous_checkpoint_id
+            self.wanted = Wanted(
+                current.id,
+                by_id[current.live_checkpoint_id],
+                None if previous is None else by_id[previous],
+                current.created_at,
+                current.reason,
+                current.by,
+            )

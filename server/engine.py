@@ -1,0 +1,151 @@
+"""One vLLM server: the few calls that this gateway makes to it, and what was last seen of it.
+
+Decides nothing: `server.keeper` says what an engine should have, `server.pool` which engine a request goes to. No user's
+path or header ever reaches an engine; the paths below are all there are.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import aiohttp
+import orjson
+
+HEALTH_SECONDS = 5.0  # an engine whose event loop is busy with a long prompt answers late, but not this late
+CONNECT_SECONDS = 5.0  # on a private network a connection is there at once or not at all
+KEEPALIVE_SECONDS = 3.0  # vLLM closes an idle connection after 5: let go first, so that none is used while it closes
+
+State = Literal["starting", "ready", "behind", "down"]
+"""starting: never answered yet. behind: healthy, without a wanted adapter. down: ejected until it answers again."""
+
+
+class EngineFailed(Exception):
+    """The engine can't be reached, answered late, or refused a call that it should not refuse."""
+
+    def __init__(self, url: str, what: str) -> None:
+        super().__init__(f"engine {url}: {what}")
+        self.url, self.what = url, what
+
+
+class EngineDown(EngineFailed):
+    """There is no working engine at the other end: nothing listens, the connection broke, or it says itself that it died."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A model as the engine lists it: `root` is the path it was loaded from, `parent` None for the base."""
+
+    id: str
+    root: str
+    parent: str | None
+    max_model_len: int | None
+
+
+class Engine:
+    """A connection pool to one engine and its observed state."""
+
+    def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
+        self.url = url
+        self._session = session
+        self.state: State = "starting"
+        self.detail = "not seen yet"
+        self.healthy = False
+        self.base: Card | None = None
+        self.loaded: dict[str, str] = {}  # adapters that are loaded and verified: name → path
+        self.in_flight = 0
+        self.since = time.time()
+
+    def serves(self, model: str) -> bool:
+        return self.healthy and (model in self.loaded or (self.base is not None and self.base.id == model))
+
+    def mark_down(self, why: str) -> None:
+        """Send it nothing more. What it had loaded is forgotten: it may come back as another process."""
+        self.healthy = False
+        if self.state != "starting":
+            self.state = "down"
+        self.detail = why
+        self.loaded.clear()
+
+    async def observe(self) -> list[Card]:
+        """The models it has. Raises EngineFailed when it is late, EngineDown when it is gone."""
+        await self._call("GET", "/health", timeout=HEALTH_SECONDS)
+        listed = orjson.loads(await self._call("GET", "/v1/models", timeout=HEALTH_SECONDS))
+        cards = [Card(m["id"], m.get("root") or "", m.get("parent"), m.get("max_model_len")) for m in listed["data"]]
+        self.base = next((card for card in cards if card.parent is None), None)
+        return cards
+
+    async def load(self, name: str, path: str, timeout: float) -> None:
+        """Register the adapter at `path` (a folder that the engine can read) under `name`."""
+        await self._call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, timeout)
+
+    async def unload(self, name: str, timeout: float) -> None:
+        """Forget the name. Requests in flight on it finish."""
+        await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name}, timeout)
+
+    async def complete(self, body: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+        """A non-streaming completion of token ids, for the trainer and for probes. Returns vLLM's own answer."""
+        self.in_flight += 1
+        try:
+            return orjson.loads(await self._call("POST", "/v1/completions", body, timeout))
+        finally:
+            self.in_flight -= 1
+
+    async def open(self, path: str, body: bytes, silence: float) -> aiohttp.ClientResponse:
+        """Begin a request whose answer is read by the caller, who closes it. Raises EngineDown when there is no engine."""
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+        try:
+            return await self._session.post(
+                self.url + path, data=body, headers={"Content-Type": "application/json"}, timeout=limits
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _down(self.url, error) from error
+
+    async def _call(self, method: str, path: str, body: Any = None, timeout: float = HEALTH_SECONDS) -> bytes:
+        data = None if body is None else orjson.dumps(body)
+        headers = {"Content-Type": "application/json"}
+        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS)
+        try:
+            async with self._session.request(
+                method, self.url + path, data=data, headers=headers, timeout=limits
+            ) as got:
+                answer = await got.read()
+        except TimeoutError as error:
+            raise EngineFailed(self.url, f"{path} gave no answer within {timeout:g} s") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise _down(self.url, error) from error
+        if got.status == 503 or (got.status == 500 and b"EngineDeadError" in answer):
+            raise EngineDown(self.url, f"{path} says {got.status}: its engine process died")
+        if got.status >= 400:
+            raise EngineFailed(self.url, f"{path} says {got.status}: {message_of(answer)}")
+        return answer
+
+
+def _down(url: str, error: BaseException) -> EngineDown:
+    return EngineDown(url, str(error) or type(error).__name__)
+
+
+def message_of(answer: bytes) -> str:
+    """The words of an error body, whatever its form."""
+    try:
+        body = orjson.loads(answer)
+    except orjson.JSONDecodeError:
+        return answer[:200].decode(errors="replace")
+    error = body.get("error", body) if isinstance(body, dict) else body
+    return str(error.get("message", error) if isinstance(error, dict) else error)
+
+
+def new_session() -> aiohttp.ClientSession:
+    """One HTTP client for all engines. Bytes are passed through as they come, so nothing is decompressed."""
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=60)
+    return aiohttp.ClientSession(
+        connector=connector, auto_decompress=False, skip_auto_headers=("User-Agent", "Accept-Encoding"), trust_env=False
+    )
+
+
+async def settle(tasks: list[asyncio.Task[Any]]) -> None:
+    """Cancel tasks and wait until they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,133 @@
+"""The gateway's parts, wired: made from settings, started and stopped in order. Owns them; they don't know each other."""
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from db.errors import DatabaseUnavailable
+from db.queries import checkpoints, deployments, users
+from db.session import Database
+from server.auth import Door, Identity, service_key
+from server.catalog import Catalog
+from server.engine import Engine, new_session, settle
+from server.manifest import config_hash
+from server.placing import Places
+from server.pool import Pool
+from server.recording import Recorder
+from server.relay import Relay
+from server.rollouts import Rollouts
+from server.serving import Serving
+from server.settings import ServerSettings
+from server.spool import Journal, Spool
+from server.swap import Swap
+from thinking.format import FORMATS
+
+log = logging.getLogger(__name__)
+
+LOCAL = "local"  # the user of requests that need no key
+
+
+class Gateway:
+    """One gateway process. Build it inside a running event loop with `start`."""
+
+    def __init__(self, settings: ServerSettings, database: Database) -> None:
+        self.settings, self.database = settings, database
+        self._session = new_session()
+        self.catalog = Catalog(database)
+        self.pool = Pool([Engine(url, self._session) for url in settings.engines], settings.max_waiting)
+        self.swap = Swap(database, self.catalog, self.pool, settings.watch_seconds, settings.load_seconds)
+        self.journal, self.spool = Journal(settings.spool), Spool(settings.spool)
+        self.recorder = Recorder(database, self.journal, self.spool, settings.record_patience_seconds)
+        self.rollouts = Rollouts(
+            self.pool,
+            settings.rollout_sequences,
+            settings.rollout_sequences_while_chatting,
+            settings.engine_wait_seconds,
+        )
+        self.places = Places(database)
+        self.relay = Relay(self.pool, self._look, settings.engine_wait_seconds, settings.engine_silence_seconds)
+        self.door = Door(
+            database,
+            service_key(settings.service_key, settings.home),
+            self._local_user(),
+            settings.key_cache_seconds,
+            settings.key_refresh_seconds,
+        )
+        parts = (self.door, self.catalog, self.swap, self.pool, self.relay, self.recorder, self.places)
+        name = f"{settings.host}:{settings.port}"
+        fmt = FORMATS[settings.thinking_format]
+        self.chat = Serving("chat", *parts, fmt, name, settings.max_body_bytes)
+        self.text = Serving("text", *parts, fmt, name, settings.max_body_bytes)
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    async def start(self) -> None:
+        """Begin to look after engines and to record. Raises DatabaseUnavailable, BaseChanged, OSError."""
+        base = Path(self.settings.base_model)
+        if self.settings.base_model and base.is_dir():
+            await asyncio.to_thread(self.found_base, base)
+        await self.catalog.refresh()
+        self.recorder.start()
+        for keeper in self.swap.keepers:
+            self._go(keeper.run(), f"keeper of {keeper.engine.url}")
+        self._go(self.swap.run(), "swap")
+        if self.catalog.wanted is None:
+            self._go(self._learn_base(), "base", endless=False)
+
+    async def stop(self) -> None:
+        """End the tasks, write the last turns, let the connections go."""
+        await settle(self._tasks)
+        await asyncio.to_thread(self.recorder.close)
+        await self._session.close()
+
+    def found_base(self, base: Path | str) -> None:
+        """Make sure of checkpoint v0 and of a first deployment. Raises BaseChanged when the database has another base."""
+        found = config_hash(Path(base))
+        manifest = {"format": 1, "name": "v0", "kind": "base", "base": {"name": Path(base).name, "config_hash": found}}
+        with self.database.transaction() as session:
+            row = checkpoints.ensure_base(session, f"sha256:{found}" if found else str(base), manifest)
+            if deployments.current(session) is None:
+                deployments.propose(session, row.id, "gateway", "the first start", None)
+
+    @property
+    def ready(self) -> bool:
+        """Whether a request for the live checkpoint would be answered."""
+        return self.catalog.wanted is not None and self.pool.pick(self.catalog.wanted.live.model) is not None
+
+    def _local_user(self) -> Identity | None:
+        if not self.settings.loopback_without_key:
+            return None
+        with self.database.transaction() as session:
+            user = users.ensure_user(session, LOCAL, "admin", self.settings.default_consent)
+            return Identity(user.id, user.name, user.role, user.consent)
+
+    async def _learn_base(self) -> None:
+        """Without a base model in the settings: what the first engine says it serves."""
+        while self.catalog.wanted is None:
+            await asyncio.sleep(self.settings.watch_seconds / 4)
+            base = next((engine.base for engine in self.pool.engines if engine.base is not None), None)
+            if base is not None:
+                try:
+                    await asyncio.to_thread(self.found_base, base.root)
+                except DatabaseUnavailable as error:
+                    log.error("%s", error)
+                await self.catalog.refresh()
+
+    def _look(self, engine: Engine) -> None:
+        next(keeper for keeper in self.swap.keepers if keeper.engine is engine).wake()
+
+    def _go(self, work: Coroutine[Any, Any, None], name: str, endless: bool = True) -> None:
+        """Run a background task; if it ends by itself, so does the process, which its supervisor restarts."""
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if task.cancelled() or (task.exception() is None and not endless):
+                return
+            log.critical("%s ended; this gateway ends too", name, exc_info=task.exception())
+            os.kill(os.getpid(), signal.SIGTERM)
+
+        task = asyncio.create_task(work, name=name)
+        task.add_done_callback(ended)
+        self._tasks.append(task)

@@ -1,0 +1,183 @@
+"""Makes one engine have what it should have: looks, loads, probes, unloads, ejects and readmits.
+
+What is wanted comes from `server.swap`; each engine has one keeper, and nobody else loads or unloads. A loaded adapter
+counts only once its probe has passed, so an engine that comes back serves nothing that was not checked again.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from server.engine import Card, Engine, EngineDown, EngineFailed
+from server.pool import Pool
+from server.probe import ProbeFailed, check
+
+log = logging.getLogger(__name__)
+
+STRIKES = 2  # late answers in a row until an engine is ejected; a refused connection ejects at once
+RETRY_SECONDS = 5.0  # between attempts to load what an engine refused
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What an engine should have under `name`. Without a probe (a step of a round) a load is believed."""
+
+    name: str
+    path: str
+    probe: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of loading an adapter on this engine: `ok`, or why not. `final`: not worth another attempt."""
+
+    ok: bool
+    detail: str
+    final: bool = False
+
+
+class Keeper:
+    """The one that looks after `engine`. `wanted` gives the adapters it should have just now, most important first."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        pool: Pool,
+        wanted: Callable[[], list[Adapter]],
+        adopt: Callable[[Card], bool],
+        interval: float,
+        load_seconds: float,
+    ) -> None:
+        self.engine = engine
+        self._pool, self._wanted, self._adopt = pool, wanted, adopt
+        self._interval, self._load_seconds = interval, load_seconds
+        self._strikes = 0
+        self._wake = asyncio.Event()
+        self._tried: dict[str, tuple[str, Verdict, float]] = {}  # name → (path, what came of it, when)
+        self._round = asyncio.Event()
+
+    def wake(self) -> None:
+        """Look now instead of at the next tick."""
+        self._wake.set()
+
+    def verdict(self, adapter: Adapter) -> Verdict | None:
+        """What came of this adapter here; None while it is not known."""
+        if self.engine.healthy and self.engine.loaded.get(adapter.name) == adapter.path:
+            return Verdict(True, self._said(adapter.name))
+        path, verdict, _ = self._tried.get(adapter.name, ("", None, 0.0))
+        return verdict if path == adapter.path and verdict is not None and not verdict.ok else None
+
+    async def next_look(self) -> None:
+        """Return after the keeper has looked once more."""
+        self._wake.set()
+        await self._round.wait()
+
+    async def run(self) -> None:
+        """Look after the engine until cancelled."""
+        while True:
+            self._wake.clear()
+            await self._look()
+            done, self._round = self._round, asyncio.Event()
+            done.set()
+            self._pool.notify()
+            try:
+                await asyncio.wait_for(self._wake.wait(), self._interval)
+            except TimeoutError:
+                continue
+
+    async def _look(self) -> None:
+        engine = self.engine
+        try:
+            cards = await engine.observe()
+            await self._agree(cards)
+            self._strikes = 0
+        except EngineDown as error:
+            self._eject(error.what)
+        except EngineFailed as error:
+            self._strikes += 1
+            engine.detail = error.what
+            if self._strikes >= STRIKES:
+                self._eject(error.what)
+
+    def _eject(self, why: str) -> None:
+        if self.engine.healthy:
+            log.error("engine %s is down: %s", self.engine.url, why)
+        self._tried.clear()
+        self.engine.mark_down(why)
+
+    async def _agree(self, cards: list[Card]) -> None:
+        engine = self.engine
+        there = {card.id: card.root for card in cards if card.parent is not None}
+        for name in [name for name, path in engine.loaded.items() if there.get(name) != path]:
+            del engine.loaded[name]  # it restarted between two looks
+        if not engine.healthy:
+            log.info("engine %s answers", engine.url)
+            engine.healthy, engine.since = True, time.time()
+        wanted = {adapter.name: adapter for adapter in self._wanted()}
+        for card in cards:
+            if card.parent is not None and card.id not in wanted and self._adopt(card):
+                engine.loaded[card.id] = card.root
+        wanted = {adapter.name: adapter for adapter in self._wanted()}
+        for name in [name for name in there if name not in wanted]:
+            await self._unload(name)
+        for adapter in wanted.values():
+            if engine.loaded.get(adapter.name) != adapter.path and self._worth_trying(adapter):
+                await self._load(adapter, there.get(adapter.name))
+        behind = [name for name in wanted if name not in engine.loaded]
+        engine.state = "behind" if behind else "ready"
+        engine.detail = "; ".join(f"{name}: {self._said(name)}" for name in behind)
+
+    def _worth_trying(self, adapter: Adapter) -> bool:
+        path, verdict, at = self._tried.get(adapter.name, ("", None, 0.0))
+        if path != adapter.path or verdict is None or verdict.ok:
+            return True
+        return not verdict.final and time.monotonic() - at > RETRY_SECONDS
+
+    async def _load(self, adapter: Adapter, there: str | None) -> None:
+        """Load and probe. A failure is kept as a verdict and ends nothing else; a dead engine is raised."""
+        engine = self.engine
+        began = time.monotonic()
+        try:
+            if there is not None and there != adapter.path:
+                await engine.unload(adapter.name, self._load_seconds)
+                there = None
+            if there is None:
+                await engine.load(adapter.name, adapter.path, self._load_seconds)
+            said = "" if adapter.probe is None else await check(engine, adapter.name, adapter.probe)
+            verdict = Verdict(True, said)
+        except EngineDown:
+            raise
+        except EngineFailed as error:
+            verdict = Verdict(False, error.what)
+        except ProbeFailed as error:
+            verdict = Verdict(False, str(error), final=True)
+            await self._unload(adapter.name)
+        self._tried[adapter.name] = (adapter.path, verdict, time.monotonic())
+        if verdict.ok:
+            engine.loaded[adapter.name] = adapter.path
+            took = (time.monotonic() - began) * 1000
+            log.info("engine %s has %s after %.0f ms %s", engine.url, adapter.name, took, verdict.detail)
+            self._pool.notify()
+        else:
+            log.error("engine %s does not take %s: %s", engine.url, adapter.name, verdict.detail)
+
+    async def _unload(self, name: str) -> None:
+        """Unless someone still uses the name: then at a later look."""
+        if self._pool.in_use(name):
+            return
+        self.engine.loaded.pop(name, None)  # before the call: nobody may pick it while it is going
+        self._tried.pop(name, None)
+        try:
+            await self.engine.unload(name, self._load_seconds)
+            log.info("engine %s forgot %s", self.engine.url, name)
+        except EngineDown:
+            raise
+        except EngineFailed as error:
+            log.warning("%s", error)
+
+    def _said(self, name: str) -> str:
+        _, verdict, _ = self._tried.get(name, ("", None, 0.0))
+        return verdict.detail if verdict is not None else "not loaded yet"

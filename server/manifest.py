@@ -1,0 +1,138 @@
+"""Whether a checkpoint's folder is what its manifest says, and an adapter that an engine can serve. Reads files only.
+
+An engine crashes on a missing adapter, and serves some unfit ones as the base model without an error; so each is looked
+at here first, whole, before any engine sees it.
+"""
+
+import hashlib
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+MAX_RANK = 16  # engines are started with --max-lora-rank 16
+FORMAT = 1
+_WEIGHTS = "adapter_model.safetensors"
+_CONFIG = "adapter_config.json"
+_WIDTH = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
+
+
+class Unfit(Exception):
+    """A checkpoint that is not loaded, with the reason and the file it was found in."""
+
+
+def check_checkpoint(path: Path, name: str, base_hash: str | None) -> dict[str, Any]:
+    """Check a published folder against its manifest and return the manifest. Raises Unfit.
+
+    `base_hash`: SHA-256 of the served base's config.json; None where it is not known (a base on another machine).
+    """
+    manifest = _json(path / "manifest.json")
+    if manifest.get("format") != FORMAT:
+        raise Unfit(f"{path}: manifest format {manifest.get('format')!r}, expected {FORMAT}")
+    if manifest.get("name") != name:
+        raise Unfit(f"{path}: the manifest names {manifest.get('name')!r}, but the row says {name!r}")
+    given = (manifest.get("base") or {}).get("config_hash")
+    if base_hash is not None and given != base_hash:
+        raise Unfit(f"{path}: made for another base model (config hash {given!r}, served is {base_hash!r})")
+    files = manifest.get("files") or {}
+    missing = {_WEIGHTS, _CONFIG} - set(files)
+    if missing:
+        raise Unfit(f"{path}: the manifest has no hash of {', '.join(sorted(missing))}")
+    for file, wanted in files.items():
+        if Path(file).name != file:
+            raise Unfit(f"{path}: the manifest names {file!r}, which is outside of its folder")
+        found = _sha256(path / file)
+        if found != wanted:
+            raise Unfit(f"{path / file}: altered or cut off: SHA-256 is {found}, the manifest says {wanted}")
+    if not check_adapter(path):
+        raise Unfit(f"{path}: every lora_B is zero: it would answer exactly as the base model")
+    return manifest
+
+
+def check_adapter(path: Path, max_rank: int = MAX_RANK) -> bool:
+    """Check that a folder holds a plain LoRA of finite numbers that can be swapped while serving. Raises Unfit.
+
+    Returns whether it has any effect at all: at the first step of training it has none.
+    """
+    config = _json(path / _CONFIG)
+    if str(config.get("peft_type", "")).upper() != "LORA":
+        raise Unfit(f"{path}: peft_type {config.get('peft_type')!r}; engines serve LORA")
+    rank = config.get("r")
+    ranks = [rank, *(config.get("rank_pattern") or {}).values()]
+    if not all(isinstance(r, int) and 0 < r <= max_rank for r in ranks):
+        raise Unfit(f"{path}: rank {ranks}; engines are started for 1 to {max_rank}")
+    if config.get("use_dora"):
+        raise Unfit(f"{path}: DoRA can't be swapped while serving; train with use_dora=false")
+    if config.get("bias", "none") != "none" or config.get("lora_bias"):
+        raise Unfit(f"{path}: a LoRA bias can't be swapped while serving; train with bias='none'")
+    if config.get("modules_to_save"):
+        raise Unfit(f"{path}: modules_to_save {config['modules_to_save']} can't be swapped while serving")
+    return _check_tensors(path / _WEIGHTS)
+
+
+def _check_tensors(path: Path) -> bool:
+    """Every tensor lies whole in the file and holds finite numbers. Returns whether any lora_B is not zero.
+
+    Format: github.com/huggingface/safetensors.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = orjson.loads(file.read(length)) if length < size else None
+    except (OSError, struct.error, orjson.JSONDecodeError) as error:
+        raise Unfit(f"{path}: not readable as safetensors ({error})") from error
+    if not isinstance(header, dict):
+        raise Unfit(f"{path}: cut off: the header alone is said to have {length} bytes, the file has {size}")
+    header.pop("__metadata__", None)
+    if not header:
+        raise Unfit(f"{path}: holds no tensors")
+    data = np.memmap(path, np.uint8, "r", offset=8 + length) if size > 8 + length else np.zeros(0, np.uint8)
+    effective = False
+    for name, tensor in header.items():
+        begin, end = tensor["data_offsets"]
+        width = _WIDTH.get(tensor["dtype"])
+        if width is None:
+            raise Unfit(f"{path}: {name} has type {tensor['dtype']}; expected one of {', '.join(_WIDTH)}")
+        if end > len(data) or end - begin != width * int(np.prod(tensor["shape"], dtype=np.int64)):
+            raise Unfit(f"{path}: cut off: {name} should end at byte {end} of {len(data)}")
+        if "lora_" not in name:
+            raise Unfit(f"{path}: {name} is no LoRA matrix and can't be swapped while serving")
+        values = _floats(data[begin:end], tensor["dtype"])
+        if not np.isfinite(values).all():
+            raise Unfit(f"{path}: {name} holds NaN or infinite numbers; the training diverged")
+        effective = effective or ("lora_B" in name and bool(values.any()))
+    return effective
+
+
+def _floats(raw: np.ndarray, dtype: str) -> np.ndarray:
+    data = raw.tobytes()
+    if dtype == "BF16":  # the upper half of a float32
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
+    return np.frombuffer(data, {"F32": "<f4", "F16": "<f2", "F64": "<f8"}[dtype])
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = orjson.loads(path.read_bytes())
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise Unfit(f"{path}: not readable ({error})") from error
+    if not isinstance(value, dict):
+        raise Unfit(f"{path}: expected a JSON object")
+    return value
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Unfit(f"{path}: not readable ({error})") from error
+
+
+def config_hash(base: Path) -> str | None:
+    """SHA-256 of a base model's config.json; None where it is not on this machine."""
+    config = base / "config.json"
+    return _sha256(config) if config.is_file() else None

@@ -1,0 +1,111 @@
+"""What an answer was, read once after it ended: its words, how it ended, its tokens. Off the path of the bytes.
+
+Reads the engine's own forms (chat and text completions, streamed and not); thought and response come already separated
+from the engine's parser.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from thinking.format import ThinkingFormat
+from thinking.splitter import Ending
+
+
+@dataclass
+class Choice:
+    """One of the `n` answers to a request."""
+
+    reasoning: list[str] = field(default_factory=list)
+    response: list[str] = field(default_factory=list)
+    finish_reason: str | None = None
+    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class Outcome:
+    """All that an engine said in answer to one request. `error` is set when it said that it failed."""
+
+    choices: list[Choice] = field(default_factory=list)
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    reasoning_tokens: int | None = None
+    error: str | None = None
+
+    def choice(self, index: int) -> Choice:
+        while len(self.choices) <= index:
+            self.choices.append(Choice())
+        return self.choices[index]
+
+
+def ending_of(reasoning: str, response: str, finish_reason: str | None, calls_tools: bool = False) -> str:
+    """How an answer ended that the engine's parser has split already. A value of `thinking.Ending`."""
+    if finish_reason not in ("stop", "tool_calls"):
+        return Ending.TRUNCATED_RESPONSE if response or calls_tools else Ending.TRUNCATED_THOUGHT
+    if not response and not calls_tools:
+        return Ending.MALFORMED
+    return Ending.COMPLETE if reasoning else Ending.NO_THOUGHT
+
+
+def read_stream(chunks: Iterable[bytes]) -> Outcome:
+    """The outcome of a stream of server-sent events, in pieces of any size."""
+    outcome = Outcome()
+    for event in b"".join(chunks).split(b"\n\n"):
+        if not event.startswith(b"data: ") or event.startswith(b"data: [DONE]"):
+            continue
+        try:
+            _take(outcome, orjson.loads(event[6:]), "delta")
+        except orjson.JSONDecodeError:
+            continue  # cut off in the middle: the engine died, or the client left
+    return outcome
+
+
+def read_body(body: bytes) -> Outcome:
+    """The outcome of an answer in one piece."""
+    outcome = Outcome()
+    _take(outcome, orjson.loads(body), "message")
+    return outcome
+
+
+def split_texts(outcome: Outcome, fmt: ThinkingFormat) -> None:
+    """For raw text completions, which no parser has split: put thought and response apart, in place."""
+    for choice in outcome.choices:
+        parsed = fmt.parse("".join(choice.response), finished=choice.finish_reason == "stop")
+        choice.reasoning, choice.response = [parsed.reasoning], [parsed.response]
+
+
+def _take(outcome: Outcome, piece: dict[str, Any], part: str) -> None:
+    if (error := piece.get("error")) is not None:
+        outcome.error = str(error.get("message", error)) if isinstance(error, dict) else str(error)
+        return
+    if usage := piece.get("usage"):
+        outcome.prompt_tokens = usage.get("prompt_tokens")
+        outcome.completion_tokens = usage.get("completion_tokens")
+        outcome.reasoning_tokens = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
+    for said in piece.get("choices", ()):
+        choice = outcome.choice(said["index"])
+        if reason := said.get("finish_reason"):
+            choice.finish_reason = reason
+        if text := said.get("text"):
+            choice.response.append(text)
+        words = said.get(part) or {}
+        if text := words.get("reasoning"):
+            choice.reasoning.append(text)
+        if text := words.get("content"):
+            choice.response.append(text)
+        for call in words.get("tool_calls") or ():
+            _add_call(choice.tool_calls, call)
+
+
+def _add_call(calls: list[dict[str, Any]], call: dict[str, Any]) -> None:
+    """Tool calls are streamed in pieces: a name once, its arguments bit by bit."""
+    index = call.get("index", len(calls))
+    while len(calls) <= index:
+        calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
+    whole = calls[index]
+    whole["id"] = call.get("id") or whole["id"]
+    function = call.get("function") or {}
+    whole["function"]["name"] += function.get("name") or ""
+    whole["function"]["arguments"] += function.get("arguments") or ""

@@ -1,0 +1,71 @@
+"""Whether an engine serves the weights that were trained: its log-probabilities of a few tokens against the trainer's.
+
+The only proof there is: an adapter that an engine ignores answers without any error, as the base model.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from server.engine import Engine, EngineFailed
+
+PROBE_SECONDS = 30.0  # a handful of short prompts, behind whatever the engine does already
+CALL_SEQUENCES = 32  # sequences in one request: vLLM would take 1,024, but a person waits behind them
+
+
+class ProbeFailed(Exception):
+    """The engine serves other weights than those that were measured."""
+
+
+async def completion_logprobs(
+    engine: Engine, model: str, sequences: Sequence[Mapping[str, Any]], priority: int, timeout: float
+) -> list[list[float]]:
+    """Natural-log probability of each completion token given what stands before it, for each sequence.
+
+    `sequences`: {"prompt_ids": [...], "completion_ids": [...]}. At temperature 1, of the raw distribution.
+    """
+    found: list[list[float]] = []
+    for start in range(0, len(sequences), CALL_SEQUENCES):
+        part = sequences[start : start + CALL_SEQUENCES]
+        body = {
+            "model": model,
+            "prompt": [[*one["prompt_ids"], *one["completion_ids"]] for one in part],
+            "max_tokens": 1,
+            "temperature": 0.0,
+            "prompt_logprobs": 0,
+            "priority": priority,
+        }
+        choices = (await engine.complete(body, timeout))["choices"]
+        for choice, one in zip(sorted(choices, key=lambda choice: choice["index"]), part, strict=True):
+            given = len(one["prompt_ids"])
+            rows = choice["prompt_logprobs"][given:]
+            found.append([row[str(t)]["logprob"] for row, t in zip(rows, one["completion_ids"], strict=True)])
+    return found
+
+
+async def check(engine: Engine, model: str, probe: Mapping[str, Any]) -> str:
+    """Compare `engine` with a manifest's probe. Returns the figures in words; raises ProbeFailed or EngineFailed."""
+    sequences = probe["sequences"]
+    found = await completion_logprobs(engine, model, sequences, priority=0, timeout=PROBE_SECONDS)
+    return judge(
+        np.concatenate([np.asarray(one) for one in found]),
+        np.concatenate([np.asarray(one["logprobs_candidate"]) for one in sequences]),
+        np.concatenate([np.asarray(one["logprobs_base"]) for one in sequences]),
+        float(probe["tolerance"]),
+    )
+
+
+def judge(found: np.ndarray, candidate: np.ndarray, base: np.ndarray, tolerance: float) -> str:
+    """Mean absolute differences over the probe's tokens, in nats: within tolerance, and nearer to the candidate."""
+    to_candidate = float(np.abs(found - candidate).mean())
+    to_base = float(np.abs(found - base).mean())
+    figures = f"mean |Δlogp| {to_candidate:.4g} to the candidate, {to_base:.4g} to the base, tolerance {tolerance:.4g}"
+    if not np.isfinite(to_candidate) or to_candidate > tolerance:
+        raise ProbeFailed(f"the engine serves other weights than were trained: {figures}")
+    if to_candidate >= to_base:
+        raise ProbeFailed(f"the engine ignores the adapter and answers as the base model: {figures}")
+    return figures
+
+
+__all__ = ["EngineFailed", "ProbeFailed", "check", "completion_logprobs", "judge"]

@@ -1,0 +1,201 @@
+"""Makes turns durable before their last bytes leave: in the database by group commit, or in the spool when it can't.
+
+One thread writes. What comes in while a commit runs is committed together with the next one. A database that is down,
+slow or locked costs an answer at most `patience` seconds, once; afterwards turns go to the spool until it is back.
+"""
+
+import asyncio
+import logging
+import math
+import queue
+import threading
+import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+
+from db.errors import DatabaseUnavailable, StorageError
+from db.queries import turns
+from db.session import Database
+from db.values import Completion, Turn
+from server.spool import Journal, Record, Spool
+
+log = logging.getLogger(__name__)
+
+RETRY_SECONDS = 1.0  # how often a database that was down is tried again
+BATCH = 256  # turns in one transaction at most: a commit stays short, so that other writers get in between
+
+
+@dataclass
+class _Item:
+    record: Record
+    done: asyncio.Future[None]
+    loop: asyncio.AbstractEventLoop
+
+
+class Recorder:
+    """Use from the event loop: `begin` when a turn starts, `await complete` before its last bytes are sent."""
+
+    def __init__(self, database: Database, journal: Journal, spool: Spool, patience: float) -> None:
+        self._database, self._journal, self._spool = database, journal, spool
+        self._patience = patience
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._down_until = 0.0
+        self._busy_since = math.inf  # when the commit that runs just now began
+        self._thread = threading.Thread(target=self._write, name="recorder", daemon=True)
+        self.trouble: str | None = None
+        """What keeps turns from the database just now, in words; None when all is well."""
+        self.recorded = 0
+        self.spooled = 0
+
+    def start(self) -> None:
+        """Mark what the last process left as interrupted, then begin to write. Raises OSError on a folder without room."""
+        left = self._journal.recover()
+        if left:
+            self._spool.append([(turn, interrupted(turn)) for turn in left])
+            log.warning(
+                "%d answers were broken off when this gateway last ended; they are recorded as interrupted", len(left)
+            )
+        self._journal.start()
+        self._thread.start()
+
+    def begin(self, turn: Turn) -> None:
+        """Note that a turn is being answered. A full disk costs nobody an answer: it is reported, and the turn goes on."""
+        try:
+            self._journal.begin(turn)
+        except OSError as error:
+            self._report(f"the journal of open turns can't be written: {error}")
+
+    def abandon(self, turn: Turn) -> None:
+        """It came to nothing: no engine took it. There is nothing to record."""
+        try:
+            self._journal.end([turn.request_id])
+        except OSError as error:
+            self._report(f"the journal of open turns can't be written: {error}")
+
+    async def complete(self, turn: Turn, completion: Completion) -> None:
+        """Return once the turn is durable, or once neither the database nor the disk could take it (reported)."""
+        if time.monotonic() - self._busy_since > self._patience:  # a commit hangs: don't queue up behind it
+            await asyncio.to_thread(self._to_spool, [(turn, completion)])
+            return
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[None] = loop.create_future()
+        self._queue.put(_Item((turn, completion), done, loop))
+        try:
+            await asyncio.wait_for(asyncio.shield(done), self._patience)
+        except TimeoutError:
+            self._report(f"the database took longer than {self._patience:g} s; turns go to the spool")
+            await asyncio.to_thread(self._to_spool, [(turn, completion)])
+
+    def close(self) -> None:
+        """Write what is left, and end. Call when no more turns can come."""
+        self._queue.put(None)
+        self._thread.join()
+        self._journal.close()
+
+    @property
+    def waiting(self) -> int:
+        """Turns in the spool."""
+        return self._spool.depth()
+
+    def _write(self) -> None:
+        ending = False
+        while not ending:
+            items: list[_Item] = []
+            try:
+                item = self._queue.get(timeout=RETRY_SECONDS)
+                while item is not None and len(items) < BATCH:
+                    items.append(item)
+                    item = self._queue.get_nowait()
+                ending = item is None
+                if item is not None:
+                    self._queue.put(item)
+            except queue.Empty:
+                pass
+            if items:
+                self._keep([item.record for item in items])
+                for item in items:
+                    item.loop.call_soon_threadsafe(_resolve, item.done)
+            elif not ending and not self._spool.empty and time.monotonic() >= self._down_until:
+                self._replay()
+
+    def _keep(self, records: list[Record]) -> None:
+        if time.monotonic() < self._down_until:
+            self._to_spool(records)
+            return
+        self._busy_since = time.monotonic()
+        try:
+            self._record(records)
+        except DatabaseUnavailable as error:
+            self._down(error)
+            self._to_spool(records)
+        else:
+            if self.trouble is not None and self._spool.empty:
+                self.trouble = None
+        finally:
+            self._busy_since = math.inf
+
+    def _record(self, records: list[Record]) -> None:
+        """One transaction for all of them; when one is refused by the database itself, each on its own."""
+        try:
+            with self._database.transaction() as session:
+                refused = turns.record_many(session, records)
+        except DatabaseUnavailable:
+            raise
+        except Exception:
+            if len(records) == 1:
+                log.exception("turn %s can't be recorded and is left out", records[0][0].request_id)
+                self._journal.end([records[0][0].request_id])
+                return
+            for record in records:
+                self._record([record])
+            return
+        for one in refused:
+            log.warning("turn %s is not recorded: %s", one.request_id, one.why)
+        self.recorded += len(records) - len(refused)
+        self._journal.end([turn.request_id for turn, _ in records])
+
+    def _replay(self) -> None:
+        try:
+            replayed = self._spool.replay(self._record)
+        except DatabaseUnavailable as error:
+            self._down(error)
+        except OSError as error:
+            self._report(f"the spool can't be read: {error}")
+            self._down_until = time.monotonic() + RETRY_SECONDS
+        else:
+            log.warning("%d spooled turns are in the database now", replayed)
+            self.trouble = None
+
+    def _to_spool(self, records: list[Record]) -> None:
+        try:
+            self._spool.append(records)
+        except OSError as error:
+            lost = ", ".join(turn.request_id for turn, _ in records)
+            self._report(f"neither the database nor the disk takes turns ({error}); lost: {lost}")
+            return
+        self.spooled += len(records)
+        self._journal.end([turn.request_id for turn, _ in records])
+
+    def _down(self, error: StorageError) -> None:
+        self._down_until = time.monotonic() + RETRY_SECONDS
+        self._report(f"{error} Turns go to the spool meanwhile.")
+
+    def _report(self, trouble: str) -> None:
+        if trouble != self.trouble:
+            log.error("%s", trouble)
+        self.trouble = trouble
+
+
+def _resolve(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+def interrupted(turn: Turn, reasoning: str = "", response: str = "") -> Completion:
+    """How a turn ended that nobody waited for, or that its gateway did not outlive."""
+    return Completion(turn.request_id, reasoning, response, "interrupted", datetime.now(UTC))
+
+
+def numbered(turn: Turn, index: int, generation_id: str) -> Turn:
+    """The turn of a further choice of the same request (`n` above 1): an answer of its own beside the first."""
+    return turn if index == 0 else replace(turn, request_id=f"{turn.request_id}-{index}", generation_id=generation_id)

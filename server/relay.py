@@ -1,0 +1,126 @@
+"""Gets an answer out of some engine: picks one, retries while nothing was sent to the client, and reads it to its end.
+
+Knows nothing of users, turns or records; `server.serving` does.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+import aiohttp
+
+from server.engine import Engine, EngineDown, message_of
+from server.errors import ApiError, unavailable
+from server.pool import Pool
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3  # on each engine, before a request that keeps killing engines is given up
+LOOK_SECONDS = 0.05  # for the keeper to see what happened
+_ERROR = b'data: {"error"'  # how vLLM tells in a stream that it failed
+
+
+class Broken(Exception):
+    """The engine ended an answer before its end."""
+
+
+@dataclass
+class Answer:
+    """An answer that has begun: nothing of it was sent on yet. `first` is its first piece, or the whole of it."""
+
+    engine: Engine
+    response: aiohttp.ClientResponse
+    first: bytes
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The answer's bytes as they come, the first piece included. Raises Broken when the engine goes away."""
+        data = self.first
+        content = self.response.content
+        try:
+            while data:
+                yield data
+                data = await content.readany()
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Broken(f"engine {self.engine.url} went away: {str(error) or type(error).__name__}") from error
+
+    def close(self) -> None:
+        """Done with it. If the engine still writes, it sees the connection close and stops."""
+        self.engine.in_flight -= 1
+        if self.response.content.at_eof():
+            self.response.release()
+        else:
+            self.response.close()
+
+
+class Relay:
+    """The way to the engines."""
+
+    def __init__(self, pool: Pool, look: Callable[[Engine], None], wait: float, silence: float) -> None:
+        self._pool, self._look = pool, look
+        self._wait, self._silence = wait, silence
+
+    async def begin(self, path: str, payload: bytes, model: str, stream: bool) -> Answer:
+        """Send a request to an engine that serves `model` and wait for the first piece of its answer.
+
+        An engine that fails before that is replaced by another one, or waited for. Raises ApiError with what the engine
+        refused, or 503 when none could be had in time.
+        """
+        deadline = asyncio.get_running_loop().time() + self._wait
+        failed: list[Engine] = []
+        while True:
+            engine = await self._pool.wait(model, deadline, failed)
+            engine.in_flight += 1
+            kept = unknown = False
+            try:
+                answer = await self._try(engine, path, payload, stream)
+                kept = answer is not None
+                unknown = not kept
+            except EngineDown as error:
+                log.warning("%s; the request is sent again", error)
+                if engine in failed:  # the first failure may be a connection that went stale; the second is none
+                    engine.mark_down(error.what)
+                    self._look(engine)
+                failed.append(engine)
+                answer = None
+            finally:
+                if not kept:
+                    engine.in_flight -= 1
+            if answer is not None:
+                return answer
+            if unknown:  # it restarted since it was last looked at
+                engine.loaded.pop(model, None)
+                failed.append(engine)
+                self._look(engine)
+                await asyncio.sleep(LOOK_SECONDS)
+            if len(failed) > ATTEMPTS * len(self._pool.engines):
+                raise unavailable(f"every engine failed on this request; the last was {engine.url}: {engine.detail}")
+
+    async def _try(self, engine: Engine, path: str, payload: bytes, stream: bool) -> Answer | None:
+        """One attempt. None when the engine does not know the model (any more). Raises EngineDown, ApiError."""
+        response = await engine.open(path, payload, self._silence)
+        try:
+            first = await (response.content.readany() if stream and response.status == 200 else response.read())
+            if stream and response.status == 200 and not first:
+                raise EngineDown(engine.url, "closed the stream before its first piece")
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            response.close()
+            raise EngineDown(engine.url, str(error) or type(error).__name__) from error
+        except BaseException:
+            response.close()
+            raise
+        failed = stream and response.status == 200 and first.startswith(_ERROR)
+        if response.status == 200 and not failed:
+            return Answer(engine, response, first)
+        response.close()
+        words = message_of(first.split(b"\n\n")[0].removeprefix(b"data: ") if failed else first)
+        if response.status == 503 or "EngineDeadError" in words or "EngineCore" in words:
+            raise EngineDown(engine.url, words)
+        if response.status == 404 and "does not exist" in words:
+            return None
+        raise _refused(500 if failed else response.status, words)
+
+
+def _refused(status: int, words: str) -> ApiError:
+    """The engine's refusal in OpenAI's form. Its own server errors are this gateway's as well."""
+    return ApiError(status, words, code="engine_error" if status >= 500 else None)

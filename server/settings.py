@@ -1,0 +1,85 @@
+"""What an operator can set of the gateway, read from the environment once, in the entry point. Nothing is built here."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _engine_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected a base URL such as http://127.0.0.1:8100")
+    return url.rstrip("/")
+
+
+EngineUrl = Annotated[str, AfterValidator(_engine_url)]
+
+
+class ServerSettings(BaseSettings):
+    """Settings of one gateway process; `RUMINATE_SERVER_<FIELD>` unless an alias is given."""
+
+    model_config = SettingsConfigDict(env_prefix="RUMINATE_SERVER_", frozen=True, extra="ignore", populate_by_name=True)
+
+    home: Path = Field(default=Path(".ruminate"), validation_alias="RUMINATE_HOME")
+    """Folder of everything that Ruminate keeps on this machine."""
+    database_url: str = Field(default="", validation_alias="RUMINATE_DATABASE_URL")
+    """Empty: SQLite in the home folder."""
+    service_key: str = Field(default="", validation_alias="RUMINATE_SERVICE_KEY")
+    """The trainer's key for /internal. Empty: read from, or written to, `service.key` in the home folder."""
+    profile: str = Field(default="tiny", validation_alias="RUMINATE_PROFILE")
+    """Shown in the status; chosen by the command line."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on. Without keys for everybody, keep it on loopback."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """Port to listen on; 0 lets the system choose."""
+    engines: tuple[EngineUrl, ...] = Field(default=("http://127.0.0.1:8100",), min_length=1)
+    """JSON list of the vLLM servers' base URLs. Nobody but this gateway should be able to reach them."""
+    base_model: str = ""
+    """Folder or hub name of the base model. Empty: what the first engine says it serves."""
+
+    loopback_without_key: bool = False
+    """Whether requests from this machine need no key and act as the admin `local` (on in the tiny profile)."""
+    default_consent: Literal["none", "history", "train"] = "history"
+    """What a new user allows until they say otherwise: keep nothing, keep for themselves, or train on their prompts."""
+    key_cache_seconds: float = Field(default=600.0, ge=0)
+    """How long a key seen before goes on working while the database is down."""
+    key_refresh_seconds: float = Field(default=5.0, ge=0)
+    """How old a cached key may be before it is looked up again; a revoked key works that much longer."""
+
+    thinking_format: Literal["think", "prefilled", "zero", "plain"] = "think"
+    """How the base model writes thoughts; for raw completions, which no parser splits."""
+
+    max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
+    """Largest request body."""
+    max_waiting: int = Field(default=256, ge=1)
+    """Requests that may wait for an engine at once; more are refused with 503."""
+    engine_wait_seconds: float = Field(default=10.0, ge=0)
+    """How long a request that has streamed nothing yet waits for an engine to come back."""
+    engine_silence_seconds: float = Field(default=120.0, gt=0)
+    """How long an engine may say nothing in the middle of an answer before it counts as gone."""
+    watch_seconds: float = Field(default=1.0, gt=0)
+    """How often each engine is looked at, and the wanted state is read."""
+    load_seconds: float = Field(default=60.0, gt=0)
+    """How long an engine may take to load an adapter, and a deployment to reach every engine."""
+
+    record_patience_seconds: float = Field(default=1.0, gt=0)
+    """How long an answer's last bytes wait for the database before the turn goes to the spool instead."""
+
+    rollout_sequences: int = Field(default=64, ge=1)
+    """Sequences that the trainer may sample at once while nobody chats."""
+    rollout_sequences_while_chatting: int = Field(default=16, ge=1)
+    """The same while answers are being streamed to people: vLLM's priorities order waiting requests only, so what
+    already runs slows every token of a chat."""
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite:///{self.home.resolve() / 'ruminate.db'}"
+
+    @property
+    def spool(self) -> Path:
+        """Where turns wait for the database; one folder for each gateway of a home."""
+        return self.home / "spool" / f"gateway-{self.port}"

@@ -1,0 +1,94 @@
+"""Rows as the app API shows them. Each view is a plain dictionary with the names of the API; tables may change beneath."""
+
+import math
+from datetime import datetime
+from typing import Any
+
+from db.schema import Checkpoint, Conversation, Generation, Message, Round
+from server.catalog import Weights
+
+
+def when(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat()
+
+
+def round_view(row: Round, names: dict[int, str]) -> dict[str, Any]:
+    """`names`: checkpoint id → name."""
+    return {
+        "id": row.id,
+        "state": row.state,
+        "phase": row.phase,
+        "step": row.step,
+        "total_steps": row.total_steps,
+        "algorithm": row.algorithm,
+        "config": row.config,
+        "seed": row.seed,
+        "trigger": row.trigger,
+        "reason": row.reason,
+        "requested_by": row.requested_by,
+        "parent": names.get(row.parent_checkpoint_id) if row.parent_checkpoint_id is not None else None,
+        "candidate": names.get(row.candidate_checkpoint_id) if row.candidate_checkpoint_id is not None else None,
+        "verdict": row.verdict,
+        "error": row.error,
+        "created_at": when(row.created_at),
+        "started_at": when(row.started_at),
+        "ended_at": when(row.ended_at),
+    }
+
+
+def checkpoint_view(row: Checkpoint, names: dict[int, str], live: Weights | None) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "kind": row.kind,
+        "parent": names.get(row.parent_id) if row.parent_id is not None else None,
+        "round": row.round_id,
+        "state": row.state,
+        "created_at": when(row.created_at),
+        "live": live is not None and live.id == row.id,
+        "path": row.path,
+        "manifest": row.manifest,
+    }
+
+
+def conversation_view(row: Conversation) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "title": row.title,
+        "consent": row.consent,
+        "pinned": row.pinned,
+        "created_at": when(row.created_at),
+        "updated_at": when(row.updated_at),
+    }
+
+
+def message_view(row: Message, generation: Generation | None) -> dict[str, Any]:
+    """A message; an answer comes with how it was generated."""
+    view: dict[str, Any] = {
+        "id": row.id,
+        "parent_id": row.parent_id,
+        "role": row.role,
+        "content": row.content,
+        "created_at": when(row.created_at),
+    }
+    if generation is not None:
+        view["generation"] = {
+            "id": generation.id,
+            "model": generation.model,
+            "reasoning": generation.reasoning,
+            "ending": generation.ending,
+            "consent": generation.consent,
+            "prompt_tokens": generation.prompt_tokens,
+            "completion_tokens": generation.completion_tokens,
+            "reasoning_tokens": generation.reasoning_tokens,
+            "started_at": when(generation.started_at),
+            "ended_at": when(generation.ended_at),
+        }
+    return view
+
+
+def series(metrics: dict[str, list[tuple[int, float]]]) -> dict[str, list[list[float | int | None]]]:
+    """Metrics as [step, value] pairs; a value that was no number is null."""
+    return {
+        name: [[step, value if math.isfinite(value) else None] for step, value in points]
+        for name, points in metrics.items()
+    }

@@ -1,0 +1,207 @@
+"""A small honest stand-in for a vLLM server: the same paths, the same form of events, adapters that are really checked.
+
+What an answer says depends on the model that was asked, so that a mixed or misrouted answer shows. It can be slow, die in
+the middle of a stream, refuse connections, or ignore adapters, as real engines do.
+"""
+
+import asyncio
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+BASE = "ruminate-v0"
+BASE_LOGPROB = -1.0  # of every token, by the base; an adapter's folder says its own in `logprob.txt`
+
+
+class FakeEngine:
+    """Start it with `await start()`; `url` is where it listens. A restart keeps the port and forgets all adapters."""
+
+    def __init__(self, words: int = 6) -> None:
+        self.words = words
+        self.delay = 0.0  # seconds between two events
+        self.first_delay = 0.0  # before the first
+        self.die_after: int | None = None  # events after which the connection breaks
+        self.fail_next = 0  # answer so many requests by closing the connection at once
+        self.ignores_adapters = False
+        self.unhealthy = False
+        self.adapters: dict[str, str] = {}
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.cancelled = 0
+        self.served: Counter[str] = Counter()
+        self.running = 0
+        self.most_running = 0
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    async def start(self) -> None:
+        app = web.Application(client_max_size=64 << 20)
+        app.router.add_get("/health", self._health)
+        app.router.add_get("/v1/models", self._models)
+        app.router.add_post("/v1/load_lora_adapter", self._load)
+        app.router.add_post("/v1/unload_lora_adapter", self._unload)
+        app.router.add_post("/v1/chat/completions", self._chat)
+        app.router.add_post("/v1/completions", self._completions)
+        self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        await site.start()
+        self._port = site._server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
+
+    async def stop(self) -> None:
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+        self.adapters.clear()
+
+    def text(self, model: str) -> tuple[str, str]:
+        """(reasoning, response) that `model` always writes."""
+        return " ".join(f"{model}-thinks{i}" for i in range(3)), " ".join(f"{model}-says{i}" for i in range(self.words))
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.Response(status=503 if self.unhealthy else 200)
+
+    async def _models(self, _: web.Request) -> web.Response:
+        cards = [{"id": BASE, "root": "/base", "parent": None, "max_model_len": 1024}]
+        cards += [{"id": name, "root": path, "parent": BASE} for name, path in self.adapters.items()]
+        return web.json_response({"object": "list", "data": cards})
+
+    async def _load(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if body["lora_name"] in self.adapters:
+            return _error(400, f"The lora adapter '{body['lora_name']}' has already been loaded.")
+        if not (Path(body["lora_path"]) / "adapter_config.json").is_file():
+            return _error(404, f"Loading lora {body['lora_name']} failed: No adapter found for {body['lora_path']}")
+        self.adapters[body["lora_name"]] = body["lora_path"]
+        return web.Response(text="Success")
+
+    async def _unload(self, request: web.Request) -> web.Response:
+        name = (await request.json())["lora_name"]
+        if self.adapters.pop(name, None) is None:
+            return _error(404, f"The lora adapter '{name}' cannot be found.")
+        return web.Response(text="Success")
+
+    def _refuse(self, request: web.Request, body: dict[str, Any]) -> web.Response | None:
+        self.requests.append((request.path, body))
+        if self.fail_next:
+            self.fail_next -= 1
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response(status=500)
+        if body.get("model") != BASE and body.get("model") not in self.adapters:
+            return _error(404, f"The model `{body.get('model')}` does not exist.")
+        if body.get("max_tokens", 1) == 100_000:
+            return _error(400, "max_tokens is too large: 100000. This model's maximum context length is 1024 tokens")
+        return None
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        if (refusal := self._refuse(request, body)) is not None:
+            return refusal
+        model = body["model"]
+        reasoning, response = self.text(model)
+        usage = {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}
+        usage["completion_tokens_details"] = {"reasoning_tokens": 3}  # type: ignore[assignment]
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            if not body.get("stream"):
+                await asyncio.sleep(self.first_delay + self.delay * self.words)
+                choices = [
+                    {"index": i, "message": {"role": "assistant", "content": response, "reasoning": reasoning},
+                     "finish_reason": "stop"}
+                    for i in range(body.get("n") or 1)
+                ]  # fmt: skip
+                self.served[model] += 1
+                return web.json_response({"id": "x", "object": "chat.completion", "created": 1, "model": model,
+                                          "choices": choices, "usage": usage})  # fmt: skip
+            deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+            deltas += [{"reasoning": word} for word in _pieces(reasoning)]
+            deltas += [{"content": word} for word in _pieces(response)]
+            events = [_event(model, [{"index": 0, "delta": delta, "finish_reason": None}]) for delta in deltas]
+            events.append(_event(model, [{"index": 0, "delta": {"content": ""}, "finish_reason": "stop"}]))
+            if (body.get("stream_options") or {}).get("include_usage"):
+                events.append(_event(model, [], usage))
+            events.append(b"data: [DONE]\n\n")
+            return await self._stream(request, model, events)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.running -= 1
+
+    async def _stream(self, request: web.Request, model: str, events: list[bytes]) -> web.StreamResponse:
+        stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await stream.prepare(request)
+        await asyncio.sleep(self.first_delay)
+        for index, event in enumerate(events):
+            if self.die_after is not None and index >= self.die_after:
+                assert request.transport is not None
+                request.transport.abort()
+                return stream
+            await stream.write(event)
+            if self.delay:
+                await asyncio.sleep(self.delay)
+        self.served[model] += 1
+        return stream
+
+    async def _completions(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        if (refusal := self._refuse(request, body)) is not None:
+            return refusal
+        model = body["model"]
+        prompts = body["prompt"]
+        n = body.get("n") or 1
+        if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
+            prompts = [prompts]
+        self.running += n * len(prompts)
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await asyncio.sleep(self.first_delay)
+        finally:
+            self.running -= n * len(prompts)
+        each = self._logprob(model)
+        choices = []
+        for index, prompt in enumerate(prompts):
+            for sample in range(n):
+                choice: dict[str, Any] = {"index": index * n + sample, "finish_reason": "stop"}
+                choice["text"] = f"<think>\n{model} thinks\n</think>\n\n{model} says"
+                choice["token_ids"] = [5, 6, 7 + sample]
+                choice["logprobs"] = {"token_logprobs": [each] * 3}
+                if body.get("prompt_logprobs") is not None:
+                    rows = [None, *({str(t): {"logprob": each, "rank": 1}} for t in prompt[1:])]
+                    choice["prompt_logprobs"] = rows
+                choices.append(choice)
+        self.served[model] += 1
+        usage = {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
+        return web.json_response({"id": "c", "object": "text_completion", "created": 1, "model": model,
+                                  "choices": choices, "usage": usage})  # fmt: skip
+
+    def _logprob(self, model: str) -> float:
+        if model == BASE or self.ignores_adapters:
+            return BASE_LOGPROB
+        said = Path(self.adapters[model]) / "logprob.txt"
+        return float(said.read_text()) if said.is_file() else -2.0
+
+
+def _pieces(text: str) -> list[str]:
+    words = text.split(" ")
+    return [words[0], *(f" {word}" for word in words[1:])]
+
+
+def _event(model: str, choices: list[Any], usage: dict[str, Any] | None = None) -> bytes:
+    body = {"id": "x", "object": "chat.completion.chunk", "created": 1, "model": model, "choices": choices}
+    if usage is not None:
+        body["usage"] = usage
+    return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
+
+
+def _error(status: int, message: str) -> web.Response:
+    error = {"message": message, "type": "BadRequestError", "param": None, "code": status}
+    return web.json_response({"error": error}, status=status)

@@ -1,0 +1,75 @@
+"""A real gateway on a real port, inside the test's own event loop, so that a test can look at its parts as well."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from db.session import Database
+from server.app import create_app
+from server.gateway import Gateway
+from server.settings import ServerSettings
+
+SERVICE_KEY = "sk-test-service"
+
+
+@dataclass
+class Running:
+    """A gateway that answers at `url`. `http` sends no key, `service` the trainer's."""
+
+    url: str
+    gateway: Gateway
+    database: Database
+    http: httpx.AsyncClient
+    service: httpx.AsyncClient
+    server: uvicorn.Server
+    home: Path
+
+    async def until_ready(self, seconds: float = 60) -> None:
+        deadline = asyncio.get_running_loop().time() + seconds
+        while (await self.http.get("/health")).status_code != 200:
+            assert asyncio.get_running_loop().time() < deadline, "the gateway did not become ready"
+            await asyncio.sleep(0.02)
+
+    async def chat(self, text: str = "hello", **body: Any) -> httpx.Response:
+        wish = {"model": "ruminate", "messages": [{"role": "user", "content": text}]} | body
+        return await self.http.post("/v1/chat/completions", json=wish)
+
+
+@asynccontextmanager
+async def running_gateway(home: Path, engines: list[str], **settings: Any) -> AsyncIterator[Running]:
+    """Start a gateway with a fresh home (or an old one: then it goes on with what is there) and stop it at the end."""
+    values = {
+        "home": home, "service_key": SERVICE_KEY, "engines": tuple(engines), "loopback_without_key": True,
+        "default_consent": "train", "watch_seconds": 0.05, "engine_wait_seconds": 3.0, "port": 8000,
+    } | settings  # fmt: skip
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    config = ServerSettings(**values)  # type: ignore[arg-type]
+    home.mkdir(parents=True, exist_ok=True)
+    database = Database(config.database)
+    await asyncio.to_thread(database.migrate)
+    app = create_app(config, database)
+    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, timeout_graceful_shutdown=1))
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        assert not task.done(), "the gateway did not start"
+        await asyncio.sleep(0.01)
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    keyed = {"Authorization": f"Bearer {SERVICE_KEY}"}
+    try:
+        async with (
+            httpx.AsyncClient(base_url=url, timeout=60) as http,
+            httpx.AsyncClient(base_url=url, timeout=60, headers=keyed) as service,
+        ):
+            yield Running(url, app.state.gateway, database, http, service, server, home)
+    finally:
+        server.should_exit = True
+        await task
+        database.close()
