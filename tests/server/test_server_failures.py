@@ -1,0 +1,207 @@
+"""What breaks and what does not: engines that die, clients that leave, a database that is gone, a gateway that is killed."""
+
+import asyncio
+import json
+import sqlite3
+from pathlib import Path
+
+import openai
+import pytest
+from sqlalchemy import select
+from support.fake_engine import FakeEngine
+from support.gateways import Running, running_gateway
+
+from db.schema import Generation, Message
+
+
+def generations(house: Running) -> list[Generation]:
+    with house.database.reading() as session:
+        return list(session.scalars(select(Generation).order_by(Generation.id)))
+
+
+async def until(condition, seconds: float = 5.0) -> None:  # type: ignore[no-untyped-def]
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def test_an_engine_that_dies_in_the_middle_ends_the_stream_with_a_clear_error(
+    house: Running, engine: FakeEngine
+) -> None:
+    engine.die_after = 5
+    client = openai.AsyncOpenAI(base_url=f"{house.url}/v1", api_key="none", max_retries=0)
+    stream = await client.chat.completions.create(
+        model="ruminate", messages=[{"role": "user", "content": "hello"}], stream=True
+    )
+    with pytest.raises(openai.APIError, match="went away"):
+        async for _ in stream:
+            pass
+    (recorded,) = generations(house)
+    assert recorded.ending == "error"
+    assert recorded.reasoning == engine.text("ruminate-v0")[0]
+
+
+async def test_a_request_that_streamed_nothing_yet_is_sent_again(house: Running, engine: FakeEngine) -> None:
+    engine.fail_next = 1
+    answer = await house.chat()
+    assert answer.status_code == 200
+    assert len(engine.requests) == 2
+    assert len(generations(house)) == 1
+
+
+async def test_a_request_goes_to_the_engine_that_is_left(tmp_path: Path, engine: FakeEngine) -> None:
+    other = FakeEngine()
+    await other.start()
+    async with running_gateway(tmp_path / "home", [engine.url, other.url]) as house:
+        await house.until_ready()
+        await until(lambda: all(one.healthy for one in house.gateway.pool.engines))
+        await other.stop()
+        answers = await asyncio.gather(*(house.chat() for _ in range(20)))
+        assert {answer.status_code for answer in answers} == {200}
+
+
+async def test_without_an_engine_a_request_waits_and_then_is_told_to_come_back(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    async with running_gateway(tmp_path / "home", [engine.url], engine_wait_seconds=0.5) as house:
+        await house.until_ready()
+        await engine.stop()
+        answer = await house.chat()
+        assert answer.status_code == 503
+        assert answer.headers["retry-after"]
+        assert generations(house) == []
+
+
+async def test_before_the_first_engine_is_up_health_says_starting(tmp_path: Path, engine: FakeEngine) -> None:
+    await engine.stop()
+    async with running_gateway(tmp_path / "home", [engine.url]) as house:
+        health = await house.http.get("/health")
+        assert (health.status_code, health.json()["status"]) == (503, "starting")
+        answer = await house.chat()
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "engine_starting")
+        assert answer.headers["retry-after"]
+        await engine.start()
+        await house.until_ready()
+        assert (await house.chat()).status_code == 200
+
+
+async def test_an_engine_that_says_it_is_dead_is_ejected(house: Running, engine: FakeEngine) -> None:
+    engine.unhealthy = True
+    await until(lambda: not house.gateway.pool.engines[0].healthy)
+    engine.unhealthy = False
+    await until(lambda: house.gateway.pool.engines[0].healthy)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_cancels_the_engine_and_the_turn_is_interrupted(
+    house: Running, engine: FakeEngine, stream: bool
+) -> None:
+    engine.delay = 0.3
+    body = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}], "stream": stream}
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rsplit(":", 1)[1]))
+    data = json.dumps(body).encode()
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                 b"Content-Length: %d\r\n\r\n" % len(data) + data)  # fmt: skip
+    await writer.drain()
+    await until(lambda: engine.running == 1)
+    if stream:
+        await reader.readuntil(b"thinks1")
+    writer.close()
+    await until(lambda: engine.running == 0, seconds=1.0)
+    assert engine.cancelled == 1
+    await until(lambda: len(generations(house)) == 1)
+    (recorded,) = generations(house)
+    assert recorded.ending == "interrupted"
+    assert house.gateway.pool.chats == 0
+    assert house.gateway.pool.engines[0].in_flight == 0
+
+
+async def test_with_the_database_gone_chat_goes_on_and_every_turn_is_replayed_exactly_once(house: Running) -> None:
+    assert (await house.chat("before")).status_code == 200
+    path = house.home / "ruminate.db"
+    kept = path.with_suffix(".kept")
+    house.database.close()
+    for suffix in ("", "-wal", "-shm"):
+        if (source := Path(f"{path}{suffix}")).exists():
+            source.rename(f"{kept}{suffix}")
+    path.mkdir()  # a folder where the database was: nothing can be opened
+    answers = await asyncio.gather(*(house.chat(f"during {number}") for number in range(10)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert house.gateway.recorder.waiting == 10
+    assert "spool" in (await house.http.get("/health")).json()["trouble"]
+    path.rmdir()
+    house.database.close()
+    for suffix in ("", "-wal", "-shm"):
+        if (source := Path(f"{kept}{suffix}")).exists():
+            source.rename(f"{path}{suffix}")
+    await until(lambda: house.gateway.recorder.waiting == 0)
+    with house.database.reading() as session:
+        asked = session.scalars(select(Message.content).where(Message.role == "user").order_by(Message.content)).all()
+    assert asked == sorted(["before", *(f"during {number}" for number in range(10))])
+    assert len(generations(house)) == 11
+    assert (await house.http.get("/health")).json()["trouble"] is None
+
+
+async def test_a_locked_database_delays_no_answer_for_long(house: Running) -> None:
+    lock = sqlite3.connect(house.home / "ruminate.db", isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    began = asyncio.get_running_loop().time()
+    answers = await asyncio.gather(*(house.chat(f"locked {number}") for number in range(5)))
+    await house.chat("locked later")
+    assert {answer.status_code for answer in answers} == {200}
+    assert asyncio.get_running_loop().time() - began < 3
+    lock.execute("ROLLBACK")
+    lock.close()
+    await until(lambda: len(generations(house)) == 6 and house.gateway.recorder.waiting == 0, seconds=15)
+
+
+async def test_a_turn_that_was_spooled_and_recorded_counts_once(house: Running, tmp_path: Path) -> None:
+    kept = []
+    record = house.gateway.recorder._record
+
+    def remember(records):  # type: ignore[no-untyped-def]
+        kept.extend(records)
+        record(records)
+
+    house.gateway.recorder._record = remember  # type: ignore[method-assign]
+    await house.chat("once")
+    house.gateway.recorder._record = record  # type: ignore[method-assign]
+    house.gateway.spool.append(kept)
+    await until(lambda: house.gateway.recorder.waiting == 0)
+    assert len(generations(house)) == 1
+
+
+async def test_answers_that_a_killed_gateway_broke_off_are_called_interrupted(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    home = tmp_path / "home"
+    async with running_gateway(home, [engine.url]) as house:
+        await house.until_ready()
+        await house.chat("finished")
+        journal = home / "spool" / "gateway-8000" / "open.jsonl"
+        engine.delay = 0.1
+        running = asyncio.create_task(house.chat("broken off", stream=True))
+        await until(lambda: b"broken off" in journal.read_bytes())
+        left_behind = journal.read_bytes()
+        running.cancel()
+        await until(lambda: len(generations(house)) == 2)
+        with house.database.transaction() as session:
+            session.delete(generations(house)[-1])
+    journal.write_bytes(left_behind + b'{"begin": {"request_id": "cut o')
+    async with running_gateway(home, [engine.url]) as house:
+        await until(lambda: len(generations(house)) == 2)
+        assert [one.ending for one in generations(house)] == ["complete", "interrupted"]
+
+
+async def test_a_full_disk_and_no_database_still_answer_and_tell_the_operator(
+    house: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(house.gateway.journal, "begin", full)
+    monkeypatch.setattr(house.gateway.spool, "append", full)
+    house.gateway.recorder._down_until = float("inf")
+    assert (await house.chat()).status_code == 200
+    assert "lost" in (await house.http.get("/health")).json()["trouble"]

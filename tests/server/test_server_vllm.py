@@ -1,0 +1,195 @@
+"""The gateway before a real vLLM server on the CPU: what no stand-in can show. The engine is shared by the whole run."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from sqlalchemy import select
+from support.engine import RealEngine
+from support.gateways import Running, running_gateway
+from support.tiny_adapters import publish_tiny, write_tiny_adapter
+
+from db.schema import Generation
+
+ASKS = [f"{verb} {colour} {animal}" for verb in ("name", "tell") for colour in ("red", "blue") for animal in ("cat", "fox")]
+
+
+@pytest.fixture
+async def house(real_engine: RealEngine, tmp_path: Path) -> AsyncIterator[Running]:
+    if not real_engine.answers():
+        await asyncio.to_thread(real_engine.start)
+    async with running_gateway(
+        tmp_path / "home", [real_engine.url], base_model=str(real_engine.model), engine_wait_seconds=120
+    ) as running:
+        await running.until_ready()
+        yield running
+
+
+def client_of(house: Running) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=f"{house.url}/v1", api_key="none", max_retries=0)
+
+
+async def greedy(client: openai.AsyncOpenAI, ask: str, model: str = "ruminate") -> tuple[str, str]:
+    """(model that wrote it, thought and response) of a streamed greedy answer."""
+    stream = await client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": ask}], stream=True, temperature=0, max_tokens=60
+    )
+    wrote, text = "", ""
+    async for chunk in stream:
+        wrote = chunk.model
+        delta = chunk.choices[0].delta
+        text += (getattr(delta, "reasoning", None) or "") + "|" + (delta.content or "")
+    return wrote, text.replace("|", "")
+
+
+async def test_both_modes_separate_the_thought_and_say_the_same(house: Running) -> None:
+    client = client_of(house)
+    whole = await client.chat.completions.create(
+        model="ruminate", messages=[{"role": "user", "content": "name red cat"}], temperature=0, max_tokens=200
+    )
+    reasoning = response = ""
+    stream = await client.chat.completions.create(
+        model="ruminate", messages=[{"role": "user", "content": "name red cat"}], temperature=0, max_tokens=200, stream=True
+    )
+    async for chunk in stream:
+        reasoning += getattr(chunk.choices[0].delta, "reasoning", None) or ""
+        response += chunk.choices[0].delta.content or ""
+    message = whole.choices[0].message
+    assert whole.model == "ruminate-v0"
+    assert (message.reasoning, message.content) == (reasoning, response)
+    assert reasoning
+    assert response
+    assert "think>" not in reasoning + response
+    with house.database.reading() as session:
+        rows = session.scalars(select(Generation).order_by(Generation.id)).all()
+    assert [(row.reasoning, row.response, row.ending) for row in rows] == [(reasoning, response, "complete")] * 2
+    assert rows[0].completion_tokens == rows[1].completion_tokens == whole.usage.completion_tokens
+    assert rows[0].reasoning_tokens == rows[1].reasoning_tokens > 0
+
+
+async def test_a_hundred_seeded_prompts_at_once_do_not_kill_the_engine(house: Running) -> None:
+    prompt = list(range(5, 125))
+    wish = {"model": "ruminate-v0", "prompts": [prompt] * 100, "n": 1, "max_tokens": 8, "temperature": 1.0, "seed": 7}
+    first = await house.service.post("/internal/sample", json=wish, timeout=120)
+    assert first.status_code == 200, first.text
+    again = await house.service.post("/internal/sample", json=wish, timeout=120)
+    assert [one["token_ids"] for one in first.json()["samples"]] == [one["token_ids"] for one in again.json()["samples"]]
+    assert len({tuple(one["token_ids"]) for one in first.json()["samples"]}) > 50, "equal prompts got equal samples"
+    direct = {"model": "ruminate-v0", "prompt": [prompt] * 100, "seed": 7, "max_tokens": 8, "temperature": 1.0}
+    async with httpx.AsyncClient(timeout=120) as http:
+        assert (await http.post(f"{house.gateway.pool.engines[0].url}/v1/completions", json=direct)).status_code == 200
+    assert (await house.chat(seed=3)).status_code == 200
+
+
+async def test_samples_come_with_the_log_probabilities_that_the_engine_gives_them_afterwards(
+    house: Running, real_engine: RealEngine, tmp_path: Path
+) -> None:
+    folder = write_tiny_adapter(real_engine.model, tmp_path / "step", seed=5)
+    loaded = await house.service.post("/internal/adapters", json={"name": "round-1-step-1", "path": str(folder)})
+    assert loaded.status_code == 200, loaded.text
+    wish = {"model": "round-1-step-1", "prompts": [[5, 6, 7, 8]] * 3, "n": 4, "max_tokens": 20, "temperature": 1.0, "seed": 1}
+    samples = (await house.service.post("/internal/sample", json=wish)).json()["samples"]
+    assert [(one["prompt"], one["sample"]) for one in samples] == [(p, s) for p in range(3) for s in range(4)]
+    sequences = [{"prompt_ids": [5, 6, 7, 8], "completion_ids": one["token_ids"]} for one in samples]
+    again = await house.service.post("/internal/logprobs", json={"model": "round-1-step-1", "sequences": sequences})
+    base = await house.service.post("/internal/logprobs", json={"model": "ruminate-v0", "sequences": sequences})
+    worst = far = 0.0
+    for one, mine, other in zip(samples, again.json()["logprobs"], base.json()["logprobs"], strict=True):
+        assert len(one["logprobs"]) == len(one["token_ids"]) == len(mine)
+        worst = max([worst, *(abs(a - b) for a, b in zip(one["logprobs"], mine, strict=True))])
+        far = max([far, *(abs(a - b) for a, b in zip(mine, other, strict=True))])
+    assert worst < 1e-3
+    assert far > 0.1
+    assert (await house.service.delete("/internal/adapters/round-1-step-1")).status_code == 204
+
+
+async def test_a_client_that_leaves_stops_the_engine_within_a_second(house: Running) -> None:
+    body = {"model": "ruminate", "messages": [{"role": "user", "content": "name red cat"}], "stream": True,
+            "max_tokens": 900, "ignore_eos": True}  # fmt: skip
+    async with house.http.stream("POST", "/v1/chat/completions", json=body) as stream:
+        async for _ in stream.aiter_lines():
+            break
+    left = time.monotonic()
+    async with httpx.AsyncClient() as http:
+        while True:
+            metrics = (await http.get(f"{house.gateway.pool.engines[0].url}/metrics")).text
+            running = [line for line in metrics.splitlines() if line.startswith("vllm:num_requests_running")]
+            if running and all(float(line.rsplit(" ", 1)[1]) == 0 for line in running):
+                break
+            assert time.monotonic() - left < 5
+            await asyncio.sleep(0.05)
+    assert time.monotonic() - left < 1.0
+    await asyncio.sleep(0.2)
+    with house.database.reading() as session:
+        (row,) = session.scalars(select(Generation)).all()
+    assert row.ending == "interrupted"
+
+
+async def test_a_swap_under_eight_streaming_clients_fails_nothing_and_mixes_nothing(
+    house: Running, real_engine: RealEngine
+) -> None:
+    names = [await asyncio.to_thread(publish_tiny, house.database, house.home, real_engine.model, seed) for seed in (1, 2)]
+    client = client_of(house)
+    answers: list[tuple[str, str, str]] = []
+    stop = asyncio.Event()
+
+    async def chat_without_pause(number: int) -> None:
+        turn = number
+        while not stop.is_set():
+            ask = ASKS[turn % len(ASKS)]
+            answers.append((ask, *await greedy(client, ask)))
+            turn += 1
+
+    clients = [asyncio.create_task(chat_without_pause(number)) for number in range(8)]
+    await asyncio.sleep(1)
+    live = ["v0"]
+    for target in (*names, "previous"):
+        done = await house.service.post("/internal/deploy", json={"checkpoint": target, "expected_live": live[-1]})
+        assert done.status_code == 200, done.text
+        live.append(done.json()["live"])
+        wrote, _ = await greedy(client, ASKS[0])
+        assert wrote == f"ruminate-{live[-1]}"
+        await asyncio.sleep(1)
+    stop.set()
+    await asyncio.gather(*clients)  # no request failed
+    assert live == ["v0", *names, names[0]]
+    alone = {}
+    for model in {model for _, model, _ in answers}:
+        for ask in ASKS:
+            wrote, text = await greedy(client, ask, model)
+            assert wrote == model
+            alone[ask, model] = text
+    assert len({alone[ASKS[0], f"ruminate-{name}"] for name in ("v0", *names)}) == 3, "the checkpoints answer alike"
+    assert {f"ruminate-{name}" for name in ("v0", *names)} <= {model for _, model, _ in answers}
+    mixed = [(ask, model) for ask, model, text in answers if text != alone[ask, model]]
+    assert mixed == []
+
+
+async def test_a_killed_engine_breaks_off_streams_clearly_and_serves_the_same_checkpoint_after_its_restart(
+    house: Running, real_engine: RealEngine
+) -> None:
+    name = await asyncio.to_thread(publish_tiny, house.database, house.home, real_engine.model, 3)
+    assert (await house.service.post("/internal/deploy", json={"checkpoint": name})).status_code == 200
+    client = client_of(house)
+    before = await greedy(client, ASKS[0])
+    stream = await client.chat.completions.create(
+        model="ruminate", messages=[{"role": "user", "content": "name red cat"}], stream=True, max_tokens=900,
+        extra_body={"ignore_eos": True},
+    )  # fmt: skip
+    seen = 0
+    with pytest.raises(openai.APIError, match="engine"):
+        async for _ in stream:
+            seen += 1
+            if seen == 5:
+                await asyncio.to_thread(real_engine.kill)
+    waiting = asyncio.create_task(greedy(client, ASKS[0]))
+    await asyncio.to_thread(real_engine.start)
+    assert await waiting == before, "a request that had streamed nothing did not wait for the engine"
+    with house.database.reading() as session:
+        endings = [row.ending for row in session.scalars(select(Generation).order_by(Generation.id))]
+    assert endings == ["truncated_response" if e.startswith("trunc") else e for e in endings]
+    assert endings.count("error") == 1

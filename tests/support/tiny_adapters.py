@@ -1,0 +1,66 @@
+"""Adapters of the tiny policy with a visible effect, published as a trainer would: files, probe, manifest, row."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from support.adapters import write_manifest, write_safetensors
+
+from db.queries import checkpoints
+from db.session import Database
+
+_ALL = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def write_tiny_adapter(base: Path, folder: Path, seed: int, scale: float = 0.2, rank: int = 8) -> Path:
+    """Random low-rank changes to every linear layer of `base`, large enough to change its answers."""
+    config = json.loads((base / "config.json").read_text())
+    hidden, inner = config["hidden_size"], config["intermediate_size"]
+    head = config.get("head_dim") or hidden // config["num_attention_heads"]
+    wide, narrow = config["num_attention_heads"] * head, config["num_key_value_heads"] * head
+    shapes = {
+        "self_attn.q_proj": (hidden, wide), "self_attn.k_proj": (hidden, narrow), "self_attn.v_proj": (hidden, narrow),
+        "self_attn.o_proj": (wide, hidden), "mlp.gate_proj": (hidden, inner), "mlp.up_proj": (hidden, inner),
+        "mlp.down_proj": (inner, hidden),
+    }  # fmt: skip
+    random = np.random.default_rng(seed)
+    tensors = {}
+    for layer in range(config["num_hidden_layers"]):
+        for name, (before, after) in shapes.items():
+            prefix = f"base_model.model.model.layers.{layer}.{name}"
+            tensors[f"{prefix}.lora_A.weight"] = random.normal(size=(rank, before)) / before**0.5
+            tensors[f"{prefix}.lora_B.weight"] = random.normal(size=(after, rank)) * scale / rank**0.5
+    folder.mkdir(parents=True)
+    write_safetensors(folder / "adapter_model.safetensors", tensors)
+    settings = {
+        "peft_type": "LORA", "task_type": "CAUSAL_LM", "r": rank, "lora_alpha": rank, "bias": "none",
+        "target_modules": list(_ALL), "base_model_name_or_path": str(base),
+    }  # fmt: skip
+    (folder / "adapter_config.json").write_text(json.dumps(settings))
+    return folder
+
+
+def publish_tiny(database: Database, home: Path, base: Path, seed: int) -> str:
+    """A candidate of the tiny policy with a probe of the trainer's own making. Returns its name."""
+    from transformers import AutoTokenizer
+
+    from trainer.probe import make_probe
+
+    with database.transaction() as session:
+        row = checkpoints.reserve_checkpoint(session, 0)
+        row_id, name = row.id, row.name
+    folder = write_tiny_adapter(base, home / "checkpoints" / name, seed)
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    sequences = []
+    for ask in ("name red cat", "tell me of a dog", "write two lines"):
+        prompt = tokenizer.apply_chat_template(
+            [{"role": "user", "content": ask}], add_generation_prompt=True, tokenize=True, return_dict=False
+        )
+        sequences.append((prompt, tokenizer("<think>\nplan cat\n</think>\n\nred red", add_special_tokens=False)["input_ids"]))
+    probe = make_probe(base, folder, sequences)
+    base_hash = hashlib.sha256((base / "config.json").read_bytes()).hexdigest()
+    manifest = write_manifest(folder, name, probe, base_hash)
+    with database.transaction() as session:
+        checkpoints.complete_checkpoint(session, row_id, str(folder), manifest)
+    return name
