@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs everything into one virtual environment: requirements/install.sh VENV [test]
 # Picks the CUDA build where nvidia-smi lists a card, else the CPU build; RUMINATE_DEVICE=cpu|cuda decides otherwise.
-# Versions are pinned and complete, so nothing is resolved (--no-deps); a second run with nothing new takes a second.
+# Versions are pinned and complete, so nothing is resolved (--no-deps); a second run with nothing new returns at once.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${1:?usage: requirements/install.sh VENV [test]}
@@ -28,6 +28,12 @@ python=${PYTHON:-python3}
 export UV_FIND_LINKS=${UV_FIND_LINKS:-${PIP_FIND_LINKS:-}}
 install() { "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-deps "$@"; }
 
+files=("requirements/$device.txt")
+if [ "$what" = test ]; then files+=(requirements/test.txt); fi
+stamp=$venv/.installed${what:+-$what}
+want=$(cat "${files[@]}" pyproject.toml | cksum)
+if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then exit 0; fi
+
 started=$SECONDS
 echo "installing the $device build into $venv (the first time downloads about 1 GB)"
 if [ "$device" = cpu ]; then
@@ -35,7 +41,10 @@ if [ "$device" = cpu ]; then
     # the CPU build of torch is not on PyPI: a local wheel, else PyTorch's own index
     install --offline "$torch" 2>/dev/null || install "$torch" 2>/dev/null || install --index-url "$torch_index" "$torch"
 fi
-install -r "requirements/$device.txt"
-if [ "$what" = test ]; then install -r requirements/test.txt; fi
-[ -e "$venv/bin/ruminate" ] || install --editable .
+for file in "${files[@]}"; do install -r "$file"; done
+install --editable .
+# Three processes import vLLM in a row at each start; compiled, that takes half the time, also where Python writes no caches.
+env -u PYTHONDONTWRITEBYTECODE "$venv/bin/python" -m compileall -q -j 0 "$venv"/lib/python3*/site-packages >/dev/null 2>&1 ||
+    true # a few packages carry files for other versions of Python, which do not compile
+echo "$want" >"$stamp"
 echo "installed in $((SECONDS - started)) s"
