@@ -32,6 +32,8 @@ class FakeGateway:
         """Answer 503 to so many requests first."""
         self.before_sample: Any = None
         """Called with the body of each sample request before it is answered."""
+        self.after_load: Any = None
+        """Called with the name of each adapter once it is loaded."""
         handler = type("Handler", (_Handler,), {"gateway": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
@@ -81,6 +83,8 @@ class FakeGateway:
         self._models[name] = PeftModel.from_pretrained(base, path).eval()
         self.loaded[name] = path
         self.history.append(name)
+        if self.after_load:
+            self.after_load(name)
         return 200, {"engines": ["fake"]}
 
     def _deploy(self, body: dict[str, Any]) -> tuple[int, Any]:

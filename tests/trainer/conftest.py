@@ -52,6 +52,10 @@ class Site:
         with self.database.reading() as session:
             return rounds.metrics(session, round_id)
 
+    def checkpoint(self, checkpoint_id: int) -> Any:
+        with self.database.reading() as session:
+            return checkpoints.get_checkpoint(session, checkpoint_id)
+
     def live(self) -> Any:
         with self.database.reading() as session:
             return checkpoints.get_checkpoint(session, deployments.current(session).live_checkpoint_id)
