@@ -1,0 +1,1 @@
+"""The chat page and the page about the training: a Gradio application that is an ordinary client of the gateway."""

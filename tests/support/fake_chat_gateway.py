@@ -1,0 +1,311 @@
+"""A gateway for the page's tests: it streams OpenAI chunks at a set pace and keeps what it is told, in memory.
+
+An honest stand-in for the wire only (paths, shapes, headers, statuses as the gateway has them); there is no model, and
+answers are made from the question.
+"""
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+START = "2026-11-20T08:00:00+00:00"
+
+
+@dataclass
+class Script:
+    """How the next answers look. Seconds are between pieces."""
+
+    thought: list[str] = field(default_factory=lambda: [f"step {n} of the plan, " for n in range(1, 13)])
+    response: list[str] = field(default_factory=lambda: ["Here is ", "a **plan**", ":\n\n", "1. soup\n", "2. rice\n"])
+    pause: float = 0.01
+    first_pause: float = 0.0
+    finish: str = "stop"
+    refuse: tuple[int, str] | None = None
+    break_after: int | None = None  # pieces, after which the connection is cut
+
+
+class FakeGateway:
+    """The state and the routes. `key`: what a request must carry, or None to let everybody in."""
+
+    def __init__(self, key: str | None = None) -> None:
+        self.key = key
+        self.script = Script()
+        self.asked: list[dict[str, Any]] = []
+        self.cancelled = 0
+        self.consent = "train"
+        self.live, self.previous = "v2", "v1"
+        self.conversations: dict[str, dict[str, Any]] = {}
+        self.feedback: list[dict[str, Any]] = []
+        self.rounds = [_round(1, "published", 40), _round(2, "running", 17)]
+        self.calls: list[tuple[str, str, Any]] = []
+        self.app = FastAPI()
+        self._routes()
+
+    # -- what a turn leaves behind
+
+    def _message(self, talk: dict[str, Any], parent: str | None, role: str, content: str) -> dict[str, Any]:
+        for one in talk["messages"]:
+            if (one["parent_id"], one["role"], one["content"]) == (parent, role, content):
+                return dict(one)
+        message = {"id": uuid4().hex, "parent_id": parent, "role": role, "content": content, "created_at": START}
+        talk["messages"].append(message)
+        return message
+
+    def _record(self, body: dict[str, Any], talk: dict[str, Any], made: dict[str, Any]) -> None:
+        parent = None
+        for message in body["messages"]:
+            parent = self._message(talk, parent, message["role"], message["content"])["id"]
+        answer = self._message(talk, parent, "assistant", made.pop("response"))
+        stored = next(one for one in talk["messages"] if one["id"] == answer["id"])
+        stored["generation"] = made
+
+    async def _stream(self, body: dict[str, Any], talk: dict[str, Any], name: str) -> AsyncIterator[str]:
+        script, model = self.script, f"ruminate-{self.live}"
+        thinks = body.get("chat_template_kwargs", {}).get("enable_thinking", True)
+        thought = script.thought if thinks else []
+        pieces = [("reasoning", text) for text in thought] + [("content", text) for text in script.response]
+        sent: list[tuple[str, str]] = []
+        finish = "interrupted"
+        try:
+            await asyncio.sleep(script.first_pause)
+            for count, (kind, text) in enumerate(pieces, start=1):
+                sent.append((kind, text))
+                usage = {"completion_tokens": count}
+                yield _event(model, {kind: text}, None, usage)
+                if script.break_after == count:
+                    raise ConnectionResetError("as the script wants it")
+                await asyncio.sleep(script.pause)
+            finish = script.finish
+            details = {"reasoning_tokens": len(thought)}
+            usage = {"completion_tokens": len(pieces), "completion_tokens_details": details}
+            yield _event(model, {}, finish, usage)
+        finally:
+            if finish == "interrupted":
+                self.cancelled += 1
+            response = "".join(text for kind, text in sent if kind == "content")
+            reasoning = "".join(text for kind, text in sent if kind == "reasoning")
+            made = {"id": name, "model": model, "reasoning": reasoning, "reasoning_tokens": len(thought)}
+            endings = {"stop": "complete", "length": "truncated_response"}
+            self._record(body, talk, {**made, "response": response, "ending": endings.get(finish, finish)})
+        yield "data: [DONE]\n\n"
+
+    # -- routes
+
+    def _routes(self) -> None:
+        app = self.app
+
+        @app.middleware("http")
+        async def door(request: Request, call_next: Any) -> Response:
+            if self.key is not None and request.headers.get("authorization") != f"Bearer {self.key}":
+                return _error(401, "no valid API key was given")
+            if request.method in ("PUT", "PATCH", "POST", "DELETE") and request.url.path != "/v1/chat/completions":
+                body = await request.body()
+                self.calls.append((request.method, request.url.path, json.loads(body) if body else None))
+            answer: Response = await call_next(request)
+            return answer
+
+        @app.post("/v1/chat/completions")
+        async def chat(request: Request) -> Response:
+            body = await request.json()
+            self.asked.append(body)
+            if self.script.refuse:
+                return _error(*self.script.refuse)
+            wish = (body.get("ruminate") or {}).get("conversation_id")
+            if wish is not None and wish not in self.conversations:
+                return _error(404, f"there is no conversation {wish}")
+            talk = self.conversations.get(wish or "") or self._talk(body)
+            name = f"gen-{uuid4().hex}"
+            headers = {"X-Ruminate-Generation": name, "X-Ruminate-Conversation": talk["id"]}
+            stream = self._stream(body, talk, name)
+            return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+        @app.get("/api/me")
+        def me() -> dict[str, Any]:
+            return {"name": "local", "role": "admin", "consent": self.consent}
+
+        @app.get("/api/me/consent")
+        def get_consent() -> dict[str, Any]:
+            return {"consent": self.consent}
+
+        @app.put("/api/me/consent")
+        async def put_consent(request: Request) -> dict[str, Any]:
+            self.consent = (await request.json())["consent"]
+            return {"consent": self.consent}
+
+        @app.delete("/api/me/data")
+        def forget() -> dict[str, Any]:
+            self.conversations.clear()
+            return {"deleted": {}}
+
+        @app.get("/api/conversations")
+        def conversations() -> dict[str, Any]:
+            return {"data": [_without(one, "messages") for one in reversed(self.conversations.values())]}
+
+        @app.get("/api/conversations/{name}")
+        def conversation(name: str) -> Any:
+            if name not in self.conversations:
+                return _error(404, f"there is no conversation {name}")
+            return {**self.conversations[name], "feedback": self.feedback}
+
+        @app.patch("/api/conversations/{name}")
+        async def change(name: str, request: Request) -> dict[str, Any]:
+            self.conversations[name].update(await request.json())
+            return _without(self.conversations[name], "messages")
+
+        @app.delete("/api/conversations/{name}")
+        def delete(name: str) -> dict[str, Any]:
+            del self.conversations[name]
+            return {"deleted": {}}
+
+        @app.post("/api/generations/{name}/feedback", status_code=201)
+        async def rate(name: str, request: Request) -> dict[str, Any]:
+            opinion = {"generation_id": name, **await request.json()}
+            self.feedback = [one for one in self.feedback if one["generation_id"] != name] + [opinion]
+            return opinion
+
+        @app.get("/api/status")
+        def status() -> dict[str, Any]:
+            live = {"name": self.live, "since": START, "reason": "round 1 was better"}
+            return {
+                "profile": "tiny", "live": live, "previous": self.previous, "engines": [], "version": "0.1.0",
+                "round": next((one for one in self.rounds if one["state"] == "running"), None),
+                "prompts": {"recorded": 214, "trainable": 198},
+            }  # fmt: skip
+
+        @app.get("/api/rounds")
+        def rounds() -> dict[str, Any]:
+            return {"data": list(reversed(self.rounds))}
+
+        @app.post("/api/rounds", status_code=201)
+        async def start(request: Request) -> Any:
+            if any(one["state"] in ("requested", "running") for one in self.rounds):
+                return _error(409, "round 2 is still open; wait for it or stop it")
+            self.rounds.append(_round(len(self.rounds) + 1, "requested", 0, (await request.json())["reason"]))
+            return self.rounds[-1]
+
+        @app.get("/api/rounds/{number}")
+        def one_round(number: int) -> Any:
+            found = next((one for one in self.rounds if one["id"] == number), None)
+            if found is None:
+                return _error(404, f"there is no round {number}")
+            return {**found, "metrics": _metrics(found["step"])}
+
+        @app.post("/api/rounds/{number}/cancel")
+        def cancel(number: int) -> dict[str, Any]:
+            self.rounds[number - 1]["state"] = "cancelled"
+            return self.rounds[number - 1]
+
+        @app.get("/api/checkpoints")
+        def checkpoints() -> dict[str, Any]:
+            return {"data": [self._checkpoint(name) for name in ("v3", "v2", "v1", "v0")]}
+
+        @app.get("/api/checkpoints/{name}")
+        def checkpoint(name: str) -> dict[str, Any]:
+            return self._checkpoint(name)
+
+        @app.post("/api/deployments")
+        async def deploy(request: Request) -> Any:
+            wish = await request.json()
+            if wish["expected_live"] != self.live:
+                return _error(409, f"{self.live} is live, not {wish['expected_live']}")
+            target = self.previous if wish["checkpoint"] == "previous" else wish["checkpoint"]
+            self.live, self.previous = target, self.live
+            return {"live": self.live, "previous": self.previous}
+
+    def _talk(self, body: dict[str, Any]) -> dict[str, Any]:
+        first = body["messages"][0]["content"]
+        talk = {"id": uuid4().hex, "title": first[:60], "pinned": False, "consent": None, "messages": []}
+        self.conversations[talk["id"]] = talk
+        return talk
+
+    def _checkpoint(self, name: str) -> dict[str, Any]:
+        number = int(name[1:])
+        manifest = {
+            "base": {"name": "tiny/policy"}, "prompts": {"recorded": 52, "mix": 204}, "verdict": _VERDICT,
+        }  # fmt: skip
+        return {
+            "name": name, "kind": "adapter" if number else "base", "parent": f"v{number - 1}" if number else None,
+            "round": number if 0 < number < 3 else None, "state": "rejected" if number == 3 else "published",
+            "created_at": START, "live": name == self.live, "path": f"checkpoints/{name}",
+            "manifest": manifest if number else None,
+        }  # fmt: skip
+
+
+_VERDICT = {
+    "publish": True,
+    "words": "published: the second judge says +0.312 (+0.201 to +0.423), 61% of the prompts won",
+    "checks": [
+        {"name": "reward", "passed": True, "words": "the reward model says +0.402 (+0.310 to +0.494)"},
+        {"name": "length", "passed": False, "words": "responses went from 48 to 71 tokens (allowed: up to 62)"},
+    ],
+}
+
+
+def _round(number: int, state: str, step: int, reason: str = "200 new prompts") -> dict[str, Any]:
+    ended = state == "published"
+    return {
+        "id": number, "state": state, "phase": "publish" if ended else "train", "step": step, "total_steps": 40,
+        "algorithm": "grpo", "config": {}, "seed": 7, "trigger": "count", "reason": reason, "requested_by": "local",
+        "parent": f"v{number - 1}", "candidate": f"v{number}" if ended else None,
+        "verdict": _VERDICT if ended else None, "error": None,
+        "created_at": START, "started_at": None if state == "requested" else START,
+        "ended_at": "2026-11-20T08:09:10+00:00" if ended else None,
+    }  # fmt: skip
+
+
+def _metrics(steps: int) -> dict[str, list[list[Any]]]:
+    names: dict[str, Callable[[int], float]] = {
+        "reward": lambda n: -0.4 + 1.2 * (1 - 0.93**n) + 0.08 * ((n * 7) % 5 - 2),
+        "reward_well_formed": lambda n: -0.3 + 1.2 * (1 - 0.93**n) + 0.06 * ((n * 7) % 5 - 2),
+        "kl": lambda n: 0.0009 * n + 0.0003 * ((n * 3) % 4),
+        "malformed_share": lambda n: max(0.0, 0.03 - 0.001 * n + 0.004 * ((n * 5) % 3)),
+        "thought_tokens": lambda n: 38 + 0.3 * n + (n * 11) % 6,
+        "response_tokens": lambda n: 61 - 0.2 * n + (n * 13) % 7,
+    }
+    whole = {name: [[n, value(n)] for n in range(1, steps + 1)] for name, value in names.items()}
+    if steps >= 5:
+        whole["kl"][4][1] = None  # as the gateway sends what was no number
+    return whole
+
+
+def _without(one: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in one.items() if name != key}
+
+
+def _event(model: str, delta: dict[str, str], finish: str | None, usage: dict[str, Any]) -> str:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return "data: " + json.dumps({"model": model, "choices": [choice], "usage": usage}) + "\n\n"
+
+
+def _error(status: int, message: str) -> JSONResponse:
+    body = {"error": {"message": message, "type": "error", "code": None, "param": None}}
+    return JSONResponse(body, status_code=status)
+
+
+@contextlib.contextmanager
+def serving(app: Any) -> Iterator[str]:
+    """Serve an ASGI application from a thread on a free port; gives its address."""
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    while not server.started:
+        if not thread.is_alive():
+            raise RuntimeError("the server of the test did not start; see its log above")
+        threading.Event().wait(0.01)
+    try:
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(timeout=10)

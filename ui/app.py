@@ -1,0 +1,119 @@
+"""The page's web server: Gradio mounted in FastAPI, static files, sign-in, headers that keep it at home."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from cli.client import GatewayError
+from ui.markdown import code_styles
+from ui.page import build, head
+from ui.people import COOKIE, People
+from ui.settings import UiSettings
+from ui.words import load_words
+
+STATIC = Path(__file__).parent / "static"
+
+# Nothing is loaded from, or sent to, anywhere but this server, whatever an answer contains. Gradio builds functions
+# from text ('unsafe-eval') and has scripts and styles inline.
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'self'"
+)
+
+
+def create_app(settings: UiSettings) -> FastAPI:
+    """The whole web application for `settings`."""
+    words = load_words(settings.language)
+    people = People(settings.gateway)
+    styles = code_styles()
+    version = _version(styles)
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(AtHome)
+
+    @app.get("/health")
+    def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/ui/code.css")
+    def code() -> Response:
+        return Response(styles, media_type="text/css")
+
+    @app.post("/signin")
+    def sign_in(request: Request, given: dict[str, Any]) -> JSONResponse:
+        key = str(given.get("key") or "").strip()
+        try:
+            people.with_key(key).me()
+        except GatewayError as error:
+            sentence = words("signin_wrong") if error.status == 401 else error.message
+            return JSONResponse({"error": sentence}, status_code=401 if error.status == 401 else 502)
+        people.sign_in(people.browser(request.cookies), key)
+        return JSONResponse({"signed": True})
+
+    @app.post("/signout")
+    def sign_out(request: Request) -> JSONResponse:
+        people.sign_out(people.browser(request.cookies))
+        return JSONResponse({"signed": False})
+
+    app.mount("/ui", StaticFiles(directory=STATIC))
+    return gr.mount_gradio_app(
+        app,
+        build(people, words, version),
+        path="/",
+        head=head(version),
+        theme=_theme(),
+        footer_links=[],
+        run_history=False,  # else Gradio keeps everybody's calls in the browser, to be sent to a hub
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        show_error=False,
+    )
+
+
+class AtHome:
+    """ASGI middleware: names a browser by a cookie at its first page; sends the headers that keep the page private."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        known = f"{COOKIE}=" in Headers(scope=scope).get("cookie", "")
+        secure = "; Secure" if scope.get("scheme") == "https" else ""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Content-Security-Policy"] = POLICY
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "same-origin"
+                if not known and scope["path"] == "/":
+                    cookie = f"{COOKIE}={People.new_browser()}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax"
+                    headers.append("Set-Cookie", cookie + secure)
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+def _theme() -> gr.themes.Base:
+    """Gradio's plainest theme with the system's own fonts: the default one asks a font server."""
+    return gr.themes.Base(font=["ui-sans-serif", "system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+
+
+def _version(styles: str) -> str:
+    digest = hashlib.sha256(styles.encode())
+    for file in sorted(STATIC.iterdir()):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,118 @@
+"""What the page asks of the gateway, and the shapes that come back turned into rows: the one place that knows both."""
+
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+
+from cli.client import Delta, GatewayClient, GatewayError
+from ui.stream import Interruptible
+from ui.tree import Conversation, Row
+
+SIDE_BAR = 500  # conversations listed; the gateway gives no more at once
+
+
+class Gate:
+    """The gateway as one person sees it: every call carries this person's key, or none where none is asked for."""
+
+    def __init__(self, base_url: str, key: str | None, tls: ssl.SSLContext) -> None:
+        self._base_url, self._key, self._tls = base_url, key, tls
+
+    def transport(self) -> httpx.BaseTransport:
+        """A connection of its own, for an answer that somebody may cut."""
+        return httpx.HTTPTransport(verify=self._tls)
+
+    def client(self, transport: httpx.BaseTransport | None = None) -> GatewayClient:
+        """A client for one call or a few; close it."""
+        return GatewayClient(self._base_url, self._key, transport or self.transport())
+
+    def stream(
+        self, transport: Interruptible, messages: list[dict[str, str]], options: dict[str, Any]
+    ) -> Iterator[Delta]:
+        """One answer, piece by piece. `options`: conversation, think, consent. Raises GatewayError."""
+        extra: dict[str, Any] = {
+            "stream_options": {"include_usage": True, "continuous_usage_stats": True},
+            "ruminate": {
+                key: value
+                for key, value in {
+                    "conversation_id": options.get("conversation"),
+                    "consent": options.get("consent"),
+                    "origin": "chat",
+                }.items()
+                if value
+            },
+        }
+        if options.get("think") is False:
+            extra["chat_template_kwargs"] = {"enable_thinking": False}
+        with self.client(transport) as client:
+            yield from client.stream_chat(list(messages), model="ruminate", **extra)
+
+    def get(self, path: str, **params: Any) -> Any:
+        """One GET. Raises GatewayError."""
+        with self.client() as client:
+            return client.get(path, **params)
+
+    def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """One call with a JSON body. Raises GatewayError."""
+        with self.client() as client:
+            return client.call(method, path, body)
+
+    def me(self) -> dict[str, Any]:
+        """Who is asking and what they allow, with the live checkpoint. Raises GatewayError (401: a key is needed)."""
+        with self.client() as client:
+            consent = client.get("/api/me/consent")["consent"]
+            return {"consent": consent, "live": client.status().get("live")}
+
+    def is_admin(self, client: GatewayClient) -> bool:
+        """Whether the person may start rounds and move checkpoints; an older gateway doesn't say: then it decides."""
+        try:
+            return bool(client.get("/api/me").get("role") == "admin")
+        except GatewayError as error:
+            if error.status == 404:
+                return True
+            raise
+
+    def conversations(self) -> list[dict[str, Any]]:
+        """The side bar's lines, newest first, pinned ones before all others."""
+        lines = [
+            {"id": item["id"], "title": item.get("title") or "", "pinned": bool(item.get("pinned"))}
+            for item in items(self.get("/api/conversations", limit=SIDE_BAR))
+        ]
+        return sorted(lines, key=lambda line: not line["pinned"])
+
+    def conversation(self, name: str) -> Conversation:
+        """One conversation with all its branches. Raises GatewayError (404: not there or somebody else's)."""
+        reply = self.get(f"/api/conversations/{name}")
+        ratings = {one["generation_id"]: one["rating"] for one in reply.get("feedback") or []}
+        rows = [row for item in reply["messages"] if (row := _row(item, ratings)) is not None]
+        return Conversation(rows, id=reply["id"], title=reply.get("title") or "", consent=reply.get("consent"))
+
+
+def items(reply: Any) -> list[dict[str, Any]]:
+    """The list within a reply, bare or wrapped in {"data": …}."""
+    return list(reply["data"] if isinstance(reply, dict) else reply)
+
+
+def _row(item: dict[str, Any], ratings: dict[str, int]) -> Row | None:
+    if item["role"] not in ("user", "assistant"):
+        return None
+    made = item.get("generation") or {}
+    return Row(
+        role=item["role"],
+        text=_text(item["content"]),
+        parent=item.get("parent_id"),
+        id=item["id"],
+        thought=made.get("reasoning") or "",
+        model=made.get("model") or "",
+        generation=made.get("id"),
+        thought_tokens=made.get("reasoning_tokens") or None,
+        ending=made.get("ending") or "complete",
+        rating=ratings.get(made.get("id") or ""),
+    )
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(part.get("text", "") for part in content or [] if part.get("type") == "text")

@@ -1,0 +1,134 @@
+"""Markdown of an answer as safe HTML: code highlighted, LaTeX as MathML, and block by block while it streams.
+
+The text is a model's and thus anybody's: raw HTML is escaped, links are checked, images become links (a picture's
+address could carry the conversation to somebody else's server). No scripts or styles come from outside.
+"""
+
+from collections.abc import Sequence
+from html import escape
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+from pygments.util import ClassNotFound
+
+from ui.formulas import add_formulas
+
+_FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True)
+
+
+def render(text: str) -> str:
+    """The whole text as HTML."""
+    return _MARKDOWN.render(text)
+
+
+def code_styles() -> str:
+    """CSS of highlighted code, for a light page and a dark one."""
+    light: HtmlFormatter[str] = HtmlFormatter(style="friendly")
+    dark: HtmlFormatter[str] = HtmlFormatter(style="github-dark")
+    return "\n".join([light.get_style_defs("[data-theme=light] .code"), dark.get_style_defs("[data-theme=dark] .code")])
+
+
+class StreamedMarkdown:
+    """Renders a growing text: finished blocks once, the block still open at every update.
+
+    A top-level block that another one follows can't change any more, so each update parses only from the last
+    block's first line: its cost is the size of that block, not of the answer.
+    """
+
+    def __init__(self) -> None:
+        self.blocks: list[str] = []
+        self.tail = ""
+        self._done = 0  # characters already in `blocks`
+        self._seen = -1
+
+    def update(self, text: str) -> None:
+        """Take the text so far, which must begin with the text of the update before."""
+        if len(text) == self._seen:
+            return
+        self._seen = len(text)
+        rest = text[self._done :]
+        env: EnvType = {}
+        groups = _top_level(_MARKDOWN.parse(rest, env))
+        starts = [group[0].map[0] if group[0].map else 0 for group in groups]
+        for group in groups[:-1]:
+            self.blocks.append(_html(group, env))
+        if groups:
+            lines = rest.splitlines(keepends=True)
+            self._done += sum(len(line) for line in lines[: starts[-1]])
+            self.tail = _html(groups[-1], env)
+
+
+def _top_level(tokens: Sequence[Token]) -> list[list[Token]]:
+    groups: list[list[Token]] = []
+    for token in tokens:
+        if token.level == 0 and token.nesting >= 0:
+            groups.append([])
+        groups[-1].append(token)
+    return groups
+
+
+def _html(tokens: Sequence[Token], env: EnvType) -> str:
+    return str(_MARKDOWN.renderer.render(tokens, _MARKDOWN.options, env))
+
+
+def _fence(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    token = tokens[index]
+    language = token.info.strip().split()[0] if token.info.strip() else ""
+    return (
+        f'<figure class="code"><figcaption><span>{escape(language)}</span>'
+        '<button type="button" data-do="copy-code"></button></figcaption>'
+        f'<pre tabindex="0"><code>{_highlighted(token.content, language)}</code></pre></figure>\n'
+    )
+
+
+def _highlighted(code: str, language: str) -> str:
+    try:
+        return str(highlight(code, get_lexer_by_name(language), _FORMATTER))
+    except ClassNotFound:
+        return escape(code)
+
+
+def _image(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    token = tokens[index]
+    words = token.content or str(token.attrs.get("src", ""))
+    return f'<a href="{escape(str(token.attrs.get("src", "")))}" {_OUTSIDE}>{escape(words)}</a>'
+
+
+def _link_open(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    return f'<a href="{escape(str(tokens[index].attrs.get("href", "")))}" {_OUTSIDE}>'
+
+
+def _table_open(renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType) -> str:
+    return '<div class="table" tabindex="0"><table>\n'
+
+
+def _table_close(
+    renderer: RendererHTML, tokens: Sequence[Token], index: int, options: OptionsDict, env: EnvType
+) -> str:
+    return "</table></div>\n"
+
+
+_OUTSIDE = 'target="_blank" rel="noopener noreferrer nofollow"'
+
+
+def _reader() -> MarkdownIt:
+    reader = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
+    add_formulas(reader)
+    for name, rule in (
+        ("fence", _fence),
+        ("code_block", _fence),
+        ("image", _image),
+        ("link_open", _link_open),
+        ("table_open", _table_open),
+        ("table_close", _table_close),
+    ):
+        reader.add_render_rule(name, rule)
+    return reader
+
+
+_MARKDOWN = _reader()

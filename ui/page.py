@@ -1,0 +1,69 @@
+"""The Gradio page: one element that is the page, invisible channels that carry values to it, events that it sends.
+
+Gradio is the transport and the session; what is drawn, and how little a frame touches, is up to `static/`. Why not
+gr.Chatbot: docs/decisions/gradio.md.
+"""
+
+import json
+from typing import Any
+
+import gradio as gr
+
+from ui.chat import Chat, Tab
+from ui.people import People
+from ui.stream import RunningAnswers
+from ui.training import Training
+from ui.words import Words
+
+SCRIPTS = ("base", "shell", "rows", "chat", "composer", "side", "training")  # each stands on those before it
+STYLES = ("page.css", "chat.css", "training.css", "code.css")
+CHANNELS = ("transcript", "live", "side", "me", "training")
+EVENTS = ("boot", "open", "answer", "halt", "act", "training", "train")
+
+
+def head(version: str) -> str:
+    """What the document's head loads; `version` makes browsers fetch anew what has changed."""
+    styles = [f'<link rel="stylesheet" href="ui/{name}?{version}">' for name in STYLES]
+    return "".join(['<meta name="referrer" content="same-origin">', *styles])
+
+
+def scripts(version: str) -> str:
+    """The page's scripts, which Gradio loads before it starts the page's element."""
+    return "".join(f'<script src="ui/{name}.js?{version}"></script>' for name in SCRIPTS)
+
+
+def build(people: People, words: Words, version: str) -> gr.Blocks:
+    """The Blocks of the page, not yet mounted."""
+    chat, training = Chat(people, RunningAnswers(), words), Training(people, words)
+    with gr.Blocks(title=words("app"), analytics_enabled=False, fill_width=True) as blocks:
+        tab = gr.State(Tab())
+        transcript, live, side, me, drawn = (_channel(name, version) for name in CHANNELS)
+        page = gr.HTML(
+            html_template="",
+            js_on_load=f"ruminate.start(element, trigger, props.words, {list(EVENTS)});",
+            head=scripts(version),
+            elem_id="page-block",
+            apply_default_css=False,
+            words=words.sentences,
+        )
+        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        free = {**quiet, "concurrency_limit": None}  # Gradio's default lets one person in at a time
+        page.boot(chat.boot, [tab], [transcript, side, me], **free)
+        page.open(chat.open, [tab], [transcript, side, me], trigger_mode="always_last", **free)
+        page.answer(chat.answer, [tab], [live], trigger_mode="multiple", **free).then(chat.side, None, [side], **free)
+        page.halt(chat.stop, [tab], None, trigger_mode="multiple", queue=False, **quiet)
+        page.act(chat.act, [tab], [transcript, side, me], trigger_mode="multiple", **free)
+        page.training(training.show, None, [drawn], trigger_mode="always_last", **free)
+        page.train(training.act, None, [drawn, me], **free)
+    return blocks
+
+
+def _channel(name: str, version: str) -> gr.HTML:
+    """A component nobody sees: setting its value hands the value to the page's scripts under `name`."""
+    return gr.HTML(
+        html_template="",
+        js_on_load=f"ruminate.channel({json.dumps(name)}, props, watch);",
+        head=scripts(version),
+        elem_classes=["channel"],
+        apply_default_css=False,
+    )

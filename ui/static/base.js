@@ -1,0 +1,120 @@
+/* What every part of the page stands on: words, elements, channels from the server, events to it, the small store.
+   A channel is an invisible Gradio component whose value the server sets; here parts subscribe to it by name. */
+(() => {
+  const channels = {};
+  const R = (window.ruminate = {
+    words: {},
+    parts: [],
+
+    /* A sentence by its key, braces filled in. */
+    say(key, values = {}) {
+      const sentence = R.words[key] ?? key;
+      return sentence.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
+    },
+
+    /* An element: el("a.link", {href}, child, …). Properties that begin with "on" are listeners. */
+    el(spec, props = {}, ...children) {
+      const [tag, ...classes] = spec.split(".");
+      const node = document.createElement(tag);
+      if (classes.length) node.className = classes.join(" ");
+      for (const [name, value] of Object.entries(props)) {
+        if (value === null || value === undefined || value === false) continue;
+        if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+        else node.setAttribute(name, value === true ? "" : value);
+      }
+      node.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+      return node;
+    },
+
+    icon(name) {
+      const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+      svg.setAttribute("viewBox", "0 0 24 24");
+      svg.setAttribute("aria-hidden", "true");
+      svg.classList.add("icon");
+      svg.innerHTML = ICONS[name];
+      return svg;
+    },
+
+    /* A button with an icon; its label is read aloud and shown on hover. */
+    button(icon, label, onclick, extra = {}) {
+      const { "class": cls, ...rest } = extra;
+      return R.el(`button.icon-button${cls ? "." + cls : ""}`,
+        { type: "button", "aria-label": label, title: label, onclick, ...rest }, R.icon(icon));
+    },
+
+    on(name, listener) {
+      const channel = (channels[name] ??= { listeners: [], value: null });
+      channel.listeners.push(listener);
+      if (channel.value) listener(channel.value);
+    },
+
+    /* Called by the Gradio component that carries channel `name`. */
+    channel(name, props, watch) {
+      const channel = (channels[name] ??= { listeners: [], value: null });
+      const take = () => {
+        if (!props.value) return;
+        channel.value = props.value;
+        for (const listener of channel.listeners) listener(props.value);
+      };
+      watch("value", take);
+      take();
+    },
+
+    /* Called by the Gradio component that is the page. */
+    start(element, trigger, words, events) {
+      R.words = words;
+      R.events = events;
+      R.send = (event, data = {}) => trigger(event, data);
+      for (const part of R.parts) part(element);
+    },
+
+    /* Remembered in this browser only; a browser that forbids it simply forgets. */
+    recall(key, fallback) {
+      try { return localStorage.getItem("ruminate-" + key) ?? fallback; } catch { return fallback; }
+    },
+    remember(key, value) {
+      try { localStorage.setItem("ruminate-" + key, value); } catch { /* private mode: nothing to keep it in */ }
+    },
+
+    duration(seconds) {
+      if (seconds < 60) return R.say("second", { n: seconds < 10 ? Math.max(0.1, seconds).toFixed(1).replace(/\.0$/, "") : Math.round(seconds) });
+      return R.say("minute", { m: Math.floor(seconds / 60), s: Math.round(seconds % 60) });
+    },
+
+    async copy(text, button) {
+      await navigator.clipboard.writeText(text);
+      const before = button.getAttribute("aria-label");
+      button.classList.add("done");
+      R.announce(R.say("copied"));
+      button.setAttribute("aria-label", R.say("copied"));
+      setTimeout(() => { button.classList.remove("done"); button.setAttribute("aria-label", before); }, 1500);
+    },
+
+    announce(text) {
+      const status = document.getElementById("announcer");
+      if (status) status.textContent = text;
+    },
+  });
+
+  const ICONS = {
+    menu: '<path d="M4 7h16M4 12h16M4 17h10"/>',
+    plus: '<path d="M12 5v14M5 12h14"/>',
+    search: '<circle cx="11" cy="11" r="6.5"/><path d="m20 20-4.2-4.2"/>',
+    send: '<path d="M12 19V5M6 11l6-6 6 6"/>',
+    stop: '<rect x="7" y="7" width="10" height="10" rx="2" fill="currentColor" stroke="none"/>',
+    copy: '<rect x="9" y="9" width="11" height="11" rx="2.5"/><path d="M5 15H4.5A1.5 1.5 0 0 1 3 13.500v-9A1.500 1.500 0 0 1 4.500 3h9A1.500 1.500 0 0 1 15 4.500V5"/>',
+    again: '<path d="M20 11a8 8 0 1 0-2.300 6.300M20 5v6h-6"/>',
+    edit: '<path d="M4 20h4L19 9a2.800 2.800 0 0 0-4-4L4 16z"/>',
+    up: '<path d="M7 11v9H4v-9zM7 11l4-8a2.500 2.500 0 0 1 2.500 2.800L13 9h5.500a2 2 0 0 1 2 2.400l-1.300 7a2 2 0 0 1-2 1.600H7"/>',
+    down: '<path d="M17 13V4h3v9zM17 13l-4 8a2.500 2.500 0 0 1-2.500-2.800L11 15H5.500a2 2 0 0 1-2-2.400l1.300-7a2 2 0 0 1 2-1.600H17"/>',
+    left: '<path d="m14 6-6 6 6 6"/>',
+    right: '<path d="m10 6 6 6-6 6"/>',
+    bottom: '<path d="M12 5v14M6 13l6 6 6-6"/>',
+    dots: '<circle cx="5" cy="12" r="1.300"/><circle cx="12" cy="12" r="1.300"/><circle cx="19" cy="12" r="1.300"/>',
+    pin: '<path d="M9 4h6l-1 6 3 3H7l3-3zM12 13v7"/>',
+    theme: '<path d="M20 14.500A8.500 8.500 0 0 1 9.500 4a8.500 8.500 0 1 0 10.500 10.500z"/>',
+    gear: '<path d="M4 7h9M17 7h3M4 17h3M11 17h9"/><circle cx="15" cy="7" r="2"/><circle cx="9" cy="17" r="2"/>',
+    close: '<path d="M6 6l12 12M18 6 6 18"/>',
+    chevron: '<path d="m9 6 6 6-6 6"/>',
+  };
+})();

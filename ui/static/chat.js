@@ -1,0 +1,166 @@
+/* The conversation on the page: rows from the record, and one answer that grows. A frame touches only the last row. */
+(() => {
+  const R = window.ruminate;
+  const { el, say } = R;
+  const NEAR_END = 80; // pixels from the end within which the page follows the answer
+
+  R.parts.push((page) => {
+    const scroller = page.querySelector("#scroll");
+    const rows = page.querySelector("#rows");
+    const welcome = page.querySelector("#welcome");
+    const toEnd = page.querySelector("#to-end");
+    let live = null; // the answer in the making: {key, node, blocks, clock}
+    let following = true;
+
+    const atEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END;
+    const follow = () => { if (following) scroller.scrollTop = scroller.scrollHeight; };
+    scroller.addEventListener("scroll", () => { following = atEnd(); toEnd.hidden = following; }, { passive: true });
+    toEnd.addEventListener("click", () => { following = true; follow(); });
+
+    const busy = (on) => { document.body.classList.toggle("answering", on); };
+    R.answering = () => live !== null;
+
+    function keep(count) {
+      while (rows.children.length > count) rows.lastElementChild.remove();
+      welcome.hidden = count > 0;
+    }
+
+    /* Start an answer at once, before the server has said a word. */
+    R.ask = (request) => {
+      const index = request.index ?? rows.children.length;
+      const key = request.key ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`;
+      begin({ key, index, user: request.text === undefined ? null : { text: request.text, id: "" } });
+      R.send("answer", { ...request, key, conversation: R.place(), think: R.thinks(), consent: R.chatConsent() });
+    };
+
+    function begin(start) {
+      if (live) settle();
+      keep(start.index);
+      if (start.user) rows.append(R.userRow(start.user));
+      const node = R.answerRow({});
+      node.classList.add("live");
+      node.thought.hidden = true;
+      const wait = el("p.waiting", {}, say("waiting"));
+      node.prepend(wait);
+      rows.append(node);
+      welcome.hidden = true;
+      live = { key: start.key, node, wait, blocks: 0, began: performance.now(), clock: null, tail: el("div.tail"), last: null };
+      node.body.append(live.tail);
+      busy(true);
+      following = true;
+      follow();
+      R.announce(say("waiting"));
+    }
+
+    function tick() {
+      if (!live?.clock) return;
+      const seconds = (performance.now() - live.clock) / 1000;
+      live.node.thought.say(`${say("thinking")} · ${R.duration(Math.floor(seconds * 10) / 10)}`);
+      setTimeout(tick, 100);
+    }
+
+    function frame(value) {
+      if (!value.key) return;
+      if (live?.key !== value.key) {
+        if (value.phase === "settled" || rows.querySelector(`[data-key="${CSS.escape(value.key)}"]`)) return;
+        begin({ key: value.key, index: value.index, user: value.user });
+        live.node.dataset.key = value.key;
+      }
+      const { node } = live;
+      node.dataset.key = value.key;
+      live.last = value;
+      const wasFollowing = following;
+      if (value.phase !== "waiting") live.wait.remove();
+      if (value.phase === "thinking" && !live.clock) {
+        live.clock = performance.now() - (value.elapsed ?? 0) * 1000;
+        node.thought.classList.add("running");
+        node.thought.hidden = false;
+        node.thought.open = true;
+        tick();
+        R.announce(say("thinking"));
+      }
+      if (value.thought) node.thought.write(value.thought);
+      if (value.phase !== "thinking" && live.clock) closeThought(value);
+      for (; live.blocks < value.blocks.length; live.blocks++) {
+        const block = el("div.block");
+        block.innerHTML = value.blocks[live.blocks];
+        live.tail.before(block);
+      }
+      if (live.tailHtml !== value.tail) { live.tail.innerHTML = value.tail; live.tailHtml = value.tail; }
+      if (value.conversation && value.conversation !== R.place()) R.adopt(value.conversation);
+      if (value.settled) settle();
+      following = wasFollowing;
+      follow();
+    }
+
+    function closeThought(value) {
+      live.clock = null;
+      const block = live.node.thought;
+      block.classList.remove("running");
+      block.say(R.thoughtTitle(value.seconds, value.thought_tokens));
+      if (!block.touched) R.showThought(block);
+    }
+
+    /* The answer has ended: give its row what a finished one has. */
+    function settle() {
+      const { node, last } = live;
+      live.wait.remove();
+      live.clock = null;
+      node.classList.remove("live");
+      const settled = last?.settled;
+      if (settled) {
+        if (!node.thought.touched && last.thought) R.showThought(node.thought);
+        R.finishRow(node, settled.row);
+        const before = node.previousElementSibling;
+        if (before?.classList.contains("user") && settled.user) before.replaceWith(R.userRow(settled.user));
+        R.announce(settled.row.error ?? settled.row.text.slice(0, 200));
+      }
+      live = null;
+      busy(false);
+    }
+
+    function show(value) {
+      if (live && value.keep <= [...rows.children].indexOf(live.node)) { live.node.remove(); live = null; busy(false); }
+      keep(value.keep);
+      for (const row of value.rows) {
+        if (row.role === "user") { rows.append(R.userRow(row)); continue; }
+        const node = R.answerRow(row);
+        node.body.innerHTML = row.html;
+        R.finishRow(node, row);
+        R.showThought(node.thought);
+        rows.append(node);
+      }
+      welcome.hidden = rows.children.length > 0;
+      if (value.keep === 0) { following = true; requestAnimationFrame(follow); }
+      if (value.attach) R.send("answer", { do: "attach", conversation: R.place() });
+    }
+
+    R.on("transcript", show);
+    R.on("live", frame);
+    R.lost = (words) => { if (live) { live.node.note.hidden = false; live.node.note.textContent = words; settle(); } };
+
+    R.applyThoughts = () => {
+      const mode = R.recall("thoughts", "collapsed");
+      document.documentElement.dataset.thoughts = mode;
+      for (const block of rows.querySelectorAll("details.thought:not(.running)")) block.open = mode === "open";
+    };
+    R.applyThoughts();
+
+    rows.addEventListener("click", (event) => {
+      const button = event.target.closest("[data-do]");
+      if (button) actions[button.dataset.do]?.(button, button.closest(".row"));
+    });
+    const indexOf = (row) => [...rows.children].indexOf(row);
+
+    const actions = {
+      copy: (button, row) => R.copy(row.raw, button),
+      "copy-code": (button) => R.copy(button.closest("figure").querySelector("code").textContent, button),
+      again: (button, row) => { if (!live) R.ask({ do: "again", id: row.dataset.id, index: indexOf(row) }); },
+      back: (button, row) => { if (!live) R.send("act", { do: "step", id: row.dataset.id, by: -1 }); },
+      forth: (button, row) => { if (!live) R.send("act", { do: "step", id: row.dataset.id, by: 1 }); },
+      good: (button, row) => R.rate(button, row, 1),
+      bad: (button, row) => R.rate(button, row, -1),
+      edit: (button, row) => R.editRow(row, indexOf(row)),
+    };
+  });
+})();

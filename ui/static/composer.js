@@ -1,0 +1,97 @@
+/* Where one writes: the box at the bottom, the edit of an earlier message, the question after a thumb. */
+(() => {
+  const R = window.ruminate;
+  const { el, say } = R;
+
+  R.parts.push((page) => {
+    const form = page.querySelector("#composer");
+    const box = form.querySelector("textarea");
+    const think = form.querySelector("#think");
+    const fit = (area) => { area.style.height = "auto"; area.style.height = Math.min(area.scrollHeight, 220) + "px"; };
+
+    R.thinks = () => think.getAttribute("aria-pressed") === "true";
+    think.addEventListener("click", () => {
+      think.setAttribute("aria-pressed", String(!R.thinks()));
+      R.remember("think", R.thinks() ? "on" : "off");
+    });
+    think.setAttribute("aria-pressed", String(R.recall("think", "on") === "on"));
+
+    const ready = () => { form.classList.toggle("ready", box.value.trim() !== ""); fit(box); };
+    box.addEventListener("input", ready);
+    const submit = () => {
+      const text = box.value.trim();
+      if (!text || R.answering()) return;
+      box.value = "";
+      ready();
+      R.ask({ do: "send", text });
+    };
+    form.addEventListener("submit", (event) => { event.preventDefault(); submit(); });
+    box.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); submit(); }
+      if (event.key === "ArrowUp" && !box.value) {
+        const own = page.querySelectorAll(".row.user");
+        if (own.length) { event.preventDefault(); own[own.length - 1].querySelector("[data-do=edit]").click(); }
+      }
+    });
+    form.querySelector("#stop").addEventListener("click", () => R.send("halt", { conversation: R.place() }));
+    document.addEventListener("keydown", (event) => {
+      if (event.key === "Escape" && R.answering() && !document.querySelector("dialog[open]")) R.send("halt", { conversation: R.place() });
+      if (event.key === "k" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); R.openSide?.(true); page.querySelector("#search").focus(); }
+    });
+    R.focusComposer = () => { if (matchMedia("(pointer: fine)").matches) box.focus(); };
+    page.querySelector("#suggestions").addEventListener("click", (event) => {
+      if (event.target.matches("button") && !R.answering()) R.ask({ do: "send", text: event.target.textContent });
+    });
+
+    R.editRow = (row, index) => {
+      if (R.answering() || row.querySelector("form")) return;
+      const area = el("textarea", { "aria-label": say("edit"), rows: "1" }, row.raw);
+      const bubble = row.querySelector(".bubble");
+      const close = () => { editor.remove(); bubble.hidden = false; row.classList.remove("editing"); };
+      const editor = el("form.editor", {
+        onsubmit: (event) => {
+          event.preventDefault();
+          const text = area.value.trim();
+          if (text) R.ask({ do: "edit", id: row.dataset.id, index, text });
+        },
+        onkeydown: (event) => {
+          if (event.key === "Escape") { event.stopPropagation(); close(); R.focusComposer(); }
+          if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); editor.requestSubmit(); }
+        },
+      }, area, el("div.editor-acts", {},
+        el("button.plain", { type: "button", onclick: close }, say("cancel")),
+        el("button.primary", { type: "submit" }, say("resend"))));
+      bubble.hidden = true;
+      row.classList.add("editing");
+      bubble.after(editor);
+      area.addEventListener("input", () => fit(area));
+      fit(area);
+      area.focus();
+      area.setSelectionRange(area.value.length, area.value.length);
+    };
+
+    /* A thumb counts at once; words and tags may follow. Pressing it again takes it back to the question only. */
+    R.rate = (button, row, rating) => {
+      const generation = row.dataset.generation;
+      for (const other of row.querySelectorAll("[data-do=good], [data-do=bad]")) other.setAttribute("aria-pressed", String(other === button));
+      R.send("act", { do: "rate", id: row.dataset.id, generation, rating });
+      row.querySelector(".why")?.remove();
+      const tags = rating > 0 ? ["helpful", "correct", "clear"] : ["wrong", "incomplete", "offtopic", "style"];
+      const words = el("input", { type: "text", "aria-label": say(rating > 0 ? "why_good" : "why_bad"), placeholder: say(rating > 0 ? "why_good" : "why_bad") });
+      const why = el("form.why", {
+        onsubmit: (event) => {
+          event.preventDefault();
+          const chosen = [...why.querySelectorAll("[aria-pressed=true]")].map((tag) => tag.dataset.tag);
+          R.send("act", { do: "rate", id: row.dataset.id, generation, rating, tags: chosen, words: words.value.trim() });
+          why.replaceChildren(say("thanks"));
+          setTimeout(() => why.remove(), 2500);
+        },
+      }, el("div.tags", {}, ...tags.map((tag) => el("button.tag", {
+        type: "button", "data-tag": tag, "aria-pressed": "false",
+        onclick: (event) => { const on = event.currentTarget; on.setAttribute("aria-pressed", String(on.getAttribute("aria-pressed") !== "true")); },
+      }, say("tag_" + tag)))), el("div.why-line", {}, words, el("button.plain", { type: "submit" }, say("send")),
+      R.button("close", say("close"), () => why.remove())));
+      row.append(why);
+    };
+  });
+})();

@@ -1,0 +1,160 @@
+/* The page's frame: its skeleton, the address of what is shown, light and dark, dialogs. First of the parts. */
+(() => {
+  const R = window.ruminate;
+  const { el, say, button, icon } = R;
+
+  function skeleton(page) {
+    const segment = (value) => el("button", { type: "button", "data-thoughts": value, role: "radio" }, say("thoughts_" + value));
+    page.append(
+      el("a.skip", { href: "#message" }, say("placeholder")),
+      el("aside.side", { id: "side", "aria-label": say("conversations") },
+        el("div.side-head", {}, el("span.brand", {}, mark(), say("app")),
+          button("close", say("close"), () => R.openSide(false), { class: "only-narrow" })),
+        el("button.new", { type: "button", id: "new" }, icon("plus"), say("new")),
+        el("div.search", {}, icon("search"), el("input", { type: "search", id: "search", placeholder: say("search"), "aria-label": say("search") })),
+        el("nav", { id: "conversations", "aria-label": say("conversations") }),
+        el("div.side-foot", {}, el("p", { id: "trust" }), el("p", { id: "who" }))),
+      el("div.scrim", { id: "scrim", onclick: () => R.openSide(false) }),
+      el("main.main", { id: "main" },
+        el("header.top", {},
+          button("menu", say("menu"), () => R.openSide(), { id: "menu" }),
+          el("div.tabs", { role: "tablist" },
+            el("button", { type: "button", role: "tab", id: "tab-chat", "aria-controls": "view-chat" }, say("chat")),
+            el("button", { type: "button", role: "tab", id: "tab-training", "aria-controls": "view-training" }, say("training"))),
+          el("div.spring"),
+          el("div.segments", { role: "radiogroup", "aria-label": say("thoughts"), id: "thoughts" },
+            el("span", { "aria-hidden": "true" }, say("thoughts")), segment("off"), segment("collapsed"), segment("open")),
+          button("theme", say("theme"), toggleTheme, { id: "theme" }),
+          button("gear", say("settings"), () => R.openSettings(), { id: "settings" })),
+        el("section.view", { id: "view-chat", role: "tabpanel", "aria-labelledby": "tab-chat" },
+          el("div.scroll", { id: "scroll", tabindex: "-1" },
+            el("div.welcome", { id: "welcome" }, mark(), el("h1", {}, say("welcome")), el("p", {}, say("welcome_more")),
+              el("div.suggestions", { id: "suggestions" }, ...[1, 2, 3, 4].map((n) => el("button", { type: "button" }, say("suggest_" + n)))),
+              el("p.trust", { id: "trust-welcome" })),
+            el("div.rows", { id: "rows" })),
+          el("button.to-end", { type: "button", id: "to-end", hidden: true, "aria-label": say("to_bottom"), title: say("to_bottom") }, icon("bottom")),
+          el("form.composer", { id: "composer" },
+            el("textarea", { id: "message", rows: "1", placeholder: say("placeholder"), "aria-label": say("placeholder"), autofocus: true }),
+            el("div.composer-line", {},
+              el("button.think", { type: "button", id: "think", "aria-pressed": "true", title: say("think_hint") }, say("think")),
+              el("div.spring"),
+              el("button.round.stop", { type: "button", id: "stop", "aria-label": say("stop"), title: say("stop") }, icon("stop")),
+              el("button.round.send", { type: "submit", id: "send", "aria-label": say("send"), title: say("send") }, icon("send"))))),
+        el("section.view", { id: "view-training", role: "tabpanel", "aria-labelledby": "tab-training", hidden: true },
+          el("div.scroll", {}, el("div.training", { id: "training" })))),
+      el("div.toasts", { id: "toasts", role: "alert" }),
+      el("div.unseen", { id: "announcer", role: "status" }));
+  }
+
+  function mark() {
+    const svg = icon("close");
+    svg.classList.add("mark");
+    svg.innerHTML = '<path d="M12 3.500a8.500 8.500 0 1 0 8.500 8.500"/><path d="M12 8a4 4 0 1 0 4 4"/><circle cx="12" cy="12" r=".6" fill="currentColor"/>';
+    return svg;
+  }
+
+  function setTheme(theme) {
+    document.documentElement.dataset.theme = theme;
+    document.body.classList.toggle("dark", theme === "dark"); // Gradio's own parts read this class
+  }
+  function toggleTheme() {
+    const next = document.documentElement.dataset.theme === "dark" ? "light" : "dark";
+    R.remember("theme", next);
+    setTheme(next);
+  }
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  const chosenTheme = () => R.recall("theme", system.matches ? "dark" : "light");
+  system.addEventListener("change", () => setTheme(chosenTheme()));
+
+  /* A question in a dialog. Resolves to what was typed ("" without a field), or null when it was left. */
+  R.confirm = ({ title, text, field, value = "", ok = say("confirm"), danger = false }) => new Promise((resolve) => {
+    const input = field ? el("input", { type: "text", "aria-label": field, placeholder: field, value, maxlength: "200" }) : null;
+    const dialog = el("dialog.ask", { "aria-label": title }, el("form", { method: "dialog" },
+      el("h2", {}, title), text ? el("p", {}, text) : null, input,
+      el("div.dialog-acts", {}, el("button.plain", { type: "submit", value: "no", formnovalidate: true }, say("cancel")),
+        el(`button.primary${danger ? ".danger" : ""}`, { type: "submit", value: "yes" }, ok))));
+    dialog.addEventListener("close", () => { dialog.remove(); resolve(dialog.returnValue === "yes" ? (input?.value.trim() ?? "") : null); });
+    dialog.addEventListener("keydown", (event) => {
+      if (event.key === "Enter" && event.target === input) { event.preventDefault(); dialog.close("yes"); }
+    });
+    document.getElementById("page").append(dialog);
+    dialog.showModal();
+    (input ?? dialog.querySelector("[value=yes]")).focus();
+    input?.select();
+  });
+
+  R.toast = (words) => {
+    const toast = el("div.toast", {}, words);
+    document.getElementById("toasts").append(toast);
+    setTimeout(() => toast.remove(), 7000);
+  };
+
+  R.openSide = (open) => {
+    const narrow = matchMedia("(max-width: 800px)").matches;
+    const name = narrow ? "side-open" : "side-closed";
+    const now = document.body.classList.contains(name);
+    document.body.classList.toggle(name, open === undefined ? !now : narrow ? open : !open);
+  };
+
+  /* What the address says is shown: ?c=conversation, ?view=training, ?checkpoint=v3, ?round=2. */
+  const read = () => Object.fromEntries(new URLSearchParams(location.search));
+  R.place = () => read().c ?? "";
+  R.view = read;
+  R.go = (query, { push = true, load = true } = {}) => {
+    const address = query ? "?" + new URLSearchParams(query) : location.pathname;
+    if (push) history.pushState(null, "", address); else history.replaceState(null, "", address);
+    arrive(load);
+  };
+  R.adopt = (conversation) => {
+    history.replaceState(null, "", "?" + new URLSearchParams({ c: conversation }));
+    shown = conversation;
+    R.adopted(conversation);
+  };
+
+  let shown = null;
+  function arrive(load) {
+    const { view, checkpoint, round } = read();
+    const training = view === "training" || Boolean(checkpoint) || Boolean(round);
+    for (const [name, on] of [["chat", !training], ["training", training]]) {
+      document.getElementById("view-" + name).hidden = !on;
+      document.getElementById("tab-" + name).setAttribute("aria-selected", String(on));
+    }
+    if (training) R.showTraining();
+    else if (load && shown !== R.place()) R.send("open", { conversation: R.place() });
+    if (!training) { shown = R.place(); R.focusComposer?.(); }
+    R.markPlace?.();
+    if (matchMedia("(max-width: 800px)").matches) R.openSide(false);
+  }
+  R.opened = (conversation) => { shown = conversation; };
+
+  R.parts.unshift((page) => {
+    page.id = "page";
+    setTheme(chosenTheme());
+    skeleton(page);
+    const mode = () => R.recall("thoughts", "collapsed");
+    const radios = [...page.querySelectorAll("[data-thoughts][role=radio]")];
+    const mark = () => { for (const one of radios) { const on = one.dataset.thoughts === mode(); one.setAttribute("aria-checked", String(on)); one.tabIndex = on ? 0 : -1; } };
+    for (const one of radios) one.addEventListener("click", () => { R.remember("thoughts", one.dataset.thoughts); mark(); R.applyThoughts(); });
+    page.querySelector("#thoughts").addEventListener("keydown", (event) => {
+      const by = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+      if (!by) return;
+      const next = radios[(radios.indexOf(document.activeElement) + by + radios.length) % radios.length];
+      next.click();
+      next.focus();
+    });
+    mark();
+    page.querySelector("#new").addEventListener("click", () => R.go(null));
+    page.querySelector("#tab-chat").addEventListener("click", () => R.go(shown ? { c: shown } : null));
+    page.querySelector("#tab-training").addEventListener("click", () => R.go({ view: "training" }));
+    page.addEventListener("click", (event) => {
+      const link = event.target.closest("a[href^='?']");
+      if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      R.go(Object.fromEntries(new URLSearchParams(link.getAttribute("href"))));
+    });
+    addEventListener("popstate", () => arrive(true));
+  });
+
+  /* After every other part is there: show what the address says. */
+  R.arrive = () => { shown = R.place(); R.send("boot", { conversation: R.place() }); arrive(false); };
+})();

@@ -1,0 +1,159 @@
+/* The side bar with the conversations, and what is the person's own: consent, data, key. */
+(() => {
+  const R = window.ruminate;
+  const { el, say, button, icon } = R;
+
+  R.parts.push((page) => {
+    const list = page.querySelector("#conversations");
+    const search = page.querySelector("#search");
+    let lines = [];
+    let me = {};
+
+    function draw() {
+      const wanted = search.value.trim().toLowerCase();
+      const found = lines.filter((line) => (line.title || say("untitled")).toLowerCase().includes(wanted));
+      list.replaceChildren(...(found.length ? found.map(item) : [el("p.quiet", {}, say(lines.length ? "nothing_found" : "empty_list"))]));
+      R.markPlace();
+    }
+    function item(line) {
+      const title = line.title || say("untitled");
+      return el("div.item", { "data-id": line.id },
+        el("a", { href: "?c=" + encodeURIComponent(line.id), title }, line.pinned ? icon("pin") : null, el("span", {}, title)),
+        button("dots", `${say("more")}: ${title}`, (event) => menu(event.currentTarget, line), { "aria-haspopup": "menu" }));
+    }
+    function menu(anchor, line) {
+      document.querySelector(".menu")?.remove();
+      const entry = (words, run, cls = "") => el("button" + cls, { type: "button", role: "menuitem", onclick: () => { close(); run(); } }, words);
+      const act = (what, more = {}) => R.send("act", { do: what, conversation: line.id, ...more });
+      const box = el("div.menu", { role: "menu" },
+        entry(say("rename"), async () => {
+          const title = await R.confirm({ title: say("rename"), field: say("rename_ask"), value: line.title, ok: say("save") });
+          if (title) act("rename", { title });
+        }),
+        entry(say(line.pinned ? "unpin" : "pin"), () => act("pin", { pinned: !line.pinned })),
+        entry(say("export_md"), () => act("export", { form: "md" })),
+        entry(say("export_json"), () => act("export", { form: "json" })),
+        entry(say("delete"), async () => {
+          const text = say("delete_ask", { title: line.title || say("untitled") });
+          if (await R.confirm({ title: say("delete"), text, ok: say("delete"), danger: true }) === null) return;
+          act("delete");
+          if (R.place() === line.id) R.go(null);
+        }, ".danger"));
+      const place = anchor.getBoundingClientRect();
+      const above = place.bottom + 210 > innerHeight;
+      box.style.left = `${Math.min(place.left, innerWidth - 190)}px`;
+      box.style[above ? "bottom" : "top"] = above ? `${innerHeight - place.top + 4}px` : `${place.bottom + 4}px`;
+      const away = (event) => { if (!box.contains(event.target)) close(); };
+      const keys = (event) => {
+        const entries = [...box.children];
+        const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+        if (by) { event.preventDefault(); entries[(entries.indexOf(document.activeElement) + by + entries.length) % entries.length].focus(); }
+        if (event.key === "Escape") { event.stopPropagation(); close(); anchor.focus(); }
+      };
+      const close = () => { box.remove(); document.removeEventListener("pointerdown", away, true); };
+      box.addEventListener("keydown", keys);
+      document.addEventListener("pointerdown", away, true);
+      page.append(box);
+      box.firstElementChild.focus();
+    }
+
+    R.markPlace = () => {
+      const at = R.place();
+      for (const one of list.querySelectorAll(".item")) {
+        if (one.dataset.id === at) one.firstElementChild.setAttribute("aria-current", "page");
+        else one.firstElementChild.removeAttribute("aria-current");
+      }
+      const line = lines.find((one) => one.id === at);
+      document.title = line?.title ? `${line.title} · ${say("app")}` : say("app");
+    };
+    search.addEventListener("input", draw);
+    R.on("side", (value) => { lines = value.lines; draw(); });
+    draw();
+
+    // -- the person
+
+    let chatConsent = {}; // by conversation: what was chosen for it here, "" for as the account
+    R.chatConsent = () => chatConsent[R.place()] ?? "";
+    R.adopted = (conversation) => { chatConsent = { [conversation]: chatConsent[""] ?? "" }; };
+    R.on("transcript", (value) => { chatConsent[R.place()] = value.consent; });
+
+    function trust(where, short) {
+      if (!me.consent) { where.replaceChildren(); return; }
+      const change = el("button.text-button", { type: "button", onclick: R.openSettings }, say("trust_change"));
+      where.replaceChildren(say("trust_" + me.consent), " ", change);
+    }
+
+    R.openSettings = () => {
+      document.querySelector("dialog.settings")?.remove();
+      const option = (value) => el("label.option", {},
+        el("input", { type: "radio", name: "consent", value, checked: me.consent === value }),
+        el("span", {}, el("b", {}, say(`consent_${value}`)), el("small", {}, say(`consent_${value}_more`))));
+      const dialog = el("dialog.settings", { "aria-label": say("settings") },
+        el("div.dialog-head", {}, el("h2", {}, say("consent_title")), button("close", say("close"), () => dialog.close())),
+        el("form.options", { onchange: (event) => R.send("act", { do: "consent", consent: event.target.value }) },
+          option("train"), option("history"), option("none")),
+        el("p.quiet", {}, say("consent_note")),
+        el("h2", {}, say("conversation_consent")),
+        el("label.check", {}, el("input", {
+          type: "checkbox", checked: (R.chatConsent() || me.consent) === "train", disabled: me.consent !== "train",
+          onchange: (event) => {
+            const consent = event.target.checked ? "" : "history";
+            chatConsent[R.place()] = consent;
+            if (R.place()) R.send("act", { do: "chat_consent", conversation: R.place(), consent: consent || null });
+          },
+        }), say("learn")),
+        el("h2", {}, say("data_title")),
+        el("div.dialog-acts.start", {},
+          el("button.plain.danger-text", { type: "button", onclick: async () => {
+            if (await R.confirm({ title: say("delete_data"), text: say("delete_data_ask"), ok: say("delete_data"), danger: true }) === null) return;
+            R.send("act", { do: "forget_me" });
+            dialog.close();
+            R.go(null);
+          } }, say("delete_data")),
+          me.signed ? el("button.plain", { type: "button", onclick: () => signOut() }, say("signout")) : null));
+      page.append(dialog);
+      dialog.addEventListener("close", () => dialog.remove());
+      dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+      dialog.showModal();
+    };
+
+    function signIn(wrong) {
+      if (document.querySelector("dialog.signin")) return;
+      const key = el("input", { type: "password", required: true, autocomplete: "current-password", placeholder: "rk-…", "aria-label": say("signin_key") });
+      const dialog = el("dialog.ask.signin", { "aria-label": say("signin_title") }, el("form", {
+        onsubmit: async (event) => {
+          event.preventDefault();
+          const reply = await fetch("signin", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ key: key.value }) });
+          if (reply.ok) location.reload();
+          else note.textContent = (await reply.json()).error ?? say("signin_wrong");
+        },
+      }, el("h2", {}, say("signin_title")), el("p", {}, say("signin_more")), key, el("div.dialog-acts", {}, el("button.primary", { type: "submit" }, say("signin")))));
+      const note = el("p.failed", { role: "alert" }, wrong ? say("signin_wrong") : "");
+      key.after(note);
+      dialog.addEventListener("cancel", (event) => event.preventDefault());
+      page.append(dialog);
+      dialog.showModal();
+    }
+    async function signOut() { await fetch("signout", { method: "POST" }); location.href = location.pathname; }
+
+    let toastSeen = 0;
+    R.on("me", (value) => {
+      me = { ...me, ...value };
+      R.me = me;
+      if (value.need_key) signIn(false);
+      trust(page.querySelector("#trust"));
+      trust(page.querySelector("#trust-welcome"));
+      page.querySelector("#who").replaceChildren(...(me.live ? [el("a", { href: "?checkpoint=" + encodeURIComponent(me.live.name) }, el("span.dot"), `${say("live")}: ${me.live.name}`)] : []));
+      if (value.n > toastSeen) {
+        toastSeen = value.n;
+        if (value.toast) R.toast(value.toast);
+        if (value.download) save(value.download);
+      }
+    });
+    function save({ name, text, type }) {
+      const link = el("a", { href: URL.createObjectURL(new Blob([text], { type })), download: name });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    }
+  });
+})();

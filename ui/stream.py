@@ -1,0 +1,154 @@
+"""Runs answers: a thread reads the gateway, any number of page visits watch at a steady frame rate.
+
+An answer goes on when its tab closes or reloads: it belongs to the browser (and its conversation), and whoever comes
+back watches the rest. The gateway records it all the same; nothing here is a second truth.
+"""
+
+import asyncio
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import httpx
+
+from cli.client import Delta, GatewayError
+from ui.answer import Answer
+
+FRAMES_PER_SECOND = 25  # smooth to the eye, and a page of 200 turns still draws each in time
+
+Opener = Callable[["Interruptible"], Iterator[Delta]]
+
+
+class Interruptible(httpx.BaseTransport):
+    """An HTTP transport whose one connection another thread may cut: the way to stop an answer that is silent."""
+
+    def __init__(self, inner: httpx.BaseTransport) -> None:
+        self._inner = inner
+        self._socket: socket.socket | None = None
+        self._cut = False
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request, remembering the connection it goes over."""
+        request.extensions = {**request.extensions, "trace": self._trace}
+        return self._inner.handle_request(request)
+
+    def cut(self) -> None:
+        """End the connection now; the reader sees a transport error."""
+        self._cut = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):  # already closed by the other side
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        self._inner.close()
+
+    def _trace(self, event: str, info: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.complete":
+            self._socket = info["return_value"].get_extra_info("socket")
+            if self._cut:
+                self.cut()
+
+
+class Running:
+    """One answer in the making. `wait_over` and `watch` may be used from any number of places."""
+
+    def __init__(self, open_stream: Opener, transport: httpx.BaseTransport) -> None:
+        self.answer = Answer(started=time.monotonic())
+        self.prompt = ""  # what it answers, for a page that comes back to it
+        self._open = open_stream
+        self._transport = Interruptible(transport)
+        self._lock = threading.Lock()
+        self._watchers: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._read, name="answer", daemon=True)
+
+    def start(self, on_end: Callable[[], None]) -> None:
+        """Begin reading; `on_end` runs in the reader's thread after the last piece."""
+        self._on_end = on_end
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the answer where it is. The gateway sees the connection close and frees the engine."""
+        self._stopped = True
+        with self._lock:
+            self.answer.finish(time.monotonic(), stopped=True)
+        self._transport.cut()
+        self._wake()
+
+    def frame(self) -> dict[str, Any]:
+        """The answer as it is now."""
+        with self._lock:
+            return self.answer.frame(time.monotonic())
+
+    async def watch(self) -> AsyncIterator[dict[str, Any]]:
+        """Frames from now on, the last one final; at most FRAMES_PER_SECOND of them a second."""
+        news = asyncio.Event()
+        entry = (asyncio.get_running_loop(), news)
+        self._watchers.add(entry)
+        try:
+            while True:
+                news.clear()
+                shown = time.monotonic()
+                frame = self.frame()
+                yield frame
+                if self.answer.phase.over and frame["phase"] == self.answer.phase.value:
+                    return
+                await news.wait()
+                await asyncio.sleep(max(0.0, shown + 1 / FRAMES_PER_SECOND - time.monotonic()))
+        finally:
+            self._watchers.discard(entry)
+
+    def _read(self) -> None:
+        try:
+            for delta in self._open(self._transport):
+                with self._lock:
+                    if self._stopped:
+                        break
+                    self.answer.feed(delta, time.monotonic())
+                self._wake()
+            with self._lock:
+                self.answer.finish(time.monotonic(), stopped=self._stopped)
+        except GatewayError as error:
+            with self._lock:
+                if not self._stopped:  # cutting the connection looks like an error here, and is none
+                    self.answer.fail(error.message, time.monotonic())
+        finally:
+            with self._lock:
+                if not self.answer.phase.over:  # a defect of ours, which the thread's traceback will name
+                    self.answer.fail("the page could not read the answer; try again", time.monotonic())
+            self._on_end()
+            self._wake()
+
+    def _wake(self) -> None:
+        for loop, news in list(self._watchers):
+            with contextlib.suppress(RuntimeError):  # the watcher's loop has closed with its server
+                loop.call_soon_threadsafe(news.set)
+
+
+class RunningAnswers:
+    """The answers in the making, by browser and conversation, so that a reload finds its own and nobody else's."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: dict[tuple[str, str], Running] = {}
+
+    def put(self, browser: str, place: str, running: Running) -> None:
+        """Make `running` findable at `place`, a conversation's id or, before it has one, its tab's own."""
+        with self._lock:
+            self._running[browser, place] = running
+
+    def at(self, browser: str, place: str) -> Running | None:
+        """The answer in the making at `place`, if there is one."""
+        with self._lock:
+            found = self._running.get((browser, place))
+        return found if found is not None and not found.answer.phase.over else None
+
+    def drop(self, running: Running) -> None:
+        """Forget an answer that has ended."""
+        with self._lock:
+            for key in [key for key, value in self._running.items() if value is running]:
+                del self._running[key]

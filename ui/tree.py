@@ -1,0 +1,122 @@
+"""A conversation as a tree of rows: edits and regenerations are branches, one path through it is on the page.
+
+Pure: no HTTP, no Gradio. Rows hold what the page draws; the gateway holds the truth.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+from ui.markdown import render
+
+
+@dataclass
+class Row:
+    """One message. `generation` and what follows is an assistant's only."""
+
+    role: str
+    text: str
+    parent: str | None
+    id: str = field(default_factory=lambda: f"new-{uuid4().hex}")
+    thought: str = ""
+    model: str = ""
+    generation: str | None = None
+    seconds: float | None = None
+    thought_tokens: int | None = None
+    ending: str = "complete"
+    rating: int | None = None
+    error: str | None = None
+
+
+class Conversation:
+    """Rows and the path through them that is shown."""
+
+    def __init__(
+        self, rows: Iterable[Row] = (), id: str | None = None, title: str = "", consent: str | None = None
+    ) -> None:
+        self.id, self.title, self.consent = id, title, consent
+        self.rows: dict[str, Row] = {}
+        self.path: list[str] = []
+        for row in rows:
+            self.rows[row.id] = row
+        if self.rows:
+            self._show(next(reversed(self.rows.values())))
+
+    # -- reading
+
+    def shown(self) -> list[Row]:
+        """The rows on the page, from the first."""
+        return [self.rows[name] for name in self.path]
+
+    def messages(self, until: str | None) -> list[dict[str, str]]:
+        """The path from the root to row `until`, in OpenAI form; a failed or empty answer is left out."""
+        chain: list[Row] = []
+        while until is not None:
+            row = self.rows[until]
+            chain.append(row)
+            until = row.parent
+        return [{"role": row.role, "content": row.text} for row in reversed(chain) if row.text]
+
+    def siblings(self, row: Row) -> list[Row]:
+        """The branches at this place, oldest first, the row itself among them."""
+        return [other for other in self.rows.values() if other.parent == row.parent and other.role == row.role]
+
+    def view(self, start: int = 0) -> list[dict[str, Any]]:
+        """The shown rows from position `start`, as plain values for the page."""
+        return [self._view(row) for row in self.shown()[start:]]
+
+    # -- changing
+
+    def add(self, row: Row) -> int:
+        """Put a row under its parent and show it. Returns its position on the page."""
+        self.rows[row.id] = row
+        keep = self.path.index(row.parent) + 1 if row.parent in self.path else 0
+        self.path = [*self.path[:keep], row.id]
+        return keep
+
+    def drop(self, row: Row) -> None:
+        """Take a row without children away, such as an answer that failed before it began."""
+        del self.rows[row.id]
+        self.path = [name for name in self.path if name != row.id]
+
+    def step(self, name: str, by: int) -> int:
+        """Show the branch `by` places beside row `name`. Returns the position from which the page changes."""
+        row = self.rows[name]
+        branches = self.siblings(row)
+        target = branches[max(0, min(len(branches) - 1, branches.index(row) + by))]
+        position = self.path.index(name)
+        self._show(target)
+        return position
+
+    def _show(self, row: Row) -> None:
+        """Make the path lead through `row` and on to its newest descendants."""
+        above: list[str] = []
+        parent = row.parent
+        while parent is not None:
+            above.append(parent)
+            parent = self.rows[parent].parent
+        self.path = [*reversed(above), row.id]
+        while True:
+            children = [other for other in self.rows.values() if other.parent == self.path[-1]]
+            if not children:
+                return
+            self.path.append(children[-1].id)
+
+    def _view(self, row: Row) -> dict[str, Any]:
+        branches = self.siblings(row)
+        return {
+            "id": row.id,
+            "role": row.role,
+            "text": row.text,
+            "html": render(row.text) if row.role == "assistant" else "",
+            "thought": row.thought,
+            "model": row.model,
+            "generation": row.generation,
+            "seconds": row.seconds,
+            "thought_tokens": row.thought_tokens,
+            "ending": row.ending,
+            "rating": row.rating,
+            "error": row.error,
+            "branch": [branches.index(row) + 1, len(branches)],
+        }
