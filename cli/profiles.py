@@ -58,7 +58,8 @@ TINY = Profile(
     engine=EngineSize(max_model_len=1024, dtype="float32"),
     gpu=False,
     memory_gib=5.0,
-    server={"LOOPBACK_WITHOUT_KEY": "true"},
+    # one's own machine and one's own words: prompts may be trained on until the switch on the page says otherwise
+    server={"LOOPBACK_WITHOUT_KEY": "true", "DEFAULT_CONSENT": "train"},
 )
 
 _WILDCHAT_IF = "allenai/tulu-3-wildchat-if-on-policy-8b"
@@ -74,7 +75,7 @@ SMALL = Profile(
     engine=EngineSize(max_model_len=8192, gpu_memory_utilization=0.35),
     gpu=True,
     memory_gib=8.0,
-    trainer={"DEVICE": "cuda", "LEARNING_RATE": "2e-5", "MAX_COMPLETION_TOKENS": "2048", "LORA_RANK": "16"},
+    trainer={"LEARNING_RATE": "2e-5", "MAX_COMPLETION_TOKENS": "2048", "LORA_RANK": "16"},
 )
 
 SINGLE_GPU = Profile(
@@ -88,7 +89,7 @@ SINGLE_GPU = Profile(
     engine=EngineSize(max_model_len=16384),
     gpu=True,
     memory_gib=16.0,
-    trainer={"DEVICE": "cuda", "LEARNING_RATE": "1e-5", "MAX_COMPLETION_TOKENS": "4096", "LORA_RANK": "16"},
+    trainer={"LEARNING_RATE": "1e-5", "MAX_COMPLETION_TOKENS": "4096", "LORA_RANK": "16"},
 )
 
 PROFILES = {profile.name: profile for profile in (TINY, SMALL, SINGLE_GPU)}
