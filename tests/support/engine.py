@@ -4,7 +4,9 @@ Serves the embedded policy where it is there, else a tiny one that is made in te
 it again itself.
 """
 
+import contextlib
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -38,7 +40,9 @@ class RealEngine:
         from cli.engine import engine_command, engine_environment
         from cli.profiles import TINY
 
-        profile = replace(TINY, base_model=str(self.model))
+        longest = json.loads((self.model / "config.json").read_text())["max_position_embeddings"]
+        size = replace(TINY.engine, max_model_len=min(longest, TINY.engine.max_model_len))
+        profile = replace(TINY, base_model=str(self.model), engine=size)
         environment = os.environ | engine_environment(profile, offline=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -67,15 +71,12 @@ class RealEngine:
         """Ask it to end, and make sure that it did."""
         if self._process is None:
             return
-        os.killpg(self._process.pid, signal.SIGTERM)
-        try:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=15)
-        except subprocess.TimeoutExpired:
-            pass
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # its children, should any have stayed
-        except ProcessLookupError:
-            pass
         self._process.wait()
         self._process = None
 
@@ -88,7 +89,7 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return embedded
     from support.tiny_policy import make_policy
 
-    return make_policy(tmp_path_factory.mktemp("models") / "policy")
+    return make_policy(tmp_path_factory.mktemp("models") / "policy", head_dim=32)
 
 
 @pytest.fixture(scope="session")

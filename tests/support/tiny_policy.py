@@ -42,8 +42,11 @@ class Reds:
         return scores
 
 
-def make_policy(folder: Path) -> Path:
-    """Teach a fresh model the habit, and save it with its tokenizer as transformers does. About ten seconds."""
+def make_policy(folder: Path, head_dim: int = 16) -> Path:
+    """Teach a fresh model the habit, and save it with its tokenizer as transformers does. About ten seconds.
+
+    vLLM on a CPU takes a `head_dim` of 32 or more.
+    """
     import torch
     from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
@@ -70,7 +73,7 @@ def make_policy(folder: Path) -> Path:
         num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
-        head_dim=16,
+        head_dim=head_dim,
         max_position_embeddings=512,
         tie_word_embeddings=False,
         eos_token_id=tokenizer.eos_token_id,
