@@ -1,4 +1,4 @@
-"""The only door: an OpenAI-compatible gateway that knows the engines, streams the live checkpoint, records turns, swaps.
+"""The only door: an OpenAI-compatible gateway that knows the engines, streams, records turns and swaps checkpoints.
 
 Holds no weights and imports no model code: engines, trainer and page are reached over HTTP, rows and files.
 """

@@ -2,7 +2,6 @@
 
 import socket
 import sys
-
 from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
@@ -29,8 +28,8 @@ def main() -> int:
         listener.listen(2048)
     except OSError as error:
         return _refuse(
-            f"RUMINATE_SERVER_PORT={settings.port}: can't listen on {settings.host}:{settings.port} ({error.strerror}); "
-            "stop what uses it, or choose another port"
+            f"RUMINATE_SERVER_PORT={settings.port}: can't listen on {settings.host}:{settings.port} "
+            f"({error.strerror}); stop what uses it, or choose another port"
         )
     return _serve(settings.model_copy(update={"port": listener.getsockname()[1]}), listener)
 

@@ -1,4 +1,4 @@
-"""The HTTP application: routes, and errors in OpenAI's form. What the routes do is in `server.serving` and `server.api`."""
+"""The HTTP application: routes, and errors in OpenAI's form. The work is in `server.serving` and `server.api`."""
 
 import logging
 from collections.abc import AsyncIterator

@@ -1,7 +1,7 @@
 """A request as users send it, made into what the engine gets: checked where the gateway must, otherwise left alone.
 
-The engine checks the rest and its words are passed on. Fields that only this house may set are refused, and unknown ones
-go through.
+The engine checks the rest and its words are passed on. Fields that only this house may set are refused; unknown ones go
+through.
 """
 
 from collections.abc import Mapping

@@ -63,9 +63,9 @@ class Door:
     async def identify(self, headers: Mapping[bytes, bytes], address: str | None) -> Identity:
         """The user behind a request. Raises ApiError 401 without a valid key."""
         key = _key(headers)
-        if key is None or not key.startswith(PREFIX):  # OpenAI's clients insist on sending some key
-            if self._local is not None and _from_this_machine(headers, address):
-                return self._local
+        placeholder = key is None or not key.startswith(PREFIX)  # OpenAI's clients insist on sending some key
+        if placeholder and self._local is not None and _from_this_machine(headers, address):
+            return self._local
         if key is None:
             raise ApiError(401, "no API key was given; send it as `Authorization: Bearer rk-…`", code="missing_api_key")
         seen = self._seen.get(key)
@@ -77,9 +77,7 @@ class Door:
         except DatabaseUnavailable:
             if seen is not None and now - seen.at < self._keep:
                 return seen.identity
-            message = (
-                "the database that knows the keys is down, and this one was not seen lately; try again in a moment"
-            )
+            message = "the database that knows the keys is down, and this one is new here; try again in a moment"
             raise ApiError(503, message, code="database_unavailable", headers={"Retry-After": "5"}) from None
         if found is None:
             self._seen.pop(key, None)

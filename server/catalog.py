@@ -67,6 +67,11 @@ class Catalog:
         self.wanted: Wanted | None = None
         self.trouble: str | None = None
 
+    @property
+    def live(self) -> Weights | None:
+        """What answers `ruminate`; None before the first deployment is read."""
+        return None if self.wanted is None else self.wanted.live
+
     async def refresh(self) -> bool:
         """Read the rows again. Returns whether the wanted state changed; a database that is down changes nothing."""
         before = self.wanted

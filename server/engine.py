@@ -1,7 +1,7 @@
 """One vLLM server: the few calls that this gateway makes to it, and what was last seen of it.
 
-Decides nothing: `server.keeper` says what an engine should have, `server.pool` which engine a request goes to. No user's
-path or header ever reaches an engine; the paths below are all there are.
+Decides nothing: `server.keeper` says what an engine should have, `server.pool` which engine a request goes to. No path
+or header of a user's ever reaches an engine; the paths below are all there are.
 """
 
 import asyncio
@@ -30,7 +30,7 @@ class EngineFailed(Exception):
 
 
 class EngineDown(EngineFailed):
-    """There is no working engine at the other end: nothing listens, the connection broke, or it says itself that it died."""
+    """There is no working engine: nothing listens, the connection broke, or it says itself that it died."""
 
 
 @dataclass(frozen=True)
@@ -70,30 +70,30 @@ class Engine:
 
     async def observe(self) -> list[Card]:
         """The models it has. Raises EngineFailed when it is late, EngineDown when it is gone."""
-        await self._call("GET", "/health", timeout=HEALTH_SECONDS)
-        listed = orjson.loads(await self._call("GET", "/v1/models", timeout=HEALTH_SECONDS))
+        await self._call("GET", "/health")
+        listed = orjson.loads(await self._call("GET", "/v1/models"))
         cards = [Card(m["id"], m.get("root") or "", m.get("parent"), m.get("max_model_len")) for m in listed["data"]]
         self.base = next((card for card in cards if card.parent is None), None)
         return cards
 
-    async def load(self, name: str, path: str, timeout: float) -> None:
+    async def load(self, name: str, path: str, seconds: float) -> None:
         """Register the adapter at `path` (a folder that the engine can read) under `name`."""
-        await self._call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, timeout)
+        await self._call("POST", "/v1/load_lora_adapter", {"lora_name": name, "lora_path": path}, seconds)
 
-    async def unload(self, name: str, timeout: float) -> None:
+    async def unload(self, name: str, seconds: float) -> None:
         """Forget the name. Requests in flight on it finish."""
-        await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name}, timeout)
+        await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name}, seconds)
 
-    async def complete(self, body: Mapping[str, Any], timeout: float) -> dict[str, Any]:
+    async def complete(self, body: Mapping[str, Any], seconds: float) -> dict[str, Any]:
         """A non-streaming completion of token ids, for the trainer and for probes. Returns vLLM's own answer."""
         self.in_flight += 1
         try:
-            return orjson.loads(await self._call("POST", "/v1/completions", body, timeout))
+            return orjson.loads(await self._call("POST", "/v1/completions", body, seconds))
         finally:
             self.in_flight -= 1
 
     async def open(self, path: str, body: bytes, silence: float) -> aiohttp.ClientResponse:
-        """Begin a request whose answer is read by the caller, who closes it. Raises EngineDown when there is no engine."""
+        """Begin a request whose answer the caller reads and closes. Raises EngineDown when there is no engine."""
         limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
         try:
             return await self._session.post(
@@ -102,17 +102,17 @@ class Engine:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _down(self.url, error) from error
 
-    async def _call(self, method: str, path: str, body: Any = None, timeout: float = HEALTH_SECONDS) -> bytes:
+    async def _call(self, method: str, path: str, body: Any = None, seconds: float = HEALTH_SECONDS) -> bytes:
         data = None if body is None else orjson.dumps(body)
         headers = {"Content-Type": "application/json"}
-        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=CONNECT_SECONDS)
+        limits = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
         try:
             async with self._session.request(
                 method, self.url + path, data=data, headers=headers, timeout=limits
             ) as got:
                 answer = await got.read()
         except TimeoutError as error:
-            raise EngineFailed(self.url, f"{path} gave no answer within {timeout:g} s") from error
+            raise EngineFailed(self.url, f"{path} gave no answer within {seconds:g} s") from error
         except (aiohttp.ClientError, OSError) as error:
             raise _down(self.url, error) from error
         if got.status == 503 or (got.status == 500 and b"EngineDeadError" in answer):

@@ -1,4 +1,4 @@
-"""The gateway's parts, wired: made from settings, started and stopped in order. Owns them; they don't know each other."""
+"""The gateway's parts, wired: made from settings, started and stopped in order. Parts don't know the whole."""
 
 import asyncio
 import logging
@@ -66,9 +66,8 @@ class Gateway:
 
     async def start(self) -> None:
         """Begin to look after engines and to record. Raises DatabaseUnavailable, BaseChanged, OSError."""
-        base = Path(self.settings.base_model)
-        if self.settings.base_model and base.is_dir():
-            await asyncio.to_thread(self.found_base, base)
+        if self.settings.base_model:
+            await asyncio.to_thread(self.found_base, self.settings.base_model)
         await self.catalog.refresh()
         self.recorder.start()
         for keeper in self.swap.keepers:
@@ -83,8 +82,8 @@ class Gateway:
         await asyncio.to_thread(self.recorder.close)
         await self._session.close()
 
-    def found_base(self, base: Path | str) -> None:
-        """Make sure of checkpoint v0 and of a first deployment. Raises BaseChanged when the database has another base."""
+    def found_base(self, base: str) -> None:
+        """Make sure of checkpoint v0 and a first deployment. Raises BaseChanged when the database has another base."""
         found = config_hash(Path(base))
         manifest = {"format": 1, "name": "v0", "kind": "base", "base": {"name": Path(base).name, "config_hash": found}}
         with self.database.transaction() as session:

@@ -40,7 +40,7 @@ class Places:
         self._known: dict[str, _Known] = {}
 
     async def place(self, identity: Identity, ask: Ask) -> tuple[str, str]:
-        """The conversation's id, and the consent that holds in it. Raises ApiError 404 for another's or a deleted one."""
+        """The conversation's id, and the consent that holds in it. Raises ApiError 404 for another's or a gone one."""
         if ask.conversation_id is not None:
             known = await self._look_up(ask.conversation_id)
             if known is None:

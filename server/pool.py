@@ -60,7 +60,7 @@ class Pool:
     async def wait(self, model: str, deadline: float, avoid: Collection[Engine] = ()) -> Engine:
         """An engine that serves `model`, now or by `deadline` (of the event loop's clock).
 
-        Raises ApiError 503 with Retry-After when there is none by then, when none has started yet, or when too many wait.
+        Raises ApiError 503 with Retry-After when there is none by then, none has started yet, or too many wait.
         """
         engine = self.pick(model, avoid) or self.pick(model)
         if engine is not None:
@@ -68,9 +68,7 @@ class Pool:
         if not self.seen:
             raise unavailable("the model is still being loaded; try again in a moment", "engine_starting")
         if self._waiting >= self._max_waiting:
-            raise unavailable(
-                f"{self._waiting} requests wait for an engine already; try again in a moment", "overloaded"
-            )
+            raise unavailable(f"{self._waiting} requests wait for an engine already; come back later", "overloaded")
         clock = asyncio.get_running_loop()
         self._waiting += 1
         try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from server.engine import Engine, EngineFailed
+from server.engine import Engine
 
 PROBE_SECONDS = 30.0  # a handful of short prompts, behind whatever the engine does already
 CALL_SEQUENCES = 32  # sequences in one request: vLLM would take 1,024, but a person waits behind them
@@ -19,7 +19,7 @@ class ProbeFailed(Exception):
 
 
 async def completion_logprobs(
-    engine: Engine, model: str, sequences: Sequence[Mapping[str, Any]], priority: int, timeout: float
+    engine: Engine, model: str, sequences: Sequence[Mapping[str, Any]], priority: int, seconds: float
 ) -> list[list[float]]:
     """Natural-log probability of each completion token given what stands before it, for each sequence.
 
@@ -36,7 +36,7 @@ async def completion_logprobs(
             "prompt_logprobs": 0,
             "priority": priority,
         }
-        choices = (await engine.complete(body, timeout))["choices"]
+        choices = (await engine.complete(body, seconds))["choices"]
         for choice, one in zip(sorted(choices, key=lambda choice: choice["index"]), part, strict=True):
             given = len(one["prompt_ids"])
             rows = choice["prompt_logprobs"][given:]
@@ -47,7 +47,7 @@ async def completion_logprobs(
 async def check(engine: Engine, model: str, probe: Mapping[str, Any]) -> str:
     """Compare `engine` with a manifest's probe. Returns the figures in words; raises ProbeFailed or EngineFailed."""
     sequences = probe["sequences"]
-    found = await completion_logprobs(engine, model, sequences, priority=0, timeout=PROBE_SECONDS)
+    found = await completion_logprobs(engine, model, sequences, priority=0, seconds=PROBE_SECONDS)
     return judge(
         np.concatenate([np.asarray(one) for one in found]),
         np.concatenate([np.asarray(one["logprobs_candidate"]) for one in sequences]),
@@ -66,6 +66,3 @@ def judge(found: np.ndarray, candidate: np.ndarray, base: np.ndarray, tolerance:
     if to_candidate >= to_base:
         raise ProbeFailed(f"the engine ignores the adapter and answers as the base model: {figures}")
     return figures
-
-
-__all__ = ["EngineFailed", "ProbeFailed", "check", "completion_logprobs", "judge"]

@@ -48,7 +48,7 @@ class Recorder:
         self.spooled = 0
 
     def start(self) -> None:
-        """Mark what the last process left as interrupted, then begin to write. Raises OSError on a folder without room."""
+        """Mark what the last process left as interrupted, then begin to write. Raises OSError on a full disk."""
         left = self._journal.recover()
         if left:
             self._spool.append([(turn, interrupted(turn)) for turn in left])
@@ -59,7 +59,7 @@ class Recorder:
         self._thread.start()
 
     def begin(self, turn: Turn) -> None:
-        """Note that a turn is being answered. A full disk costs nobody an answer: it is reported, and the turn goes on."""
+        """Note that a turn is being answered. A full disk costs nobody an answer: it is reported."""
         try:
             self._journal.begin(turn)
         except OSError as error:

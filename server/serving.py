@@ -1,6 +1,6 @@
-"""The way of a chat: who asks, of which weights, to which engine, back to the client byte for byte, and into the record.
+"""The way of a chat: who asks, of which weights, to which engine, back to the client byte for byte, into the record.
 
-The hot path is here: plain ASGI, no parsing of what streams by. The end of an answer leaves only once its turn is durable.
+The hot path is here: plain ASGI, no parsing of what streams by. The end of an answer leaves once its turn is durable.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ from server.auth import Door, Identity
 from server.catalog import ALIAS, Catalog, Weights
 from server.errors import ApiError
 from server.outcome import Outcome, ending_of, read_body, read_stream, split_texts
+from server.placing import Places
 from server.pool import Pool
 from server.recording import Recorder, numbered
 from server.relay import Answer, Broken, Relay
 from server.stream import Tail
 from server.swap import Swap
-from server.placing import Places
 from thinking.format import ThinkingFormat
 
 log = logging.getLogger(__name__)

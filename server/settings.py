@@ -1,4 +1,4 @@
-"""What an operator can set of the gateway, read from the environment once, in the entry point. Nothing is built here."""
+"""What an operator can set of the gateway, read from the environment once, in the entry point."""
 
 from pathlib import Path
 from typing import Annotated, Literal

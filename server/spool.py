@@ -1,8 +1,8 @@
 """Turns on this machine's disk: those being answered, and finished ones that the database could not take yet.
 
 `Journal` holds what is being answered, so that a killed gateway knows at its next start which answers it broke off. Its
-lines outlive the process without fsync. `Spool` holds finished turns through power cuts (fsync) until they are replayed;
-the database drops a replayed turn that it has already, which makes it exactly once. Neither interprets a turn.
+lines outlive the process without fsync. `Spool` holds finished turns through power cuts (fsync) until they are
+replayed; the database drops one that it has already, which makes it exactly once. Neither interprets a turn.
 """
 
 import os
@@ -46,7 +46,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 class Journal:
-    """The turns being answered. Written on the event loop: a line costs microseconds, and nothing waits for the disk."""
+    """The turns being answered. Written on the event loop: a line costs microseconds; nothing waits for the disk."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)

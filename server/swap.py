@@ -6,6 +6,7 @@ those in flight end on the weights they began with; a name is forgotten only whe
 
 import asyncio
 import logging
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +37,7 @@ class Swap:
         self._candidate: Adapter | None = None
         self._guests: dict[str, Adapter] = {}
         self._steps: dict[str, Adapter] = {}
+        self._retired: set[str] = set()  # steps that were here and are not wanted any more
         self._deploying = asyncio.Lock()
         self._observed: dict[str, dict[str, str]] = {}
         self.keepers = [
@@ -112,7 +114,7 @@ class Swap:
         """Load an adapter of a running round on every engine; its name stays until removed. Returns the engines."""
         if not NAME.match(name):
             raise invalid(f"adapter name {name!r}: expected round-<id>-step-<k>", "name")
-        adapter = Adapter(name, str(Path(path).resolve()))
+        adapter = _step(name, path)
         known = self._steps.get(name)
         if known is not None and known.path != adapter.path:
             raise ApiError(409, f"{name} is loaded from {known.path}; a name is never reused", code="name_in_use")
@@ -133,12 +135,13 @@ class Swap:
         """Forget an adapter of a round. Raises ApiError 404 for one that is not there."""
         if self._steps.pop(name, None) is None:
             raise ApiError(404, f"no adapter {name!r} is loaded", code="adapter_not_found")
+        self._retired.add(name)
         self._wake()
 
     def internal_model(self, model: str) -> str:
-        """The name under which the trainer may sample: a step, or any checkpoint that is loaded. Raises ApiError 404."""
-        base = self._catalog.wanted is not None and self._pool.pick(model) is not None
-        if base or model in {adapter.name for adapter in self.wanted()}:
+        """The name under which the trainer may sample: a step, the base, what is kept loaded. Raises ApiError 404."""
+        bases = {engine.base.id for engine in self._pool.engines if engine.base is not None}
+        if model in bases or model in {adapter.name for adapter in self.wanted()}:
             return model
         raise ApiError(404, f"no adapter {model!r} is loaded; POST /internal/adapters first", code="model_not_found")
 
@@ -147,10 +150,11 @@ class Swap:
             oldest = next(iter(self._steps))
             log.info("%s makes room for later adapters of its round", oldest)
             del self._steps[oldest]
+            self._retired.add(oldest)
 
     def _adopt(self, card: Card) -> bool:
         """Keep a round's adapter that an earlier process of this gateway loaded: the round goes on."""
-        if not NAME.match(card.id) or card.id in self._steps or len(self._steps) >= MAX_STEPS:
+        if not NAME.match(card.id) or card.id in self._retired or len(self._steps) >= MAX_STEPS:
             return False
         self._steps[card.id] = Adapter(card.id, card.root)
         return True
@@ -233,6 +237,10 @@ class Swap:
 
 async def _any_look(keepers: Iterable[Keeper]) -> None:
     await asyncio.gather(*(keeper.next_look() for keeper in keepers))
+
+
+def _step(name: str, path: str) -> Adapter:
+    return Adapter(name, os.path.realpath(path))
 
 
 def _adapter(one: Weights) -> Adapter:

@@ -1,4 +1,4 @@
-"""Rows as the app API shows them. Each view is a plain dictionary with the names of the API; tables may change beneath."""
+"""Rows as the app API shows them: plain dictionaries with the names of the API, whatever the tables are called."""
 
 import math
 from datetime import datetime

@@ -25,7 +25,7 @@ class DeploymentRequest(BaseModel):
 @router.get("/checkpoints")
 def list_checkpoints(gateway: House, _: Me) -> dict[str, Any]:
     """Newest first."""
-    live = gateway.catalog.wanted and gateway.catalog.wanted.live
+    live = gateway.catalog.live
     with gateway.database.reading() as session:
         rows = checkpoints.list_checkpoints(session)
     names = {row.id: row.name for row in rows}
@@ -34,7 +34,7 @@ def list_checkpoints(gateway: House, _: Me) -> dict[str, Any]:
 
 @router.get("/checkpoints/{name}")
 def get_checkpoint(gateway: House, _: Me, name: str) -> dict[str, Any]:
-    live = gateway.catalog.wanted and gateway.catalog.wanted.live
+    live = gateway.catalog.live
     with gateway.database.reading() as session:
         row = checkpoints.find_checkpoint(session, name)
         if row is None:

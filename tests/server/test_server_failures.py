@@ -1,4 +1,4 @@
-"""What breaks and what does not: engines that die, clients that leave, a database that is gone, a gateway that is killed."""
+"""What breaks and what does not: engines that die, clients that leave, a database that is gone, a killed gateway."""
 
 import asyncio
 import json
@@ -17,6 +17,13 @@ from db.schema import Generation, Message
 def generations(house: Running) -> list[Generation]:
     with house.database.reading() as session:
         return list(session.scalars(select(Generation).order_by(Generation.id)))
+
+
+def move(source: Path, target: Path) -> None:
+    """A SQLite database, with the files beside it."""
+    for suffix in ("", "-wal", "-shm"):
+        if Path(f"{source}{suffix}").exists():
+            Path(f"{source}{suffix}").rename(f"{target}{suffix}")
 
 
 async def until(condition, seconds: float = 5.0) -> None:  # type: ignore[no-untyped-def]
@@ -122,9 +129,7 @@ async def test_with_the_database_gone_chat_goes_on_and_every_turn_is_replayed_ex
     path = house.home / "ruminate.db"
     kept = path.with_suffix(".kept")
     house.database.close()
-    for suffix in ("", "-wal", "-shm"):
-        if (source := Path(f"{path}{suffix}")).exists():
-            source.rename(f"{kept}{suffix}")
+    move(path, kept)
     path.mkdir()  # a folder where the database was: nothing can be opened
     answers = await asyncio.gather(*(house.chat(f"during {number}") for number in range(10)))
     assert {answer.status_code for answer in answers} == {200}
@@ -132,9 +137,7 @@ async def test_with_the_database_gone_chat_goes_on_and_every_turn_is_replayed_ex
     assert "spool" in (await house.http.get("/health")).json()["trouble"]
     path.rmdir()
     house.database.close()
-    for suffix in ("", "-wal", "-shm"):
-        if (source := Path(f"{kept}{suffix}")).exists():
-            source.rename(f"{path}{suffix}")
+    move(kept, path)
     await until(lambda: house.gateway.recorder.waiting == 0)
     with house.database.reading() as session:
         asked = session.scalars(select(Message.content).where(Message.role == "user").order_by(Message.content)).all()

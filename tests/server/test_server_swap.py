@@ -185,7 +185,9 @@ async def test_an_engine_that_restarts_serves_nothing_until_it_has_the_live_chec
     await until(lambda: set(engine.adapters) == {"ruminate-v1", "ruminate-v2"})
 
 
-async def test_an_engine_that_restarted_between_two_looks_costs_nobody_an_answer(tmp_path: Path, engine: FakeEngine) -> None:
+async def test_an_engine_that_restarted_between_two_looks_costs_nobody_an_answer(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
     async with running_gateway(tmp_path / "home", [engine.url], watch_seconds=30.0) as house:
         await house.until_ready()
         await deploy(house, add_checkpoint(house.database, house.home))
@@ -194,7 +196,9 @@ async def test_an_engine_that_restarted_between_two_looks_costs_nobody_an_answer
         assert (answer.status_code, answer.json()["model"]) == (200, "ruminate-v1")
 
 
-async def test_a_gateway_that_restarts_finds_the_live_checkpoint_in_the_rows(tmp_path: Path, engine: FakeEngine) -> None:
+async def test_a_gateway_that_restarts_finds_the_live_checkpoint_in_the_rows(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
     home = tmp_path / "home"
     async with running_gateway(home, [engine.url]) as house:
         await house.until_ready()

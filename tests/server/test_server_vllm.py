@@ -1,9 +1,10 @@
-"""The gateway before a real vLLM server on the CPU: what no stand-in can show. The engine is shared by the whole run."""
+"""The gateway before a real vLLM server on the CPU: what no stand-in can show. The whole run shares the engine."""
 
 import asyncio
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import openai
@@ -15,7 +16,9 @@ from support.tiny_adapters import publish_tiny, write_tiny_adapter
 
 from db.schema import Generation
 
-ASKS = [f"{verb} {colour} {animal}" for verb in ("name", "tell") for colour in ("red", "blue") for animal in ("cat", "fox")]
+ASKS = [
+    f"{verb} {colour} {animal}" for verb in ("name", "tell") for colour in ("red", "blue") for animal in ("cat", "fox")
+]
 
 
 @pytest.fixture
@@ -46,6 +49,11 @@ async def greedy(client: openai.AsyncOpenAI, ask: str, model: str = "ruminate") 
     return wrote, text.replace("|", "")
 
 
+async def exhaust(stream: openai.AsyncStream[Any]) -> None:
+    async for _ in stream:
+        pass
+
+
 async def test_both_modes_separate_the_thought_and_say_the_same(house: Running) -> None:
     client = client_of(house)
     whole = await client.chat.completions.create(
@@ -53,7 +61,11 @@ async def test_both_modes_separate_the_thought_and_say_the_same(house: Running) 
     )
     reasoning = response = ""
     stream = await client.chat.completions.create(
-        model="ruminate", messages=[{"role": "user", "content": "name red cat"}], temperature=0, max_tokens=200, stream=True
+        model="ruminate",
+        messages=[{"role": "user", "content": "name red cat"}],
+        temperature=0,
+        max_tokens=200,
+        stream=True,
     )
     async for chunk in stream:
         reasoning += getattr(chunk.choices[0].delta, "reasoning", None) or ""
@@ -77,7 +89,9 @@ async def test_a_hundred_seeded_prompts_at_once_do_not_kill_the_engine(house: Ru
     first = await house.service.post("/internal/sample", json=wish, timeout=120)
     assert first.status_code == 200, first.text
     again = await house.service.post("/internal/sample", json=wish, timeout=120)
-    assert [one["token_ids"] for one in first.json()["samples"]] == [one["token_ids"] for one in again.json()["samples"]]
+    assert [one["token_ids"] for one in first.json()["samples"]] == [
+        one["token_ids"] for one in again.json()["samples"]
+    ]
     assert len({tuple(one["token_ids"]) for one in first.json()["samples"]}) > 50, "equal prompts got equal samples"
     direct = {"model": "ruminate-v0", "prompt": [prompt] * 100, "seed": 7, "max_tokens": 8, "temperature": 1.0}
     async with httpx.AsyncClient(timeout=120) as http:
@@ -91,7 +105,14 @@ async def test_samples_come_with_the_log_probabilities_that_the_engine_gives_the
     folder = write_tiny_adapter(real_engine.model, tmp_path / "step", seed=5)
     loaded = await house.service.post("/internal/adapters", json={"name": "round-1-step-1", "path": str(folder)})
     assert loaded.status_code == 200, loaded.text
-    wish = {"model": "round-1-step-1", "prompts": [[5, 6, 7, 8]] * 3, "n": 4, "max_tokens": 20, "temperature": 1.0, "seed": 1}
+    wish = {
+        "model": "round-1-step-1",
+        "prompts": [[5, 6, 7, 8]] * 3,
+        "n": 4,
+        "max_tokens": 20,
+        "temperature": 1.0,
+        "seed": 1,
+    }
     samples = (await house.service.post("/internal/sample", json=wish)).json()["samples"]
     assert [(one["prompt"], one["sample"]) for one in samples] == [(p, s) for p in range(3) for s in range(4)]
     sequences = [{"prompt_ids": [5, 6, 7, 8], "completion_ids": one["token_ids"]} for one in samples]
@@ -109,7 +130,7 @@ async def test_samples_come_with_the_log_probabilities_that_the_engine_gives_the
 
 async def test_a_client_that_leaves_stops_the_engine_within_a_second(house: Running) -> None:
     body = {"model": "ruminate", "messages": [{"role": "user", "content": "name red cat"}], "stream": True,
-            "max_tokens": 900, "ignore_eos": True}  # fmt: skip
+            "max_tokens": 400, "ignore_eos": True}  # fmt: skip
     async with house.http.stream("POST", "/v1/chat/completions", json=body) as stream:
         async for _ in stream.aiter_lines():
             break
@@ -132,7 +153,9 @@ async def test_a_client_that_leaves_stops_the_engine_within_a_second(house: Runn
 async def test_a_swap_under_eight_streaming_clients_fails_nothing_and_mixes_nothing(
     house: Running, real_engine: RealEngine
 ) -> None:
-    names = [await asyncio.to_thread(publish_tiny, house.database, house.home, real_engine.model, seed) for seed in (1, 2)]
+    names = [
+        await asyncio.to_thread(publish_tiny, house.database, house.home, real_engine.model, seed) for seed in (1, 2)
+    ]
     client = client_of(house)
     answers: list[tuple[str, str, str]] = []
     stop = asyncio.Event()
@@ -177,19 +200,17 @@ async def test_a_killed_engine_breaks_off_streams_clearly_and_serves_the_same_ch
     client = client_of(house)
     before = await greedy(client, ASKS[0])
     stream = await client.chat.completions.create(
-        model="ruminate", messages=[{"role": "user", "content": "name red cat"}], stream=True, max_tokens=900,
+        model="ruminate", messages=[{"role": "user", "content": "name red cat"}], stream=True, max_tokens=400,
         extra_body={"ignore_eos": True},
     )  # fmt: skip
-    seen = 0
+    for _ in range(5):
+        await anext(stream)
+    await asyncio.to_thread(real_engine.kill)
     with pytest.raises(openai.APIError, match="engine"):
-        async for _ in stream:
-            seen += 1
-            if seen == 5:
-                await asyncio.to_thread(real_engine.kill)
+        await exhaust(stream)
     waiting = asyncio.create_task(greedy(client, ASKS[0]))
     await asyncio.to_thread(real_engine.start)
     assert await waiting == before, "a request that had streamed nothing did not wait for the engine"
     with house.database.reading() as session:
         endings = [row.ending for row in session.scalars(select(Generation).order_by(Generation.id))]
-    assert endings == ["truncated_response" if e.startswith("trunc") else e for e in endings]
     assert endings.count("error") == 1

@@ -1,4 +1,4 @@
-"""Adapter folders for tests, written without torch: plain LoRA matrices, the PEFT configuration, a manifest with hashes."""
+"""Adapter folders for tests, written without torch: LoRA matrices, the PEFT configuration, a manifest with hashes."""
 
 import hashlib
 import json

@@ -31,7 +31,7 @@ class Script:
     first_pause: float = 0.0
     finish: str = "stop"
     refuse: tuple[int, str] | None = None
-    break_after: int | None = None  # pieces, after which the connection is cut
+    break_after: int | None = None  # pieces, after which the engine fails
 
 
 class FakeGateway:
@@ -39,6 +39,12 @@ class FakeGateway:
 
     def __init__(self, key: str | None = None) -> None:
         self.key = key
+        self.reset()
+        self.app = FastAPI()
+        self._routes()
+
+    def reset(self) -> None:
+        """Forget everything and answer as at first."""
         self.script = Script()
         self.asked: list[dict[str, Any]] = []
         self.cancelled = 0
@@ -48,8 +54,6 @@ class FakeGateway:
         self.feedback: list[dict[str, Any]] = []
         self.rounds = [_round(1, "published", 40), _round(2, "running", 17)]
         self.calls: list[tuple[str, str, Any]] = []
-        self.app = FastAPI()
-        self._routes()
 
     # -- what a turn leaves behind
 
@@ -83,7 +87,9 @@ class FakeGateway:
                 usage = {"completion_tokens": count}
                 yield _event(model, {kind: text}, None, usage)
                 if script.break_after == count:
-                    raise ConnectionResetError("as the script wants it")
+                    error = {"message": "the engine went away in mid-answer; try again", "type": "server_error"}
+                    yield "data: " + json.dumps({"error": error}) + "\n\n"
+                    return
                 await asyncio.sleep(script.pause)
             finish = script.finish
             details = {"reasoning_tokens": len(thought)}

@@ -1,7 +1,7 @@
 """A small honest stand-in for a vLLM server: the same paths, the same form of events, adapters that are really checked.
 
-What an answer says depends on the model that was asked, so that a mixed or misrouted answer shows. It can be slow, die in
-the middle of a stream, refuse connections, or ignore adapters, as real engines do.
+What an answer says depends on the model that was asked, so that a mixed or misrouted answer shows. It can be slow, die
+in the middle of a stream, refuse connections, or ignore adapters, as real engines do.
 """
 
 import asyncio

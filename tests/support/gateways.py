@@ -52,7 +52,6 @@ async def running_gateway(home: Path, engines: list[str], **settings: Any) -> As
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     config = ServerSettings(**values)  # type: ignore[arg-type]
-    home.mkdir(parents=True, exist_ok=True)
     database = Database(config.database)
     await asyncio.to_thread(database.migrate)
     app = create_app(config, database)

@@ -57,7 +57,9 @@ def publish_tiny(database: Database, home: Path, base: Path, seed: int) -> str:
         prompt = tokenizer.apply_chat_template(
             [{"role": "user", "content": ask}], add_generation_prompt=True, tokenize=True, return_dict=False
         )
-        sequences.append((prompt, tokenizer("<think>\nplan cat\n</think>\n\nred red", add_special_tokens=False)["input_ids"]))
+        sequences.append(
+            (prompt, tokenizer("<think>\nplan cat\n</think>\n\nred red", add_special_tokens=False)["input_ids"])
+        )
     probe = make_probe(base, folder, sequences)
     base_hash = hashlib.sha256((base / "config.json").read_bytes()).hexdigest()
     manifest = write_manifest(folder, name, probe, base_hash)

@@ -1,0 +1,113 @@
+"""The app API: status, conversations, consent, feedback, rounds, and the deletion of everything."""
+
+from datetime import UTC, datetime
+
+from support.fake_engine import FakeEngine
+from support.gateways import Running
+
+from db.queries import curation, rounds
+from db.values import Completion, Turn
+
+
+async def test_the_status_tells_what_is_live_and_why(house: Running, engine: FakeEngine) -> None:
+    await house.chat("one")
+    status = (await house.http.get("/api/status")).json()
+    assert status["live"]["name"] == "v0"
+    assert status["live"]["reason"]
+    assert status["previous"] is None
+    assert status["engines"][0]["state"] == "ready"
+    assert status["engines"][0]["url"] == engine.url
+    assert status["prompts"] == {"recorded": 1, "trainable": 1}
+    assert status["round"] is None
+    assert "nobody chats" in status["rollouts"]["reason"]
+
+
+async def test_consent_is_resolved_from_the_request_the_conversation_and_the_user(house: Running) -> None:
+    first = await house.chat("one")
+    conversation = first.headers["x-ruminate-conversation"]
+    path = f"/api/conversations/{conversation}"
+    assert (await house.http.patch(path, json={"consent": "history"})).json()["consent"] == "history"
+    await house.chat("two", ruminate={"conversation_id": conversation})
+    await house.chat("three", ruminate={"consent": "history"})
+    await house.http.put("/api/me/consent", json={"consent": "history"})
+    assert (await house.http.get("/api/me/consent")).json() == {"consent": "history"}
+    wider = await house.http.post(
+        "/v1/chat/completions",
+        json={"model": "ruminate", "messages": [{"role": "user", "content": "four"}]},
+        headers={"X-Ruminate-Consent": "train"},
+    )
+    assert wider.status_code == 200
+    await house.http.put("/api/me/consent", json={"consent": "train"})
+    await house.chat("five")
+    with house.database.reading() as session:
+        trainable = [prompt.messages[-1]["content"] for prompt in curation.trainable_prompts(session)]
+    assert trainable == ["five"]
+
+
+async def test_conversations_are_listed_renamed_pinned_and_deleted(house: Running) -> None:
+    first = (await house.chat("one")).headers["x-ruminate-conversation"]
+    second = (await house.chat("two")).headers["x-ruminate-conversation"]
+    listed = (await house.http.get("/api/conversations")).json()["data"]
+    assert [one["id"] for one in listed] == [second, first]
+    changed = await house.http.patch(f"/api/conversations/{first}", json={"title": "Dinner", "pinned": True})
+    assert (changed.json()["title"], changed.json()["pinned"]) == ("Dinner", True)
+    tree = (await house.http.get(f"/api/conversations/{first}")).json()
+    assert [message["role"] for message in tree["messages"]] == ["user", "assistant"]
+    assert tree["messages"][1]["generation"]["model"] == "ruminate-v0"
+    assert (await house.http.delete(f"/api/conversations/{first}")).json()["deleted"]["messages"] == 2
+    assert (await house.http.get(f"/api/conversations/{first}")).status_code == 404
+    assert (await house.chat("again", ruminate={"conversation_id": first})).status_code == 404
+
+
+async def test_what_a_user_deletes_is_gone_from_database_and_spool(house: Running) -> None:
+    answer = await house.chat("a secret")
+    user_id = house.gateway.door._local.user_id  # type: ignore[union-attr]
+    house.gateway.recorder._down_until = float("inf")  # as if the database were down
+    now = datetime.now(UTC)
+    turn = Turn("late", "late", user_id, [{"role": "user", "content": "a secret, late"}], 0, "ruminate-v0", now,
+                consent="train")  # fmt: skip
+    house.gateway.spool.append([(turn, Completion("late", "", "said", "complete", now))])
+    deleted = (await house.http.delete("/api/me/data")).json()["deleted"]
+    assert (deleted["generations"], deleted["spooled"]) == (1, 1)
+    conversation = answer.headers["x-ruminate-conversation"]
+    assert (await house.http.get(f"/api/conversations/{conversation}")).status_code == 404
+    for path in (house.home / "spool").rglob("*"):
+        if path.is_file() and path.name != "open.jsonl":
+            assert b"a secret" not in path.read_bytes(), path
+    assert b"a secret, late" not in b"".join(p.read_bytes() for p in (house.home / "spool").rglob("*.jsonl"))
+
+
+async def test_feedback_is_given_and_replaced(house: Running) -> None:
+    answer = await house.chat("one")
+    path = f"/api/generations/{answer.headers['x-ruminate-generation']}/feedback"
+    assert (await house.http.post(path, json={"rating": 1, "tags": ["clear"]})).status_code == 201
+    assert (await house.http.post(path, json={"rating": -1, "words": "too long"})).status_code == 201
+    assert (await house.http.post(path, json={"rating": 5})).status_code == 400
+    tree = (await house.http.get(f"/api/conversations/{answer.headers['x-ruminate-conversation']}")).json()
+    assert [(one["rating"], one["words"]) for one in tree["feedback"]] == [(-1, "too long")]
+
+
+async def test_a_round_is_asked_for_once_watched_and_cancelled(house: Running) -> None:
+    asked = await house.http.post("/api/rounds", json={"algorithm": "grpo", "config": {"steps": 3}, "reason": "now"})
+    assert asked.status_code == 201
+    number = asked.json()["id"]
+    again = await house.http.post("/api/rounds", json={})
+    assert (again.status_code, again.json()["error"]["round_id"]) == (409, number)
+    with house.database.transaction() as session:
+        assert rounds.claim_round(session, "trainer", 60) is not None
+        rounds.add_metrics(session, number, 1, {"reward": 0.5, "kl": float("nan")}, owner="trainer")
+    seen = (await house.http.get(f"/api/rounds/{number}")).json()
+    assert seen["metrics"] == {"reward": [[1, 0.5]], "kl": [[1, None]]}
+    assert (await house.http.get("/api/status")).json()["round"]["id"] == number
+    assert (await house.http.get("/api/rounds")).json()["data"][0]["state"] == "running"
+    assert (await house.http.post(f"/api/rounds/{number}/cancel")).json()["state"] == "cancelled"
+    assert (await house.http.get("/api/rounds/99")).status_code == 404
+
+
+async def test_checkpoints_and_deployments_are_listed(house: Running) -> None:
+    (base,) = (await house.http.get("/api/checkpoints")).json()["data"]
+    assert (base["name"], base["kind"], base["live"]) == ("v0", "base", True)
+    assert (await house.http.get("/api/checkpoints/v0")).json()["lineage"] == ["v0"]
+    assert (await house.http.get("/api/checkpoints/v9")).status_code == 404
+    (first,) = (await house.http.get("/api/deployments")).json()["data"]
+    assert first["live"] == "v0"

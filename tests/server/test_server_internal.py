@@ -1,0 +1,110 @@
+"""The trainer's API: exact tokens, a cap that yields to people, adapters of a round that survive restarts."""
+
+import asyncio
+from pathlib import Path
+
+from sqlalchemy import func, select
+from support.adapters import write_adapter
+from support.fake_engine import FakeEngine
+from support.gateways import Running, running_gateway
+
+from db.schema import Generation
+
+
+async def load(house: Running, folder: Path, name: str) -> int:
+    answer = await house.service.post("/internal/adapters", json={"name": name, "path": str(folder)})
+    return answer.status_code
+
+
+async def test_samples_are_by_temperature_alone_with_the_lowest_priority_and_never_recorded(
+    house: Running, engine: FakeEngine
+) -> None:
+    wish = {"model": "ruminate-v0", "prompts": [[1, 2], [3]], "n": 3, "max_tokens": 5, "temperature": 0.7, "seed": 9}
+    answer = await house.service.post("/internal/sample", json=wish)
+    samples = answer.json()["samples"]
+    assert [(one["prompt"], one["sample"]) for one in samples] == [(p, s) for p in range(2) for s in range(3)]
+    assert samples[1] == {"prompt": 0, "sample": 1, "token_ids": [5, 6, 8], "logprobs": [-1.0] * 3,
+                          "finish_reason": "stop"}  # fmt: skip
+    sent = [body for path, body in engine.requests if path == "/v1/completions"]
+    assert all((b["top_p"], b["top_k"], b["min_p"], b["temperature"]) == (1.0, 0, 0.0, 0.7) for b in sent)
+    assert all(body["priority"] > 0 for body in sent)
+    assert len({body["seed"] for body in sent}) == 2
+    with house.database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Generation)) == 0
+
+
+async def test_the_engines_log_probabilities_are_those_of_the_completion_tokens(house: Running) -> None:
+    sequences = [{"prompt_ids": [1, 2, 3], "completion_ids": [4, 5]}, {"prompt_ids": [1], "completion_ids": [2, 3, 4]}]
+    answer = await house.service.post("/internal/logprobs", json={"model": "ruminate-v0", "sequences": sequences})
+    assert answer.json() == {"logprobs": [[-1.0, -1.0], [-1.0, -1.0, -1.0]]}
+
+
+async def test_rollouts_are_capped_and_more_so_while_people_chat(tmp_path: Path, engine: FakeEngine) -> None:
+    caps = {"rollout_sequences": 8, "rollout_sequences_while_chatting": 2}
+    async with running_gateway(tmp_path / "home", [engine.url], **caps) as house:
+        await house.until_ready()
+        engine.first_delay = 0.05
+        wish = {"model": "ruminate-v0", "prompts": [[1, 2]] * 16, "n": 2, "max_tokens": 5}
+        assert (await house.service.post("/internal/sample", json=wish)).status_code == 200
+        assert engine.most_running == 8
+        engine.most_running, engine.delay = 0, 0.2
+        chat = asyncio.create_task(house.chat(stream=True))
+        await asyncio.sleep(0.2)
+        status = (await house.http.get("/api/status")).json()["rollouts"]
+        assert (status["limit"], "people" in status["reason"]) == (2, True)
+        assert (await house.service.post("/internal/sample", json=wish | {"prompts": [[1, 2]] * 3})).status_code == 200
+        assert engine.most_running <= 2 + 1, "two rollouts beside one chat"
+        await chat
+
+
+async def test_adapters_of_a_round_come_and_go_and_their_names_are_never_reused(
+    house: Running, engine: FakeEngine, tmp_path: Path
+) -> None:
+    folders = [write_adapter(tmp_path / str(step)) for step in range(5)]
+    for step, folder in enumerate(folders):
+        assert await load(house, folder, f"round-1-step-{step}") == 200
+    assert await load(house, folders[4], "round-1-step-4") == 200
+    assert await load(house, folders[3], "round-1-step-4") == 409
+    assert await load(house, folders[3], "ruminate-v7") == 400
+    assert await load(house, tmp_path / "nowhere", "round-1-step-9") == 422
+    wish = {"model": "round-1-step-4", "prompts": [[1]], "max_tokens": 1}
+    assert (await house.service.post("/internal/sample", json=wish)).status_code == 200
+    assert (await house.service.delete("/internal/adapters/round-1-step-4")).status_code == 204
+    assert (await house.service.delete("/internal/adapters/round-1-step-4")).status_code == 404
+    assert (await house.service.post("/internal/sample", json=wish)).status_code == 404
+    deadline = asyncio.get_running_loop().time() + 3
+    while set(engine.adapters) != {"round-1-step-2", "round-1-step-3"}:
+        assert asyncio.get_running_loop().time() < deadline, engine.adapters
+        await asyncio.sleep(0.02)
+
+
+async def test_a_round_goes_on_after_the_engine_or_the_gateway_restarted(tmp_path: Path, engine: FakeEngine) -> None:
+    folder = write_adapter(tmp_path / "step")
+    wish = {"model": "round-1-step-1", "prompts": [[1]], "max_tokens": 1}
+    async with running_gateway(tmp_path / "home", [engine.url]) as house:
+        await house.until_ready()
+        assert await load(house, folder, "round-1-step-1") == 200
+        await engine.stop()
+        asked = asyncio.create_task(house.service.post("/internal/sample", json=wish))
+        await asyncio.sleep(0.2)
+        await engine.start()
+        assert (await asked).status_code in (200, 503)  # 503 asks the trainer to try again
+        await house.until_ready()
+        await asyncio.sleep(0.2)
+        assert (await house.service.post("/internal/sample", json=wish)).status_code == 200
+    async with running_gateway(tmp_path / "home", [engine.url]) as house:
+        await house.until_ready()
+        assert (await house.service.post("/internal/sample", json=wish)).status_code == 200
+
+
+async def test_work_for_a_trainer_that_went_away_is_stopped(house: Running, engine: FakeEngine) -> None:
+    engine.first_delay = 30.0
+    wish = {"model": "ruminate-v0", "prompts": [[1, 2]], "n": 1, "max_tokens": 5}
+    asked = asyncio.create_task(house.service.post("/internal/sample", json=wish))
+    await asyncio.sleep(0.3)
+    assert house.gateway.rollouts.running == 1
+    asked.cancel()
+    deadline = asyncio.get_running_loop().time() + 3
+    while house.gateway.rollouts.running:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.02)
