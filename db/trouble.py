@@ -22,6 +22,7 @@ REMEDIES = (
     ("disk is full", "Free some space on its disk."),
     ("No space left", "Free some space on its disk."),
     ("database is locked", "Another process holds it: end that one, or try again."),
+    ("deadlock detected", "Two writers waited for each other and this one was undone: try again."),
     ("disk I/O error", "Look at the disk's health and free space."),
     ("no such table", "It has no tables yet: start with `ruminate up`, which creates them."),
     ("no such column", "Its tables are of an older version: start with `ruminate up`, which brings them up to date."),

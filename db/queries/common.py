@@ -1,15 +1,17 @@
 """What the queries share: the time, batches that fit a statement, and an insert that yields to an existing row."""
 
+import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Table, func, select
+from sqlalchemy import ColumnElement, Table, column, func, select, text, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from db.schema import Base
+from db.types import Words
 
 T = TypeVar("T")
 MOST_PARAMETERS = 10_000
@@ -39,6 +41,21 @@ def table_of(model: type[Base]) -> Table:
     table = model.__table__
     assert isinstance(table, Table)
     return table
+
+
+def pairs_among(session: Session, first: Any, second: Any, pairs: Sequence[tuple[str, str]]) -> ColumnElement[bool]:
+    """Whether the two columns hold one of the pairs: each is looked up by their common index.
+
+    Two IN lists would be searched for all combinations. The pairs travel in one or two parameters, so that the
+    statement is the same for any number of them, and compiled once.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        listed = text("SELECT unnest(CAST(:ones AS text[])), unnest(CAST(:others AS text[]))")
+        listed = listed.bindparams(ones=[one for one, _ in pairs], others=[other for _, other in pairs])
+    else:
+        listed = text("SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(:pairs)")
+        listed = listed.bindparams(pairs=json.dumps(list(pairs)))
+    return tuple_(first, second).in_(listed.columns(column("one", Words), column("other", Words)))
 
 
 def insert(session: Session, table: Any) -> Any:

@@ -18,9 +18,7 @@ from db.values import Consent, Forgotten
 
 def delete_user(session: Session, user_id: str) -> Forgotten:
     """Everything of the user, keys included. Their row stays without a name; a second call finds nothing more."""
-    user = session.scalars(select(User).where(User.id == user_id).with_for_update()).one_or_none()
-    if user is None:
-        raise NotFound("user", user_id)
+    user = _lock_user(session, user_id)
     user.name = f"deleted-{user_id}"
     user.consent = Consent.NONE
     user.deleted_at = user.deleted_at or utcnow()
@@ -34,6 +32,7 @@ def delete_user(session: Session, user_id: str) -> Forgotten:
 
 def delete_user_data(session: Session, user_id: str) -> Forgotten:
     """All that the user said and was told, while they remain a user."""
+    _lock_user(session, user_id)
     own = select(Conversation.id).where(Conversation.user_id == user_id, Conversation.deleted_at.is_(None))
     gone = _bury(session, list(session.scalars(own.order_by(Conversation.id).with_for_update())))
     # What is in no conversation: turns that were not kept, words about others' answers.
@@ -67,12 +66,14 @@ def opt_out(session: Session, user_id: str) -> Forgotten:
 
     A later opt-in allows later turns only. Call `users.set_consent` for what holds from now on; it calls this.
     """
+    _lock_user(session, user_id)
     _withdraw(session, Generation.user_id == user_id)
     return Forgotten(round_prompts=_erase(session, RoundPrompt.user_id == user_id))
 
 
 def opt_out_conversation(session: Session, conversation_id: str) -> Forgotten:
     """As `opt_out`, for one conversation. `conversations.set_consent` calls it."""
+    session.execute(select(Conversation.id).where(Conversation.id == conversation_id).with_for_update())
     _withdraw(session, Generation.conversation_id == conversation_id)
     return Forgotten(round_prompts=_erase(session, RoundPrompt.conversation_id == conversation_id))
 
@@ -98,6 +99,14 @@ def checkpoints_that_learnt_from(
         rounds.update(session.scalars(trained.where(RoundPrompt.conversation_id == conversation_id)))
     made = select(Checkpoint.id).where(Checkpoint.round_id.in_(rounds))
     return descendants(session, set(session.scalars(made)))
+
+
+def _lock_user(session: Session, user_id: str) -> User:
+    """Whoever records for this user waits until the transaction ends, and then sees what it did."""
+    user = session.scalars(select(User).where(User.id == user_id).with_for_update()).one_or_none()
+    if user is None:
+        raise NotFound("user", user_id)
+    return user
 
 
 def _bury(session: Session, conversation_ids: list[str]) -> Forgotten:

@@ -14,9 +14,12 @@ from sqlalchemy.orm import Session
 
 from db.chain import Link, links
 from db.ids import new_id
-from db.queries.common import chunks, insert, table_of
+from db.queries.common import chunks, insert, pairs_among, table_of
 from db.schema import Conversation, Message
 from db.values import ChatMessage
+
+PAIRS = 1_000
+"""Pairs looked up in one statement."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +71,11 @@ def deepest(known: dict[tuple[str, str], str], user_id: str, chain: Sequence[Lin
 
 def _known(session: Session, asked: set[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """Where these users have these chains; of several conversations the youngest."""
-    users = sorted({user for user, _ in asked})
     known: dict[tuple[str, str], str] = {}
-    for hashes in chunks(sorted({chain_hash for _, chain_hash in asked})):
+    for pairs in chunks(sorted(asked), PAIRS):
         rows = session.execute(
             select(Message.user_id, Message.chain_hash, Message.conversation_id)
-            .where(Message.user_id.in_(users), Message.chain_hash.in_(hashes))
+            .where(pairs_among(session, Message.user_id, Message.chain_hash, pairs))
             .order_by(Message.conversation_id)
         )
         known.update({(user_id, chain_hash): conversation_id for user_id, chain_hash, conversation_id in rows})
@@ -98,31 +100,31 @@ def open_conversations(session: Session, wanted: Iterable[tuple[str, str, dateti
     ]
     session.execute(insert(session, table).on_conflict_do_nothing(index_elements=["id"]), rows)
     owners: dict[str, str | None] = {}
+    older = []
+    columns = (Conversation.id, Conversation.user_id, Conversation.deleted_at, Conversation.updated_at)
     for ids in chunks(sorted(latest)):
-        held = select(Conversation.id, Conversation.user_id, Conversation.deleted_at).where(Conversation.id.in_(ids))
-        for row in session.execute(held.order_by(Conversation.id).with_for_update()):
+        held = select(*columns).where(Conversation.id.in_(ids)).order_by(Conversation.id)
+        for row in session.execute(held.with_for_update()):
             owners[row.id] = None if row.deleted_at else row.user_id
-    touch = update(table).where(table.c.id == bindparam("key"), table.c.updated_at < bindparam("at"))
-    times = [
-        {"key": key, "at": at, "owner": user_id}
-        for key, (user_id, at) in sorted(latest.items())
-        if owners[key] == user_id
-    ]
-    if times:
-        session.execute(touch.where(table.c.user_id == bindparam("owner")).values(updated_at=bindparam("at")), times)
+            user_id, at = latest[row.id]
+            if owners[row.id] == user_id and row.updated_at < at:
+                older.append({"key": row.id, "at": at})
+    if older:
+        touch = update(table).where(table.c.id == bindparam("key")).values(updated_at=bindparam("at"))
+        session.execute(touch, older)
     return owners
 
 
 def lay_in(session: Session, branches: Sequence[Branch]) -> dict[tuple[str, str], str]:
     """Add what is missing of these branches, whose conversations are locked; (conversation, hash) → message id."""
-    conversations = sorted({branch.conversation_id for branch in branches})
-    hashes = sorted({link.chain_hash for branch in branches for link, _ in branch.links})
+    wanted = {(branch.conversation_id, link.chain_hash) for branch in branches for link, _ in branch.links}
     ids: dict[tuple[str, str], str] = {}
-    for some in chunks(conversations):
-        for chunk in chunks(hashes):
-            present = select(Message.conversation_id, Message.chain_hash, Message.id)
-            rows = session.execute(present.where(Message.conversation_id.in_(some), Message.chain_hash.in_(chunk)))
-            ids.update({(conversation_id, chain_hash): message_id for conversation_id, chain_hash, message_id in rows})
+    for pairs in chunks(sorted(wanted), PAIRS):
+        present = select(Message.conversation_id, Message.chain_hash, Message.id).where(
+            pairs_among(session, Message.conversation_id, Message.chain_hash, pairs)
+        )
+        rows = session.execute(present)
+        ids.update({(conversation_id, chain_hash): message_id for conversation_id, chain_hash, message_id in rows})
     new = []
     for branch in branches:
         parent = branch.parent_id

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CursorResult, and_, bindparam, or_, select, update
+from sqlalchemy import and_, bindparam, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.chain import Link, link, links
@@ -73,7 +73,8 @@ def complete_many(session: Session, completions: Sequence[Completion]) -> list[s
         ).outerjoin(Message, Message.id == Generation.prompt_message_id)
         wanted = wanted.add_columns(UNFINISHED.label("unfinished"))
         rows.update({row.request_id: row for row in session.execute(wanted.where(Generation.request_id.in_(ids)))})
-    waiting = [row for row in rows.values() if row.unfinished]
+    waiting = sorted((row for row in rows.values() if row.unfinished), key=lambda row: row.id)
+    _alive(session, {row.user_id for row in waiting})  # locks come in one order everywhere: users, conversations, turns
     owners = open_conversations(
         session,
         [(row.conversation_id, row.user_id, ends[row.request_id].ended_at) for row in waiting if row.conversation_id],
@@ -106,10 +107,13 @@ def interrupt_unfinished(session: Session, before: datetime, gateway: str | None
     stale = and_(Generation.ended_at.is_(None), Generation.started_at < before)
     if gateway is not None:
         stale = and_(stale, Generation.gateway == gateway)
-    statement = update(Generation).where(stale).values(ending=INTERRUPTED, ended_at=utcnow())
-    result = session.execute(statement, execution_options={"synchronize_session": False})
-    assert isinstance(result, CursorResult)
-    return result.rowcount
+    # One that is locked is being completed just now.
+    ids = session.scalars(select(Generation.id).where(stale).order_by(Generation.id).with_for_update(skip_locked=True))
+    lost = ids.all()
+    for some in chunks(lost):
+        statement = update(Generation).where(Generation.id.in_(some)).values(ending=INTERRUPTED, ended_at=utcnow())
+        session.execute(statement, execution_options={"synchronize_session": False})
+    return len(lost)
 
 
 def _record(session: Session, pairs: Sequence[tuple[Turn, Completion | None]]) -> list[Refused]:

@@ -1,0 +1,1 @@
+"""Alembic's environment; run it by `db.session.Database.migrate`."""
