@@ -1,6 +1,5 @@
 """`python -m ui`: check the settings and the port, then serve the page until told to stop."""
 
-import os
 import socket
 import sys
 
@@ -16,8 +15,6 @@ def main() -> int:
     except BadSetting as error:
         print(f"ui: {error}", file=sys.stderr)
         return 2
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"  # read when Gradio is imported
-    os.environ["HF_HUB_OFFLINE"] = "1"
 
     import uvicorn
 

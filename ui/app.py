@@ -1,6 +1,7 @@
 """The page's web server: Gradio mounted in FastAPI, static files, sign-in, headers that keep it at home."""
 
 import hashlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,13 @@ from ui.people import COOKIE, People
 from ui.settings import UiSettings
 from ui.words import load_words
 
+# Gradio reads these when it is built.
+GRADIO = {
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GRADIO_ANALYTICS_MAX_EVENTS": "1",  # else pandas groups up to 10,000 past events at each new one: ever slower
+    "GRADIO_ANALYTICS_CACHE_FREQUENCY": str(10**12),
+    "HF_HUB_OFFLINE": "1",
+}
 STATIC = Path(__file__).parent / "static"
 
 # Nothing is loaded from, or sent to, anywhere but this server, whatever an answer contains. Gradio builds functions
@@ -31,6 +39,7 @@ POLICY = (
 
 def create_app(settings: UiSettings) -> FastAPI:
     """The whole web application for `settings`."""
+    os.environ.update(GRADIO)
     words = load_words(settings.language)
     people = People(settings.gateway)
     styles = code_styles()

@@ -54,7 +54,7 @@ def _block_rule(state: StateBlock, first: int, last: int, silent: bool) -> bool:
         if not state.src.startswith(opening, begin):
             continue
         end = state.src.find(closing, begin + len(opening))
-        if end < 0 or end > state.eMarks[last - 1]:
+        if end < 0 or end > state.eMarks[last - 1] or "\n\n" in state.src[begin:end]:
             return False
         line = first
         while state.eMarks[line] < end:

@@ -36,8 +36,9 @@ def code_styles() -> str:
 class StreamedMarkdown:
     """Renders a growing text: finished blocks once, the block still open at every update.
 
-    A top-level block that another one follows can't change any more, so each update parses only from the last
-    block's first line: its cost is the size of that block, not of the answer.
+    A top-level block can't change any more once the next one has two whole lines (one alone may still turn out to
+    belong to it), so each update parses only from there: its cost is the size of the last blocks, not of the answer.
+    What stays different from rendering the whole: a link defined below its use.
     """
 
     def __init__(self) -> None:
@@ -55,12 +56,11 @@ class StreamedMarkdown:
         env: EnvType = {}
         groups = _top_level(_MARKDOWN.parse(rest, env))
         starts = [group[0].map[0] if group[0].map else 0 for group in groups]
-        for group in groups[:-1]:
-            self.blocks.append(_html(group, env))
-        if groups:
-            lines = rest.splitlines(keepends=True)
-            self._done += sum(len(line) for line in lines[: starts[-1]])
-            self.tail = _html(groups[-1], env)
+        sure = max((at for at, start in enumerate(starts) if start + 2 <= rest.count("\n")), default=0)
+        self.blocks += [_html(group, env) for group in groups[:sure]]
+        if sure:
+            self._done += sum(len(line) + 1 for line in rest.split("\n")[: starts[sure]])
+        self.tail = "".join(_html(group, env) for group in groups[sure:])
 
 
 def _top_level(tokens: Sequence[Token]) -> list[list[Token]]:

@@ -16,12 +16,12 @@ View = Mapping[str, Any]
 OPEN = ("requested", "running")  # states of a round that has not ended
 _GOOD, _BAD = ("published", "live", "canary"), ("failed", "rejected")
 
-# Which metrics share a plot: title, unit and the lines (metric's name, its name in the key).
-_PLOTS: tuple[tuple[str, str, tuple[tuple[str, str], ...], bool], ...] = (
-    ("plot_reward", "unit_reward", (("reward", "reward"), ("reward_well_formed", "well_formed")), False),
-    ("plot_kl", "unit_kl", (("kl", "kl"),), True),
-    ("plot_malformed", "unit_share", (("malformed_share", "malformed"),), True),
-    ("plot_lengths", "unit_tokens", (("thought_tokens", "thought"), ("response_tokens", "response")), True),
+# Which metrics share a plot: title, unit, the metrics, whether 0 stays in sight.
+_PLOTS: tuple[tuple[str, str, tuple[str, ...], bool], ...] = (
+    ("plot_reward", "unit_reward", ("reward", "reward_well_formed"), False),
+    ("plot_kl", "unit_kl", ("kl",), True),
+    ("plot_malformed", "unit_share", ("malformed_share",), True),
+    ("plot_lengths", "unit_tokens", ("thought_tokens", "response_tokens"), True),
 )
 
 
@@ -48,6 +48,7 @@ class TrainingView:
             ("col_state", self._state(view) + (f" {self._progress(view)}" if view["state"] in OPEN else "")),
             ("col_algorithm", escape(str(view["algorithm"]))),
             ("reason", escape(view.get("reason") or "–")),
+            ("requested_by", escape(view.get("requested_by") or view.get("trigger") or "–")),
             ("col_started", self._when(view.get("started_at") or view.get("created_at"))),
             ("col_took", self._took(view)),
             ("col_parent", self._checkpoint_link(view.get("parent"))),
@@ -147,12 +148,9 @@ class TrainingView:
     def _plots(self, view: View) -> str:
         say, metrics = self._say, view.get("metrics") or {}
         figures = []
-        for title, unit, lines, zero in _PLOTS:
-            series = [
-                Series(say(f"series_{key}"), _points(metrics[name]))
-                for name, key in lines
-                if _points(metrics.get(name))
-            ]
+        for title, unit, names, zero in _PLOTS:
+            lines = [Series(say(f"series_{name}"), _points(metrics.get(name))) for name in names]
+            series = [line for line in lines if line.points]
             if series:
                 figures.append(plot(say(title), say(unit), say("axis_step"), series, zero))
         heading = f"<h2>{escape(say('measured', id=view['id']))}</h2>"

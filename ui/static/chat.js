@@ -2,6 +2,7 @@
 (() => {
   const R = window.ruminate;
   const { el, say } = R;
+  const ASK_HEALTH_MS = 4000;
   const NEAR_END = 80; // pixels from the end within which the page follows the answer
 
   R.parts.push((page) => {
@@ -137,7 +138,20 @@
 
     R.on("transcript", show);
     R.on("live", frame);
-    R.lost = (words) => { if (live) { live.node.note.hidden = false; live.node.note.textContent = words; settle(); } };
+
+    /* A page whose server died would wait for ever: while an answer runs, ask now and then whether it is there. */
+    let missed = 0;
+    setInterval(async () => {
+      if (!live) { missed = 0; return; }
+      const reached = await fetch("health").then((reply) => reply.ok, () => false);
+      missed = reached ? 0 : missed + 1;
+      if (missed < 2 || !live) return;
+      const { node } = live;
+      settle();
+      node.note.hidden = false;
+      node.note.classList.add("failed");
+      node.note.textContent = say("lost");
+    }, ASK_HEALTH_MS);
 
     R.applyThoughts = () => {
       const mode = R.recall("thoughts", "collapsed");

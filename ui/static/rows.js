@@ -66,7 +66,7 @@
     node.note.hidden = !note;
     node.note.classList.toggle("failed", Boolean(row.error));
     node.note.replaceChildren(note ?? "");
-    if (row.error) node.note.append(" ", el("button.text-button", { type: "button", "data-do": "again" }, say("try_again")));
+    if (row.error || row.ending === "interrupted" || row.ending === "error") node.note.append(" ", el("button.text-button", { type: "button", "data-do": "again" }, say("try_again")));
     const checkpoint = (row.model || "").replace(/^ruminate-/, "");
     node.acts.hidden = false;
     node.acts.replaceChildren(...[
@@ -84,7 +84,7 @@
   R.noteFor = (row) => {
     if (row.error) return row.error;
     if (row.ending === "stopped") return say("stopped");
-    if (row.ending === "interrupted") return say("interrupted");
+    if (row.ending === "interrupted" || row.ending === "error") return say("interrupted");
     if (row.ending === "truncated_thought" || (row.ending === "length" && !row.text)) return say("length_thought");
     if (row.ending === "truncated_response" || row.ending === "length") return say("length");
     return row.text ? null : say("empty");

@@ -1,0 +1,85 @@
+"""A real Chromium on a real page against the fake gateway: one browser and one server for all, a page for each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from support.components import require_component
+from support.fake_chat_gateway import FakeGateway, serving
+
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+FLAGS += ["--disable-component-update", "--disable-sync"]
+PATIENCE_MS = 15_000  # two cores may be busy with other things
+
+
+@dataclass
+class Shown:
+    """What a test works with: the gateway behind the page, the page's address, the browser's context and its page."""
+
+    gateway: FakeGateway
+    url: str
+    context: BrowserContext
+    page: Page
+
+    def ask(self, text: str) -> None:
+        """Write and send."""
+        self.page.fill("#message", text)
+        self.page.press("#message", "Enter")
+
+    def answered(self, count: int = 1) -> None:
+        """Wait until `count` answers stand finished on the page."""
+        self.page.wait_for_function(
+            "n => document.querySelectorAll('.row.assistant:not(.live)').length === n"
+            " && !document.body.classList.contains('answering')",
+            arg=count,
+        )
+
+    def ready(self) -> None:
+        """Wait until the page has its first values."""
+        self.page.wait_for_function("() => window.ruminate?.me?.consent")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    require_component(CHROMIUM.exists(), "Chromium (/usr/bin/chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@dataclass(frozen=True)
+class Served:
+    gateway: FakeGateway
+    url: str
+
+
+@pytest.fixture(scope="session")
+def served() -> Iterator[Served]:
+    """One gateway and one page's server for all tests; each test gets a gateway made new (see `shown`)."""
+    from ui.app import create_app
+    from ui.settings import UiSettings
+
+    gateway = FakeGateway()
+    with serving(gateway.app) as address, serving(create_app(UiSettings(gateway=address))) as url:
+        yield Served(gateway, url)
+
+
+@pytest.fixture
+def shown(chromium: Browser, served: Served) -> Iterator[Shown]:
+    """A fresh browser context, its page open and ready, the gateway's memory empty."""
+    served.gateway.reset()
+    context = chromium.new_context(viewport={"width": 1200, "height": 800})
+    context.set_default_timeout(PATIENCE_MS)
+    errors: list[str] = []
+    page = context.new_page()
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.goto(served.url)
+    result = Shown(served.gateway, served.url, context, page)
+    result.ready()
+    yield result
+    context.close()
+    assert not errors, f"the page's scripts failed: {errors}"

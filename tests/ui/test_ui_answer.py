@@ -1,0 +1,157 @@
+"""An answer in the making, without threads, servers or clocks."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from cli.client import Delta, GatewayError
+from ui.answer import Answer, Phase
+from ui.stream import FRAMES_PER_SECOND, Interruptible, Running, RunningAnswers
+
+
+def fed(*deltas: Delta, every: float = 1.0) -> Answer:
+    answer = Answer(started=0.0)
+    for number, delta in enumerate(deltas):
+        answer.feed(delta, number * every)
+    return answer
+
+
+def test_the_thought_is_timed_from_its_first_piece_to_the_first_of_the_response() -> None:
+    answer = fed(Delta(), Delta(reasoning="a"), Delta(reasoning="b"), Delta(content="x"), Delta(content="y"))
+    assert (answer.thought, answer.response, answer.thought_seconds) == ("ab", "xy", 2.0)
+    assert answer.phase is Phase.RESPONDING
+
+
+def test_tokens_of_the_thought_are_the_gateways_count_once_it_is_there() -> None:
+    answer = fed(Delta(reasoning="a", usage={"completion_tokens": 9}), Delta(content="x"))
+    assert answer.frame(2.0)["thought_tokens"] == 9
+    answer.feed(Delta(usage={"completion_tokens": 12, "completion_tokens_details": {"reasoning_tokens": 7}}), 3.0)
+    assert answer.frame(3.0)["thought_tokens"] == 7
+
+
+def test_an_unknown_count_is_not_invented() -> None:
+    assert fed(Delta(reasoning="a"), Delta(content="x")).frame(2.0)["thought_tokens"] is None
+
+
+def test_a_frame_grows_and_shares_nothing_with_the_one_before() -> None:
+    answer = fed(Delta(content="one\n\ntwo\nof it\n"))
+    first = answer.frame(1.0)
+    answer.feed(Delta(content="\nthree\nof it\n"), 2.0)
+    second = answer.frame(2.0)
+    assert len(first["blocks"]) == 1
+    assert second["blocks"][:1] == first["blocks"]
+    assert len(second["blocks"]) == 2
+
+
+def test_an_answer_that_ends_inside_the_thought_closes_it() -> None:
+    answer = fed(Delta(reasoning="a"))
+    answer.finish(5.0)
+    assert (answer.phase, answer.thought_seconds) == (Phase.DONE, 5.0)
+
+
+def test_what_was_written_survives_a_failure() -> None:
+    answer = fed(Delta(content="half"))
+    answer.fail("the engine went away", 2.0)
+    frame = answer.frame(2.0)
+    assert (frame["text"], frame["error"], frame["phase"]) == ("half", "the engine went away", "failed")
+
+
+def _transport() -> httpx.MockTransport:
+    return httpx.MockTransport(lambda request: httpx.Response(200))
+
+
+def _running(pieces: Iterator[Delta]) -> Running:
+    return Running(lambda transport: pieces, _transport())
+
+
+async def test_frames_come_no_faster_than_the_rate_and_the_last_is_whole() -> None:
+    more = threading.Event()
+
+    def pieces() -> Iterator[Delta]:
+        for _ in range(200):
+            yield Delta(content="x")
+            more.wait(0.002)
+
+    running = _running(pieces())
+    running.start(on_end=lambda: None)
+    frames = [frame async for frame in running.watch()]
+    assert frames[-1]["text"] == "x" * 200
+    assert frames[-1]["phase"] == "done"
+    assert len(frames) < 200 / 2  # 200 pieces took at least 0.4 s, of which each frame takes a 25th
+    assert FRAMES_PER_SECOND == 25
+
+
+async def test_a_second_watcher_sees_the_rest_of_a_running_answer() -> None:
+    go = threading.Event()
+
+    def pieces() -> Iterator[Delta]:
+        yield Delta(content="first ")
+        go.wait(10)
+        yield Delta(content="second")
+
+    running = _running(pieces())
+    running.start(on_end=lambda: None)
+    leaving = running.watch()
+    await anext(leaving)
+    await leaving.aclose()
+    coming = running.watch()
+    await anext(coming)
+    go.set()
+    assert [frame async for frame in coming][-1]["text"] == "first second"
+
+
+async def test_an_error_of_the_gateway_becomes_a_sentence() -> None:
+    def pieces() -> Iterator[Delta]:
+        yield Delta(content="half")
+        raise GatewayError("the engine went away", 502)
+
+    running = _running(pieces())
+    running.start(on_end=lambda: None)
+    last = [frame async for frame in running.watch()][-1]
+    assert (last["error"], last["text"]) == ("the engine went away", "half")
+
+
+async def test_stopping_ends_the_frames_though_the_gateway_is_silent() -> None:
+    silent = threading.Event()
+
+    def pieces() -> Iterator[Delta]:
+        yield Delta(content="so far")
+        silent.wait(10)
+
+    running = _running(pieces())
+    running.start(on_end=lambda: None)
+    frames = running.watch()
+    await asyncio.sleep(0.05)
+    running.stop()
+    assert [frame async for frame in frames][-1]["phase"] == "stopped"
+    silent.set()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+async def test_a_defect_while_reading_is_told_and_its_traceback_is_left() -> None:
+    def pieces() -> Iterator[Delta]:
+        yield Delta()
+        raise ValueError("not JSON")
+
+    running = _running(pieces())
+    running.start(on_end=lambda: None)
+    assert "could not read the answer" in [frame async for frame in running.watch()][-1]["error"]
+
+
+def test_running_answers_are_found_by_their_browser_alone() -> None:
+    answers = RunningAnswers()
+    running = _running(iter(()))
+    answers.put("mine", "talk", running)
+    assert answers.at("mine", "talk") is running
+    assert answers.at("yours", "talk") is None
+    answers.drop(running)
+    assert answers.at("mine", "talk") is None
+
+
+def test_cutting_a_connection_that_never_came_about_is_no_error() -> None:
+    transport = Interruptible(_transport())
+    transport.cut()
+    assert transport.handle_request(httpx.Request("GET", "http://x")).status_code == 200

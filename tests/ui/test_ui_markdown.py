@@ -1,0 +1,86 @@
+"""Markdown of answers: the same HTML however it streams, and nothing in it that acts."""
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ui.markdown import StreamedMarkdown, code_styles, render
+
+PIECES = st.sampled_from(
+    ["# head\n", "words ", "**bold** ", "\n", "\n\n", "- item\n", "1. item\n", "> said\n", "```py\nx = 1\n", "```\n"]
+    + [
+        "| a | b |\n|--|--|\n",
+        "| 1 | 2 |\n",
+        "$$x^2$$\n",
+        "\\[y\\]\n",
+        "$a$ ",
+        "---\n",
+        "    code\n",
+        "<b>",
+        "\t",
+        "`c` ",
+    ]
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(PIECES, max_size=30), st.integers(1, 9))
+def test_streaming_gives_what_the_whole_gives(pieces: list[str], size: int) -> None:
+    text = "".join(pieces)
+    streamed = StreamedMarkdown()
+    for end in range(0, len(text) + size, size):
+        streamed.update(text[:end])
+    assert "".join(streamed.blocks) + streamed.tail == render(text)
+
+
+def test_a_finished_block_is_parsed_once() -> None:
+    streamed = StreamedMarkdown()
+    streamed.update("one\n\ntwo\n\nthr")
+    before = list(streamed.blocks)
+    streamed.update("one\n\ntwo\n\nthree")
+    assert streamed.blocks == before == ["<p>one</p>\n"]
+    assert streamed.tail == "<p>two</p>\n<p>three</p>\n"
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        "<script>alert(1)</script>",
+        '<img src=x onerror="alert(1)">',
+        "[x](javascript:alert(1))",
+        "![x](http://elsewhere/pixel.png)",
+        "$\\text{<img src=x onerror=alert(1)>}$",
+        "$$\\href{javascript:alert(1)}{x}$$",
+        "$\\style{background:url(http://elsewhere)}{x}$",
+        '```html"onload="x\n<script>\n```',
+        '[x](http://a"onmouseover="alert(1))',
+        "<details open ontoggle=alert(1)>",
+    ],
+)
+def test_no_text_of_a_model_acts(attack: str) -> None:
+    html = render(attack)
+    tags = re.findall(r"<[^>]*>", html)
+    assert not re.search(r"<(script|img|details|iframe|style)\b", html)
+    assert not any(re.search(r"\bon\w+=|javascript:|style=", tag) for tag in tags), tags
+
+
+def test_links_open_elsewhere_and_tell_nothing() -> None:
+    assert 'rel="noopener noreferrer nofollow"' in render("[a](https://example.org)")
+
+
+def test_prices_are_no_formulas() -> None:
+    assert "<math" not in render("It costs $5, or $6 with tax; $7 and $8.")
+    assert render("$x_1$").count("<math") == 1
+
+
+def test_a_formula_that_is_no_latex_shows_its_source() -> None:
+    assert "<code>\\frac{</code>" in render("$\\frac{$")
+
+
+def test_code_has_colours_for_light_and_dark() -> None:
+    styles = code_styles()
+    assert "[data-theme=light] .code .k" in styles
+    assert "[data-theme=dark] .code .k" in styles
+    assert '<span class="k">def</span>' in render("```python\ndef f(): pass\n```")

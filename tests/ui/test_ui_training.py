@@ -1,0 +1,97 @@
+"""The page about the training, in a real Chromium."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+
+@pytest.fixture
+def training(shown):
+    shown.page.click("#tab-training")
+    expect(shown.page.locator(".live-card")).to_be_visible()
+    return shown
+
+
+def test_what_is_live_since_when_and_why(training) -> None:
+    card = training.page.locator(".live-card")
+    expect(card.locator("h1")).to_have_text("v2")
+    expect(card).to_contain_text("live since")
+    expect(card).to_contain_text("round 1 was better")
+    expect(card).to_contain_text("214 prompts recorded, 198 of them")
+
+
+def test_a_running_round_moves_while_one_looks(training) -> None:
+    row = training.page.locator("tr", has_text="running")
+    expect(row).to_contain_text("training, step 17 of 40")
+    training.gateway.rounds[1]["step"] = 18
+    expect(row).to_contain_text("training, step 18 of 40")
+
+
+def test_plots_have_axes_units_and_tell_their_values_on_hover(training) -> None:
+    page = training.page
+    figure = page.locator(".plots figure", has_text="Distance from the reference")
+    expect(figure).to_contain_text("KL, nats per token")
+    expect(figure.locator("svg")).to_contain_text("Training step")
+    assert figure.locator("line.grid").count() >= 3
+    box = figure.locator("svg").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] - 14, box["y"] + 60)
+    expect(figure.locator("output")).to_have_text(re.compile(r"Training step 17: mean of the step 0\.01\d+"))
+    assert page.locator(".plots figure").count() == 4
+
+
+def test_an_admin_rolls_back_with_a_reason(training) -> None:
+    page = training.page
+    page.click("#do-rollback-v1")
+    page.fill("dialog input", "answers got shorter")
+    page.press("dialog input", "Enter")
+    expect(page.locator(".live-card h1")).to_have_text("v1")
+    expect(page.locator(".toast")).to_have_text("v1 is live.")
+    wish = {"checkpoint": "previous", "reason": "answers got shorter", "expected_live": "v2"}
+    assert ("POST", "/api/deployments", wish) in training.gateway.calls
+
+
+def test_an_admin_promotes_a_checkpoint_but_no_rejected_one(training) -> None:
+    page = training.page
+    assert page.locator("#do-promote-v3").count() == 0
+    page.click("#do-promote-v0")
+    page.click("dialog [value=yes]")
+    expect(page.locator(".live-card h1")).to_have_text("v0")
+
+
+def test_a_round_is_stopped_and_another_started(training) -> None:
+    page = training.page
+    page.click("a[href='?round=2']")
+    page.click("#do-cancel-2")
+    page.click("dialog [value=yes]")
+    expect(page.locator(".badge", has_text="stopped")).to_be_visible()
+    page.click("text=Back to the overview")
+    page.click("#do-start")
+    page.fill("dialog input", "a new week")
+    page.press("dialog input", "Enter")
+    expect(page.locator("tr", has_text="waiting for a trainer")).to_contain_text("a new week")
+    assert training.gateway.rounds[-1]["state"] == "requested"
+
+
+def test_the_checkpoint_under_an_answer_leads_to_its_page(shown) -> None:
+    page = shown.page
+    shown.ask("hello")
+    shown.answered()
+    page.click(".by")
+    expect(page.locator("h1", has_text="Checkpoint v2")).to_be_visible()
+    assert page.url.endswith("?checkpoint=v2")
+    expect(page.locator(".facts")).to_contain_text("52 recorded prompts and 204 of the base mix")
+    expect(page.locator("#training")).to_contain_text("the second judge says +0.312")
+    page.go_back()
+    expect(page.locator(".row.user .bubble")).to_have_text("hello")
+
+
+def test_a_refusal_of_the_gateway_is_told_in_its_words(training) -> None:
+    page = training.page
+    training.gateway.rounds[1]["state"] = "failed"
+    page.wait_for_selector("#do-start")
+    training.gateway.rounds[1]["state"] = "running"
+    page.click("#do-start")
+    page.press("dialog input", "Enter")
+    expect(page.locator(".toast")).to_contain_text("round 2 is still open; wait for it or stop it")
