@@ -111,7 +111,7 @@ def _lock_user(session: Session, user_id: str) -> User:
 
 def _bury(session: Session, conversation_ids: list[str]) -> Forgotten:
     """Empty these conversations, which the caller has locked, in the order that foreign keys ask for."""
-    totals = [0, 0, 0, 0, 0]
+    totals = [0, 0, 0, 0, 0, 0]
     for ids in chunks(conversation_ids, 500):
         generations = select(Generation.id).where(Generation.conversation_id.in_(ids))
         compared = or_(Comparison.left_generation_id.in_(generations), Comparison.right_generation_id.in_(generations))
@@ -123,12 +123,12 @@ def _bury(session: Session, conversation_ids: list[str]) -> Forgotten:
                 delete(Generation).where(Generation.conversation_id.in_(ids)),
                 delete(Message).where(Message.conversation_id.in_(ids)),
                 dead.values(title=None, deleted_at=utcnow()),
+                _erasure(RoundPrompt.conversation_id.in_(ids)),
             )
         ):
             totals[index] += _count(session, statement)
-        erased = _erase(session, RoundPrompt.conversation_id.in_(ids))
-    comparisons, feedback, answers, messages, conversations = totals
-    return Forgotten(conversations, messages, answers, feedback, comparisons, 0, erased if conversation_ids else 0)
+    comparisons, feedback, answers, messages, conversations, erased = totals
+    return Forgotten(conversations, messages, answers, feedback, comparisons, 0, erased)
 
 
 def _withdraw(session: Session, whose: ColumnElement[bool]) -> None:
@@ -137,8 +137,12 @@ def _withdraw(session: Session, whose: ColumnElement[bool]) -> None:
 
 
 def _erase(session: Session, whose: ColumnElement[bool]) -> int:
+    return _count(session, _erasure(whose))
+
+
+def _erasure(whose: ColumnElement[bool]) -> UpdateBase:
     copies = update(RoundPrompt).where(whose, RoundPrompt.erased_at.is_(None))
-    return _count(session, copies.values(prompt=None, erased_at=utcnow()))
+    return copies.values(prompt=None, erased_at=utcnow())
 
 
 def _count(session: Session, statement: UpdateBase) -> int:
