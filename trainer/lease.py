@@ -57,7 +57,7 @@ class Heartbeat:
                 log.warning("no heartbeat: %s", error)
                 continue
             if not ours:
-                signal.raise_signal(signal.SIGUSR1)
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)  # also wakes it from a wait
                 return
 
     @staticmethod

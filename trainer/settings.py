@@ -7,7 +7,7 @@ Read from the environment: RUMINATE_TRAINER_<FIELD>, and the few common names wi
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -87,17 +87,15 @@ class TrainerSettings(BaseSettings, RoundConfig):
         frozen=True, extra="ignore", env_prefix=PREFIX, env_ignore_empty=True, populate_by_name=True
     )
 
-    home: Path = Field(
-        Path(".ruminate"), validation_alias=AliasChoices("home", "RUMINATE_HOME"), description="Where state is kept."
-    )
+    home: Path = Field(Path(".ruminate"), validation_alias="RUMINATE_HOME", description="Where state is kept.")
     database_url: str = Field(
         "",
-        validation_alias=AliasChoices("database_url", "RUMINATE_DATABASE_URL"),
+        validation_alias="RUMINATE_DATABASE_URL",
         description="SQLite or PostgreSQL; empty: a SQLite file in the home.",
     )
     service_key: str = Field(
         "",
-        validation_alias=AliasChoices("service_key", "RUMINATE_SERVICE_KEY"),
+        validation_alias="RUMINATE_SERVICE_KEY",
         description="The gateway's internal key; empty: read from service.key in the home.",
         repr=False,
     )
@@ -141,9 +139,7 @@ class TrainerSettings(BaseSettings, RoundConfig):
         unknown = sorted(set(overrides) - set(RoundConfig.model_fields))
         if unknown:
             known = ", ".join(sorted(RoundConfig.model_fields))
-            raise BadSetting(
-                f"the round's config names {', '.join(unknown)}, which is no setting of a round; known: {known}"
-            )
+            raise BadSetting(f"round config {', '.join(unknown)}: no setting of a round; known are {known}")
         own = {name: getattr(self, name) for name in RoundConfig.model_fields}
         try:
             return RoundConfig(**(own | overrides | {"seed": seed}))
@@ -164,9 +160,7 @@ def read_settings(**values: Any) -> TrainerSettings:
     for name in ("base_model", "reward_model", "judge_model", "base_mix", "heldout"):
         path = getattr(settings, name)
         if path is not None and not path.exists():
-            raise BadSetting(
-                f"{PREFIX}{name.upper()} = {str(path)!r}: there is no such file or folder; name one that exists"
-            )
+            raise BadSetting(f"{PREFIX}{name.upper()} = {str(path)!r}: expected a file or folder that exists")
     return settings
 
 

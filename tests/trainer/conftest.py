@@ -73,15 +73,14 @@ class Site:
         return {"live": target.name, "previous": live.name}
 
 
-@pytest.fixture
-def site(tmp_path: Path, policy: Path, gateway: FakeGateway) -> Iterator[Site]:
+def build_site(folder: Path, policy: Path, gateway: FakeGateway) -> Iterator[Site]:
     settings = TrainerSettings(
-        home=tmp_path / "home",
+        home=folder / "home",
         service_key="service",
         gateway=gateway.url,
         base_model=policy,
-        base_mix=write_prompts(tmp_path / "mix.jsonl", range(200)),
-        heldout=write_prompts(tmp_path / "heldout.jsonl", range(300, 330)),
+        base_mix=write_prompts(folder / "mix.jsonl", range(200)),
+        heldout=write_prompts(folder / "heldout.jsonl", range(300, 330)),
         steps=4,
         prompts_per_step=3,
         group_size=4,
@@ -110,3 +109,17 @@ def site(tmp_path: Path, policy: Path, gateway: FakeGateway) -> Iterator[Site]:
     for house in houses:
         house.close()
     database.close()
+
+
+@pytest.fixture
+def site(tmp_path: Path, policy: Path, gateway: FakeGateway) -> Iterator[Site]:
+    yield from build_site(tmp_path, policy, gateway)
+
+
+@pytest.fixture
+def second_site(tmp_path: Path, policy: Path) -> Iterator[Site]:
+    """Another home, database and gateway over the same policy."""
+    (tmp_path / "second").mkdir()
+    gateway = FakeGateway(policy, key="service")
+    yield from build_site(tmp_path / "second", policy, gateway)
+    gateway.close()

@@ -1,0 +1,164 @@
+"""Which prompts a round learns from: properties that hold for any record and any mix."""
+
+import json
+
+import pyarrow
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from trainer.curate import curate
+from trainer.prompts import Prompt, identity, is_heldout, normalised, read_mix, root
+from trainer.settings import RoundConfig
+
+WORDS = st.text("abc XYZ.,!?0", min_size=0, max_size=12)
+CONFIG = RoundConfig(steps=2, prompts_per_step=4, group_size=2, micro_batch=8, gate_prompts=6, per_user_cap=3)
+
+
+def count(messages):
+    return sum(len(message["content"]) for message in messages)
+
+
+def said(*texts):
+    roles = ("user", "assistant")
+    return [{"role": roles[place % 2], "content": text} for place, text in enumerate(texts)]
+
+
+def mix(number=60):
+    return [Prompt(said(f"mix prompt number {place}"), "mix") for place in range(number)]
+
+
+def heldout(number=8):
+    return [Prompt(said(f"gate prompt number {place}"), "mix") for place in range(number)]
+
+
+@st.composite
+def records(draw):
+    number = draw(st.integers(0, 25))
+    return [
+        Prompt(
+            said(*draw(st.lists(WORDS, min_size=1, max_size=3).filter(lambda texts: len(texts) % 2))),
+            "recorded",
+            message_id=f"m{place}",
+            conversation_id=f"c{place}",
+            user_id=draw(st.sampled_from(["ann", "bob"])),
+        )
+        for place in range(number)
+    ]
+
+
+@given(records())
+def test_what_is_chosen_keeps_every_rule(recorded):
+    chosen = curate(recorded, mix(), heldout(), count, CONFIG)
+    assert len(chosen.train) == CONFIG.steps * CONFIG.prompts_per_step
+    assert len({identity(prompt.messages) for prompt in chosen.train}) == len(chosen.train)
+    assert not {root(p.messages) for p in chosen.train} & {root(p.messages) for p in chosen.heldout}
+    assert not any(is_heldout(prompt.messages, CONFIG.heldout_share) for prompt in [*chosen.train, *chosen.spares])
+    for user in ("ann", "bob"):
+        taken = [p for p in [*chosen.train, *chosen.heldout] if p.user_id == user]
+        assert len(taken) <= CONFIG.per_user_cap
+    judged = [verdict.prompt for verdict in chosen.verdicts if verdict.prompt.source == "recorded"]
+    assert judged == recorded  # each has its verdict
+    assert all(verdict.why for verdict in chosen.verdicts)
+    kept = [verdict.prompt for verdict in chosen.verdicts if verdict.kept]
+    assert all(any(prompt is other for other in kept) for prompt in [*chosen.train, *chosen.heldout])
+
+
+@given(records())
+def test_the_same_record_gives_the_same_round(recorded):
+    assert curate(recorded, mix(), heldout(), count, CONFIG) == curate(recorded, mix(), heldout(), count, CONFIG)
+
+
+@given(st.lists(WORDS, min_size=1, max_size=4), st.lists(WORDS, max_size=3))
+def test_no_branch_of_a_held_out_conversation_is_ever_trained_on(first, later):
+    assert is_heldout(said(first[0]), 0.3) == is_heldout(said(first[0], *later), 0.3)
+    louder = first[0].upper() + "  !!"
+    assert is_heldout(said(first[0]), 0.3) == is_heldout(said(louder), 0.3)
+
+
+@given(WORDS, st.floats(0, 0.9), st.floats(0, 0.09))
+def test_held_out_is_for_good_even_when_the_share_grows(text, share, more):
+    assert is_heldout(said(text), share) <= is_heldout(said(text), share + more)
+
+
+def test_the_held_out_share_is_about_what_was_asked_for():
+    share = sum(is_heldout(said(f"prompt {number}"), 0.1) for number in range(5000)) / 5000
+    assert 0.085 < share < 0.115
+
+
+def test_with_nothing_recorded_it_says_so_and_trains_on_the_mix():
+    chosen = curate([], mix(), heldout(), count, CONFIG)
+    assert "nothing recorded" in chosen.summary
+    assert {prompt.source for prompt in chosen.train} == {"mix"}
+    assert len(chosen.spares) > 0
+
+
+def test_recorded_prompts_come_first_and_each_that_is_left_has_a_reason():
+    config = CONFIG.model_copy(update={"max_prompt_tokens": 40, "heldout_share": 0.0, "per_user_cap": 99})
+    recorded = [
+        Prompt(said("plan a dinner"), "recorded", "m1", "c1", "ann"),
+        Prompt(said("Plan a dinner!"), "recorded", "m2", "c2", "bob"),
+        Prompt(said("x" * 50), "recorded", "m3", "c3", "bob"),
+        Prompt(said("?"), "recorded", "m4", "c4", "bob"),
+        Prompt(said("gate prompt number 3"), "recorded", "m5", "c5", "bob"),
+        Prompt(said("hello", "hi"), "recorded", "m6", "c6", "bob"),
+    ]
+    chosen = curate(recorded, mix(), heldout(), count, config)
+    reasons = {verdict.prompt.message_id: verdict.why for verdict in chosen.verdicts if verdict.prompt.message_id}
+    assert reasons == {
+        "m1": "eligible",
+        "m2": "a duplicate",
+        "m3": "50 tokens, more than 40",
+        "m4": "shorter than 3 characters",
+        "m5": "the gate's prompts begin the same way",
+        "m6": "it does not end with a user's message",
+    }
+    assert recorded[0] in chosen.train
+
+
+def test_one_user_cannot_fill_a_round():
+    recorded = [Prompt(said(f"buy brand {n}"), "recorded", f"m{n}", f"c{n}", "spammer") for n in range(500)]
+    chosen = curate(recorded, mix(), heldout(), count, CONFIG)
+    assert sum(prompt.user_id == "spammer" for prompt in chosen.train) <= 3
+    assert sum("has 3 in this round already" in verdict.why for verdict in chosen.verdicts) > 400
+
+
+def test_without_a_file_for_the_gate_the_held_out_share_of_the_mix_is_asked():
+    chosen = curate([], mix(400), None, count, CONFIG)
+    assert len(chosen.heldout) == CONFIG.gate_prompts
+    assert all(is_heldout(prompt.messages, CONFIG.heldout_share) for prompt in chosen.heldout)
+
+
+def test_too_few_prompts_are_refused_with_the_reasons():
+    with pytest.raises(ValueError, match="2 prompts are left.*larger base_mix"):
+        curate([], mix(2), heldout(), count, CONFIG.model_copy(update={"heldout_share": 0.0}))
+    with pytest.raises(ValueError, match="0 prompts are held out"):
+        curate([], mix(), [], count, CONFIG)
+
+
+def test_normalising_ignores_case_spacing_and_punctuation():
+    assert normalised("  Plan — a DINNER, please! ") == normalised("plan a dinner please")
+
+
+def test_a_mix_is_read_from_lines(tmp_path):
+    path = tmp_path / "mix.jsonl"
+    path.write_text(json.dumps({"messages": said("a", "b", "c", "an answer to cut")[:4], "kind": "x"}) + "\n\n")
+    assert [prompt.messages for prompt in read_mix(path)] == [said("a", "b", "c")]
+
+
+def test_a_mix_is_read_from_a_column_of_text_or_of_messages(tmp_path):
+    parquet.write_table(pyarrow.table({"prompt": ["one", "two"]}), tmp_path / "text.parquet")
+    parquet.write_table(pyarrow.table({"messages": [said("three")]}), tmp_path / "messages.parquet")
+    assert [p.messages for p in read_mix(tmp_path / "text.parquet")] == [said("one"), said("two")]
+    assert [p.messages for p in read_mix(tmp_path / "messages.parquet")] == [said("three")]
+
+
+def test_a_file_that_is_no_mix_is_refused_by_line_or_column(tmp_path):
+    lines, table = tmp_path / "mix.jsonl", tmp_path / "mix.parquet"
+    lines.write_text('{"messages": []}\n{"text": 1}\n')
+    parquet.write_table(pyarrow.table({"text": ["one"]}), table)
+    with pytest.raises(ValueError, match=r"mix.jsonl, line 2"):
+        list(read_mix(lines))
+    with pytest.raises(ValueError, match="found text"):
+        list(read_mix(table))

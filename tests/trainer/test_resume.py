@@ -1,0 +1,227 @@
+"""A trainer that is killed or stopped anywhere: the round goes on where it was, once, and ends as if nothing had been.
+
+Real processes, real signals. The gateway's samples follow from the seed, so an interrupted round must end with exactly
+the weights of one that was left alone.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from support.tiny_policy import make_classifier
+
+from trainer.lease import LeaseLost, Stopped
+from trainer.loop import FAILED, PUBLISHED, claim, work_on
+from trainer.rewards import SequenceClassifier
+
+REPOSITORY = Path(__file__).parents[2]
+CONFIG = {"steps": 4, "prompts_per_step": 3, "group_size": 4, "micro_batch": 6, "learning_rate": 5e-3, "kl_beta": 0.02}
+GATE = {"gate_prompts": 8, "gate_samples": 2, "max_completion_tokens": 32}
+
+
+class Trainer:
+    """`python -m trainer --once` over a site."""
+
+    def __init__(self, site, judge: Path):
+        settings = site.settings
+        self.log = settings.home / "trainer.log"
+        environment = os.environ | {
+            "RUMINATE_HOME": str(settings.home),
+            "RUMINATE_SERVICE_KEY": "service",
+            "RUMINATE_TRAINER_GATEWAY": settings.gateway,
+            "RUMINATE_TRAINER_BASE_MODEL": str(settings.base_model),
+            "RUMINATE_TRAINER_REWARD_MODEL": str(judge),
+            "RUMINATE_TRAINER_JUDGE_MODEL": str(judge),
+            "RUMINATE_TRAINER_BASE_MIX": str(settings.base_mix),
+            "RUMINATE_TRAINER_HELDOUT": str(settings.heldout),
+            "RUMINATE_TRAINER_LEASE_SECONDS": "3",
+            "OMP_NUM_THREADS": "1",
+        }
+        environment |= {f"RUMINATE_TRAINER_{name.upper()}": str(value) for name, value in GATE.items()}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "trainer", "--once"],
+            cwd=REPOSITORY,
+            env=environment,
+            stdout=self.log.open("ab"),
+            stderr=subprocess.STDOUT,
+        )
+
+    def wait(self, seconds: float = 90.0) -> int:
+        try:
+            return self.process.wait(seconds)
+        finally:
+            self.process.kill()
+
+    @property
+    def told(self) -> str:
+        return self.log.read_text()
+
+
+def interrupt(site, when, how):
+    """Send `how` to the trainer when the gateway is asked something for which `when(path, body)` holds."""
+    running = {}
+    answer = site.gateway.answer
+
+    def watch(method, path, body, authorization):
+        if running.get("trainer") and when(path, body):
+            trainer = running.pop("trainer")
+            running["at"] = time.monotonic()
+            trainer.process.send_signal(how)
+            if how == signal.SIGKILL:
+                trainer.process.wait()
+        return answer(method, path, body, authorization)
+
+    site.gateway.answer = watch
+    return running
+
+
+@pytest.fixture
+def judge(policy, tmp_path):
+    return make_classifier(policy, tmp_path / "judge", seed=11)
+
+
+def test_a_round_killed_in_training_and_in_the_gate_ends_like_one_that_was_not(site, second_site, judge):
+    def sampling(step):
+        return lambda path, body: path == "/internal/sample" and body["model"].endswith(step)
+
+    site.request(**CONFIG)
+    house = site.open(**GATE)
+    house.reward = house.judge = SequenceClassifier(judge)
+    ended = work_on(house, claim(house))
+    assert ended in (0, 3)
+    whole = Path(site.checkpoint(1).path)
+
+    again = second_site  # the same round in another home, interrupted three times
+    round_id = again.request(**CONFIG)
+    seconds = []
+    for when, how in (
+        (sampling("step-2"), signal.SIGKILL),  # training, two steps saved
+        (sampling("step-100003"), signal.SIGTERM),  # training again, by the second attempt
+        (sampling("step-200004"), signal.SIGKILL),  # the gate
+    ):
+        running = interrupt(again, when, how)
+        trainer = running["trainer"] = Trainer(again, judge)
+        code = trainer.wait()
+        assert "at" in running, trainer.told
+        seconds.append(time.monotonic() - running["at"])
+        assert code == (-signal.SIGKILL if how == signal.SIGKILL else FAILED), trainer.told
+        assert again.round(round_id).state == "running"
+        if how == signal.SIGKILL:
+            time.sleep(3.1)  # its lease must run out first; a stopped trainer gives it back
+    assert seconds[1] < 10  # a second when the machine is free
+    last = Trainer(again, judge)
+    assert last.wait() == ended, last.told
+
+    row = again.round(round_id)
+    assert row.attempts == 4
+    assert row.step == 4
+    assert {step for step, _ in again.metrics(round_id)["reward"]} == {1, 2, 3, 4}
+    assert "phase train, step 2" in last.told
+    before = load_file(whole / "adapter_model.safetensors")
+    after = load_file(Path(again.checkpoint(1).path) / "adapter_model.safetensors")
+    furthest = max((before[name] - after[name]).abs().max().item() for name in before)
+    assert furthest < 1e-6, furthest
+    assert again.metrics(round_id)["reward"] == site.metrics(1)["reward"]
+
+
+def test_a_trainer_that_dies_right_after_the_swap_finds_it_done(site):
+    learns = {"steps": 14, "prompts_per_step": 6, "group_size": 8, "micro_batch": 48, "learning_rate": 1e-2}
+    round_id = site.request(kl_beta=0.0, **learns)
+    house = site.open()
+    deploy = house.gateway.deploy
+
+    def die_after(*args):
+        deploy(*args)
+        raise Stopped("SIGTERM")
+
+    house.gateway.deploy = die_after
+    with pytest.raises(Stopped):
+        work_on(house, claim(house))
+    assert site.live().name == "v1"
+    assert site.round(round_id).state == "running"
+    resumed = site.open()
+    assert work_on(resumed, claim(resumed)) == PUBLISHED
+    assert [one["checkpoint"] for one in site.gateway.deployed] == ["v1"]
+    assert site.round(round_id).candidate_checkpoint_id == 1
+
+
+def test_what_a_round_keeps_on_disk_is_bounded(site):
+    site.request(**CONFIG | {"steps": 6})
+    house = site.open()
+    sizes = []
+    home = site.settings.home / "rounds" / "1"
+
+    def count(body):
+        sizes.append((len(list(home.glob("states/checkpoint-*"))), len(list(home.glob("versions/round-*")))))
+
+    site.gateway.before_sample = count
+    work_on(house, claim(house))
+    assert max(states for states, _ in sizes) == 2
+    assert max(versions for _, versions in sizes) <= 3
+    assert sorted(path.name for path in home.iterdir()) == ["plan.json", "prompts.json", "verdict.json"]
+
+
+def test_a_half_written_state_is_not_resumed_from(tmp_path):
+    from trainer.grpo import COMPLETE, last_state
+
+    for step in (1, 2, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    for step in (1, 2):
+        (tmp_path / f"checkpoint-{step}" / COMPLETE).write_text("{}")
+    assert last_state(tmp_path) == tmp_path / "checkpoint-2"
+    assert not (tmp_path / "checkpoint-10").exists()
+    assert last_state(tmp_path / "nowhere") is None
+
+
+def test_a_round_that_was_cancelled_or_taken_is_let_go(site):
+    from db.queries import rounds
+
+    round_id = site.request(**CONFIG)
+    house = site.open(lease_seconds=0.4)
+
+    def cancel(body):
+        if body["model"].endswith("step-2"):
+            with site.database.transaction() as session:
+                rounds.cancel_round(session, round_id)
+
+    site.gateway.before_sample = cancel
+    assert work_on(house, claim(house)) == FAILED
+    assert site.round(round_id).state == "cancelled"
+    assert site.round(round_id).step == 2
+    assert site.live().name == "v0"
+
+
+def test_two_trainers_never_have_one_round(site):
+    site.request(**CONFIG)
+    first, second = site.open(), site.open()
+    second.owner = "another"
+    assert claim(first) is not None
+    assert claim(second) is None
+
+
+def test_a_trainer_whose_round_was_taken_writes_nothing_more(site):
+    site.request(**CONFIG)
+    first, second = site.open(lease_seconds=0.0), site.open()
+    second.owner = "another"
+    work = first.prepare(claim(first))
+    time.sleep(0.01)
+    assert claim(second) is not None
+    with pytest.raises(LeaseLost):
+        work.ledger.step(1, {"reward": 1.0})
+    assert site.metrics(1) == {}
+
+
+def test_a_round_that_keeps_killing_its_trainer_is_failed(site):
+    round_id = site.request(**CONFIG)
+    house = site.open(lease_seconds=0.0, max_attempts=2)
+    for _ in range(2):
+        assert claim(house) is not None
+        time.sleep(0.01)
+    assert claim(house) is None
+    assert site.round(round_id).state == "failed"
+    assert "ended its trainer 2 times" in site.round(round_id).error

@@ -1,0 +1,170 @@
+"""The trainer's smaller parts: settings, whole files, the gateway's patience, the heartbeat, the probe."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trainer.files import publish_folder, read_json, sha256, write_json
+from trainer.gateway import Gateway, GatewayError
+from trainer.lease import Heartbeat, LeaseLost
+from trainer.probe import Token, choose
+from trainer.settings import BadSetting, RoundConfig, TrainerSettings, read_settings
+from trainer.work import algorithm
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def run_trainer(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "trainer", *arguments],
+        cwd=REPOSITORY, env=os.environ | environment, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def test_a_bad_setting_is_one_sentence_and_exit_code_2():
+    found = run_trainer("--once", RUMINATE_TRAINER_LEARNING_RATE="-1")
+    assert found.returncode == 2
+    assert "RUMINATE_TRAINER_LEARNING_RATE = '-1': Input should be greater than 0" in found.stderr
+    assert len(found.stderr.strip().splitlines()) == 1
+
+
+def test_a_path_that_is_not_there_is_a_bad_setting():
+    with pytest.raises(BadSetting, match=r"RUMINATE_TRAINER_BASE_MODEL = '/nowhere': expected a file or folder"):
+        read_settings(base_model="/nowhere")
+
+
+def test_the_help_loads_no_model_library():
+    code = (
+        "import sys, runpy; sys.argv = ['trainer', '--help']\ntry: runpy.run_module('trainer', run_name='__main__')\n"
+    )
+    code += "except SystemExit: pass\nheavy = {'torch', 'trl', 'transformers', 'peft', 'vllm'} & set(sys.modules)\n"
+    found = subprocess.run([sys.executable, "-c", code + "sys.exit(str(heavy) if heavy else 0)"], cwd=REPOSITORY)
+    assert found.returncode == 0
+
+
+def test_settings_come_from_the_environment(monkeypatch, tmp_path):
+    monkeypatch.setenv("RUMINATE_HOME", str(tmp_path))
+    monkeypatch.setenv("RUMINATE_TRAINER_STEPS", "3")
+    (tmp_path / "service.key").write_text("secret\n")
+    settings = TrainerSettings()
+    assert (settings.home, settings.steps, settings.key) == (tmp_path, 3, "secret")
+    assert settings.database == f"sqlite:///{tmp_path}/ruminate.db"
+    assert "secret" not in repr(settings)
+
+
+def test_every_setting_has_a_sentence_for_the_operator():
+    for model in (RoundConfig, TrainerSettings):
+        assert all((field.description or "").endswith((".", ")")) for field in model.model_fields.values())
+
+
+def test_a_round_overrides_settings_and_nothing_else():
+    settings = TrainerSettings(steps=9)
+    config = settings.round_config({"learning_rate": 0.01}, seed=5)
+    assert (config.steps, config.learning_rate, config.seed) == (9, 0.01, 5)
+    with pytest.raises(BadSetting, match="round config learning_speed: no setting of a round"):
+        settings.round_config({"learning_speed": 1}, 1)
+    with pytest.raises(BadSetting, match="round config steps = 0"):
+        settings.round_config({"steps": 0}, 1)
+    with pytest.raises(BadSetting, match=r"= 15 must be a multiple of micro_batch = 4"):
+        settings.round_config({"prompts_per_step": 5, "group_size": 3, "micro_batch": 4}, 1)
+
+
+def test_an_algorithm_is_chosen_by_name():
+    assert hasattr(algorithm("grpo"), "train")
+    with pytest.raises(ValueError, match="'magic': there is none of this name; known are grpo"):
+        algorithm("magic")
+
+
+def test_a_folder_is_published_whole_and_never_rewritten(tmp_path):
+    aside = tmp_path / ".v1.aside"
+    aside.mkdir()
+    (aside / "weights").write_bytes(b"abc")
+    (aside / "weights").chmod(0o600)
+    final = publish_folder(aside, tmp_path / "v1")
+    assert not aside.exists()
+    assert (final / "weights").stat().st_mode & 0o777 == 0o644
+    assert sha256(final / "weights") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    aside.mkdir()
+    with pytest.raises(FileExistsError, match="never rewritten"):
+        publish_folder(aside, final)
+
+
+def test_json_replaces_what_stood_there_in_one_piece(tmp_path):
+    write_json(tmp_path / "a.json", {"n": 1})
+    write_json(tmp_path / "a.json", {"n": 2})
+    assert read_json(tmp_path / "a.json") == {"n": 2}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_gateway_that_restarts_is_waited_for(gateway, monkeypatch):
+    monkeypatch.setattr("trainer.gateway.RETRY_SECONDS", 0.01)
+    gateway.busy = 3
+    client = Gateway(gateway.url, "service", patience=5)
+    assert len(client.sample("ruminate-v0", [[1, 2]], 2, max_tokens=3, temperature=1.0, seed=1)) == 2
+    gateway.busy = 10**9
+    with pytest.raises(GatewayError, match="503 the engine restarts"):
+        Gateway(gateway.url, "service", patience=0.05).unload_adapter("x")
+
+
+def test_a_gateway_that_is_gone_is_an_error_that_names_it(monkeypatch):
+    monkeypatch.setattr("trainer.gateway.RETRY_SECONDS", 0.01)
+    with pytest.raises(GatewayError, match="http://127.0.0.1:9/internal/adapters/x: ConnectError"):
+        Gateway("http://127.0.0.1:9", "", patience=0.05).unload_adapter("x")
+
+
+def test_a_refusal_is_an_error_at_once(gateway):
+    with pytest.raises(GatewayError, match="401 only the service key") as caught:
+        Gateway(gateway.url, "wrong").load_adapter("round-1-step-1", Path("/nowhere"))
+    assert caught.value.status == 401
+    client = Gateway(gateway.url, "service")
+    client.unload_adapter("never loaded")  # is no error
+    with pytest.raises(GatewayError, match="404 no model"):
+        client.sample("nobody", [[1]], 1, max_tokens=1, temperature=1.0, seed=1)
+
+
+def test_the_lease_is_kept_while_work_goes_on():
+    beats = []
+    with Heartbeat(lambda: beats.append(1) or True, 0.04):
+        time.sleep(0.2)
+    assert len(beats) >= 5
+    count = len(beats)
+    time.sleep(0.05)
+    assert len(beats) == count
+
+
+def test_a_lost_lease_ends_the_work_at_once():
+    start = time.monotonic()
+    with pytest.raises(LeaseLost), Heartbeat(lambda: False, 0.04):
+        time.sleep(30)
+    assert time.monotonic() - start < 5
+    assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
+
+
+def test_a_probe_takes_the_tokens_that_differ_most_and_are_not_unlikely():
+    row = [Token([1], 2, -0.5, -0.6), Token([1, 2], 3, -1.0, -3.0), Token([1, 2, 3], 4, -9.0, -1.0)]
+    other = [Token([5], 6, -0.1, -4.1)]
+    assert choose([row, other]) == [other[0], row[1]]
+
+
+def test_a_published_checkpoints_probe_is_what_the_engine_says(site):
+    from trainer.loop import PUBLISHED, claim, work_on
+
+    learns = {"steps": 14, "prompts_per_step": 6, "group_size": 8, "micro_batch": 48, "learning_rate": 1e-2}
+    site.request(kl_beta=0.0, **learns)
+    house = site.open()
+    assert work_on(house, claim(house)) == PUBLISHED
+    live = site.live()
+    probe = json.loads((Path(live.path) / "manifest.json").read_text())["probe"]
+    house.gateway.load_adapter("ruminate-v1", Path(live.path))
+    asked = [(one["prompt_ids"], one["completion_ids"]) for one in probe["sequences"]]
+    for model, key in (("ruminate-v1", "logprobs_candidate"), ("ruminate-v0", "logprobs_base")):
+        told = sum(house.gateway.logprobs(model, asked), [])
+        assert told == pytest.approx([one[key][0] for one in probe["sequences"]], abs=1e-4)
+    gaps = [abs(one["logprobs_candidate"][0] - one["logprobs_base"][0]) for one in probe["sequences"]]
+    assert sum(gaps) / len(gaps) > 2 * probe["tolerance"]
