@@ -164,7 +164,7 @@ class TrainingView:
         checks = "".join(
             f'<tr><td><span class="badge {"good" if check["passed"] else "bad"}">'
             f"{self._say('passed' if check['passed'] else 'not_passed')}</span></td><td>{escape(check['name'])}</td>"
-            f'<td class="wide">{escape(check["words"])}</td></tr>'
+            f'<td class="rest">{escape(check["words"])}</td></tr>'
             for check in verdict.get("checks") or []
         )
         table = f'<div class="table-wrap" tabindex="0"><table>{checks}</table></div>' if checks else ""
