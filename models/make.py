@@ -1,0 +1,180 @@
+"""Makes the embedded models: tokenizer, policy, two reward models, prompts and the card. `python -m models.make`.
+
+Everything is seeded; the two language models, and then the two reward models, train side by side on a core each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent / "tiny"
+SEEDS = {"tokenizer": 0, "policy": 1, "judge": 2, "train": 11, "held_out": 12, "pairs": 13, "unseen_pairs": 14}
+SAMPLED_PROMPTS, SAMPLES = 640, 6  # for the reward models' pairs; each takes one half of the prompts
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+
+
+def train_language_model(what: str, folder: str, steps: int, held_out: list[str]) -> dict[str, float]:
+    """The policy, or the smaller and wider model that the judge starts from. Runs in a process of its own."""
+    from transformers import AutoTokenizer
+
+    from models.train_policy import Schedule, Shape, build, save_policy, stream, train
+
+    _one_thread()
+    shape = Shape() if what == "policy" else Shape(hidden=160, layers=3, heads=5, kv_heads=5, intermediate=512)
+    tokenizer = AutoTokenizer.from_pretrained(f"{folder}/tokenizer")
+    model = build(shape, tokenizer, SEEDS[what])
+    seed = 1000 + SEEDS[what]
+    found = train(
+        model,
+        tokenizer,
+        stream(seed, set(held_out)),
+        Schedule(steps=steps),
+        seed,
+        lambda line: print(what, line, flush=True),
+    )
+    found["parameters"] = sum(p.numel() for p in model.parameters())
+    save_policy(model, tokenizer, Path(folder) / what)
+    return found
+
+
+def train_reward_model(what: str, backbone: str, folder: str, pairs: list[Any], seed: int) -> dict[str, float]:
+    """The reward model or the judge, from its backbone."""
+    from models.train_reward import train
+
+    _one_thread()
+    return {"seconds": round(train(Path(backbone), pairs, Path(folder), seed), 1), "pairs": len(pairs)}
+
+
+def sample_policy(policy: str, prompts: list[Any], options: dict[str, Any]) -> list[Any]:
+    """Samples of the finished policy, in a process of its own."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from models.sampling import sample
+
+    _one_thread()
+    model = AutoModelForCausalLM.from_pretrained(policy, dtype="float32").eval()
+    return sample(model, AutoTokenizer.from_pretrained(policy), prompts, **options)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Make everything, or only the parts asked for. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=HERE, help="folder of the models (default: models/tiny)")
+    parser.add_argument("--work", type=Path, default=Path("build/models"), help="folder of what is not kept")
+    parser.add_argument("--steps", type=int, default=600, help="steps of the policy")
+    parser.add_argument("--judge-steps", type=int, default=300, help="steps of the judge's language model")
+    parser.add_argument("--pairs", type=int, default=7000, help="synthetic pairs for each reward model")
+    parser.add_argument("--keep-policy", action="store_true", help="take the language models that are there")
+    parser.add_argument("--measure", action="store_true", help="train nothing, write the card")
+    args = parser.parse_args(argv)
+    return Making(args).run()
+
+
+class Making:
+    """One run: the order of the steps and what each measured."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.out: Path = args.out
+        self.work: Path = args.work
+        self.facts: dict[str, Any] = {"seeds": SEEDS}
+        kept = self.work / "facts.json"
+        if kept.is_file() and (args.keep_policy or args.measure):
+            self.facts |= json.loads(kept.read_text())
+
+    def run(self) -> int:
+        began = time.monotonic()
+        self.work.mkdir(parents=True, exist_ok=True)
+        self.out.mkdir(parents=True, exist_ok=True)
+        with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+            self.prompts()
+            if not (self.args.keep_policy or self.args.measure):
+                self.language_models(pool)
+            if not self.args.measure:
+                self.reward_models(pool)
+                self.facts["seconds_in_all"] = round(time.monotonic() - began + self.facts.get("seconds_before", 0))
+            self.card(pool)
+        return 0
+
+    def note(self, **facts: Any) -> None:
+        self.facts |= facts
+        (self.work / "facts.json").write_text(json.dumps(self.facts, indent=1))
+
+    def prompts(self) -> None:
+        """Held-out prompts first, so that everything else can leave them out."""
+        from models.prompts import HELD_OUT, TRAIN, draw_prompts, write_prompts
+        from models.tokens import key
+
+        held = draw_prompts(HELD_OUT, SEEDS["held_out"], set())
+        self.held_out = {key(e.messages) for e in held}
+        train = draw_prompts(TRAIN, SEEDS["train"], self.held_out)
+        write_prompts(self.out / "prompts" / "heldout.jsonl", held, "heldout")
+        write_prompts(self.out / "prompts" / "train.jsonl", train, "train")
+        self.held, self.train = [e.messages for e in held], [e.messages for e in train]
+
+    def language_models(self, pool: ProcessPoolExecutor) -> None:
+        from models.tokens import train_tokenizer
+
+        began = time.monotonic()
+        train_tokenizer(SEEDS["tokenizer"]).save_pretrained(self.work / "tokenizer")
+        jobs = {
+            what: pool.submit(train_language_model, what, str(self.work), steps, sorted(self.held_out))
+            for what, steps in (("policy", self.args.steps), ("judge", self.args.judge_steps))
+        }
+        self.note(language_models={what: job.result() for what, job in jobs.items()})
+        copy(self.work / "policy", self.out / "policy")
+        self.note(seconds_before=round(time.monotonic() - began))
+
+    def reward_models(self, pool: ProcessPoolExecutor) -> None:
+        """Each from synthetic pairs and pairs of the policy's samples; the two share no pair and no prompt."""
+        from models.pairs import policy_pairs, world_pairs
+
+        half = SAMPLED_PROMPTS // 2
+        prompts = {"reward": self.train[:half], "judge": self.train[half : 2 * half]}
+        began = time.monotonic()
+        policy = str(self.out / "policy")
+        drawn = {
+            what: pool.submit(sample_policy, policy, asked, {"each": SAMPLES, "seed": 21 + place, "temperature": 0.9})
+            for place, (what, asked) in enumerate(prompts.items())
+        }
+        samples = {what: [[s.response for s in group] for group in job.result()] for what, job in drawn.items()}
+        print(f"sampled in {time.monotonic() - began:.0f} s", flush=True)
+        jobs = {}
+        for place, what in enumerate(("reward", "judge")):
+            pairs = world_pairs(self.args.pairs, SEEDS["pairs"] + 100 * place, self.held_out)
+            pairs += policy_pairs(prompts[what], samples[what], SEEDS["pairs"] + place)
+            backbone = self.out / "policy" if what == "reward" else self.work / "judge"
+            jobs[what] = pool.submit(train_reward_model, what, str(backbone), str(self.out / what), pairs, 31 + place)
+        self.note(reward_models={what: job.result() for what, job in jobs.items()})
+
+    def card(self, pool: ProcessPoolExecutor) -> None:
+        from models.card import measure, write_card
+
+        facts = measure(self.out, self.held, self.held_out, pool, sample_policy, SEEDS["unseen_pairs"])
+        write_card(self.out, self.facts | facts)
+        print((self.out / "card.md").read_text())
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy the files of a model's folder."""
+    target.mkdir(parents=True, exist_ok=True)
+    for path in source.iterdir():
+        (target / path.name).write_bytes(path.read_bytes())
+        (target / path.name).chmod(0o644)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""Trains the tiny policy from scratch on a stream of the world's examples. Knows nothing of rewards or scores."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from models.tokens import CONTEXT, encode, key
+from models.world.talk import Example, example
+
+WITHOUT_THINKING = 0.1  # share of the examples that are answered with an empty thought
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The size of a model."""
+
+    hidden: int = 192
+    layers: int = 4
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 32
+    intermediate: int = 448
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast to train. `tokens` per step are padded ones."""
+
+    steps: int
+    tokens: int = 5000
+    muon_lr: float = 0.02
+    adam_lr: float = 3e-3
+    warmup: int = 30
+
+
+def stream(seed: int, held_out: set[str], thinks: float = 1 - WITHOUT_THINKING) -> Iterator[Example]:
+    """Endless examples; prompts whose key is held out never appear."""
+    rng = random.Random(seed)
+    while True:
+        one = example(rng, thinks=rng.random() < thinks)
+        if key(one.messages) not in held_out:
+            yield one
+
+
+def batches(
+    examples: Iterator[Example], tokenizer: Any, budget: int, seed: int
+) -> Iterator[list[tuple[list[int], int]]]:
+    """Batches of examples of like length, at most `budget` padded tokens each, in random order."""
+    rng = random.Random(seed)
+    while True:
+        pool = sorted((encode(tokenizer, next(examples)) for _ in range(600)), key=lambda row: len(row[0]))
+        ready: list[list[tuple[list[int], int]]] = []
+        batch: list[tuple[list[int], int]] = []
+        for row in pool:
+            if batch and len(row[0]) * (len(batch) + 1) > budget:
+                ready.append(batch)
+                batch = []
+            batch.append(row)
+        rng.shuffle(ready)
+        yield from ready
+
+
+def build(shape: Shape, tokenizer: Any, seed: int) -> Any:
+    """A Qwen3 with random weights and untied embeddings."""
+    import torch
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    torch.manual_seed(seed)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.hidden,
+        intermediate_size=shape.intermediate,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_dim,
+        max_position_embeddings=CONTEXT,
+        tie_word_embeddings=False,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+    )
+    return Qwen3ForCausalLM(config)
+
+
+def optimisers(model: Any, schedule: Schedule) -> list[Any]:
+    """Muon for the matrices of the layers, AdamW for embeddings, head and norms."""
+    import torch
+
+    matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and ".layers." in n]
+    others = [p for n, p in model.named_parameters() if not (p.ndim == 2 and ".layers." in n)]
+    return [
+        torch.optim.Muon(matrices, lr=schedule.muon_lr, weight_decay=0.01),
+        torch.optim.AdamW(others, lr=schedule.adam_lr, betas=(0.9, 0.95), weight_decay=0.0),
+    ]
+
+
+def train(
+    model: Any,
+    tokenizer: Any,
+    examples: Iterator[Example],
+    schedule: Schedule,
+    seed: int,
+    say: Callable[[str], None] = print,
+) -> dict[str, float]:
+    """Next-token training on thoughts and responses (prompts are not trained on), in bf16 autocast.
+
+    Returns seconds, tokens seen (padding included) and the mean loss of the last 50 steps in nats per token.
+    """
+    import torch
+    import torch.nn.functional as F
+
+    model.train()
+    opts = optimisers(model, schedule)
+    base = [[g["lr"] for g in o.param_groups] for o in opts]
+    began, seen, losses = time.monotonic(), 0, []
+    rows = batches(examples, tokenizer, schedule.tokens, seed)
+    for step in range(schedule.steps):
+        factor = min(1.0, (step + 1) / schedule.warmup, 1.2 * (1 - step / schedule.steps))
+        for opt, rates in zip(opts, base, strict=True):
+            for group, rate in zip(opt.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
+        batch = next(rows)
+        width = max(len(ids) for ids, _ in batch)
+        ids = torch.full((len(batch), width), tokenizer.pad_token_id)
+        labels = torch.full((len(batch), width), -100)
+        for place, (row, start) in enumerate(batch):
+            ids[place, : len(row)] = torch.tensor(row)
+            labels[place, start : len(row)] = ids[place, start : len(row)]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            hidden = model.model(input_ids=ids).last_hidden_state  # right padding: causal attention never sees it
+            wanted = labels[:, 1:] != -100
+            logits = model.lm_head(hidden[:, :-1][wanted])
+        loss = F.cross_entropy(logits.float(), labels[:, 1:][wanted])
+        for opt in opts:
+            opt.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for opt in opts:
+            opt.step()
+        seen += ids.numel()
+        losses.append(loss.item())
+        if (step + 1) % 50 == 0:
+            say(
+                f"  step {step + 1}/{schedule.steps} loss {sum(losses[-50:]) / 50:.3f} {time.monotonic() - began:.0f} s"
+            )
+    model.eval()
+    tail = losses[-50:]
+    return {"seconds": round(time.monotonic() - began, 1), "tokens": seen, "loss": round(sum(tail) / len(tail), 4)}
+
+
+def save_policy(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write bf16 weights, tokenizer and sampling defaults; every file readable by all."""
+    import torch
+    from transformers import GenerationConfig
+
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=0.7,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    open_files(folder)
+
+
+def open_files(folder: Path) -> None:
+    """save_pretrained writes mode 0600; the engine may run as another user."""
+    for path in folder.iterdir():
+        path.chmod(0o644)
