@@ -27,8 +27,8 @@ def engine_command(profile: Profile, port: int, host: str = "127.0.0.1") -> list
         *("--max-model-len", str(size.max_model_len), "--max-num-seqs", str(size.max_num_seqs)),
         *("--enable-lora", "--max-lora-rank", str(size.max_lora_rank)),
         *("--max-loras", str(size.max_loras), "--max-cpu-loras", str(size.max_cpu_loras)),
-        # not the lm_head: on a CPU its adapter layer kills the engine at the first batch that asks for log-probabilities
-        # of prompts, and it slows every token
+        # not the lm_head: on a CPU its adapter layer kills the engine at the first batch that asks for the
+        # log-probabilities of prompts, and it slows every token
         *("--lora-target-modules", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
         # log-probabilities after temperature, which is what the policy sampled from and the trainer must correct for
         *("--logprobs-mode", "processed_logprobs"),

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ class HouseSettings(BaseSettings):
     )
     ui: bool = Field(True, description="Whether to start the chat page.")
     trainer: bool = Field(True, description="Whether to start the trainer.")
+    base_model: str = Field("", description="Folder or hub name of the base model; empty takes the profile's.")
+    reward_model: str = Field("", description="Sequence classifier that rewards; empty takes the profile's.")
+    judge_model: str = Field("", description="Sequence classifier that judges; empty takes the profile's.")
+    base_mix: str = Field("", description="Prompts that fill rounds up, jsonl or parquet; empty takes the profile's.")
     hub: bool = Field(False, description="Whether the tiny profile may ask a model hub; other profiles always may.")
 
     @field_validator("profile")
@@ -62,8 +67,10 @@ class HouseSettings(BaseSettings):
         return self.home / "run" / "house.json"
 
     def chosen_profile(self) -> Profile:
-        """The profile in force on this machine."""
-        return detect() if self.profile == "auto" else PROFILES[self.profile]
+        """The profile in force on this machine, with the models and prompts that were set in its place."""
+        profile = detect() if self.profile == "auto" else PROFILES[self.profile]
+        names = ("base_model", "reward_model", "judge_model", "base_mix")
+        return replace(profile, **{name: getattr(self, name) for name in names if getattr(self, name)})
 
 
 def load(**overrides: Any) -> HouseSettings:
