@@ -1,8 +1,8 @@
 """What the gateway costs: a stub engine directly and through the gateway, streaming, in one run. `make bench-gateway`.
 
 Authentication, routing and recording are on. Two loads: `burst` (the stub writes its 65 events at once; the gateway is
-the bottleneck: requests per second) and `paced` (an event each 10 ms: what is added to the time to the first event and to
-the gap between events). The last line is JSON.
+the bottleneck: requests per second) and `paced` (an event each 10 ms: what is added to the time to the first event and
+to the gap between events). The last line is JSON.
 """
 
 import argparse
@@ -58,9 +58,8 @@ class Client(asyncio.Protocol):
 
 
 def request(port: int, key: str) -> bytes:
-    body = json.dumps(
-        {"model": "ruminate-v0", "messages": [{"role": "user", "content": "Plan three dinners for two."}], "stream": True}
-    ).encode()
+    messages = [{"role": "user", "content": "Plan three dinners for two."}]
+    body = json.dumps({"model": "ruminate-v0", "messages": messages, "stream": True}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAuthorization: Bearer {key}\r\n"
     return (head + f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n").encode() + body
 

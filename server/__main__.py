@@ -43,6 +43,7 @@ def _serve(settings: "ServerSettings", listener: socket.socket) -> int:
     from db.session import Database
     from server.app import create_app
 
+    sys.setswitchinterval(0.0005)  # the thread that records must not keep answers waiting for 5 ms at a time
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
         settings.home.mkdir(parents=True, exist_ok=True)

@@ -152,12 +152,11 @@ class Spool:
                 self._sync_folder()
             self._current = path
 
-    def replay(self, record: Callable[[list[Record]], None], batch: int = 100) -> int:
-        """Hand every waiting turn to `record`, in batches; a file goes once all of it was taken. Returns how many.
+    def replay(self, record: Callable[[list[Record]], None], batch: int = 50) -> Iterator[int]:
+        """Hand every waiting turn to `record`, a batch each time it is advanced; a file goes once all of it was taken.
 
-        What `record` raises ends the replay; the file stays and is replayed whole the next time.
+        What `record` raises ends the replay; the file stays and is replayed whole the next time. Yields batch sizes.
         """
-        replayed = 0
         for path in self.files():
             with self._lock:
                 if path == self._current:
@@ -165,9 +164,8 @@ class Spool:
             records = [(_turn(line["record"][0]), _completion(line["record"][1])) for line in _lines(path)]
             for start in range(0, len(records), batch):
                 record(records[start : start + batch])
-            replayed += len(records)
+                yield len(records[start : start + batch])
             path.unlink()
-        return replayed
 
     def erase(self, forget: Callable[[Turn], bool]) -> int:
         """Remove the turns that `forget` names from the disk, for good. Returns how many."""

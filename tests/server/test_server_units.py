@@ -1,0 +1,169 @@
+"""The small parts by themselves: where a stream is cut, what an answer was, the spool, the start-up's sentences."""
+
+import os
+import socket
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from db.values import Completion, Turn
+from server.outcome import ending_of, read_stream
+from server.spool import Journal, Spool
+from server.stream import Tail
+
+USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+def content(text: str) -> bytes:
+    return b"data: " + orjson.dumps({"choices": [{"index": 0, "delta": {"content": text}}]}) + b"\n\n"
+
+
+texts = st.lists(st.text(max_size=20) | st.sampled_from(['"choices":[]', "data: [DONE]", "\n\n", '\\"choices\\":[]']))
+
+
+@given(texts, st.lists(st.integers(1, 40)), st.booleans())
+def test_any_chunking_of_a_stream_passes_the_same_bytes_and_holds_back_its_end(
+    said: list[str], cuts: list[int], wants_usage: bool
+) -> None:
+    whole = b"".join(content(text) for text in said) + USAGE + DONE
+    tail = Tail(wants_usage)
+    passed, at = b"", 0
+    for size in (*cuts, len(whole)):
+        passed += tail.feed(whole[at : at + size])
+        at += size
+    assert passed == b"".join(content(text) for text in said)
+    assert tail.held == (USAGE + DONE if wants_usage else DONE)
+    assert tail.done
+    outcome = read_stream([whole])
+    assert "".join("".join(choice.response) for choice in outcome.choices) == "".join(said)
+    assert (outcome.prompt_tokens, outcome.completion_tokens) == (1, 2)
+
+
+def test_a_stream_that_breaks_off_is_not_done_and_its_words_are_kept() -> None:
+    tail = Tail(False)
+    assert tail.feed(content("one") + b'data: {"cho') == content("one")
+    assert not tail.done
+    assert read_stream([content("one"), b'data: {"cho']).choices[0].response == ["one"]
+
+
+def test_tool_calls_are_put_together_from_their_pieces() -> None:
+    pieces = [{"index": 0, "id": "a", "function": {"name": "look"}}, {"index": 0, "function": {"arguments": '{"x"'}}]
+    pieces.append({"index": 0, "function": {"arguments": ":1}"}})
+    events = [
+        b"data: " + orjson.dumps({"choices": [{"index": 0, "delta": {"tool_calls": [one]}}]}) + b"\n\n"
+        for one in pieces
+    ]
+    (call,) = read_stream(events).choices[0].tool_calls
+    assert call == {"id": "a", "type": "function", "function": {"name": "look", "arguments": '{"x":1}'}}
+
+
+@pytest.mark.parametrize(
+    ("reasoning", "response", "finish", "ending"),
+    [
+        ("t", "r", "stop", "complete"),
+        ("", "r", "stop", "no_thought"),
+        ("t", "", "stop", "malformed"),
+        ("t", "", "length", "truncated_thought"),
+        ("t", "r", "length", "truncated_response"),
+        ("t", "", None, "truncated_thought"),
+    ],
+)
+def test_how_an_answer_ended(reasoning: str, response: str, finish: str | None, ending: str) -> None:
+    assert ending_of(reasoning, response, finish) == ending
+
+
+def record(number: int) -> tuple[Turn, Completion]:
+    now = datetime.now(UTC)
+    turn = Turn(
+        f"r{number}", f"g{number}", "u", [{"role": "user", "content": f"é {number}"}], 0, "m", now, sampling={"n": 1}
+    )
+    return turn, Completion(f"r{number}", "t", "a", "complete", now, first_token_at=now)
+
+
+def test_a_spool_gives_back_what_it_took_in_order_and_keeps_it_when_taking_fails(tmp_path: Path) -> None:
+    records = [record(number) for number in range(250)]
+    spool = Spool(tmp_path)
+    spool.append(records[:200])
+    spool = Spool(tmp_path)  # another process
+    spool.append(records[200:])
+    assert spool.depth() == 250
+
+    def fails(_: object) -> None:
+        raise RuntimeError("no database")
+
+    with pytest.raises(RuntimeError):
+        list(spool.replay(fails))
+    taken: list[tuple[Turn, Completion]] = []
+    assert sum(spool.replay(taken.extend)) == 250
+    assert taken == records
+    assert spool.empty
+
+
+def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    spool.append([record(1)])
+    with spool.files()[0].open("ab") as file:
+        file.write(b'{"record": [{"request_id"')
+    again = Spool(tmp_path)
+    again.append([record(2)])
+    taken: list[tuple[Turn, Completion]] = []
+    assert list(again.replay(taken.extend)) == [1, 1]
+    assert [turn.request_id for turn, _ in taken] == ["r1", "r2"]
+
+
+def test_the_journal_knows_what_is_open_and_stays_small(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.start()
+    for number in range(6000):
+        journal.begin(record(number)[0])
+        if number:
+            journal.end([f"r{number}"])
+    assert (tmp_path / "open.jsonl").stat().st_size < 3 << 20
+    assert [turn.request_id for turn in Journal(tmp_path).recover()] == ["r0"]
+    journal.close()
+
+
+def start(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    values = os.environ | {"RUMINATE_HOME": str(tmp_path), "RUMINATE_SERVER_PORT": "0"} | environment
+    return subprocess.run([sys.executable, "-m", "server"], env=values, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({"RUMINATE_SERVER_PORT": "99999"}, ("RUMINATE_SERVER_PORT", "99999")),
+        ({"RUMINATE_SERVER_ENGINES": "nonsense"}, ("engines",)),
+        ({"RUMINATE_SERVER_ENGINES": '["ftp://x"]'}, ("RUMINATE_SERVER_ENGINES", "http://127.0.0.1")),
+        ({"RUMINATE_SERVER_DEFAULT_CONSENT": "maybe"}, ("RUMINATE_SERVER_DEFAULT_CONSENT", "maybe", "train")),
+        ({"RUMINATE_DATABASE_URL": "mysql://x"}, ("mysql",)),
+    ],
+)
+def test_a_bad_setting_is_one_sentence_and_exit_code_2(tmp_path: Path, environment: dict, words: tuple) -> None:
+    ended = start(tmp_path, **environment)
+    assert ended.returncode == 2, ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+    assert all(word in ended.stderr for word in words), ended.stderr
+
+
+def test_a_port_in_use_is_one_sentence_with_the_port(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        ended = start(tmp_path, RUMINATE_SERVER_PORT=port)
+    assert ended.returncode == 2
+    assert port in ended.stderr
+
+
+def test_settings_are_read_before_anything_heavy_is_imported() -> None:
+    heavy = ("fastapi", "aiohttp", "sqlalchemy")
+    code = f"import sys, server.settings, server.__main__; print([m for m in {heavy} if m in sys.modules])"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ended.stdout == "[]\n"
