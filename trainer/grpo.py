@@ -14,7 +14,7 @@ from typing import Any
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trainer.files import sync_tree, write_json
-from trainer.policy import copy_adapter, load_policy
+from trainer.policy import copy_adapter, load_policy, local_folder
 from trainer.rewards import RewardModel
 from trainer.rollout import Rollout
 from trainer.versions import Versions
@@ -71,7 +71,7 @@ class Grpo:
         versions = Versions(work)
         versions.clear()
         rollout = Rollout(work, prompts, versions, reward)
-        policy = load_policy(work.settings.base_model, work.parent.path, config)
+        policy = load_policy(local_folder(work.settings.base_model), work.parent.path, config)
         continued = work.parent.path is not None
 
         def publish() -> None:

@@ -48,9 +48,9 @@ class House:
     @cached_property
     def reader(self) -> Reader:
         """Reads the policy's completions."""
-        from trainer.policy import eos_ids, load_tokenizer
+        from trainer.policy import eos_ids, load_tokenizer, local_folder
 
-        base = self.settings.base_model
+        base = local_folder(self.settings.base_model)
         tokenizer = load_tokenizer(base, self.settings.template)
         return Reader(tokenizer, FORMATS[self.settings.thinking_format], eos_ids(tokenizer, base))
 
@@ -93,7 +93,8 @@ class House:
         seed = row.seed or self.settings.seed
         return {"parent": live.id, "config": self.settings.round_config(overrides, seed).model_dump()}
 
-    def _classifier(self, path: Path) -> RewardModel:
+    def _classifier(self, model: str) -> RewardModel:
+        from trainer.policy import local_folder
         from trainer.rewards import SequenceClassifier
 
-        return SequenceClassifier(path)
+        return SequenceClassifier(local_folder(model))

@@ -37,6 +37,15 @@ def load_policy(base: Path, parent: Path | None, config: RoundConfig) -> Any:
     return get_peft_model(model, lora)
 
 
+def local_folder(model: str) -> Path:
+    """Where a model's files are; those of a hub's model are fetched first, where a hub can be reached."""
+    if Path(model).exists():
+        return Path(model)
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(model))
+
+
 def torch_dtype(name: str) -> Any:
     """The torch type of the frozen weights; "auto" by whether there is a GPU."""
     import torch

@@ -58,11 +58,16 @@ def is_heldout(messages: Messages, share: float) -> bool:
     return int(root(messages)[:12], 16) % BUCKETS < share * BUCKETS
 
 
-def read_mix(path: Path) -> Iterator[Prompt]:
-    """The prompts of a file, in its order: jsonl with `messages`, or parquet with `messages` or `prompt`.
+def read_mix(name: str | Path) -> Iterator[Prompt]:
+    """The prompts of a file or of a hub's data set, in their order.
 
+    jsonl with `messages`; parquet, or the split `train` of a data set, with `messages` or `prompt` (text or messages).
     Raises ValueError, naming the file and the line or column, when it is neither.
     """
+    path = Path(name)
+    if not path.exists():
+        yield from _read_hub(str(name))
+        return
     if path.suffix == ".parquet":
         yield from _read_parquet(path)
         return
@@ -86,11 +91,26 @@ def _read_parquet(path: Path) -> Iterator[Prompt]:
     from pyarrow import parquet  # only who sets a parquet file pays for the import
 
     file = parquet.ParquetFile(path)
-    column = next((name for name in ("messages", "prompt") if name in file.schema_arrow.names), None)
-    if column is None:
-        names = ", ".join(file.schema_arrow.names)
-        raise ValueError(f"{path}: expected a column `messages` or `prompt`, found {names}")
+    column = _column(str(path), file.schema_arrow.names)
     for batch in file.iter_batches(columns=[column]):
         for value in batch.column(0).to_pylist():
-            messages = [{"role": "user", "content": value}] if isinstance(value, str) else value
-            yield Prompt(up_to_user(messages), "mix")
+            yield _from_cell(value)
+
+
+def _read_hub(name: str) -> Iterator[Prompt]:
+    from datasets import load_dataset  # only who names a hub's data set pays for the import
+
+    table = load_dataset(name, split="train")
+    for value in table[_column(name, table.column_names)]:
+        yield _from_cell(value)
+
+
+def _column(source: str, names: list[str]) -> str:
+    column = next((name for name in ("messages", "prompt") if name in names), None)
+    if column is None:
+        raise ValueError(f"{source}: expected a column `messages` or `prompt`, found {', '.join(names)}")
+    return column
+
+
+def _from_cell(value: str | Messages) -> Prompt:
+    return Prompt(up_to_user([{"role": "user", "content": value}] if isinstance(value, str) else value), "mix")

@@ -11,7 +11,7 @@ from typing import Any
 from thinking.templates import template_hash
 from trainer.files import fresh_folder, publish_folder, read_json, sha256, write_json
 from trainer.gateway import GatewayError
-from trainer.policy import ADAPTER_FILES, base_hash, prompt_ids
+from trainer.policy import ADAPTER_FILES, base_hash, local_folder, prompt_ids
 from trainer.probe import make_probe
 from trainer.prompts import Prompt
 from trainer.rollout import seed_of
@@ -45,12 +45,12 @@ def manifest(
     work: Work, name: str, folder: Path, adapter: Path, verdict: dict[str, Any], mix: Sequence[Prompt]
 ) -> dict[str, Any]:
     """What a checkpoint is, where it came from, the hashes of its files, and how an engine proves that it serves it."""
-    settings, base = work.settings, work.settings.base_model
+    settings, base = work.settings, local_folder(work.settings.base_model)
     return {
         "format": FORMAT,
         "name": name,
         "kind": "adapter",
-        "base": {"name": base.name, "config_hash": base_hash(base)},
+        "base": {"name": settings.base_model.rstrip("/").rsplit("/", 1)[-1], "config_hash": base_hash(base)},
         "rank": json.loads((folder / "adapter_config.json").read_text())["r"],
         "thinking_format": settings.thinking_format,
         "template_hash": template_hash(settings.template),

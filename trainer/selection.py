@@ -56,7 +56,7 @@ def _choose(work: Work) -> dict[str, int]:
     chosen = curate(
         recorded,
         read_mix(settings.base_mix),
-        read_mix(settings.heldout) if settings.heldout is not None else None,
+        None if settings.gate_file is None else read_mix(settings.gate_file),
         lambda messages: len(prompt_ids(work.reader.tokenizer, messages)),
         work.config,
     )

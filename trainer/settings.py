@@ -4,6 +4,7 @@ A round may override any field of `RoundConfig`; what it then runs with is writt
 Read from the environment: RUMINATE_TRAINER_<FIELD>, and the few common names without TRAINER.
 """
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 REPOSITORY = Path(__file__).resolve().parent.parent
 _TINY = REPOSITORY / "models" / "tiny"
 PREFIX = "RUMINATE_TRAINER_"
+HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class RoundConfig(BaseModel):
@@ -100,16 +102,18 @@ class TrainerSettings(BaseSettings, RoundConfig):
         repr=False,
     )
     gateway: str = Field("http://127.0.0.1:8000", description="Base URL of the gateway.")
-    base_model: Path = Field(_TINY / "policy", description="The base model that every adapter stands on.")
-    reward_model: Path = Field(_TINY / "reward", description="Sequence classifier that rewards samples.")
-    judge_model: Path = Field(_TINY / "judge", description="A second one, never trained on: the gate's own opinion.")
-    base_mix: Path = Field(
-        _TINY / "prompts" / "train.jsonl",
-        description="Prompts that fill a round up: jsonl with `messages`, or parquet with `messages` or `prompt`.",
+    base_model: str = Field(str(_TINY / "policy"), description="The model that every adapter stands on: folder or hub.")
+    reward_model: str = Field(str(_TINY / "reward"), description="Sequence classifier that rewards: folder or hub.")
+    judge_model: str = Field(
+        str(_TINY / "judge"), description="A second one, never trained on: the gate's own opinion."
     )
-    heldout: Path | None = Field(
-        _TINY / "prompts" / "heldout.jsonl",
-        description="Prompts for the gate, never trained on; unset: the held-out share of the mix.",
+    base_mix: str = Field(
+        str(_TINY / "prompts" / "train.jsonl"),
+        description="Prompts that fill a round up: jsonl, parquet or hub, with `messages` or `prompt`.",
+    )
+    heldout: str = Field(
+        "",
+        description="The gate's prompts, never trained on; empty: heldout.jsonl beside the mix, else a share of it.",
     )
     thinking_format: Literal["think", "prefilled", "zero", "plain"] = Field("think", description="How thoughts look.")
     template: Literal["chatml", "llama3", "zero"] = Field("chatml", description="Chat template, as the engine's.")
@@ -127,6 +131,12 @@ class TrainerSettings(BaseSettings, RoundConfig):
     def database(self) -> str:
         """The database's URL."""
         return self.database_url or f"sqlite:///{self.home.absolute() / 'ruminate.db'}"
+
+    @property
+    def gate_file(self) -> str | None:
+        """Where the gate's prompts are; None: they are the held-out share of the mix."""
+        beside = Path(self.base_mix).with_name("heldout.jsonl")
+        return self.heldout or (str(beside) if beside.is_file() else None)
 
     @property
     def key(self) -> str:
@@ -158,9 +168,11 @@ def read_settings(**values: Any) -> TrainerSettings:
     except ValidationError as error:
         raise BadSetting(sentence(error, PREFIX)) from None
     for name in ("base_model", "reward_model", "judge_model", "base_mix", "heldout"):
-        path = getattr(settings, name)
-        if path is not None and not path.exists():
-            raise BadSetting(f"{PREFIX}{name.upper()} = {str(path)!r}: expected a file or folder that exists")
+        value = getattr(settings, name)
+        if value and not Path(value).exists() and not HUB_NAME.fullmatch(value):
+            raise BadSetting(
+                f"{PREFIX}{name.upper()} = {value!r}: expected a file or folder that exists, or a hub name"
+            )
     return settings
 
 
