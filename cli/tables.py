@@ -13,7 +13,6 @@ ROUND: list[Column] = [
     ("algorithm", lambda r: r["algorithm"]),
     ("parent", lambda r: r["parent"]),
     ("candidate", lambda r: r["candidate"]),
-    ("by", lambda r: r["requested_by"]),
     ("started", lambda r: _when(r["started_at"])),
     ("verdict or error", lambda r: r["error"] or (r["verdict"] or {}).get("words")),
 ]
@@ -37,12 +36,15 @@ def show(rows: list[dict[str, Any]], columns: list[Column], as_json: bool) -> No
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)  # a file or a pipe has no width; a narrow guess would cut names
     table = Table(box=None, header_style="bold")
-    for name, _ in columns:
-        table.add_column(name)
+    for number, (name, _) in enumerate(columns):
+        table.add_column(name, no_wrap=number < len(columns) - 1, overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value(row)) for _, value in columns))
-    Console().print(table if rows else "none yet")
+    console.print(table if rows else "none yet")
 
 
 def show_status(status: dict[str, Any], as_json: bool) -> None:
@@ -74,4 +76,4 @@ def _cell(value: Any) -> str:
 
 
 def _when(iso: str | None) -> str:
-    return (iso or "").replace("T", " ")[:19]
+    return (iso or "").replace("T", " ")[:16]

