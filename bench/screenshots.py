@@ -1,4 +1,4 @@
-"""Pictures of the page in each state, light, dark and on a phone: `python -m bench.screenshots [--url URL] [--out DIR]`.
+"""Pictures of the page in each state, light, dark and on a phone: `make bench-screenshots`.
 
 Without an address it shows a page in front of the tests' gateway, which writes a made-up conversation; with the address
 of a running page the words are the model's.
@@ -161,8 +161,9 @@ def main() -> int:
         url = given.url or stack.enter_context(demonstration())
         browser = stack.enter_context(sync_playwright()).chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         for look in LOOKS:
-            viewport = {"width": look.width, "height": look.height}
-            page = browser.new_context(viewport=viewport, color_scheme=look.scheme, locale="en-GB").new_page()
+            context = browser.new_context(color_scheme=look.scheme, locale="en-GB")
+            page = context.new_page()
+            page.set_viewport_size({"width": look.width, "height": look.height})
             sizes |= take(page, url, look, given.out)
         browser.close()
     print(json.dumps({"bench": "screenshots", "bytes": sizes}))

@@ -1,6 +1,7 @@
 """The page's web server: Gradio mounted in FastAPI, static files, sign-in, headers that keep it at home."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,7 @@ def create_app(settings: UiSettings) -> FastAPI:
     words = load_words(settings.language)
     people = People(settings.gateway)
     styles = code_styles()
-    version = _version(styles)
+    version = _version(styles + json.dumps(words.sentences))
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.add_middleware(AtHome)
 
@@ -54,6 +55,10 @@ def create_app(settings: UiSettings) -> FastAPI:
     @app.get("/ui/code.css")
     def code() -> Response:
         return Response(styles, media_type="text/css")
+
+    @app.get("/ui/words.js")
+    def sentences() -> Response:
+        return Response(f"window.ruminateWords = {json.dumps(words.sentences)};", media_type="text/javascript")
 
     @app.post("/signin")
     def sign_in(request: Request, given: dict[str, Any]) -> JSONResponse:
@@ -121,8 +126,8 @@ def _theme() -> gr.themes.Base:
     return gr.themes.Base(font=["ui-sans-serif", "system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 
 
-def _version(styles: str) -> str:
-    digest = hashlib.sha256(styles.encode())
+def _version(made: str) -> str:
+    digest = hashlib.sha256(made.encode())
     for file in sorted(STATIC.iterdir()):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]

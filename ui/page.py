@@ -15,7 +15,7 @@ from ui.stream import RunningAnswers
 from ui.training import Training
 from ui.words import Words
 
-SCRIPTS = ("base", "shell", "rows", "chat", "composer", "side", "training")  # each stands on those before it
+SCRIPTS = ("words", "base", "shell", "rows", "chat", "composer", "side", "training")  # each stands on those before it
 STYLES = ("page.css", "chat.css", "training.css", "code.css")
 CHANNELS = ("transcript", "live", "side", "me", "training")
 EVENTS = ("boot", "open", "answer", "halt", "act", "training", "train")
@@ -40,11 +40,10 @@ def build(people: People, words: Words, version: str) -> gr.Blocks:
         transcript, live, side, me, drawn = (_channel(name, version) for name in CHANNELS)
         page = gr.HTML(
             html_template="",
-            js_on_load=f"ruminate.start(element, trigger, props.words, {list(EVENTS)});",
+            js_on_load=f"ruminate.start(element, trigger); /* sends {list(EVENTS)} */",
             head=scripts(version),
             elem_id="page-block",
             apply_default_css=False,
-            words=words.sentences,
         )
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         free = {**quiet, "concurrency_limit": None}  # Gradio's default lets one person in at a time

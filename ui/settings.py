@@ -22,11 +22,13 @@ class UiSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="ignore")
 
     gateway: Annotated[str, AfterValidator(_http_url)] = Field(
-        "http://127.0.0.1:8000", description="Base address of the gateway, without /v1."
+        default="http://127.0.0.1:8000", description="Base address of the gateway, without /v1."
     )
-    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 lets other machines in.")
-    port: int = Field(7860, ge=0, le=65535, description="Port to listen on; 0 lets the system choose a free one.")
-    language: str = Field("en", pattern=r"^[a-z]{2,3}$", description="Which file of ui/words/ the page speaks.")
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 lets other machines in.")
+    port: int = Field(
+        default=7860, ge=0, le=65535, description="Port to listen on; 0 lets the system choose a free one."
+    )
+    language: str = Field(default="en", pattern=r"^[a-z]{2,3}$", description="Which file of ui/words/ the page speaks.")
 
 
 class BadSetting(Exception):
@@ -36,7 +38,7 @@ class BadSetting(Exception):
 def load_settings() -> UiSettings:
     """Read the settings from the environment. Raises BadSetting naming key, value and what was expected."""
     try:
-        return UiSettings()  # type: ignore[call-arg]  # pydantic fills in from the environment
+        return UiSettings()
     except ValidationError as error:
         first = error.errors()[0]
         key = PREFIX + str(first["loc"][0]).upper()

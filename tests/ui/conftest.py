@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from support.components import require_component
 from support.fake_chat_gateway import FakeGateway, serving
 
@@ -45,6 +45,7 @@ class Shown:
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
     require_component(CHROMIUM.exists(), "Chromium (/usr/bin/chromium)")
+    expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
         yield browser

@@ -3,7 +3,7 @@
 (() => {
   const channels = {};
   const R = (window.ruminate = {
-    words: {},
+    words: window.ruminateWords,
     parts: [],
 
     /* A sentence by its key, braces filled in. */
@@ -54,16 +54,15 @@
       const take = () => {
         if (!props.value) return;
         channel.value = props.value;
-        for (const listener of channel.listeners) listener(props.value);
+        for (const listener of channel.listeners) listener(channel.value);
+        if (name !== "live") props.value = ""; // at every message Gradio copies the values of all its components
       };
       watch("value", take);
       take();
     },
 
     /* Called by the Gradio component that is the page. */
-    start(element, trigger, words, events) {
-      R.words = words;
-      R.events = events;
+    start(element, trigger) {
       R.send = (event, data = {}) => trigger(event, data);
       for (const part of R.parts) part(element);
     },
