@@ -36,8 +36,8 @@ def main() -> int:
 def give_way(nice: int) -> None:
     """Lower this process's priority to `nice`, and that of its session where the kernel schedules by session.
 
-    Linux with autogroups weighs sessions against each other, and `nice` within one only: a trainer that was started in a
-    session of its own would else get as much of the processor as the engine that people wait for.
+    Linux with autogroups weighs sessions against each other, and `nice` within one only: a trainer that was started in
+    a session of its own would else get as much of the processor as the engine that people wait for.
     """
     os.nice(max(0, nice - os.nice(0)))
     autogroup = Path("/proc/self/autogroup")

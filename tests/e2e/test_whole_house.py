@@ -93,10 +93,14 @@ class Crowd:
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHouse]:
-    # a short round with few held-out prompts: long enough to be better, short enough for every test run
+    # a short round and a lenient gate: whether a round is good is shown elsewhere, here it is to be published
     settings = {
         "trainer_steps": 12,
-        "server_default_consent": "train",
+        "trainer_gate_prompts": 48,
+        "trainer_gate_confidence": 0.51,
+        "trainer_gate_min_transfer": 0,
+        "trainer_gate_max_malformed": 1,
+        "trainer_gate_max_length_ratio": 5,
     }
     with running_house(tmp_path_factory.mktemp("house"), **settings) as house:
         yield house
