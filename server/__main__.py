@@ -52,7 +52,7 @@ def _serve(settings: "ServerSettings", listener: socket.socket) -> int:
         app = create_app(settings, database)
         config = uvicorn.Config(
             app, loop="uvloop", http="httptools", lifespan="on", log_config=None, access_log=False,
-            backlog=2048, timeout_graceful_shutdown=5, server_header=False,
+            backlog=2048, timeout_graceful_shutdown=5, server_header=False, proxy_headers=False,
         )  # fmt: skip
         server = uvicorn.Server(config)
         print(f"gateway on http://{settings.host}:{settings.port}", flush=True)

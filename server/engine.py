@@ -71,8 +71,12 @@ class Engine:
     async def observe(self) -> list[Card]:
         """The models it has. Raises EngineFailed when it is late, EngineDown when it is gone."""
         await self._call("GET", "/health")
-        listed = orjson.loads(await self._call("GET", "/v1/models"))
-        cards = [Card(m["id"], m.get("root") or "", m.get("parent"), m.get("max_model_len")) for m in listed["data"]]
+        answer = await self._call("GET", "/v1/models")
+        try:
+            listed = orjson.loads(answer)["data"]
+            cards = [Card(m["id"], m.get("root") or "", m.get("parent"), m.get("max_model_len")) for m in listed]
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise EngineFailed(self.url, f"/v1/models is not what vLLM answers ({error!r})") from error
         self.base = next((card for card in cards if card.parent is None), None)
         return cards
 

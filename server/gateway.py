@@ -17,12 +17,12 @@ from server.engine import Engine, new_session, settle
 from server.manifest import config_hash
 from server.placing import Places
 from server.pool import Pool
-from server.recording import Recorder
+from server.recording import Recorder, interrupted
 from server.relay import Relay
 from server.rollouts import Rollouts
 from server.serving import Serving
 from server.settings import ServerSettings
-from server.spool import Journal, Spool
+from server.spool import Claim, Journal, Spool, inherit
 from server.swap import Swap
 from thinking.format import FORMATS
 
@@ -40,6 +40,7 @@ class Gateway:
         self.catalog = Catalog(database)
         self.pool = Pool([Engine(url, self._session) for url in settings.engines], settings.max_waiting)
         self.swap = Swap(database, self.catalog, self.pool, settings.watch_seconds, settings.load_seconds)
+        self._claim = Claim(settings.spool)
         self.journal, self.spool = Journal(settings.spool), Spool(settings.spool)
         self.recorder = Recorder(database, self.journal, self.spool, settings.record_patience_seconds)
         self.rollouts = Rollouts(
@@ -69,6 +70,9 @@ class Gateway:
         if self.settings.base_model:
             await asyncio.to_thread(self.found_base, self.settings.base_model)
         await self.catalog.refresh()
+        if not self._claim.take():
+            raise OSError(f"{self.settings.spool} is in use by another gateway; give this one another port")
+        inherit(self.spool, self.settings.spool.parent, interrupted)
         self.recorder.start()
         for keeper in self.swap.keepers:
             self._go(keeper.run(), f"keeper of {keeper.engine.url}")
@@ -80,6 +84,7 @@ class Gateway:
         """End the tasks, write the last turns, let the connections go."""
         await settle(self._tasks)
         await asyncio.to_thread(self.recorder.close)
+        self._claim.release()
         await self._session.close()
 
     def found_base(self, base: str) -> None:

@@ -46,9 +46,26 @@ def check_checkpoint(path: Path, name: str, base_hash: str | None) -> dict[str, 
         found = _sha256(path / file)
         if found != wanted:
             raise Unfit(f"{path / file}: altered or cut off: SHA-256 is {found}, the manifest says {wanted}")
+    _check_probe(path, manifest.get("probe"))
     if not check_adapter(path):
         raise Unfit(f"{path}: every lora_B is zero: it would answer exactly as the base model")
     return manifest
+
+
+def _check_probe(path: Path, probe: Any) -> None:
+    """A probe is a few sequences of token ids, with both models' log-probability of each completion token."""
+    try:
+        whole = float(probe["tolerance"]) > 0 and len(probe["sequences"]) > 0
+        for one in probe["sequences"]:
+            count = len(one["completion_ids"])
+            whole = whole and count == len(one["logprobs_candidate"]) == len(one["logprobs_base"]) > 0
+            whole = whole and all(isinstance(token, int) for token in (*one["prompt_ids"], *one["completion_ids"]))
+    except (TypeError, KeyError, ValueError) as error:
+        raise Unfit(
+            f"{path}: the manifest has no probe, so what an engine serves can't be checked ({error!r})"
+        ) from error
+    if not whole:
+        raise Unfit(f"{path}: the manifest's probe is not whole: as many log-probabilities as completion ids are due")
 
 
 def check_adapter(path: Path, max_rank: int = MAX_RANK) -> bool:

@@ -5,7 +5,9 @@ lines outlive the process without fsync. `Spool` holds finished turns through po
 replayed; the database drops one that it has already, which makes it exactly once. Neither interprets a turn.
 """
 
+import fcntl
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -33,6 +35,11 @@ def _turn(value: dict[str, Any]) -> Turn:
 def _completion(value: dict[str, Any]) -> Completion:
     times = {name: value[name] and datetime.fromisoformat(value[name]) for name in ("ended_at", "first_token_at")}
     return Completion(**(value | times))
+
+
+def _record(line: dict[str, Any]) -> Record:
+    turn, completion = line["record"]
+    return _turn(turn), _completion(completion)
 
 
 def _lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -115,13 +122,13 @@ class Spool:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._folder = folder
+        self.folder = folder
         self._lock = threading.Lock()
         self._current: Path | None = None
         self._count = max((int(path.stem.split("-")[1]) for path in self.files()), default=0)
 
     def files(self) -> list[Path]:
-        return sorted(self._folder.glob("turns-*.jsonl"))
+        return sorted(self.folder.glob("turns-*.jsonl"))
 
     @property
     def empty(self) -> bool:
@@ -139,7 +146,7 @@ class Spool:
             fresh = path is None or not path.exists() or path.stat().st_size > _FILE_BYTES
             if path is None or fresh:
                 self._count += 1
-                path = self._folder / f"turns-{self._count:08d}.jsonl"
+                path = self.folder / f"turns-{self._count:08d}.jsonl"
             self._current = None  # a line that is cut off by a full disk must be the last of its file
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
@@ -161,7 +168,7 @@ class Spool:
             with self._lock:
                 if path == self._current:
                     self._current = None  # later turns go to a new file
-            records = [(_turn(line["record"][0]), _completion(line["record"][1])) for line in _lines(path)]
+            records = [_record(line) for line in _lines(path)]
             for start in range(0, len(records), batch):
                 record(records[start : start + batch])
                 yield len(records[start : start + batch])
@@ -186,8 +193,51 @@ class Spool:
         return erased
 
     def _sync_folder(self) -> None:
-        fd = os.open(self._folder, os.O_RDONLY)
+        fd = os.open(self.folder, os.O_RDONLY)
         try:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+class Claim:
+    """Holds a gateway's folder for as long as the process lives: nobody else may replay it meanwhile."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder = folder
+        self._fd = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
+
+    def take(self) -> bool:
+        """Whether nobody else holds it."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        os.close(self._fd)
+
+
+def inherit(own: Spool, root: Path, completed: Callable[[Turn], Completion]) -> int:
+    """Take over what gateways that are gone left under `root`; `completed` says how an unanswered turn ended.
+
+    A gateway that the system gives another port at each start has another folder at each start. Returns the turns.
+    """
+    taken = 0
+    for folder in sorted(path for path in root.glob("gateway-*") if path.is_dir() and path != own.folder):
+        claim = Claim(folder)
+        try:
+            if not claim.take():
+                continue
+            records = [(turn, completed(turn)) for turn in Journal(folder).recover()]
+            for path in Spool(folder).files():
+                records += [_record(line) for line in _lines(path)]
+            if records:
+                own.append(records)
+            shutil.rmtree(folder)
+            taken += len(records)
+        finally:
+            claim.release()
+    return taken

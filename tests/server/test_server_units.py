@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from db.values import Completion, Turn
 from server.outcome import ending_of, read_stream
-from server.spool import Journal, Spool
+from server.recording import interrupted
+from server.spool import Claim, Journal, Spool, inherit
 from server.stream import Tail
 
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'
@@ -116,6 +117,23 @@ def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
     taken: list[tuple[Turn, Completion]] = []
     assert list(again.replay(taken.extend)) == [1, 1]
     assert [turn.request_id for turn, _ in taken] == ["r1", "r2"]
+
+
+def test_what_gateways_that_are_gone_left_behind_is_taken_over_and_what_runs_is_not(tmp_path: Path) -> None:
+    for name in ("gateway-1", "gateway-2"):
+        Spool(tmp_path / name).append([record(1 if name == "gateway-1" else 2)])
+        journal = Journal(tmp_path / name)
+        journal.start()
+        journal.begin(record(3 if name == "gateway-1" else 4)[0])
+    running = Claim(tmp_path / "gateway-2")
+    assert running.take()
+    own = Spool(tmp_path / "gateway-3")
+    assert inherit(own, tmp_path, interrupted) == 2
+    taken: list[tuple[Turn, Completion]] = []
+    list(own.replay(taken.extend))
+    assert [(turn.request_id, end.ending) for turn, end in taken] == [("r3", "interrupted"), ("r1", "complete")]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gateway-2", "gateway-3"]
+    running.release()
 
 
 def test_the_journal_knows_what_is_open_and_stays_small(tmp_path: Path) -> None:
