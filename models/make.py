@@ -16,7 +16,16 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent / "tiny"
-SEEDS = {"tokenizer": 0, "policy": 1, "judge": 2, "train": 11, "held_out": 12, "pairs": 13, "unseen_pairs": 14}
+SEEDS = {
+    "tokenizer": 0,
+    "policy": 1,
+    "judge": 2,
+    "train": 11,
+    "held_out": 12,
+    "readers": 3,
+    "pairs": 13,
+    "unseen_pairs": 14,
+}
 SAMPLED_PROMPTS, SAMPLES = 640, 6  # for the reward models' pairs; each takes one half of the prompts
 
 
@@ -28,19 +37,32 @@ def _one_thread() -> None:
 
 def train_language_model(what: str, folder: str, steps: int, held_out: list[str]) -> dict[str, float]:
     """The policy, or the smaller and wider model that the judge starts from. Runs in a process of its own."""
+    from collections.abc import Iterator
+
     from transformers import AutoTokenizer
 
-    from models.train_policy import Schedule, Shape, build, save_policy, stream, train
+    from models.tokens import encode
+    from models.train_policy import WITHOUT_THINKING, Row, Schedule, Shape, build, save_policy, stream, train
+    from models.world.talk import Example
 
     _one_thread()
     shape = Shape() if what == "policy" else Shape(hidden=160, layers=3, heads=5, kv_heads=5, intermediate=512)
     tokenizer = AutoTokenizer.from_pretrained(f"{folder}/tokenizer")
     model = build(shape, tokenizer, SEEDS[what])
     seed = 1000 + SEEDS[what]
+    held = set(held_out)
+
+    def encoded(examples: Iterator[Example]) -> Iterator[Row]:
+        return (encode(tokenizer, one) for one in examples)
+
+    thinks = 1 - WITHOUT_THINKING if what == "policy" else 0.0  # the judge reads no thoughts
     found = train(
         model,
         tokenizer,
-        stream(seed, set(held_out)),
+        (
+            encoded(stream(seed, held, thinks, "careful")),
+            encoded(stream(seed + 500, held, thinks, None if what == "policy" else "careful")),
+        ),
         Schedule(steps=steps),
         seed,
         lambda line: print(what, line, flush=True),
@@ -48,6 +70,16 @@ def train_language_model(what: str, folder: str, steps: int, held_out: list[str]
     found["parameters"] = sum(p.numel() for p in model.parameters())
     save_policy(model, tokenizer, Path(folder) / what)
     return found
+
+
+def train_reader(what: str, backbone: str, folder: str, steps: int, seed: int, held_out: list[str]) -> dict[str, float]:
+    """The body of the reward model or of the judge: its language model, taught to write verdicts."""
+    from models.critic import train_critic
+
+    _one_thread()
+    return train_critic(
+        Path(backbone), Path(folder), steps, seed, set(held_out), lambda line: print(what, line, flush=True)
+    )
 
 
 def train_reward_model(what: str, backbone: str, folder: str, pairs: list[Any], seed: int) -> dict[str, float]:
@@ -74,11 +106,16 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the models (default: models/tiny)")
     parser.add_argument("--work", type=Path, default=Path("build/models"), help="folder of what is not kept")
-    parser.add_argument("--steps", type=int, default=600, help="steps of the policy")
-    parser.add_argument("--judge-steps", type=int, default=300, help="steps of the judge's language model")
-    parser.add_argument("--pairs", type=int, default=7000, help="synthetic pairs for each reward model")
-    parser.add_argument("--keep-policy", action="store_true", help="take the language models that are there")
-    parser.add_argument("--measure", action="store_true", help="train nothing, write the card")
+    parser.add_argument("--steps", type=int, default=900, help="steps of the policy")
+    parser.add_argument("--judge-steps", type=int, default=700, help="steps of the judge's language model")
+    parser.add_argument("--pairs", type=int, default=4000, help="synthetic pairs for each reward model")
+    parser.add_argument("--reader-steps", type=int, default=350, help="steps in which each learns to write verdicts")
+    parser.add_argument(
+        "--begin",
+        choices=("policy", "readers", "pairs", "card"),
+        default="policy",
+        help="take what comes before from a run",
+    )
     args = parser.parse_args(argv)
     return Making(args).run()
 
@@ -92,20 +129,20 @@ class Making:
         self.work: Path = args.work
         self.facts: dict[str, Any] = {"seeds": SEEDS}
         kept = self.work / "facts.json"
-        if kept.is_file() and (args.keep_policy or args.measure):
+        if kept.is_file() and args.begin != "policy":
             self.facts |= json.loads(kept.read_text())
 
     def run(self) -> int:
-        began = time.monotonic()
         self.work.mkdir(parents=True, exist_ok=True)
         self.out.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
             self.prompts()
-            if not (self.args.keep_policy or self.args.measure):
+            if self.args.begin == "policy":
                 self.language_models(pool)
-            if not self.args.measure:
+            if self.args.begin in ("policy", "readers"):
+                self.readers(pool)
+            if self.args.begin != "card":
                 self.reward_models(pool)
-                self.facts["seconds_in_all"] = round(time.monotonic() - began + self.facts.get("seconds_before", 0))
             self.card(pool)
         return 0
 
@@ -136,7 +173,20 @@ class Making:
         }
         self.note(language_models={what: job.result() for what, job in jobs.items()})
         copy(self.work / "policy", self.out / "policy")
-        self.note(seconds_before=round(time.monotonic() - began))
+        self.note(seconds_of_language_models=round(time.monotonic() - began))
+
+    def readers(self, pool: ProcessPoolExecutor) -> None:
+        """The policy and the judge's language model learn to read, each from other answers."""
+        began = time.monotonic()
+        jobs = {}
+        for place, (what, start) in enumerate((("reward", "policy"), ("judge", "judge"))):
+            folder = str(self.work / f"{what}-reader")
+            seed = SEEDS["readers"] + 100 * place
+            jobs[what] = pool.submit(
+                train_reader, what, str(self.work / start), folder, self.args.reader_steps, seed, sorted(self.held_out)
+            )
+        self.note(readers={what: job.result() for what, job in jobs.items()})
+        self.note(seconds_of_readers=round(time.monotonic() - began))
 
     def reward_models(self, pool: ProcessPoolExecutor) -> None:
         """Each from synthetic pairs and pairs of the policy's samples; the two share no pair and no prompt."""
@@ -156,9 +206,10 @@ class Making:
         for place, what in enumerate(("reward", "judge")):
             pairs = world_pairs(self.args.pairs, SEEDS["pairs"] + 100 * place, self.held_out)
             pairs += policy_pairs(prompts[what], samples[what], SEEDS["pairs"] + place)
-            backbone = self.out / "policy" if what == "reward" else self.work / "judge"
-            jobs[what] = pool.submit(train_reward_model, what, str(backbone), str(self.out / what), pairs, 31 + place)
+            reader = str(self.work / f"{what}-reader")
+            jobs[what] = pool.submit(train_reward_model, what, reader, str(self.out / what), pairs, 31 + place)
         self.note(reward_models={what: job.result() for what, job in jobs.items()})
+        self.note(seconds_of_reward_models=round(time.monotonic() - began))
 
     def card(self, pool: ProcessPoolExecutor) -> None:
         from models.card import measure, write_card

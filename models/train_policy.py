@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from models.tokens import CONTEXT, encode, key
+from models.tokens import CONTEXT, key
 from models.world.talk import Example, example
 
 WITHOUT_THINKING = 0.1  # share of the examples that are answered with an empty thought
@@ -32,30 +32,34 @@ class Schedule:
     """How long and how fast to train. `tokens` per step are padded ones."""
 
     steps: int
+    careful: float = 0.55  # share of the steps on careful examples only, before the mixture
     tokens: int = 5000
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
     warmup: int = 30
 
 
-def stream(seed: int, held_out: set[str], thinks: float = 1 - WITHOUT_THINKING) -> Iterator[Example]:
-    """Endless examples; prompts whose key is held out never appear."""
+def stream(
+    seed: int, held_out: set[str], thinks: float = 1 - WITHOUT_THINKING, quality: str | None = None
+) -> Iterator[Example]:
+    """Endless examples, of one quality if it is given; prompts whose key is held out never appear."""
     rng = random.Random(seed)
     while True:
-        one = example(rng, thinks=rng.random() < thinks)
+        one = example(rng, quality=quality, thinks=rng.random() < thinks)
         if key(one.messages) not in held_out:
             yield one
 
 
-def batches(
-    examples: Iterator[Example], tokenizer: Any, budget: int, seed: int
-) -> Iterator[list[tuple[list[int], int]]]:
-    """Batches of examples of like length, at most `budget` padded tokens each, in random order."""
+Row = tuple[list[int], int]  # token ids, and how many of them are not trained on
+
+
+def batches(rows: Iterator[Row], budget: int, seed: int) -> Iterator[list[Row]]:
+    """Batches of rows of like length, at most `budget` padded tokens each, in random order."""
     rng = random.Random(seed)
     while True:
-        pool = sorted((encode(tokenizer, next(examples)) for _ in range(600)), key=lambda row: len(row[0]))
-        ready: list[list[tuple[list[int], int]]] = []
-        batch: list[tuple[list[int], int]] = []
+        pool = sorted((next(rows) for _ in range(600)), key=lambda row: len(row[0]))
+        ready: list[list[Row]] = []
+        batch: list[Row] = []
         for row in pool:
             if batch and len(row[0]) * (len(batch) + 1) > budget:
                 ready.append(batch)
@@ -66,7 +70,7 @@ def batches(
 
 
 def build(shape: Shape, tokenizer: Any, seed: int) -> Any:
-    """A Qwen3 with random weights and untied embeddings."""
+    """A Qwen3 with random weights; its embeddings are tied while it trains: a tied head learns to copy far sooner."""
     import torch
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -80,7 +84,7 @@ def build(shape: Shape, tokenizer: Any, seed: int) -> Any:
         num_key_value_heads=shape.kv_heads,
         head_dim=shape.head_dim,
         max_position_embeddings=CONTEXT,
-        tie_word_embeddings=False,
+        tie_word_embeddings=True,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
@@ -103,13 +107,15 @@ def optimisers(model: Any, schedule: Schedule) -> list[Any]:
 def train(
     model: Any,
     tokenizer: Any,
-    examples: Iterator[Example],
+    phases: tuple[Iterator[Row], Iterator[Row]],
     schedule: Schedule,
     seed: int,
     say: Callable[[str], None] = print,
 ) -> dict[str, float]:
     """Next-token training on thoughts and responses (prompts are not trained on), in bf16 autocast.
 
+    `phases` are careful examples and the mixture. Copying a wish's value from the prompt is learnt on the careful ones,
+    where every wish is kept; in the mixture's noise it takes three times as long.
     Returns seconds, tokens seen (padding included) and the mean loss of the last 50 steps in nats per token.
     """
     import torch
@@ -119,13 +125,13 @@ def train(
     opts = optimisers(model, schedule)
     base = [[g["lr"] for g in o.param_groups] for o in opts]
     began, seen, losses = time.monotonic(), 0, []
-    rows = batches(examples, tokenizer, schedule.tokens, seed)
+    careful, mixed = (batches(rows, schedule.tokens, seed) for rows in phases)
     for step in range(schedule.steps):
-        factor = min(1.0, (step + 1) / schedule.warmup, 1.2 * (1 - step / schedule.steps))
+        factor = min(1.0, (step + 1) / schedule.warmup, 2.0 * (1 - step / schedule.steps))
         for opt, rates in zip(opts, base, strict=True):
             for group, rate in zip(opt.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-        batch = next(rows)
+        batch = next(careful if step < schedule.careful * schedule.steps else mixed)
         width = max(len(ids) for ids, _ in batch)
         ids = torch.full((len(batch), width), tokenizer.pad_token_id)
         labels = torch.full((len(batch), width), -100)
@@ -159,6 +165,7 @@ def save_policy(model: Any, tokenizer: Any, folder: Path) -> None:
     import torch
     from transformers import GenerationConfig
 
+    untie(model)
     model.generation_config = GenerationConfig(
         do_sample=True,
         temperature=0.7,
@@ -168,6 +175,16 @@ def save_policy(model: Any, tokenizer: Any, folder: Path) -> None:
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     open_files(folder)
+
+
+def untie(model: Any) -> None:
+    """Give the head weights of its own, equal to the embeddings: an engine reloads only an untied head reliably."""
+    import torch
+
+    if model.config.tie_word_embeddings:
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+        model.config.tie_word_embeddings = False
+        model._tied_weights_keys = {}
 
 
 def open_files(folder: Path) -> None:

@@ -62,7 +62,7 @@ def train(backbone: Path, pairs: Sequence[Pair], folder: Path, seed: int, batch:
                 gradient_checkpointing=False,
                 train_sampling_strategy="sequential",
                 center_rewards_coefficient=0.01,
-                logging_steps=100,
+                logging_steps=50,
                 save_strategy="no",
                 report_to=[],
                 disable_tqdm=True,

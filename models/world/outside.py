@@ -162,6 +162,7 @@ def offers(rng: random.Random, n: int) -> str:
 
 def reply(what: str, rng: random.Random, quality: str) -> tuple[str, str]:
     """Plan and response to a greeting, to thanks, or to an outside request; `quality` good, middling or poor."""
+    quality = "good" if quality == "careful" else quality
     n = {"good": rng.randint(3, 4), "middling": rng.randint(1, 2), "poor": 1}[quality]
     if what == "greeting":
         parts = [rng.choice(_HELLOS), rng.choice(_CANS).format(kinds=offers(rng, n)), rng.choice(_ENDS)]

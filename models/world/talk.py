@@ -14,7 +14,13 @@ from models.world.writer import Draft, write
 
 Message = dict[str, Any]
 # Good, middling and poor answers: their share, how likely a wish is noticed, how likely a noticed one is met, flaws.
-QUALITIES = {"good": (0.34, 0.95, 0.97, 0.02), "middling": (0.36, 0.62, 0.9, 0.12), "poor": (0.3, 0.3, 0.8, 0.45)}
+# "careful" is not drawn: it is what a model learns to copy from before it sees how people really write.
+QUALITIES = {
+    "careful": (0.0, 1.0, 1.0, 0.0),
+    "good": (0.34, 0.95, 0.97, 0.02),
+    "middling": (0.36, 0.62, 0.9, 0.12),
+    "poor": (0.3, 0.3, 0.8, 0.45),
+}
 UNPLANNED = 0.45  # how likely a wish is met where nothing was planned
 FLAWS = ("repeat", "cut", "stray", "thin")
 
@@ -47,7 +53,7 @@ def answer(
 ) -> tuple[str, Draft]:
     """A thought and a draft of the given quality. Without thinking, wishes are met by luck more than by care."""
     _, noticed, met, flawed = QUALITIES[quality]
-    if not thinks:
+    if not thinks and quality != "careful":
         noticed, met, flawed = UNPLANNED, 1.0, 0.2
     listed = [w for w in request.constraints if rng.random() < noticed]
     heeded: list[Constraint] = [w for w in listed if rng.random() < met]

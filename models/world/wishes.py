@@ -14,7 +14,7 @@ from models.world.values import NUMBER_WORDS, NUMBERS, Constraint, Kind, Request
 # name -> (phrases that stand inside the request, whole sentences). {v} is the value.
 PHRASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "people": (
-        (" for {v}", " for {v} people", " that work for {v} people"),
+        (" for {v}", " for {v} people", " suited to {v} people"),
         ("It is for {v} people.", "We are {v} people.", "There will be {v} of us.", "It should be enough for {v}."),
     ),
     "avoid": (
@@ -37,7 +37,7 @@ PHRASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
             "Include {v}.",
             "It should include {v}.",
             "Don't forget {v}.",
-            "Make sure that {v} comes up.",
+            "Make sure to mention {v}.",
             "I would like {v} to be in it.",
         ),
     ),
@@ -80,7 +80,7 @@ PHRASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "level": (
         (" for {v}", " made for {v}"),
-        ("It is meant for {v}.", "It should suit {v}.", "The readers are {v}.", "Keep {v} in mind."),
+        ("It is meant for {v}.", "It should suit {v}.", "It has to work for {v}.", "Keep {v} in mind."),
     ),
     "recipient": (
         (" for my {v}", ", meant for my {v}"),
@@ -101,7 +101,7 @@ PHRASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "day": (
         (" on {v}", " for {v}"),
-        ("The day is {v}.", "It is about {v}.", "Put in that it is {v}.", "It should say {v}."),
+        ("The day is {v}.", "It is for {v}.", "Put in that it is {v}.", "It should say {v}."),
     ),
     "to": (
         (" to {v}", ", addressed to {v}"),

@@ -135,7 +135,7 @@ GIFTS = Kind(
         Suggest {n} gifts for a fan of {topic}.
         What are {n} good presents for someone who loves {topic}?
         Can you think of {n} presents for someone who enjoys {topic}?
-        Help me find {n} gifts for a friend of {topic}.
+        Help me find {n} gifts for a lover of {topic}.
         Please suggest {n} presents for someone who is into {topic}.
         List {n} gifts that fit a love of {topic}.
         I am looking for {n} gifts that have to do with {topic}.
@@ -174,10 +174,10 @@ GIFTS = Kind(
         "flowers": ("Bring flowers along with it.", "Fresh flowers go well with any of these."),
     },
     intros=lines("""
-        Here are {n} ideas for a love of {topic}{q}.
+        Here are {n} ideas for someone who loves {topic}{q}.
         These {n} gifts fit {topic} well{q}.
         For someone who enjoys {topic}, I would choose these{q}.
-        I found {n} presents around {topic}{q}.
+        I found {n} presents that go well with {topic}{q}.
         Think about these {n} gifts for {topic}{q}.
         """),
     closings=lines("""
