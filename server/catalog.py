@@ -63,7 +63,7 @@ class Catalog:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._by_name: dict[str, Weights] = {}
-        self._missing: set[str] = set()
+        self._reading = asyncio.Lock()
         self.wanted: Wanted | None = None
         self.trouble: str | None = None
 
@@ -74,13 +74,14 @@ class Catalog:
 
     async def refresh(self) -> bool:
         """Read the rows again. Returns whether the wanted state changed; a database that is down changes nothing."""
-        before = self.wanted
-        try:
-            await asyncio.to_thread(self._read)
-            self.trouble = None
-        except DatabaseUnavailable as error:
-            self.trouble = str(error)
-            return False
+        async with self._reading:  # one after the other: an older read that ends late would bring the old state back
+            before = self.wanted
+            try:
+                await asyncio.to_thread(self._read)
+                self.trouble = None
+            except DatabaseUnavailable as error:
+                self.trouble = str(error)
+                return False
         return (before and before.deployment_id) != (self.wanted and self.wanted.deployment_id)
 
     def resolve(self, model: object) -> Weights:
