@@ -93,10 +93,10 @@ class GatewayClient:
         return cast(dict[str, Any], self.get(f"/api/rounds/{round_id}"))
 
     def start_round(
-        self, algorithm: str = "grpo", config: dict[str, Any] | None = None, reason: str = ""
+        self, algorithm: str = "grpo", config: dict[str, Any] | None = None, reason: str = "", seed: int | None = None
     ) -> dict[str, Any]:
         """Ask for a round. Raises GatewayError with status 409 while one is open."""
-        body = {"algorithm": algorithm, "config": config or {}, "reason": reason}
+        body = {"algorithm": algorithm, "config": config or {}, "reason": reason, "seed": seed}
         return cast(dict[str, Any], self.call("POST", "/api/rounds", body))
 
     def cancel_round(self, round_id: int) -> dict[str, Any]:

@@ -101,9 +101,9 @@ def train(
     """Run one round, or go on with the open one, and watch it to its end."""
     from cli.rounds import run_round
 
-    config = {name: value for name, value in (("steps", steps), ("seed", seed)) if value is not None}
+    config = {} if steps is None else {"steps": steps}
     with _client() as client:
-        sys.exit(run_round(client, algorithm, config, reason, as_json))
+        sys.exit(run_round(client, algorithm, config, reason, as_json, seed))
 
 
 @app.command()

@@ -13,9 +13,16 @@ _POLL_S = 1.0
 _PATIENCE_S = 60.0  # a gateway that restarts is away for some seconds; the round goes on meanwhile
 
 
-def run_round(client: GatewayClient, algorithm: str, config: dict[str, Any], reason: str, as_json: bool) -> int:
+def run_round(
+    client: GatewayClient,
+    algorithm: str,
+    config: dict[str, Any],
+    reason: str,
+    as_json: bool,
+    seed: int | None = None,
+) -> int:
     """Start a round, or go on with the open one, and wait for its end. Returns the exit code."""
-    view = _start_or_join(client, algorithm, config, reason)
+    view = _start_or_join(client, algorithm, config, reason, seed)
     view = _watch_quietly(client, view) if as_json else _watch(client, view)
     if as_json:
         print(json.dumps(view, indent=2))
@@ -24,9 +31,11 @@ def run_round(client: GatewayClient, algorithm: str, config: dict[str, Any], rea
     return _EXIT[view["state"]]
 
 
-def _start_or_join(client: GatewayClient, algorithm: str, config: dict[str, Any], reason: str) -> dict[str, Any]:
+def _start_or_join(
+    client: GatewayClient, algorithm: str, config: dict[str, Any], reason: str, seed: int | None
+) -> dict[str, Any]:
     try:
-        return client.start_round(algorithm, config, reason)
+        return client.start_round(algorithm, config, reason, seed)
     except GatewayError as error:
         if error.status != 409:
             raise

@@ -95,8 +95,10 @@ class Crowd:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHouse]:
     # a short round and a lenient gate: whether a round is good is shown elsewhere, here it is to be published
     settings = {
-        "trainer_steps": 12,
+        "trainer_steps": 10,
+        "trainer_group_size": 4,
         "trainer_gate_prompts": 48,
+        "trainer_gate_samples": 2,
         "trainer_gate_confidence": 0.51,
         "trainer_gate_min_transfer": 0,
         "trainer_gate_max_malformed": 1,
@@ -112,9 +114,9 @@ def test_the_loop_closes(house: RunningHouse) -> None:
     chat_through_the_sdk(house, client)
     chat_through_the_page(house)
     find_the_turns(house)
-    train_while_people_chat(house, client)
-    roll_back(house, client)
-    survive_a_dead_engine(house, client)
+    new = train_while_people_chat(house, client)
+    roll_back(house, client, new)
+    survive_a_dead_engine(house, client, new)
     end_without_a_trace(house)
 
 
@@ -161,7 +163,7 @@ def find_the_turns(house: RunningHouse) -> None:
     found = rows(
         house,
         "select g.reasoning, g.response, g.ending, g.completion_tokens, c.name, g.consent, g.origin"
-        " from generation g join checkpoint c on c.id = g.checkpoint_id where g.origin in ('chat', 'api')",
+        " from generations g join checkpoints c on c.id = g.checkpoint_id where g.origin in ('chat', 'api')",
     )
     assert len(found) >= 14
     assert {row.name for row in found} == {"v0"}
@@ -169,13 +171,22 @@ def find_the_turns(house: RunningHouse) -> None:
     assert sum(row.ending == "complete" for row in found) >= 12
 
 
-def train_while_people_chat(house: RunningHouse, client: OpenAI) -> None:
+def train_until_published(house: RunningHouse) -> str:
+    """Rounds so short may end a hair below zero even at a lenient gate; that is no fault, and another one is run."""
+    for seed in (1, 2, 3):
+        done = house.ruminate("train", "--now", "--json", "--seed", str(seed), timeout=900)
+        assert done.returncode in (0, 3), done.stdout + done.stderr + house.printed()
+        view = json.loads(done.stdout)
+        assert view["state"] == {0: "published", 3: "rejected"}[done.returncode]
+        if done.returncode == 0:
+            return str(view["candidate"])
+    raise AssertionError(f"three rounds were rejected: {view}")
+
+
+def train_while_people_chat(house: RunningHouse, client: OpenAI) -> str:
     questions = prompts("heldout", 24)
     with Crowd(f"{house.gateway}/v1", questions) as crowd:
-        done = house.ruminate("train", "--now", "--json", timeout=1200)
-        assert done.returncode == 0, done.stdout + done.stderr + house.printed()
-        view = json.loads(done.stdout)
-        assert view["candidate"] == "v1"
+        new = train_until_published(house)
         swapped = len(crowd.answers)
         deadline = time.monotonic() + 60
         while len(crowd.answers) < swapped + 4 * CLIENTS:
@@ -183,7 +194,8 @@ def train_while_people_chat(house: RunningHouse, client: OpenAI) -> None:
             time.sleep(0.1)
     assert crowd.errors == []
     writers = {answer.model for answer in crowd.answers}
-    assert writers == {"ruminate-v0", "ruminate-v1"}
+    old, live = "ruminate-v0", f"ruminate-{new}"
+    assert writers == {old, live}
     assert all(len(answer.models) == 1 for answer in crowd.answers)
     alone = {
         (model, number): ask(client, model, questions[number], number, store=False)
@@ -197,24 +209,27 @@ def train_while_people_chat(house: RunningHouse, client: OpenAI) -> None:
         != (alone[answer.model, answer.prompt].reasoning, alone[answer.model, answer.prompt].content)
     ]
     assert mixed == []
-    differing = [n for n in range(len(questions)) if ("ruminate-v0", n) in alone and ("ruminate-v1", n) in alone]
-    assert any(alone["ruminate-v0", n].content != alone["ruminate-v1", n].content for n in differing)
+    differing = [n for n in range(len(questions)) if (old, n) in alone and (live, n) in alone]
+    assert any(alone[old, n].content != alone[live, n].content for n in differing)
+    return new
 
 
-def roll_back(house: RunningHouse, client: OpenAI) -> None:
+def roll_back(house: RunningHouse, client: OpenAI, new: str) -> None:
     messages: Any = [{"role": "user", "content": "Plan three dinners for two, no nuts."}]
     done = house.ruminate("rollback")
     assert done.returncode == 0, done.stderr
     assert "v0 is live again" in done.stdout
     assert client.chat.completions.create(model="ruminate", messages=messages, max_tokens=300).model == "ruminate-v0"
-    assert house.ruminate("promote", "v1").returncode == 0
-    assert client.chat.completions.create(model="ruminate", messages=messages, max_tokens=300).model == "ruminate-v1"
+    assert house.ruminate("promote", new).returncode == 0
+    assert (
+        client.chat.completions.create(model="ruminate", messages=messages, max_tokens=300).model == f"ruminate-{new}"
+    )
     status = json.loads(house.ruminate("status", "--json").stdout)
-    assert status["live"]["name"] == "v1"
+    assert status["live"]["name"] == new
     assert status["previous"] == "v0"
 
 
-def survive_a_dead_engine(house: RunningHouse, client: OpenAI) -> None:
+def survive_a_dead_engine(house: RunningHouse, client: OpenAI, new: str) -> None:
     psutil.Process(house.pid_of("engine")).kill()
     messages: Any = [{"role": "user", "content": "Plan three dinners for two, no nuts."}]
     deadline = time.monotonic() + 180
@@ -225,7 +240,7 @@ def survive_a_dead_engine(house: RunningHouse, client: OpenAI) -> None:
         except Exception:  # noqa: BLE001 - while the engine is away any clear error will do; the wait is bounded
             assert time.monotonic() < deadline, house.printed()
             time.sleep(1)
-    assert reply.model == "ruminate-v1"  # loaded again before it serves
+    assert reply.model == f"ruminate-{new}"  # loaded again before it serves
     assert "engine ended (killed by SIGKILL)" in house.printed().replace("\n", " ")
 
 
