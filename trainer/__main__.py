@@ -1,6 +1,7 @@
 """`python -m trainer`: work on rounds as they are asked for. `--once`: on one, and exit by how it ended.
 
-Exit codes of `--once`: 0 published, 3 trained but rejected, 1 failed or interrupted; 2 a bad setting, in any mode.
+Exit codes of `--once`: 0 published, 3 trained but rejected, 1 failed or interrupted. In any mode 2: a setting is wrong,
+or the database can't be used.
 """
 
 import argparse
@@ -24,13 +25,20 @@ def main() -> int:
         print(error, file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    for chatty in ("httpx", "alembic"):  # a line for every request would hide what happens
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     give_way(settings.nice)
     os.environ.setdefault("OMP_NUM_THREADS", str(settings.threads))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
+    from db.errors import DatabaseUnavailable
     from trainer.loop import run
 
-    return run(settings, once=arguments.once)
+    try:
+        return run(settings, once=arguments.once)
+    except DatabaseUnavailable as error:  # the supervisor starts us again; the round is resumed then
+        print(error, file=sys.stderr)
+        return 2
 
 
 def give_way(nice: int) -> None:

@@ -27,8 +27,10 @@ class House:
         self, settings: TrainerSettings, reward: RewardModel | None = None, judge: RewardModel | None = None
     ) -> None:
         import torch
+        from transformers.utils import logging as transformers_logging
 
         torch.set_num_threads(settings.threads)
+        transformers_logging.disable_progress_bar()
         self.settings = settings
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self.database = Database(settings.database)

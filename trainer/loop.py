@@ -7,6 +7,7 @@ round with its cause; what fails outside of one (the database) ends the process,
 import logging
 import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,19 +72,26 @@ def work_on(house: House, row: Round) -> int:
     """One claimed round, to its end or until interrupted. Returns how it ended."""
     ledger = Ledger(house.database, row.id, house.owner)
     log.info("round %d: attempt %d, phase %s, step %d", row.id, row.attempts, row.phase or "new", row.step)
+    lease = house.settings.lease_seconds
     try:
-        with Heartbeat(lambda: ledger.heartbeat(house.settings.lease_seconds), house.settings.lease_seconds):
-            return learn(house, house.prepare(row))
+        with Heartbeat(lambda: ledger.heartbeat(lease), lease):
+            return _or_failed(ledger, lambda: learn(house, house.prepare(row)))
     except Stopped:
         ledger.heartbeat(0)  # free at once for whoever resumes it
         raise
     except LeaseLost as error:
         log.warning("round %d: %s", row.id, error)
         return FAILED
+
+
+def _or_failed(ledger: Ledger, work: Callable[[], int]) -> int:
+    """Whatever a round dies of is its result, and the trainer lives on; but without a database nothing can be noted."""
+    try:
+        return work()
     except DatabaseUnavailable:
         raise
-    except Exception as error:  # noqa: BLE001 whatever a round dies of is its result; the trainer lives on
-        log.exception("round %d failed", row.id)
+    except Exception as error:  # noqa: BLE001 see above
+        log.exception("the round failed")
         ledger.failed(f"{type(error).__name__}: {error}")
         return FAILED
 

@@ -78,7 +78,10 @@ class Rollout:
             if prompt.message_id is None or prompt.message_id in allowed:
                 asked[key] = prompt
             else:
-                self._work.ledger.withdraw(position, f"its consent was gone before step {step + 1}")
+                if step * self._work.config.prompts_per_step < len(
+                    self._prompts.train
+                ):  # not trained on in a first pass
+                    self._work.ledger.withdraw(position, f"its consent was gone before step {step + 1}")
                 asked[key] = self._stand_in(step, place)
         return asked
 

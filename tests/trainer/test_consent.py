@@ -1,0 +1,88 @@
+"""Recorded prompts in a round: chosen by consent, and let go when it is withdrawn while the round runs."""
+
+from datetime import UTC, datetime
+
+import pytest
+from support.tiny_policy import prompt
+
+from db.queries import curation, forget, turns, users
+from db.values import Completion, Turn
+from trainer.loop import PUBLISHED, REJECTED, claim, work_on
+
+CONFIG = {"steps": 3, "prompts_per_step": 2, "group_size": 4, "micro_batch": 8, "heldout_share": 0.0}
+
+
+@pytest.fixture
+def people(site):
+    """Ann and Bob each asked three things and allow training."""
+    now = datetime.now(UTC)
+    ids = {}
+    with site.database.transaction() as session:
+        for place, name in enumerate(("ann", "bob")):
+            ids[name] = users.ensure_user(session, name, consent="train").id
+            for number in range(3):
+                request = f"{name}-{number}"
+                asked = prompt(210 + 3 * place + number)
+                turns.record_turn(
+                    session,
+                    Turn(
+                        request, f"g-{request}", ids[name], asked, 0, "ruminate-v0", now, origin="chat", consent="train"
+                    ),
+                    Completion(request, "plan", "red cat", "complete", now),
+                )
+    return ids
+
+
+def rows(site, round_id):
+    with site.database.reading() as session:
+        return curation.round_prompts(session, round_id)
+
+
+def test_recorded_prompts_are_trained_on_before_the_mix(site, people):
+    round_id = site.request(**CONFIG)
+    house = site.open()
+    assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), site.round(round_id).error
+    trained = [row for row in rows(site, round_id) if row.split == "train" and row.verdict == "kept"]
+    assert sorted(row.user_id for row in trained) == sorted([*[people["ann"]] * 3, *[people["bob"]] * 3])
+    checkpoint = site.checkpoint(site.round(round_id).candidate_checkpoint_id)
+    assert checkpoint.manifest["prompts"] == {"recorded": 6, "mix": 0}
+    with site.database.reading() as session:
+        assert forget.checkpoints_that_learnt_from(session, user_id=people["ann"])[0].name == checkpoint.name
+
+
+def test_what_is_withdrawn_while_a_round_runs_is_in_none_of_its_later_steps(site, people):
+    round_id = site.request(**CONFIG)
+    house = site.open()
+    bobs = {tuple(house.reader.tokenizer.encode(prompt(number)[0]["content"])) for number in (213, 214, 215)}
+    asked = []
+
+    def withdraw(body):
+        if body["model"].endswith("step-1"):
+            with site.database.transaction() as session:
+                users.set_consent(session, people["bob"], "none")
+        asked.append((body["model"], body["prompts"]))
+
+    site.gateway.before_sample = withdraw
+    assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), site.round(round_id).error
+    later = [ids for model, prompts in asked[2:] for ids in prompts]
+    assert not any(contains(ids, bob) for ids in later for bob in bobs)
+    left = [row for row in rows(site, round_id) if row.user_id == people["bob"] and row.verdict == "left"]
+    third = [row for row in rows(site, round_id)[4:6] if row.user_id == people["bob"]]
+    assert [row.position for row in left] == [row.position for row in third]
+    assert all("consent was gone before step 3" in row.why for row in left)
+    assert all(row.prompt is None for row in rows(site, round_id) if row.user_id == people["bob"])
+
+
+def contains(ids, part):
+    return any(tuple(ids[at : at + len(part)]) == part for at in range(len(ids)))
+
+
+def test_what_is_published_with_a_checkpoint_holds_nothing_that_a_user_wrote(site, people):
+    round_id = site.request(**CONFIG)
+    house = site.open()
+    work_on(house, claim(house))
+    manifest = site.checkpoint(site.round(round_id).candidate_checkpoint_id).manifest
+    told = [house.reader.tokenizer.decode(one["prompt_ids"]) for one in manifest["probe"]["sequences"]]
+    assert told
+    for number in range(210, 216):
+        assert not any(prompt(number)[0]["content"] in text for text in told)
