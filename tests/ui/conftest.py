@@ -12,7 +12,7 @@ from support.fake_chat_gateway import FakeGateway, serving
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 FLAGS += ["--disable-component-update", "--disable-sync"]
-PATIENCE_MS = 15_000  # two cores may be busy with other things
+PATIENCE_MS = 60_000  # two cores may be busy with other things; nothing waits this long otherwise
 
 
 @dataclass

@@ -1,0 +1,191 @@
+"""The page in front of the real gateway and its database; only the engine is a stand-in. In a real Chromium."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from support.fake_chat_gateway import serving
+from support.fake_engine import FakeEngine
+from support.gateways import running_gateway
+
+
+@dataclass
+class House:
+    engine: FakeEngine
+    page: Page
+
+    def ask(self, text: str) -> None:
+        self.page.fill("#message", text)
+        self.page.press("#message", "Enter")
+
+    def answered(self, count: int) -> None:
+        self.page.wait_for_function(
+            "n => document.querySelectorAll('.row.assistant:not(.live)').length === n && !ruminate.answering()",
+            arg=count,
+        )
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FakeEngine, str]]:
+    """A gateway in a thread with an event loop of its own, since Playwright's tests have none."""
+    home: Path = tmp_path_factory.mktemp("home")
+    engine, stop = FakeEngine(), asyncio.Event()
+    found: list[str] = []
+    up = threading.Event()
+    loop = asyncio.new_event_loop()
+
+    async def run() -> None:
+        await engine.start()
+        try:
+            async with running_gateway(home, [engine.url]) as running:
+                await running.until_ready()
+                found.append(running.url)
+                up.set()
+                await stop.wait()
+        finally:
+            up.set()
+            await engine.stop()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),), daemon=True)
+    thread.start()
+    up.wait(60)
+    yield engine, found[0]
+    loop.call_soon_threadsafe(stop.set)
+    thread.join(20)
+
+
+@pytest.fixture
+def house(chromium: Browser, gateway: tuple[FakeEngine, str]) -> Iterator[House]:
+    from ui.app import create_app
+    from ui.settings import UiSettings
+
+    engine, address = gateway
+    engine.delay, engine.first_delay = 0.005, 0.0
+    with serving(create_app(UiSettings(gateway=address))) as url:
+        context = chromium.new_context(viewport={"width": 1200, "height": 800})
+        context.set_default_timeout(60_000)
+        page = context.new_page()
+        page.goto(url)
+        page.wait_for_function("() => window.ruminate?.me?.consent")
+        yield House(engine, page)
+        context.close()
+
+
+def test_a_talk_with_branches_is_the_same_after_a_reload(house: House) -> None:
+    page = house.page
+    house.ask("first question")
+    house.answered(1)
+    expect(page.locator(".thought summary")).to_contain_text("3 tokens")
+    expect(page.locator(".row.assistant .md")).to_contain_text("ruminate-v0-says5")
+    expect(page.locator(".by")).to_have_text("ruminate-v0")
+    house.ask("second question")
+    house.answered(2)
+    page.locator(".row.user").nth(1).hover()
+    page.locator("[data-do=edit]").nth(1).click()
+    page.fill(".editor textarea", "second, but better")
+    page.press(".editor textarea", "Enter")
+    house.answered(2)
+    page.reload()
+    house.answered(2)
+    expect(page.locator(".row.user .bubble")).to_have_text(["first question", "second, but better"])
+    expect(page.locator(".stepper")).to_have_text("2/2")
+    page.click(".row.user [data-do=back]")
+    expect(page.locator(".row.user .bubble")).to_have_text(["first question", "second question"])
+    page.click("[data-thoughts=open]")
+    expect(page.locator(".thought-text").first).to_have_text(
+        "ruminate-v0-thinks0 ruminate-v0-thinks1 ruminate-v0-thinks2"
+    )
+
+
+def test_a_rating_a_new_title_and_a_consent_are_kept(house: House) -> None:
+    page = house.page
+    house.ask("rate this")
+    house.answered(1)
+    page.click("[data-do=good]")
+    page.fill(".why input", "short and right")
+    page.press(".why input", "Enter")
+    expect(page.locator(".why")).to_have_count(0)
+    item = page.locator(".item", has=page.locator("[aria-current]"))
+    item.hover()
+    item.locator("button").click()
+    page.click(".menu button:has-text('Rename')")
+    page.fill("dialog input", "a good one")
+    page.press("dialog input", "Enter")
+    expect(item).to_have_text("a good one")
+    page.click("#settings")
+    page.check("dialog input[value=history]")
+    expect(page.locator("#trust")).to_contain_text("they train nothing")
+    page.keyboard.press("Escape")
+    page.reload()
+    expect(page.locator("[data-do=good]")).to_have_attribute("aria-pressed", "true")
+    expect(page.locator("#trust")).to_contain_text("they train nothing")
+    page.click("#settings")
+    page.check("dialog input[value=train]")
+    expect(page.locator("#trust")).to_contain_text("used to train")
+
+
+def test_what_is_kept_nowhere_is_still_answered(house: House) -> None:
+    page = house.page
+    page.click("#settings")
+    page.check("dialog input[value=none]")
+    expect(page.locator("#trust")).to_contain_text("not kept")
+    page.keyboard.press("Escape")
+    before = page.locator(".item").count()
+    house.ask("forget this")
+    house.answered(1)
+    house.ask("and this")
+    house.answered(2)
+    assert "c=" not in page.url
+    assert page.locator(".item").count() == before
+    page.click("#settings")
+    page.check("dialog input[value=train]")
+    expect(page.locator("#trust")).to_contain_text("used to train")
+
+
+def test_stopping_frees_the_engine_and_the_record_has_what_was_said(house: House) -> None:
+    page = house.page
+    house.engine.delay = 0.4
+    house.ask("a long one")
+    expect(page.locator(".row.live .thought-text")).to_contain_text("thinks1")
+    page.click("#stop")
+    house.answered(1)
+    expect(page.locator(".note")).to_have_text("You stopped this answer.")
+    page.wait_for_timeout(500)
+    assert house.engine.running == 0
+    house.engine.delay = 0.005
+    page.reload()
+    expect(page.locator(".note")).to_contain_text("cut off before it was complete")
+
+
+def test_an_engine_that_dies_in_mid_answer_is_told_and_retried(house: House) -> None:
+    page = house.page
+    house.engine.die_after = 6
+    house.ask("hello")
+    expect(page.locator(".note.failed")).to_contain_text("went away")
+    house.engine.die_after = None
+    page.click(".note button")
+    house.answered(1)
+    expect(page.locator(".row.assistant .md")).to_contain_text("says5")
+
+
+def test_the_training_page_shows_the_house_and_asks_for_a_round(house: House) -> None:
+    page = house.page
+    page.click("#tab-training")
+    expect(page.locator(".live-card h1")).to_have_text("v0")
+    expect(page.locator("tr", has_text="base")).to_contain_text("live")
+    page.click("#do-start")
+    page.fill("dialog input", "to see it move")
+    page.press("dialog input", "Enter")
+    row = page.locator("tr", has_text="to see it move")
+    expect(row).to_contain_text("waiting for a trainer")
+    row.locator("a").first.click()
+    page.click("[data-do=cancel]")
+    page.click("dialog [value=yes]")
+    expect(page.locator(".badge", has_text="stopped")).to_be_visible()
+    page.click("text=Back to the overview")
+    page.click("tr:has-text('base') a")
+    expect(page.locator("h1", has_text="Checkpoint v0")).to_be_visible()
