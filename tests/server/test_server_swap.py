@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,25 @@ async def test_a_deployment_answers_from_the_new_checkpoint_and_rolls_back(house
     assert "ruminate-v1" in engine.adapters, "the previous checkpoint must stay resident"
     with house.database.reading() as session:
         assert [row.action for row in session.scalars(select(Audit))] == ["deploy", "deploy"]
+
+
+async def test_a_slow_look_at_the_rows_never_brings_the_old_checkpoint_back(house: Running) -> None:
+    catalog = house.gateway.catalog
+    name = add_checkpoint(house.database, house.home)
+    read, began = catalog._read, asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def slow() -> None:
+        loop.call_soon_threadsafe(began.set)
+        read()
+        time.sleep(0.5)
+
+    catalog._read = slow  # type: ignore[method-assign]
+    await began.wait()
+    catalog._read = read  # type: ignore[method-assign]
+    assert (await deploy(house, name))[0] == 200
+    for _ in range(20):
+        assert (await house.chat()).json()["model"] == "ruminate-v1"
 
 
 async def test_no_request_fails_and_no_answer_mixes_while_checkpoints_are_swapped(
