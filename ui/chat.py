@@ -22,6 +22,7 @@ from ui.stream import Running, RunningAnswers
 from ui.tree import Conversation, Row
 from ui.words import Words
 
+TITLE = 60  # characters of a conversation's name made from its first message
 Value = dict[str, Any]
 Update = Any  # a value for a channel, or gr.skip()
 
@@ -37,6 +38,12 @@ class Tab:
         """Turn to another conversation."""
         self.conversation = conversation
         self.place = conversation.id or f"new-{uuid4().hex}"
+
+
+def shortened(text: str) -> str:
+    """The first words of a message, as a conversation's name."""
+    line = " ".join(text.split())
+    return line if len(line) <= TITLE else line[:TITLE].rsplit(" ", 1)[0] + "…"
 
 
 class Chat:
@@ -99,7 +106,7 @@ class Chat:
             if old.parent is None:
                 raise KeyError(asked["id"])
             conversation.path = conversation.path[: conversation.path.index(old.id)]
-            if old.error and not old.text:
+            if not old.text and (old.error or old.generation is None):
                 conversation.drop(old)
             return conversation.rows[old.parent]
         if asked["do"] == "edit":
@@ -177,13 +184,26 @@ class Chat:
             sentence = self._say("not_found") if error.status == 404 else error.message
             return self._transcript(tab), gr.skip(), self._told(sentence)
         attach = self._answers.at(browser, tab.place) is not None
+        if not attach:
+            tab.conversation.close_gap()
         return self._transcript(tab, attach=attach), gr.skip(), gr.skip()
 
-    async def side(self, request: gr.Request) -> Update:
-        """The side bar as it is now."""
+    async def side(self, tab: Tab, request: gr.Request) -> Update:
+        """The side bar after an answer. A conversation that has no name yet gets its first words for one."""
         gate = self._people.gate(self._people.browser(request.cookies))
+        shown = tab.conversation.shown()
+        name = shortened(shown[0].text) if shown else ""
+
+        def named() -> Update:
+            lines = gate.conversations()
+            mine = next((line for line in lines if line["id"] == tab.conversation.id), None)
+            if mine is not None and not mine["title"] and name:
+                gate.call("PATCH", f"/api/conversations/{mine['id']}", {"title": name})
+                mine["title"] = name
+            return {"n": time.monotonic_ns(), "lines": lines}
+
         try:
-            return await asyncio.to_thread(self._side, gate)
+            return await asyncio.to_thread(named)
         except GatewayError:
             return gr.skip()  # the answer above has told the trouble already
 

@@ -49,7 +49,7 @@ def build(people: People, words: Words, version: str) -> gr.Blocks:
         free = {**quiet, "concurrency_limit": None}  # Gradio's default lets one person in at a time
         page.boot(chat.boot, [tab], [transcript, side, me], **free)
         page.open(chat.open, [tab], [transcript, side, me], trigger_mode="always_last", **free)
-        page.answer(chat.answer, [tab], [live], trigger_mode="multiple", **free).then(chat.side, None, [side], **free)
+        page.answer(chat.answer, [tab], [live], trigger_mode="multiple", **free).then(chat.side, [tab], [side], **free)
         page.halt(chat.stop, [tab], None, trigger_mode="multiple", queue=False, **quiet)
         page.act(chat.act, [tab], [transcript, side, me], trigger_mode="multiple", **free)
         page.training(training.show, None, [drawn], trigger_mode="always_last", **free)

@@ -80,6 +80,11 @@ class Conversation:
         del self.rows[row.id]
         self.path = [name for name in self.path if name != row.id]
 
+    def close_gap(self) -> None:
+        """Where the record ends with a question, put an answer that was cut off before it began: one can ask again."""
+        if self.path and self.rows[self.path[-1]].role == "user":
+            self.add(Row("assistant", "", self.path[-1], ending="interrupted"))
+
     def step(self, name: str, by: int) -> int:
         """Show the branch `by` places beside row `name`. Returns the position from which the page changes."""
         row = self.rows[name]

@@ -49,6 +49,17 @@ def test_a_loaded_conversation_shows_its_newest_branch() -> None:
     assert [row.text for row in loaded.shown()] == ["soup?", "pea"]
 
 
+def test_a_question_without_an_answer_gets_a_place_to_ask_again() -> None:
+    conversation, rows = talk()
+    conversation.drop(rows["b"])
+    conversation.close_gap()
+    conversation.close_gap()
+    assert [(row.role, row.ending) for row in conversation.shown()] == [
+        ("user", "complete"),
+        ("assistant", "interrupted"),
+    ]
+
+
 def test_dropping_a_failed_answer_leaves_its_question() -> None:
     conversation, rows = talk()
     conversation.drop(rows["b"])

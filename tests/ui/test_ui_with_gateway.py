@@ -159,6 +159,10 @@ def test_stopping_frees_the_engine_and_the_record_has_what_was_said(house: House
     house.engine.delay = 0.005
     page.reload()
     expect(page.locator(".note")).to_contain_text("cut off before it was complete")
+    page.click(".note button")
+    house.answered(1)
+    expect(page.locator(".row.assistant .md")).to_contain_text("says5")
+    expect(page.locator(".item a[aria-current]")).to_have_text("a long one")
 
 
 def test_an_engine_that_dies_in_mid_answer_is_told_and_retried(house: House) -> None:
