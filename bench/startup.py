@@ -1,4 +1,4 @@
-"""How long a warm start takes, from the command to the printed URL and to the first reply, and how long Ctrl-C takes."""
+"""How long a warm start takes, from the command to the printed URL and the first token, and how long Ctrl-C takes."""
 
 import json
 import os
