@@ -167,6 +167,37 @@ def test_only_the_adapter_under_training_is_trained(policy, tmp_path, adapter):
         assert not any("lm_head" in name for name in trained)
 
 
+def test_less_padding_changes_neither_log_probabilities_nor_gradients(policy, tmp_path):
+    from trl import GRPOTrainer
+
+    trainer, batch, _ = first_step(policy, tmp_path, config())
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    ids = torch.nn.functional.pad(ids, (2, 0))  # as if another prompt of the step were longer
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+    mask = torch.nn.functional.pad(mask, (2, 0))
+    wide, done = batch["completion_ids"].size(1), batch["completion_mask"].bool()
+
+    def measured(method, size):
+        trainer.model.zero_grad()
+        logprobs, entropies, _ = method(trainer, trainer.model, ids, mask, wide, size, compute_entropy=True)
+        (logprobs[done].sum() + entropies[done].sum()).backward()
+        gradients = [w.grad.clone() for w in trainer.model.parameters() if w.grad is not None]
+        return logprobs[done], entropies[done], torch.cat([gradient.flatten() for gradient in gradients])
+
+    theirs = measured(GRPOTrainer._get_per_token_logps_and_entropies, None)
+    for size in (None, 1, 3):
+        ours = measured(type(trainer)._get_per_token_logps_and_entropies, size)
+        for one, other in zip(ours, theirs, strict=True):
+            assert torch.allclose(one, other, atol=1e-4)
+
+
+def test_padding_at_the_margins_is_counted():
+    from trainer.trl_bridge import margins
+
+    assert margins(torch.tensor([[0, 0, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1, 0]]), 4) == (1, 1)
+    assert margins(torch.ones(2, 5, dtype=torch.long), 2) == (0, 0)
+
+
 def unpadded(batch):
     rows = zip(batch["completion_ids"], batch["completion_mask"], strict=True)
     return [ids[mask.bool()].tolist() for ids, mask in rows]
