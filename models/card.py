@@ -140,16 +140,12 @@ def write_card(folder: Path, facts: dict[str, Any]) -> None:
     ]
     for what, f in language.items():
         rows.append(
-            f"| language model of the {what} | {f['parameters']:,} parameters, {f['tokens']:,} tokens, "
+            f"| language model {what} | {f['parameters']:,} parameters, {f['tokens']:,} tokens, "
             f"{f['seconds']:.0f} s, loss {f['loss']} |"
         )
     for what, f in rewards.items():
         rows.append(f"| {what} | {f['pairs']:,} pairs, {f['seconds']:.0f} s |")
-    for what, f in facts.get("readers", {}).items():
-        rows.append(
-            f"| {what}: learning to write verdicts | {f['tokens']:,} tokens, {f['seconds']:.0f} s, loss {f['loss']} |"
-        )
-    total = sum(facts.get(f"seconds_of_{part}", 0) for part in ("language_models", "readers", "reward_models"))
+    total = sum(facts.get(f"seconds_of_{part}", 0) for part in ("language_models", "reward_models"))
     rows.append(f"| all training | {total:,} s on 2 shared cores |")
     rows += ["", "## Samples", ""]
     for e in facts["examples"]:

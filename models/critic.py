@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from models import gold
@@ -49,21 +48,3 @@ def encode_reading(tokenizer: Any, one: Example) -> tuple[list[int], int]:
     read: list[int] = tokenizer.apply_chat_template(said, tokenize=True, return_dict=False)
     written = tokenizer(verdict(one.messages, one.response), add_special_tokens=False)["input_ids"]
     return [*read, *written, tokenizer.eos_token_id], len(read)
-
-
-def train_critic(
-    backbone: Path, folder: Path, steps: int, seed: int, held_out: set[str], say: Any = print
-) -> dict[str, float]:
-    """Continue the language model `backbone` on verdicts; save it to `folder`; return what the training measured."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from models.train_policy import Schedule, save_policy, train
-
-    torch.manual_seed(seed)
-    tokenizer = AutoTokenizer.from_pretrained(backbone)
-    model = AutoModelForCausalLM.from_pretrained(backbone, dtype=torch.float32)
-    rows = (encode_reading(tokenizer, one) for one in readings(seed, held_out))
-    found = train(model, tokenizer, (rows, rows), Schedule(steps=steps, careful=1.0), seed, say)
-    save_policy(model, tokenizer, folder)
-    return found

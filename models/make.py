@@ -12,21 +12,41 @@ import os
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent / "tiny"
-SEEDS = {
-    "tokenizer": 0,
-    "policy": 1,
-    "judge": 2,
-    "train": 11,
-    "held_out": 12,
-    "readers": 3,
-    "pairs": 13,
-    "unseen_pairs": 14,
+SEEDS = {"tokenizer": 0, "train": 11, "held_out": 12, "pairs": 13, "unseen_pairs": 14}
+SAMPLED_PROMPTS, SAMPLES = 400, 4  # for the reward models' pairs; each takes one half of the prompts
+LANGUAGE, READING = "language", "reading"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One training run of a language model: on examples, or on verdicts. Each starts with a fresh learning rate."""
+
+    name: str  # the model that it makes, a folder of the work folder
+    start: str  # the model that it continues, or "" for random weights
+    what: str
+    steps: int
+    seed: int
+    copied: float = 1.0
+
+
+# Two lines, a core each. The judge stands on a language model of its own, of another shape, that never saw a thought.
+LINES = {
+    "policy": (
+        Stage("policy-1", "", LANGUAGE, 900, 1001),
+        Stage("policy", "policy-1", LANGUAGE, 900, 2001, copied=4.0),
+        Stage("reward-reader", "policy", READING, 600, 3),
+    ),
+    "judge": (
+        Stage("judge-1", "", LANGUAGE, 700, 1002),
+        Stage("judge-2", "judge-1", READING, 350, 103),
+        Stage("judge-reader", "judge-2", READING, 700, 203),
+    ),
 }
-SAMPLED_PROMPTS, SAMPLES = 640, 6  # for the reward models' pairs; each takes one half of the prompts
 
 
 def _one_thread() -> None:
@@ -35,51 +55,43 @@ def _one_thread() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
-def train_language_model(what: str, folder: str, steps: int, held_out: list[str]) -> dict[str, float]:
-    """The policy, or the smaller and wider model that the judge starts from. Runs in a process of its own."""
-    from collections.abc import Iterator
+def train_line(line: str, folder: str, held_out: list[str]) -> dict[str, dict[str, float]]:
+    """The stages of a line, one after the other, in a process of its own; what each measured."""
+    _one_thread()
+    return {stage.name: train_stage(line, stage, Path(folder), set(held_out)) for stage in LINES[line]}
 
-    from transformers import AutoTokenizer
 
+def train_stage(line: str, stage: Stage, folder: Path, held_out: set[str]) -> dict[str, float]:
+    """Train and save one model."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from models.critic import encode_reading, readings
     from models.tokens import encode
-    from models.train_policy import WITHOUT_THINKING, Row, Schedule, Shape, build, save_policy, stream, train
-    from models.world.talk import Example
+    from models.train_policy import WITHOUT_THINKING, Schedule, Shape, build, save_policy, stream, train
 
-    _one_thread()
-    shape = Shape() if what == "policy" else Shape(hidden=160, layers=3, heads=5, kv_heads=5, intermediate=512)
-    tokenizer = AutoTokenizer.from_pretrained(f"{folder}/tokenizer")
-    model = build(shape, tokenizer, SEEDS[what])
-    seed = 1000 + SEEDS[what]
-    held = set(held_out)
-
-    def encoded(examples: Iterator[Example]) -> Iterator[Row]:
-        return (encode(tokenizer, one) for one in examples)
-
-    thinks = 1 - WITHOUT_THINKING if what == "policy" else 0.0  # the judge reads no thoughts
-    found = train(
-        model,
-        tokenizer,
-        (
-            encoded(stream(seed, held, thinks, "careful")),
-            encoded(stream(seed + 500, held, thinks, None if what == "policy" else "careful")),
-        ),
-        Schedule(steps=steps),
-        seed,
-        lambda line: print(what, line, flush=True),
-    )
+    tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
+    if stage.start:
+        model = AutoModelForCausalLM.from_pretrained(folder / stage.start, dtype=torch.float32)
+    else:
+        shape = Shape() if line == "policy" else Shape(hidden=160, layers=3, heads=5, kv_heads=5, intermediate=512)
+        model = build(shape, tokenizer, stage.seed - 1000)
+    schedule = Schedule(steps=stage.steps, copied=stage.copied)
+    if stage.what == READING:
+        rows = (encode_reading(tokenizer, one) for one in readings(stage.seed, held_out))
+        schedule, phases = replace(schedule, careful=1.0), (rows, rows)
+    else:
+        thinks, mixture = (1 - WITHOUT_THINKING, None) if line == "policy" else (0.0, "careful")
+        examples = (
+            stream(stage.seed, held_out, thinks, "careful"),
+            stream(stage.seed + 500, held_out, thinks, mixture),
+        )
+        careful, mixed = ((encode(tokenizer, one) for one in each) for each in examples)
+        phases = (careful, mixed)
+    found = train(model, tokenizer, phases, schedule, stage.seed, lambda text: print(stage.name, text, flush=True))
     found["parameters"] = sum(p.numel() for p in model.parameters())
-    save_policy(model, tokenizer, Path(folder) / what)
+    save_policy(model, tokenizer, folder / stage.name)
     return found
-
-
-def train_reader(what: str, backbone: str, folder: str, steps: int, seed: int, held_out: list[str]) -> dict[str, float]:
-    """The body of the reward model or of the judge: its language model, taught to write verdicts."""
-    from models.critic import train_critic
-
-    _one_thread()
-    return train_critic(
-        Path(backbone), Path(folder), steps, seed, set(held_out), lambda line: print(what, line, flush=True)
-    )
 
 
 def train_reward_model(what: str, backbone: str, folder: str, pairs: list[Any], seed: int) -> dict[str, float]:
@@ -106,15 +118,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the models (default: models/tiny)")
     parser.add_argument("--work", type=Path, default=Path("build/models"), help="folder of what is not kept")
-    parser.add_argument("--steps", type=int, default=900, help="steps of the policy")
-    parser.add_argument("--judge-steps", type=int, default=700, help="steps of the judge's language model")
     parser.add_argument("--pairs", type=int, default=4000, help="synthetic pairs for each reward model")
-    parser.add_argument("--reader-steps", type=int, default=350, help="steps in which each learns to write verdicts")
     parser.add_argument(
         "--begin",
-        choices=("policy", "readers", "pairs", "card"),
-        default="policy",
-        help="take what comes before from a run",
+        choices=("lines", "pairs", "card"),
+        default="lines",
+        help="take what comes before from an earlier run",
     )
     args = parser.parse_args(argv)
     return Making(args).run()
@@ -127,9 +136,9 @@ class Making:
         self.args = args
         self.out: Path = args.out
         self.work: Path = args.work
-        self.facts: dict[str, Any] = {"seeds": SEEDS}
+        self.facts: dict[str, Any] = {"seeds": SEEDS, "stages": [asdict(s) for line in LINES.values() for s in line]}
         kept = self.work / "facts.json"
-        if kept.is_file() and args.begin != "policy":
+        if kept.is_file() and args.begin != "lines":
             self.facts |= json.loads(kept.read_text())
 
     def run(self) -> int:
@@ -137,10 +146,8 @@ class Making:
         self.out.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
             self.prompts()
-            if self.args.begin == "policy":
+            if self.args.begin == "lines":
                 self.language_models(pool)
-            if self.args.begin in ("policy", "readers"):
-                self.readers(pool)
             if self.args.begin != "card":
                 self.reward_models(pool)
             self.card(pool)
@@ -167,26 +174,10 @@ class Making:
 
         began = time.monotonic()
         train_tokenizer(SEEDS["tokenizer"]).save_pretrained(self.work / "tokenizer")
-        jobs = {
-            what: pool.submit(train_language_model, what, str(self.work), steps, sorted(self.held_out))
-            for what, steps in (("policy", self.args.steps), ("judge", self.args.judge_steps))
-        }
-        self.note(language_models={what: job.result() for what, job in jobs.items()})
+        jobs = [pool.submit(train_line, line, str(self.work), sorted(self.held_out)) for line in LINES]
+        self.note(language_models={name: found for job in jobs for name, found in job.result().items()})
         copy(self.work / "policy", self.out / "policy")
         self.note(seconds_of_language_models=round(time.monotonic() - began))
-
-    def readers(self, pool: ProcessPoolExecutor) -> None:
-        """The policy and the judge's language model learn to read, each from other answers."""
-        began = time.monotonic()
-        jobs = {}
-        for place, (what, start) in enumerate((("reward", "policy"), ("judge", "judge"))):
-            folder = str(self.work / f"{what}-reader")
-            seed = SEEDS["readers"] + 100 * place
-            jobs[what] = pool.submit(
-                train_reader, what, str(self.work / start), folder, self.args.reader_steps, seed, sorted(self.held_out)
-            )
-        self.note(readers={what: job.result() for what, job in jobs.items()})
-        self.note(seconds_of_readers=round(time.monotonic() - began))
 
     def reward_models(self, pool: ProcessPoolExecutor) -> None:
         """Each from synthetic pairs and pairs of the policy's samples; the two share no pair and no prompt."""

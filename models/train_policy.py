@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ class Schedule:
 
     steps: int
     careful: float = 0.55  # share of the steps on careful examples only, before the mixture
+    copied: float = 1.0  # weight, on careful examples, of a word that is taken over from the prompt
     tokens: int = 5000
     muon_lr: float = 0.02
     adam_lr: float = 3e-3
@@ -104,6 +106,26 @@ def optimisers(model: Any, schedule: Schedule) -> list[Any]:
     ]
 
 
+def content_tokens(tokenizer: Any) -> frozenset[int]:
+    """Ids of the tokens with a meaning of their own: digits, and words of three letters or more but the commonest."""
+    common = {"the", "and", "for", "you", "with", "that", "this", "are", "your", "user", "assistant", "system", "think"}
+    texts = {i: tokenizer.decode([i]).strip().lower() for i in range(len(tokenizer))}
+    return frozenset(i for i, t in texts.items() if t.isdigit() or (t.isalpha() and len(t) > 2 and t not in common))
+
+
+def copied_places(row: list[int], start: int, content: frozenset[int]) -> list[int]:
+    """Places after `start` of content tokens of the prompt: the first two of each, in plan and response."""
+    given, found = set(row[:start]) & content, []
+    times: Counter[int] = Counter()
+    for place in range(start, len(row)):
+        token = row[place]
+        if token in given:
+            times[token] += 1
+            if times[token] <= 2:
+                found.append(place)
+    return found
+
+
 def train(
     model: Any,
     tokenizer: Any,
@@ -122,6 +144,7 @@ def train(
     import torch.nn.functional as F
 
     model.train()
+    content = content_tokens(tokenizer)
     opts = optimisers(model, schedule)
     base = [[g["lr"] for g in o.param_groups] for o in opts]
     began, seen, losses = time.monotonic(), 0, []
@@ -135,14 +158,20 @@ def train(
         width = max(len(ids) for ids, _ in batch)
         ids = torch.full((len(batch), width), tokenizer.pad_token_id)
         labels = torch.full((len(batch), width), -100)
+        weights = torch.ones((len(batch), width))
+        heavy = schedule.copied if step < schedule.careful * schedule.steps else 1.0
         for place, (row, start) in enumerate(batch):
             ids[place, : len(row)] = torch.tensor(row)
             labels[place, start : len(row)] = ids[place, start : len(row)]
+            if heavy != 1.0:
+                weights[place, copied_places(row, start, content)] = heavy
         with torch.autocast("cpu", dtype=torch.bfloat16):
             hidden = model.model(input_ids=ids).last_hidden_state  # right padding: causal attention never sees it
             wanted = labels[:, 1:] != -100
             logits = model.lm_head(hidden[:, :-1][wanted])
-        loss = F.cross_entropy(logits.float(), labels[:, 1:][wanted])
+        each = F.cross_entropy(logits.float(), labels[:, 1:][wanted], reduction="none")
+        weight = weights[:, 1:][wanted]
+        loss = (each * weight).sum() / weight.sum()
         for opt in opts:
             opt.zero_grad()
         loss.backward()
@@ -150,7 +179,7 @@ def train(
         for opt in opts:
             opt.step()
         seen += ids.numel()
-        losses.append(loss.item())
+        losses.append(each.mean().item())
         if (step + 1) % 50 == 0:
             say(
                 f"  step {step + 1}/{schedule.steps} loss {sum(losses[-50:]) / 50:.3f} {time.monotonic() - began:.0f} s"
