@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sqlite3
 from pathlib import Path
 
@@ -115,7 +116,8 @@ async def test_a_client_that_leaves_cancels_the_engine_and_the_turn_is_interrupt
     if stream:
         await reader.readuntil(b"thinks1")
     writer.close()
-    await until(lambda: engine.running == 0, seconds=1.0)
+    crowded = os.getloadavg()[0] > 2 * (os.cpu_count() or 1)  # then a second is no measure of this program
+    await until(lambda: engine.running == 0, seconds=5.0 if crowded else 1.0)
     assert engine.cancelled == 1
     await until(lambda: len(generations(house)) == 1)
     (recorded,) = generations(house)
@@ -164,7 +166,7 @@ async def test_a_crowd_is_spooled_and_recorded_afterwards(house: Running) -> Non
     answers = await asyncio.gather(*(house.chat(f"crowd {number}") for number in range(100)))
     assert {answer.status_code for answer in answers} == {200}
     house.gateway.recorder._busy_since = float("inf")
-    await until(lambda: len(generations(house)) == 100, seconds=20)
+    await until(lambda: len(generations(house)) == 100, seconds=60)
     await until(lambda: house.gateway.recorder.waiting == 0)
 
 
