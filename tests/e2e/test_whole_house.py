@@ -95,9 +95,10 @@ class Crowd:
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHouse]:
     # a short round and a lenient gate: whether a round is good is shown elsewhere, here it is to be published
     settings = {
-        "trainer_steps": 10,
+        "trainer_nice": 0,  # eight clients without a pause would leave a trainer that gives way next to nothing
+        "trainer_steps": 6,
         "trainer_group_size": 4,
-        "trainer_gate_prompts": 48,
+        "trainer_gate_prompts": 32,
         "trainer_gate_samples": 2,
         "trainer_gate_confidence": 0.51,
         "trainer_gate_min_transfer": 0,
@@ -108,7 +109,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHouse]:
         yield house
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(2400)
 def test_the_loop_closes(house: RunningHouse) -> None:
     client = OpenAI(base_url=f"{house.gateway}/v1", api_key="none", max_retries=0, timeout=120)
     chat_through_the_sdk(house, client)
@@ -174,7 +175,7 @@ def find_the_turns(house: RunningHouse) -> None:
 def train_until_published(house: RunningHouse) -> str:
     """Rounds so short may end a hair below zero even at a lenient gate; that is no fault, and another one is run."""
     for seed in (1, 2, 3):
-        done = house.ruminate("train", "--now", "--json", "--seed", str(seed), timeout=900)
+        done = house.ruminate("train", "--now", "--json", "--seed", str(seed), timeout=1500)
         assert done.returncode in (0, 3), done.stdout + done.stderr + house.printed()
         view = json.loads(done.stdout)
         assert view["state"] == {0: "published", 3: "rejected"}[done.returncode]

@@ -67,11 +67,11 @@ def running_house(home: Path, **settings: Any) -> Iterator[RunningHouse]:
             [sys.executable, "-u", "-m", "cli.main", "up"], env=env, stdout=sink, stderr=subprocess.STDOUT, text=True
         )
     try:
-        run_file, deadline = home / "run" / "house.json", time.monotonic() + 240
+        run_file, deadline = home / "run" / "house.json", time.monotonic() + 600
         while not run_file.exists():
             printed = (home / "printed.txt").read_text()
             assert process.poll() is None, f"the house did not come up:\n{printed}"
-            assert time.monotonic() < deadline, f"the house is not up after 240 s:\n{printed}"
+            assert time.monotonic() < deadline, f"the house is not up after 600 s:\n{printed}"
             time.sleep(0.2)
         state = json.loads(run_file.read_text())
         yield RunningHouse(process, home, state["gateway"], state["ui"], {**env, "RUMINATE_GATEWAY": state["gateway"]})
