@@ -2,7 +2,7 @@
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: up install test lint models components screenshots clean help
+.PHONY: up install test lint models components clean help
 
 help:  ## what there is
 	@grep -E '^[a-z%-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 18
