@@ -96,9 +96,10 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHouse]:
     # a short round and a lenient gate: whether a round is good is shown elsewhere, here it is to be published
     settings = {
         "trainer_nice": 0,  # eight clients without a pause would leave a trainer that gives way next to nothing
-        "trainer_steps": 6,
+        "trainer_steps": 8,
         "trainer_group_size": 4,
-        "trainer_gate_prompts": 32,
+        "trainer_learning_rate": 0.004,  # far in few steps
+        "trainer_gate_prompts": 48,
         "trainer_gate_samples": 2,
         "trainer_gate_confidence": 0.51,
         "trainer_gate_min_transfer": 0,
