@@ -145,10 +145,13 @@ def chat_through_the_page(house: RunningHouse) -> None:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS)
         page = browser.new_page()
         page.goto(house.ui)
-        box = page.get_by_role("textbox").first
-        box.fill("Write a short story about a lighthouse keeper.")
-        box.press("Enter")
-        page.get_by_text("ruminate-v0").first.wait_for(timeout=30_000)
+        page.wait_for_function("() => window.ruminate?.me?.consent", timeout=60_000)  # its scripts have started
+        page.locator("#message").fill("Write a short story about a lighthouse keeper.")
+        page.locator("#message").press("Enter")
+        written = page.locator(".row.assistant:not(.live)").first
+        written.wait_for(timeout=60_000)
+        assert "ruminate-v0" in written.locator(".by").inner_text()
+        assert len(written.inner_text()) > 40
         browser.close()
 
 
