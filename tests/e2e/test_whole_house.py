@@ -111,7 +111,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHouse]:
 
 
 @pytest.mark.xfail(
-    reason="open fault: with the present weights some greedy answers under load differ from the checkpoint's own alone; "
+    reason="open fault: some greedy answers under load differ from what the checkpoint writes alone; "
     "whether rounding or mixing does it is not known yet",
     strict=False,
 )
