@@ -41,6 +41,8 @@ def engine_command(profile: Profile, port: int, host: str = "127.0.0.1") -> list
         # a seeded request whose prefill is chunked kills the CPU engine; a batch that holds whole prompts cannot chunk
         batch = max(size.max_num_batched_tokens, size.max_model_len)
         command += ["--no-enable-chunked-prefill", "--max-num-batched-tokens", str(batch)]
+        # vLLM's own CPU operations answer for the base model with an adapter of the same batch
+        command += ["--worker-extension-cls", "cli.cpu_lora.Extension"]
     return command
 
 

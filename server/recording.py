@@ -173,7 +173,9 @@ class Recorder:
             self._replayed += next(self._replay)
             return
         except StopIteration:
-            self._pending = not self._spool.empty
+            self._pending = False
+            if not self._spool.empty:  # looked at after the line above: another thread may have spooled a turn
+                self._pending = True
             if self._replayed:
                 log.info("%d spooled turns are in the database now", self._replayed)
             self._replayed = 0
