@@ -2,8 +2,8 @@
 
 vLLM's own CPU operations (0.32, lora/ops/torch_ops) read the index -1, which stands for "no adapter", as the last slot:
 a request for the base model that shares a batch with others is answered with somebody else's adapter
-(vllm-project/vllm, pull requests 48421 and 49656, both open). They also copy an adapter's matrices for every token. Here each adapter
-multiplies the rows that are its own, and rows without one are left as they are.
+(vllm-project/vllm, pull requests 48421 and 49656, both open). They also copy an adapter's matrices for every token.
+Here each adapter multiplies the rows that are its own, and rows without one are left as they are.
 """
 
 from typing import Any
