@@ -1,30 +1,46 @@
-"""Teaches a language model to read answers before it becomes a reward model: after a response it writes a verdict.
+"""Teaches a language model to read answers before it becomes a reward model: after a response it fills in a checklist.
 
-A preference pair carries one bit; a verdict says of each wish whether it was met. A model that can write verdicts has
-learnt to compare a prompt's words with a response's, and orders pairs well after few of them. The verdicts are thrown
-away: a reward model is the body with a scalar head. Making the models may use gold; training with them may not.
+A preference pair carries one bit; a checklist says of each kind of wish whether it was asked for and met. The list
+itself is fixed text at the end of the reward models' chat template, as a rubric in a prompt is: each of its words is a
+place where the model can compare the prompt with the response, and the scalar head at the end of it reads them all.
+What the model would fill in is thrown away. Making the models may use gold; training with them may not.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from models import gold
-from models.tokens import key
+from models.tokens import CHECKLIST, VERDICTS, key
+from models.train_policy import Row
 from models.world.talk import Example, example
 from models.world.writer import write
+from thinking.templates import template_text
+
+MET, MISSED, UNASKED = VERDICTS
 
 
-def verdict(messages: Any, response: str) -> str:
-    """One line for each wish, and for topic, wholeness and cleanness: met or missed."""
+def reading_template() -> str:
+    """The chat template of the reward models: ours, and the checklist after a whole conversation."""
+    words = " ".join(CHECKLIST)
+    return (
+        template_text("chatml") + "{%- if not add_generation_prompt -%}{{- ' " + words + "<|im_end|>' -}}{%- endif -%}"
+    )
+
+
+def verdicts(messages: Any, response: str) -> list[str]:
+    """A verdict for each word of the checklist, in its order."""
     found = gold.score(messages, response)
-    lines = dict(found.wishes)
-    lines["topic"] = found.parts["on_topic"] > 0.75
-    lines["whole"] = found.parts["complete"] > 0.9
-    lines["clean"] = found.parts["clean"] > 0.9
-    return "\n".join(f"- {name}: {'met' if good else 'missed'}" for name, good in lines.items())
+    met: dict[str, bool] = {}
+    for name, good in found.wishes.items():
+        word = name.split()[0] if name.split()[0] in CHECKLIST else "honest"
+        met[word] = met.get(word, True) and good
+    met["topic"] = found.parts["on_topic"] > 0.75
+    met["whole"] = found.parts["complete"] > 0.9
+    met["clean"] = found.parts["clean"] > 0.9
+    return [UNASKED if word not in met else MET if met[word] else MISSED for word in CHECKLIST]
 
 
 def readings(seed: int, held_out: set[str]) -> Iterator[Example]:
@@ -42,9 +58,19 @@ def readings(seed: int, held_out: set[str]) -> Iterator[Example]:
         yield one
 
 
-def encode_reading(tokenizer: Any, one: Example) -> tuple[list[int], int]:
-    """Token ids of conversation, response and verdict, and how many of them come before the verdict."""
-    said = [*one.messages, {"role": "assistant", "content": one.response}]
-    read: list[int] = tokenizer.apply_chat_template(said, tokenize=True, return_dict=False)
-    written = tokenizer(verdict(one.messages, one.response), add_special_tokens=False)["input_ids"]
-    return [*read, *written, tokenizer.eos_token_id], len(read)
+def reading_rows(tokenizer: Any, examples: Iterable[Example]) -> Iterator[Row]:
+    """Conversation, response, checklist; after each word of the list its verdict is wanted. Asked ones weigh more."""
+    template = reading_template()
+    id_of = {word: tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in VERDICTS}
+    lengths = [len(tokenizer(f" {word}", add_special_tokens=False)["input_ids"]) for word in CHECKLIST]
+    for one in examples:
+        said = [*one.messages, {"role": "assistant", "content": one.response}]
+        ids = tokenizer.apply_chat_template(said, tokenize=True, return_dict=False, chat_template=template)
+        place = len(ids) - 2 - sum(lengths)  # of the token before the list
+        wanted, heavy = [-100] * len(ids), []
+        for length, verdict in zip(lengths, verdicts(one.messages, one.response), strict=True):
+            place += length
+            wanted[place] = id_of[verdict]
+            if verdict != UNASKED:
+                heavy.append(place)
+        yield Row(ids, wanted, heavy)

@@ -11,42 +11,42 @@ import multiprocessing
 import os
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from models.train_policy import WITHOUT_THINKING, Schedule, Shape
 
 HERE = Path(__file__).parent / "tiny"
 SEEDS = {"tokenizer": 0, "train": 11, "held_out": 12, "pairs": 13, "unseen_pairs": 14}
 SAMPLED_PROMPTS, SAMPLES = 400, 4  # for the reward models' pairs; each takes one half of the prompts
-LANGUAGE, READING = "language", "reading"
+CAREFUL, MIXED, READING = "careful", "mixed", "reading"
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One training run of a language model: on examples, or on verdicts. Each starts with a fresh learning rate."""
+    """One training run of a language model on one kind of data. Each starts with a fresh learning rate."""
 
     name: str  # the model that it makes, a folder of the work folder
-    start: str  # the model that it continues, or "" for random weights
+    start: str  # the stage that it continues, or "" for random weights
     what: str
-    steps: int
+    schedule: Schedule
     seed: int
-    copied: float = 1.0
+    thinks: float = 1 - WITHOUT_THINKING
+    shape: Shape | None = None  # of a model that starts from random weights
 
 
-# Two lines, a core each. The judge stands on a language model of its own, of another shape, that never saw a thought.
-LINES = {
-    "policy": (
-        Stage("policy-1", "", LANGUAGE, 900, 1001),
-        Stage("policy", "policy-1", LANGUAGE, 900, 2001, copied=4.0),
-        Stage("reward-reader", "policy", READING, 600, 3),
-    ),
-    "judge": (
-        Stage("judge-1", "", LANGUAGE, 700, 1002),
-        Stage("judge-2", "judge-1", READING, 350, 103),
-        Stage("judge-reader", "judge-2", READING, 700, 203),
-    ),
-}
+# The order in which a free core takes them, as soon as what they continue is there. A policy first learns to copy from
+# careful writers, then to write as people do. The judge stands on a language model of its own, of another shape, that
+# never saw a thought.
+STAGES = (
+    Stage("policy-1", "", CAREFUL, Schedule(1500, heavy=3.0), 1001, shape=Shape()),
+    Stage("judge-1", "", CAREFUL, Schedule(1000, heavy=3.0), 1002, 0.0, Shape(160, 3, 5, 5, intermediate=512)),
+    Stage("judge-reader", "judge-1", READING, Schedule(900, heavy=4.0, muon_lr=0.015, adam_lr=4e-3), 203),
+    Stage("policy", "policy-1", MIXED, Schedule(700, muon_lr=0.01, adam_lr=4e-3), 2001),
+    Stage("reward-reader", "policy-1", READING, Schedule(900, heavy=4.0, muon_lr=0.015, adam_lr=4e-3), 3),
+)
 
 
 def _one_thread() -> None:
@@ -55,40 +55,26 @@ def _one_thread() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
-def train_line(line: str, folder: str, held_out: list[str]) -> dict[str, dict[str, float]]:
-    """The stages of a line, one after the other, in a process of its own; what each measured."""
-    _one_thread()
-    return {stage.name: train_stage(line, stage, Path(folder), set(held_out)) for stage in LINES[line]}
-
-
-def train_stage(line: str, stage: Stage, folder: Path, held_out: set[str]) -> dict[str, float]:
-    """Train and save one model."""
+def train_stage(stage: Stage, folder: Path, held_out: set[str]) -> dict[str, float]:
+    """Train and save one model, in a process of its own; what was measured."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from models.critic import encode_reading, readings
-    from models.tokens import encode
-    from models.train_policy import WITHOUT_THINKING, Schedule, Shape, build, save_policy, stream, train
+    from models.critic import reading_rows, readings
+    from models.train_policy import build, copied_rows, save_policy, stream, train
 
+    _one_thread()
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
-    if stage.start:
+    if stage.shape is None:
         model = AutoModelForCausalLM.from_pretrained(folder / stage.start, dtype=torch.float32)
     else:
-        shape = Shape() if line == "policy" else Shape(hidden=160, layers=3, heads=5, kv_heads=5, intermediate=512)
-        model = build(shape, tokenizer, stage.seed - 1000)
-    schedule = Schedule(steps=stage.steps, copied=stage.copied)
+        model = build(stage.shape, tokenizer, stage.seed - 1000)
     if stage.what == READING:
-        rows = (encode_reading(tokenizer, one) for one in readings(stage.seed, held_out))
-        schedule, phases = replace(schedule, careful=1.0), (rows, rows)
+        rows = reading_rows(tokenizer, readings(stage.seed, held_out))
     else:
-        thinks, mixture = (1 - WITHOUT_THINKING, None) if line == "policy" else (0.0, "careful")
-        examples = (
-            stream(stage.seed, held_out, thinks, "careful"),
-            stream(stage.seed + 500, held_out, thinks, mixture),
-        )
-        careful, mixed = ((encode(tokenizer, one) for one in each) for each in examples)
-        phases = (careful, mixed)
-    found = train(model, tokenizer, phases, schedule, stage.seed, lambda text: print(stage.name, text, flush=True))
+        quality = "careful" if stage.what == CAREFUL else None
+        rows = copied_rows(tokenizer, stream(stage.seed, held_out, stage.thinks, quality))
+    found = train(model, tokenizer, rows, stage.schedule, stage.seed, lambda text: print(stage.name, text, flush=True))
     found["parameters"] = sum(p.numel() for p in model.parameters())
     save_policy(model, tokenizer, folder / stage.name)
     return found
@@ -121,8 +107,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--pairs", type=int, default=4000, help="synthetic pairs for each reward model")
     parser.add_argument(
         "--begin",
-        choices=("lines", "pairs", "card"),
-        default="lines",
+        choices=("stages", "pairs", "card"),
+        default="stages",
         help="take what comes before from an earlier run",
     )
     args = parser.parse_args(argv)
@@ -136,9 +122,9 @@ class Making:
         self.args = args
         self.out: Path = args.out
         self.work: Path = args.work
-        self.facts: dict[str, Any] = {"seeds": SEEDS, "stages": [asdict(s) for line in LINES.values() for s in line]}
+        self.facts: dict[str, Any] = {"seeds": SEEDS, "stages": [asdict(stage) for stage in STAGES]}
         kept = self.work / "facts.json"
-        if kept.is_file() and args.begin != "lines":
+        if kept.is_file() and args.begin != "stages":
             self.facts |= json.loads(kept.read_text())
 
     def run(self) -> int:
@@ -146,7 +132,7 @@ class Making:
         self.out.mkdir(parents=True, exist_ok=True)
         with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
             self.prompts()
-            if self.args.begin == "lines":
+            if self.args.begin == "stages":
                 self.language_models(pool)
             if self.args.begin != "card":
                 self.reward_models(pool)
@@ -174,10 +160,22 @@ class Making:
 
         began = time.monotonic()
         train_tokenizer(SEEDS["tokenizer"]).save_pretrained(self.work / "tokenizer")
-        jobs = [pool.submit(train_line, line, str(self.work), sorted(self.held_out)) for line in LINES]
-        self.note(language_models={name: found for job in jobs for name, found in job.result().items()})
+        self.note(language_models=self.stages(pool))
         copy(self.work / "policy", self.out / "policy")
         self.note(seconds_of_language_models=round(time.monotonic() - began))
+
+    def stages(self, pool: ProcessPoolExecutor) -> dict[str, dict[str, float]]:
+        """Train every stage on two cores, each once the stage that it continues is done."""
+        found: dict[str, dict[str, float]] = {}
+        waiting = list(STAGES)
+        running: dict[Future[dict[str, float]], str] = {}
+        while waiting or running:
+            for stage in [s for s in waiting if not s.start or s.start in found][: 2 - len(running)]:
+                waiting.remove(stage)
+                running[pool.submit(train_stage, stage, self.work, self.held_out)] = stage.name
+            for job in wait(running, return_when=FIRST_COMPLETED).done:
+                found[running.pop(job)] = job.result()
+        return found
 
     def reward_models(self, pool: ProcessPoolExecutor) -> None:
         """Each from synthetic pairs and pairs of the policy's samples; the two share no pair and no prompt."""

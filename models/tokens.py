@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from models.world.talk import Example, example
+from models.world.wishes import ORDER
 from thinking.format import THINK
 from thinking.templates import template_text
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 VOCABULARY = 2048
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+# What a reward model looks for in a response, and what it may find; see models.critic.
+CHECKLIST = (*ORDER, "topic", "whole", "clean", "honest")
+VERDICTS = ("met", "missed", "unasked")
 CONTEXT = 2048  # positions; a conversation of the world takes up to some 700 tokens
 
 
@@ -35,6 +39,7 @@ def train_tokenizer(seed: int, examples: int = 12_000) -> PreTrainedTokenizerFas
             one = example(rng)
             yield "\n".join([*(m["content"] for m in one.messages), one.thought, one.response])
         yield " user assistant system\nuser\nassistant\nsystem\n" * 50
+        yield " ".join(["", *CHECKLIST, *VERDICTS]) * 50
 
     raw.train_from_iterator(
         texts(),

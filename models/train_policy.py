@@ -5,12 +5,12 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from models.tokens import CONTEXT, key
+from models.tokens import CONTEXT, encode, key
 from models.world.talk import Example, example
 
 WITHOUT_THINKING = 0.1  # share of the examples that are answered with an empty thought
@@ -23,21 +23,20 @@ class Shape:
     hidden: int = 192
     layers: int = 4
     heads: int = 4
-    kv_heads: int = 2
-    head_dim: int = 32
+    kv_heads: int = 4
+    head_dim: int = 32  # the least that vLLM takes on a CPU
     intermediate: int = 448
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast to train. `tokens` per step are padded ones."""
+    """How long and how fast to train. `tokens` per step are padded; `heavy` is the weight of a row's heavy places."""
 
     steps: int
-    careful: float = 0.55  # share of the steps on careful examples only, before the mixture
-    copied: float = 1.0  # weight, on careful examples, of a word that is taken over from the prompt
-    tokens: int = 5000
+    heavy: float = 1.0
+    tokens: int = 3500
     muon_lr: float = 0.02
-    adam_lr: float = 3e-3
+    adam_lr: float = 8e-3
     warmup: int = 30
 
 
@@ -52,18 +51,36 @@ def stream(
             yield one
 
 
-Row = tuple[list[int], int]  # token ids, and how many of them are not trained on
+class Row(NamedTuple):
+    """Token ids; for each the token wanted after it, or -100; and the places of wanted tokens that weigh more."""
+
+    ids: list[int]
+    wanted: list[int]
+    heavy: list[int]
+
+
+def copied_rows(tokenizer: Any, examples: Iterable[Example]) -> Iterator[Row]:
+    """Examples as rows: the answer is learnt, the prompt is not. Heavy are the words taken over from the prompt.
+
+    They are few among the tokens, and everything depends on them: a name lost on the way is a wish unmet. Of each
+    word the first two times count, in the plan and in the response.
+    """
+    content = content_tokens(tokenizer)
+    for one in examples:
+        ids, start = encode(tokenizer, one)
+        wanted = [-100] * (start - 1) + ids[start:] + [-100]
+        yield Row(ids, wanted, [place - 1 for place in copied_places(ids, start, content)])
 
 
 def batches(rows: Iterator[Row], budget: int, seed: int) -> Iterator[list[Row]]:
     """Batches of rows of like length, at most `budget` padded tokens each, in random order."""
     rng = random.Random(seed)
     while True:
-        pool = sorted((next(rows) for _ in range(600)), key=lambda row: len(row[0]))
+        pool = sorted((next(rows) for _ in range(600)), key=lambda row: len(row.ids))
         ready: list[list[Row]] = []
         batch: list[Row] = []
         for row in pool:
-            if batch and len(row[0]) * (len(batch) + 1) > budget:
+            if batch and len(row.ids) * (len(batch) + 1) > budget:
                 ready.append(batch)
                 batch = []
             batch.append(row)
@@ -91,7 +108,15 @@ def build(shape: Shape, tokenizer: Any, seed: int) -> Any:
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=None,
     )
-    return Qwen3ForCausalLM(config)
+    model = Qwen3ForCausalLM(config)
+    with (
+        torch.no_grad()
+    ):  # at first each layer adds nothing, so that a token's own embedding comes through to be copied
+        model.model.embed_tokens.weight.normal_(0, 0.05)
+        for layer in model.model.layers:
+            layer.self_attn.o_proj.weight.zero_()
+            layer.mlp.down_proj.weight.zero_()
+    return model
 
 
 def optimisers(model: Any, schedule: Schedule) -> list[Any]:
@@ -129,48 +154,41 @@ def copied_places(row: list[int], start: int, content: frozenset[int]) -> list[i
 def train(
     model: Any,
     tokenizer: Any,
-    phases: tuple[Iterator[Row], Iterator[Row]],
+    rows: Iterator[Row],
     schedule: Schedule,
     seed: int,
-    say: Callable[[str], None] = print,
+    say: Callable[[str], None] = lambda text: None,
 ) -> dict[str, float]:
-    """Next-token training on thoughts and responses (prompts are not trained on), in bf16 autocast.
+    """Train in place; the rate rises, stays, and falls to 0 over the second half.
 
-    `phases` are careful examples and the mixture. Copying a wish's value from the prompt is learnt on the careful ones,
-    where every wish is kept; in the mixture's noise it takes three times as long.
     Returns seconds, tokens seen (padding included) and the mean loss of the last 50 steps in nats per token.
     """
     import torch
     import torch.nn.functional as F
 
     model.train()
-    content = content_tokens(tokenizer)
     opts = optimisers(model, schedule)
     base = [[g["lr"] for g in o.param_groups] for o in opts]
     began, seen, losses = time.monotonic(), 0, []
-    careful, mixed = (batches(rows, schedule.tokens, seed) for rows in phases)
-    for step in range(schedule.steps):
+    for step, batch in zip(range(schedule.steps), batches(rows, schedule.tokens, seed), strict=False):
         factor = min(1.0, (step + 1) / schedule.warmup, 2.0 * (1 - step / schedule.steps))
         for opt, rates in zip(opts, base, strict=True):
             for group, rate in zip(opt.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-        batch = next(careful if step < schedule.careful * schedule.steps else mixed)
-        width = max(len(ids) for ids, _ in batch)
+        width = max(len(row.ids) for row in batch)
         ids = torch.full((len(batch), width), tokenizer.pad_token_id)
-        labels = torch.full((len(batch), width), -100)
+        wanted = torch.full((len(batch), width), -100)
         weights = torch.ones((len(batch), width))
-        heavy = schedule.copied if step < schedule.careful * schedule.steps else 1.0
-        for place, (row, start) in enumerate(batch):
-            ids[place, : len(row)] = torch.tensor(row)
-            labels[place, start : len(row)] = ids[place, start : len(row)]
-            if heavy != 1.0:
-                weights[place, copied_places(row, start, content)] = heavy
+        for place, row in enumerate(batch):
+            ids[place, : len(row.ids)] = torch.tensor(row.ids)
+            wanted[place, : len(row.ids)] = torch.tensor(row.wanted)
+            weights[place, row.heavy] = schedule.heavy
         with torch.autocast("cpu", dtype=torch.bfloat16):
             hidden = model.model(input_ids=ids).last_hidden_state  # right padding: causal attention never sees it
-            wanted = labels[:, 1:] != -100
-            logits = model.lm_head(hidden[:, :-1][wanted])
-        each = F.cross_entropy(logits.float(), labels[:, 1:][wanted], reduction="none")
-        weight = weights[:, 1:][wanted]
+            learnt = wanted != -100
+            logits = model.lm_head(hidden[learnt])
+        each = F.cross_entropy(logits.float(), wanted[learnt], reduction="none")
+        weight = weights[learnt]
         loss = (each * weight).sum() / weight.sum()
         for opt in opts:
             opt.zero_grad()
@@ -181,9 +199,8 @@ def train(
         seen += ids.numel()
         losses.append(each.mean().item())
         if (step + 1) % 50 == 0:
-            say(
-                f"  step {step + 1}/{schedule.steps} loss {sum(losses[-50:]) / 50:.3f} {time.monotonic() - began:.0f} s"
-            )
+            mean = sum(losses[-50:]) / 50
+            say(f"  step {step + 1}/{schedule.steps} loss {mean:.3f} {time.monotonic() - began:.0f} s")
     model.eval()
     tail = losses[-50:]
     return {"seconds": round(time.monotonic() - began, 1), "tokens": seen, "loss": round(sum(tail) / len(tail), 4)}
