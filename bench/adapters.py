@@ -58,7 +58,7 @@ def random_adapter(folder: Path, seed: int) -> Path:
         for name, weights in tuned.named_parameters():
             if "lora_B" in name:
                 weights.mul_(0.1)
-    tuned.save_pretrained(folder)
+    tuned.save_pretrained(str(folder))
     return folder
 
 
