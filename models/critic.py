@@ -44,13 +44,13 @@ def verdicts(messages: Any, response: str) -> list[str]:
 
 
 def readings(seed: int, held_out: set[str]) -> Iterator[Example]:
-    """Endless examples to be judged; half of them answers in which each wish is heeded or not by the toss of a coin."""
+    """Endless examples to be judged; in most of them each wish is heeded or not by the toss of a coin."""
     rng = random.Random(seed)
     while True:
         one = example(rng)
         if key(one.messages) in held_out:
             continue
-        if one.request is not None and rng.random() < 0.5:
+        if one.request is not None and rng.random() < 0.8:
             heeded = [w for w in one.request.constraints if rng.random() < 0.5]
             previous = one.base.text() if one.base else None
             draft = write(one.request, heeded, rng, one.base, previous)
