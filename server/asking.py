@@ -11,6 +11,7 @@ from typing import Any, Literal
 import orjson
 
 from server.errors import ApiError, invalid
+from server.steering import steer
 
 Kind = Literal["chat", "text"]
 PATHS: dict[Kind, str] = {"chat": "/v1/chat/completions", "text": "/v1/completions"}
@@ -44,6 +45,7 @@ class Ask:
     messages: list[dict[str, Any]]
     stream: bool
     wants_usage: bool
+    hides_thought: bool
     consent: str | None  # what the request itself says; None: nothing
     origin: str
     conversation_id: str | None
@@ -81,6 +83,7 @@ def understand(kind: Kind, raw: bytes, headers: Mapping[bytes, bytes]) -> Ask:
             raise invalid("`stream_options` must be an object", "stream_options")
         wants_usage = bool(options.get("include_usage"))
         body["stream_options"] = options | {"include_usage": True}  # the record needs the counts
+    hides_thought = kind == "chat" and steer(body)
     consent = _consent(body.pop("store", None), ours.get("consent"), headers.get(b"x-ruminate-consent"))
     messages = _messages(kind, body)
     body["priority"] = CHAT_PRIORITY
@@ -90,6 +93,7 @@ def understand(kind: Kind, raw: bytes, headers: Mapping[bytes, bytes]) -> Ask:
         messages,
         stream,
         wants_usage,
+        hides_thought,
         consent,
         _choice("ruminate.origin", ours.get("origin") or "api", ORIGINS),
         _conversation(ours.get("conversation_id") or headers.get(b"x-ruminate-conversation")),

@@ -61,8 +61,9 @@ class Gateway:
         parts = (self.door, self.catalog, self.swap, self.pool, self.relay, self.recorder, self.places)
         name = f"{settings.host}:{settings.port}"
         fmt = FORMATS[settings.thinking_format]
-        self.chat = Serving("chat", *parts, fmt, name, settings.max_body_bytes)
-        self.text = Serving("text", *parts, fmt, name, settings.max_body_bytes)
+        mirror = settings.mirror_reasoning_content
+        self.chat = Serving("chat", *parts, fmt, name, settings.max_body_bytes, mirror)
+        self.text = Serving("text", *parts, fmt, name, settings.max_body_bytes, False)
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:

@@ -21,6 +21,7 @@ from server.placing import Places
 from server.pool import Pool
 from server.recording import Recorder, numbered
 from server.relay import Answer, Broken, Relay
+from server.shape import Shape
 from server.stream import Tail
 from server.swap import Swap
 from thinking.format import ThinkingFormat
@@ -50,10 +51,12 @@ class Serving:
         fmt: ThinkingFormat,
         gateway: str,
         max_body: int,
+        mirror: bool,
     ) -> None:
         self._kind, self._door, self._catalog, self._swap = kind, door, catalog, swap
         self._pool, self._relay, self._recorder, self._places = pool, relay, recorder, places
         self._fmt, self._gateway, self._max_body = fmt, gateway, max_body
+        self._mirror = mirror
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
@@ -92,16 +95,17 @@ class Serving:
             turn = replace(turn, engine=answer.engine.url)
             try:
                 exchange.headers = _headers(turn, weights)
+                shape = Shape(ask.hides_thought, self._mirror)
                 if ask.stream:
-                    await self._stream(ask, turn, answer, exchange)
+                    await self._stream(ask, turn, answer, shape, exchange)
                 else:
                     outcome = read_body(answer.first)
                     await self._record(ask, turn, outcome, datetime.now(UTC))
-                    await exchange.whole(answer.first)
+                    await exchange.whole(shape.body(answer.first))
             finally:
                 answer.close()
 
-    async def _stream(self, ask: Ask, turn: Turn, answer: Answer, exchange: "_Exchange") -> None:
+    async def _stream(self, ask: Ask, turn: Turn, answer: Answer, shape: Shape, exchange: "_Exchange") -> None:
         tail = Tail(ask.wants_usage)
         said: list[bytes] = []
         first_at = datetime.now(UTC)
@@ -109,7 +113,7 @@ class Serving:
         try:
             async for data in answer.pieces():
                 said.append(data)
-                if now := tail.feed(data):
+                if now := shape.events(tail.feed(data)):
                     await exchange.piece(now)
             if not tail.done:
                 trouble = f"engine {answer.engine.url} ended the answer before its end"
@@ -124,7 +128,7 @@ class Serving:
         outcome.error = outcome.error or trouble
         await self._record(ask, turn, outcome, first_at)
         if trouble is None:
-            await exchange.end(tail.held)
+            await exchange.end(shape.events(tail.held))
         else:
             log.error("answer %s was broken off: %s", turn.generation_id, trouble)
             await exchange.end(ApiError(502, trouble, code="engine_lost").event())

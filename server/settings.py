@@ -52,6 +52,8 @@ class ServerSettings(BaseSettings):
 
     thinking_format: Literal["think", "prefilled", "zero", "plain"] = "think"
     """How the base model writes thoughts; for raw completions, which no parser splits."""
+    mirror_reasoning_content: bool = False
+    """Whether answers carry the thought as `reasoning_content` too, for older clients. Each piece is then parsed."""
 
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     """Largest request body."""
