@@ -49,6 +49,7 @@ class Ask:
     consent: str | None  # what the request itself says; None: nothing
     origin: str
     conversation_id: str | None
+    choices: int  # answers that it asks for
     sampling: dict[str, Any]
     body: dict[str, Any]
 
@@ -97,6 +98,7 @@ def understand(kind: Kind, raw: bytes, headers: Mapping[bytes, bytes]) -> Ask:
         consent,
         _choice("ruminate.origin", ours.get("origin") or "api", ORIGINS),
         _conversation(ours.get("conversation_id") or headers.get(b"x-ruminate-conversation")),
+        _choices(kind, body),
         {name: body[name] for name in SAMPLING if body.get(name) is not None},
         body,
     )
@@ -118,6 +120,13 @@ def _messages(kind: Kind, body: dict[str, Any]) -> list[dict[str, Any]]:
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt}]
     return [{"role": "user", "content": [{"type": "raw_prompt", "raw_prompt": prompt}]}]
+
+
+def _choices(kind: Kind, body: Mapping[str, Any]) -> int:
+    """`n` of each prompt. What is no number is left for the engine to refuse."""
+    n, prompt = body.get("n"), body.get("prompt")
+    several = kind == "text" and isinstance(prompt, list) and not isinstance(prompt[0], int)
+    return (n if isinstance(n, int) else 1) * (len(prompt) if several else 1)  # type: ignore[arg-type]
 
 
 def _consent(store: object, given: object, header: bytes | None) -> str | None:

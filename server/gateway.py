@@ -14,6 +14,7 @@ from db.session import Database
 from server.auth import Door, Identity, service_key
 from server.catalog import Catalog
 from server.engine import Engine, new_session, settle
+from server.limiting import Caps, Limiter
 from server.manifest import config_hash
 from server.placing import Places
 from server.pool import Pool
@@ -58,7 +59,14 @@ class Gateway:
             settings.key_cache_seconds,
             settings.key_refresh_seconds,
         )
-        parts = (self.door, self.catalog, self.swap, self.pool, self.relay, self.recorder, self.places)
+        caps = Caps(
+            settings.requests_per_minute,
+            settings.tokens_per_minute,
+            settings.concurrent_answers,
+            settings.max_choices,
+        )
+        self.limiter = Limiter(caps, settings.redis_url)
+        parts = (self.door, self.catalog, self.swap, self.pool, self.relay, self.recorder, self.places, self.limiter)
         name = f"{settings.host}:{settings.port}"
         fmt = FORMATS[settings.thinking_format]
         mirror = settings.mirror_reasoning_content
@@ -101,6 +109,11 @@ class Gateway:
     def ready(self) -> bool:
         """Whether a request for the live checkpoint would be answered."""
         return self.catalog.wanted is not None and self.pool.pick(self.catalog.wanted.live.model) is not None
+
+    @property
+    def trouble(self) -> str | None:
+        """What does not work as it should just now, in words; answers are given all the same."""
+        return self.recorder.trouble or self.catalog.trouble or self.limiter.trouble
 
     def _local_user(self) -> Identity | None:
         if not self.settings.loopback_without_key:
