@@ -87,11 +87,15 @@ class Door:
         self._seen[key] = _Seen(found, now)
         return found
 
-    def require_service(self, headers: Mapping[bytes, bytes]) -> None:
-        """Raises ApiError unless the request carries the service key."""
+    def is_service(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether a request carries the service key."""
         key = _key(headers)
-        if key is None or not hmac.compare_digest(key.encode(), self._service_key):
-            raise ApiError(401, "only the service key opens /internal", code="invalid_service_key")
+        return key is not None and hmac.compare_digest(key.encode(), self._service_key)
+
+    def require_service(self, headers: Mapping[bytes, bytes], address: str | None = None) -> None:
+        """Raises ApiError unless a request carries the service key or, with `address` given, is this machine's own."""
+        if not self.is_service(headers) and not (address is not None and _from_this_machine(headers, address)):
+            raise ApiError(401, "only the service key opens this", code="invalid_service_key")
 
     def forget(self, user_id: str) -> None:
         """What is remembered of a user has changed; look it up anew."""

@@ -18,6 +18,7 @@ from server.catalog import ALIAS, Catalog, Weights
 from server.errors import ApiError
 from server.exchange import Exchange, Receive, Send, read_request
 from server.limiting import Allowance, Limiter
+from server.metrics import Metrics
 from server.outcome import Outcome, ending_of, read_body, read_stream, split_texts
 from server.placing import Places
 from server.pool import Pool
@@ -47,6 +48,7 @@ class Serving:
         recorder: Recorder,
         places: Places,
         limiter: Limiter,
+        metrics: Metrics,
         fmt: ThinkingFormat,
         gateway: str,
         max_body: int,
@@ -54,11 +56,22 @@ class Serving:
     ) -> None:
         self._kind, self._door, self._catalog, self._swap = kind, door, catalog, swap
         self._pool, self._relay, self._recorder, self._places = pool, relay, recorder, places
-        self._limiter = limiter
+        self._limiter, self._metrics = limiter, metrics
         self._fmt, self._gateway, self._max_body = fmt, gateway, max_body
         self._mirror = mirror
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        status = 500
+        try:
+            status = await self._serve(scope, receive, send)
+        except ApiError as error:
+            status = error.status
+            raise
+        finally:
+            self._metrics.request(PATHS[self._kind], "POST", status)
+
+    async def _serve(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> int:
+        """Returns the HTTP status; 499 when the client left before its end."""
         headers = dict(scope["headers"])
         identity = await self._door.identify(headers, scope["client"] and scope["client"][0])
         ask = understand(self._kind, await read_request(receive, headers, self._max_body), headers)
@@ -75,9 +88,11 @@ class Serving:
             if not exchange.left:
                 raise  # the gateway itself is ending
             me.uncancel()
+            return 499
         finally:
             self._pool.chats -= 1
             watch.cancel()
+        return 200
 
     async def _answer(self, ask: Ask, identity: Identity, allowance: Allowance, exchange: Exchange) -> None:
         weights = self._catalog.resolve(ask.model)
@@ -113,6 +128,7 @@ class Serving:
         tail = Tail(ask.wants_usage)
         said: list[bytes] = []
         first_at = datetime.now(UTC)
+        self._metrics.first_token(turn.model, turn.engine, (first_at - turn.started_at).total_seconds())
         trouble: str | None = None
         try:
             async for data in answer.pieces():
@@ -168,6 +184,13 @@ class Serving:
         ending: str | None = None,
     ) -> None:
         """Make the turn durable, one generation for each choice, and count its tokens."""
+        tokens = {
+            "prompt": outcome.prompt_tokens,
+            "completion": outcome.completion_tokens,
+            "reasoning": outcome.reasoning_tokens,
+        }
+        seconds = (datetime.now(UTC) - turn.started_at).total_seconds()
+        self._metrics.answer(turn.model, turn.engine, seconds, tokens)
         if ask.kind == "text":
             split_texts(outcome, self._fmt)
         records = []
