@@ -21,6 +21,7 @@ from server.placing import Places
 from server.pool import Pool
 from server.recording import Recorder, interrupted
 from server.relay import Relay
+from server.repeats import Repeats
 from server.rollouts import Rollouts
 from server.serving import Serving
 from server.settings import ServerSettings
@@ -69,7 +70,8 @@ class Gateway:
         self.limiter = Limiter(caps, settings.redis_url)
         self.metrics = Metrics(self._states)
         serving = (self.door, self.catalog, self.swap, self.pool, self.relay, self.recorder, self.places)
-        parts = (*serving, self.limiter, self.metrics)
+        pending = lambda: not self.spool.empty or self.recorder.trouble is not None  # noqa: E731
+        parts = (*serving, self.limiter, self.metrics, Repeats(database, pending))
         name = f"{settings.host}:{settings.port}"
         fmt = FORMATS[settings.thinking_format]
         mirror = settings.mirror_reasoning_content

@@ -24,6 +24,7 @@ from server.placing import Places
 from server.pool import Pool
 from server.recording import Recorder, numbered
 from server.relay import Answer, Broken, Relay
+from server.repeats import BODY, Key, Repeats, key_of
 from server.shape import Shape
 from server.stream import Tail
 from server.swap import Swap
@@ -49,6 +50,7 @@ class Serving:
         places: Places,
         limiter: Limiter,
         metrics: Metrics,
+        repeats: Repeats,
         fmt: ThinkingFormat,
         gateway: str,
         max_body: int,
@@ -56,7 +58,7 @@ class Serving:
     ) -> None:
         self._kind, self._door, self._catalog, self._swap = kind, door, catalog, swap
         self._pool, self._relay, self._recorder, self._places = pool, relay, recorder, places
-        self._limiter, self._metrics = limiter, metrics
+        self._limiter, self._metrics, self._repeats = limiter, metrics, repeats
         self._fmt, self._gateway, self._max_body = fmt, gateway, max_body
         self._mirror = mirror
 
@@ -74,16 +76,23 @@ class Serving:
         """Returns the HTTP status; 499 when the client left before its end."""
         headers = dict(scope["headers"])
         identity = await self._door.identify(headers, scope["client"] and scope["client"][0])
-        ask = understand(self._kind, await read_request(receive, headers, self._max_body), headers)
+        raw = await read_request(receive, headers, self._max_body)
+        ask = understand(self._kind, raw, headers)
+        key = key_of(headers, identity.user_id, raw) if self._kind == "chat" else None
         exchange = Exchange(send)
         me = asyncio.current_task()
         assert me is not None
-        watch = asyncio.create_task(exchange.watch(receive, me))
+        watch = None
+        if key is None or ask.stream:  # otherwise it is answered to its end: its client may come back for it
+            watch = asyncio.create_task(exchange.watch(receive, me))
         self._pool.chats += 1
         try:
             async with self._limiter.admit(identity.key_id or identity.user_id, ask.choices) as allowance:
                 exchange.headers += [(name.encode(), value.encode()) for name, value in allowance.headers.items()]
-                await self._answer(ask, identity, allowance, exchange)
+                if key is None:
+                    await self._answer(ask, identity, allowance, exchange)
+                else:
+                    await self._answer_once(key, ask, identity, allowance, exchange)
         except asyncio.CancelledError:
             if not exchange.left:
                 raise  # the gateway itself is ending
@@ -91,15 +100,28 @@ class Serving:
             return 499
         finally:
             self._pool.chats -= 1
-            watch.cancel()
+            if watch is not None:
+                watch.cancel()
         return 200
 
-    async def _answer(self, ask: Ask, identity: Identity, allowance: Allowance, exchange: Exchange) -> None:
+    async def _answer_once(
+        self, key: Key, ask: Ask, identity: Identity, allowance: Allowance, exchange: Exchange
+    ) -> None:
+        async with self._repeats.once(key, ask) as stored:
+            if stored is None:
+                await self._answer(ask, identity, allowance, exchange, key)
+            else:
+                exchange.headers += stored.headers
+                await exchange.whole(Shape(ask.hides_thought, self._mirror).body(stored.body))
+
+    async def _answer(
+        self, ask: Ask, identity: Identity, allowance: Allowance, exchange: Exchange, key: Key | None = None
+    ) -> None:
         weights = self._catalog.resolve(ask.model)
         with self._pool.using(weights.model):
             if ask.model != ALIAS:
                 await self._swap.admit(weights)
-            turn = await self._turn(ask, identity, weights)
+            turn = await self._turn(ask, identity, weights, key)
             self._recorder.begin(turn)
             try:
                 answer = await self._relay.begin(PATHS[ask.kind], ask.payload(weights.model), weights.model, ask.stream)
@@ -153,14 +175,14 @@ class Serving:
             log.error("answer %s was broken off: %s", turn.generation_id, trouble)
             await exchange.end(ApiError(502, trouble, code="engine_lost").event())
 
-    async def _turn(self, ask: Ask, identity: Identity, weights: Weights) -> Turn:
+    async def _turn(self, ask: Ask, identity: Identity, weights: Weights, key: Key | None) -> Turn:
         conversation, allowed = await self._places.place(identity, ask)
         consent = narrowest(ask.consent, allowed)
         if ask.kind == "text" and consent == "train":
             consent = "history"  # a raw prompt is no conversation: kept, but not learnt from
         kept = consent != "none"
         return Turn(
-            request_id=new_id(),
+            request_id=new_id() if key is None else key.request_id,
             generation_id=new_id(),
             user_id=identity.user_id,
             messages=ask.messages if kept else (),
@@ -168,7 +190,7 @@ class Serving:
             model=weights.model,
             started_at=datetime.now(UTC),
             conversation_id=conversation if kept else None,
-            sampling=ask.sampling,
+            sampling=ask.sampling if key is None else ask.sampling | {BODY: key.body},
             origin=ask.origin,
             consent=consent,
             gateway=self._gateway,
