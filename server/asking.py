@@ -19,9 +19,10 @@ PATHS: dict[Kind, str] = {"chat": "/v1/chat/completions", "text": "/v1/completio
 SERVICE_ONLY = frozenset(
     {"priority", "cache_salt", "kv_transfer_params", "ec_transfer_params", "vllm_xargs", "request_id", "session_id"}
     | {"chat_template", "prompt_embeds", "lora_name", "lora_path", "lora_request", "data_parallel_rank"}
+    | {"logits_processors", "logits_processor_pattern", "media_io_kwargs", "mm_processor_kwargs"}
 )
 """Refused from users: they would change another's place in the queue, read another's cache, or undo the template that
-neutralises markers which people type."""
+neutralises markers which people type, or run what they name inside the engine."""
 
 SAMPLING = (
     *("temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens", "seed", "stop", "n"),

@@ -22,6 +22,8 @@ from server.errors import ApiError
 
 log = logging.getLogger(__name__)
 
+SCOPES = ("chat", "app", "admin")
+"""What a key can be confined to: /v1, a user's own /api, administration. A key without scopes has all of its user's."""
 PREFIX = "rk-"  # of every key that this house gives out
 MAX_KEYS = 10_000  # remembered at once; unknown keys are not remembered
 
@@ -35,10 +37,20 @@ class Identity:
     role: str
     consent: str
     key_id: str | None = None
+    scopes: tuple[str, ...] = ()
 
     @property
     def is_admin(self) -> bool:
-        return self.role == "admin"
+        return self.role == "admin" and self._may("admin")
+
+    def require(self, scope: str) -> None:
+        """Raises ApiError 403 when this key is confined to something else."""
+        if not self._may(scope):
+            message = f"this key is for {', '.join(self.scopes)}; this takes one for {scope}"
+            raise ApiError(403, message, code="missing_scope")
+
+    def _may(self, scope: str) -> bool:
+        return not self.scopes or scope in self.scopes
 
 
 @dataclass
@@ -114,7 +126,7 @@ class Door:
             if found is None:
                 return None
             user, api_key = found
-            return Identity(user.id, user.name, user.role, user.consent, api_key.id)
+            return Identity(user.id, user.name, user.role, user.consent, api_key.id, tuple(api_key.scopes))
 
 
 def _key(headers: Mapping[bytes, bytes]) -> str | None:

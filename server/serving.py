@@ -76,6 +76,7 @@ class Serving:
         """Returns the HTTP status; 499 when the client left before its end."""
         headers = dict(scope["headers"])
         identity = await self._door.identify(headers, scope["client"] and scope["client"][0])
+        identity.require("chat")
         raw = await read_request(receive, headers, self._max_body)
         ask = understand(self._kind, raw, headers)
         key = key_of(headers, identity.user_id, raw) if self._kind == "chat" else None
