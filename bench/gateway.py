@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from cli.profiles import UNLIMITED
+
 END = b"\r\n0\r\n\r\n"
 PACE = 0.01  # seconds between the events of a paced stream
 
@@ -107,6 +109,7 @@ def start_gateway(home: Path, engine: int) -> tuple[subprocess.Popen[str], int]:
     environment = os.environ | {
         "RUMINATE_HOME": str(home), "RUMINATE_SERVER_PORT": "0", "RUMINATE_SERVER_BASE_MODEL": "stub",
         "RUMINATE_SERVER_ENGINES": json.dumps([f"http://127.0.0.1:{engine}"]), "RUMINATE_SERVICE_KEY": "sk-bench",
+        **{f"RUMINATE_SERVER_{name}": value for name, value in UNLIMITED.items()},
     }  # fmt: skip
     with (home / "gateway.log").open("w") as log:
         gateway = subprocess.Popen(

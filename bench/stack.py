@@ -14,7 +14,7 @@ import httpx
 from cli.checks import free_port
 from cli.engine import engine_command, engine_environment
 from cli.process import Supervised
-from cli.profiles import TINY, Profile
+from cli.profiles import TINY, UNLIMITED, Profile
 
 KEY = "bench-service-key"
 _START_S = 300.0  # several engines on two cores start one after another
@@ -61,6 +61,7 @@ def running(home: Path, engines: int = 1, profile: Profile = TINY, **server: str
             "ENGINES": json.dumps(urls[:-1]),
             "BASE_MODEL": profile.base_model,
             "LOOPBACK_WITHOUT_KEY": "true",
+            **UNLIMITED,
             **{name.upper(): value for name, value in server.items()},
         }
         env = {"RUMINATE_HOME": str(home), "RUMINATE_SERVICE_KEY": KEY}

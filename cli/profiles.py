@@ -45,6 +45,8 @@ class Profile:
     server: dict[str, str] = field(default_factory=dict)
 
 
+UNLIMITED = dict.fromkeys(("REQUESTS_PER_MINUTE", "TOKENS_PER_MINUTE", "CONCURRENT_ANSWERS", "MAX_CHOICES"), "0")
+
 TINY = Profile(
     name="tiny",
     base_model=str(_TINY / "policy"),
@@ -59,7 +61,7 @@ TINY = Profile(
     gpu=False,
     memory_gib=5.0,
     # one's own machine and one's own words: prompts may be trained on until the switch on the page says otherwise
-    server={"LOOPBACK_WITHOUT_KEY": "true", "DEFAULT_CONSENT": "train"},
+    server={"LOOPBACK_WITHOUT_KEY": "true", "DEFAULT_CONSENT": "train", **UNLIMITED},
 )
 
 _WILDCHAT_IF = "allenai/tulu-3-wildchat-if-on-policy-8b"

@@ -91,3 +91,16 @@ def gateway_url(settings: HouseSettings) -> str:
         return str(json.loads(settings.run_file.read_text())["gateway"])
     except (OSError, ValueError, KeyError):
         return f"http://127.0.0.1:{settings.port}"
+
+
+def admin_key(settings: HouseSettings) -> str | None:
+    """RUMINATE_API_KEY, else the service key: as set or, for the house on this machine alone, from its folder."""
+    for name in ("RUMINATE_API_KEY", "RUMINATE_SERVICE_KEY"):
+        if key := os.environ.get(name):
+            return key
+    if os.environ.get("RUMINATE_GATEWAY"):
+        return None  # another gateway must not get to see this house's key
+    try:
+        return (settings.home / "service.key").read_text().strip() or None
+    except OSError:
+        return None

@@ -27,6 +27,23 @@ CHECKPOINT: list[Column] = [
     ("files", lambda c: c["path"]),
 ]
 
+USER: list[Column] = [
+    ("user", lambda u: u["name"]),
+    ("role", lambda u: u["role"]),
+    ("consent", lambda u: u["consent"]),
+    ("keys", lambda u: u["keys"] or "none: can't get in with a key"),
+    ("added", lambda u: _when(u["created_at"])),
+]
+
+KEY: list[Column] = [
+    ("key", lambda k: k["id"]),
+    ("begins", lambda k: k["prefix"] + "…"),
+    ("user", lambda k: k["user"]),
+    ("for", lambda k: ", ".join(k["scopes"]) or "everything"),
+    ("state", lambda k: "valid" if k["valid"] else "revoked" if k["revoked_at"] else "expired"),
+    ("until", lambda k: _when(k["revoked_at"] or k["expires_at"])),
+]
+
 
 def show(rows: list[dict[str, Any]], columns: list[Column], as_json: bool) -> None:
     """Print `rows` as a table, or all of them as JSON."""

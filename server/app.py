@@ -13,9 +13,12 @@ from starlette.routing import Route
 
 from db.errors import DatabaseUnavailable, NotFound, StorageError
 from db.session import Database
-from server.api import checkpoints, conversations, health, internal, me, models, rounds, status
+from server.api import admin, checkpoints, conversations, health, internal, me, metrics, models, rounds, status
+from server.asking import PATHS
+from server.counting import Counted
 from server.errors import ApiError, not_found, unavailable
 from server.gateway import Gateway
+from server.openapi import describe
 from server.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -40,8 +43,8 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
             raise
         app.state.gateway = gateway
         # Routes of plain ASGI endpoints: what streams by them is not touched by anything in between.
-        app.router.routes.insert(0, Route("/v1/chat/completions", gateway.chat, methods=["POST"]))
-        app.router.routes.insert(1, Route("/v1/completions", gateway.text, methods=["POST"]))
+        app.router.routes.insert(0, Route(PATHS["chat"], gateway.chat, methods=["POST"]))
+        app.router.routes.insert(1, Route(PATHS["text"], gateway.text, methods=["POST"]))
         try:
             yield
         finally:
@@ -51,8 +54,10 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
 
     app = FastAPI(title="Ruminate", version=version("ruminate"), lifespan=lifespan, docs_url="/docs", redoc_url=None)
     app.state.failure = None  # why the parts could not be started, for the entry point to say
-    for part in (health, models, status, conversations, me, rounds, checkpoints, internal):
+    for part in (health, metrics, models, status, conversations, me, rounds, checkpoints, admin, internal):
         app.include_router(part.router)
+    describe(app)
+    app.add_middleware(Counted, streaming=frozenset(PATHS.values()))
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import orjson
 
 from server.errors import ApiError, invalid
+from server.steering import steer
 
 Kind = Literal["chat", "text"]
 PATHS: dict[Kind, str] = {"chat": "/v1/chat/completions", "text": "/v1/completions"}
@@ -18,9 +19,10 @@ PATHS: dict[Kind, str] = {"chat": "/v1/chat/completions", "text": "/v1/completio
 SERVICE_ONLY = frozenset(
     {"priority", "cache_salt", "kv_transfer_params", "ec_transfer_params", "vllm_xargs", "request_id", "session_id"}
     | {"chat_template", "prompt_embeds", "lora_name", "lora_path", "lora_request", "data_parallel_rank"}
+    | {"logits_processors", "logits_processor_pattern", "media_io_kwargs", "mm_processor_kwargs"}
 )
 """Refused from users: they would change another's place in the queue, read another's cache, or undo the template that
-neutralises markers which people type."""
+neutralises markers which people type, or run what they name inside the engine."""
 
 SAMPLING = (
     *("temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens", "seed", "stop", "n"),
@@ -44,9 +46,11 @@ class Ask:
     messages: list[dict[str, Any]]
     stream: bool
     wants_usage: bool
+    hides_thought: bool
     consent: str | None  # what the request itself says; None: nothing
     origin: str
     conversation_id: str | None
+    choices: int  # answers that it asks for
     sampling: dict[str, Any]
     body: dict[str, Any]
 
@@ -81,6 +85,7 @@ def understand(kind: Kind, raw: bytes, headers: Mapping[bytes, bytes]) -> Ask:
             raise invalid("`stream_options` must be an object", "stream_options")
         wants_usage = bool(options.get("include_usage"))
         body["stream_options"] = options | {"include_usage": True}  # the record needs the counts
+    hides_thought = kind == "chat" and steer(body)
     consent = _consent(body.pop("store", None), ours.get("consent"), headers.get(b"x-ruminate-consent"))
     messages = _messages(kind, body)
     body["priority"] = CHAT_PRIORITY
@@ -90,9 +95,11 @@ def understand(kind: Kind, raw: bytes, headers: Mapping[bytes, bytes]) -> Ask:
         messages,
         stream,
         wants_usage,
+        hides_thought,
         consent,
         _choice("ruminate.origin", ours.get("origin") or "api", ORIGINS),
         _conversation(ours.get("conversation_id") or headers.get(b"x-ruminate-conversation")),
+        _choices(kind, body),
         {name: body[name] for name in SAMPLING if body.get(name) is not None},
         body,
     )
@@ -114,6 +121,13 @@ def _messages(kind: Kind, body: dict[str, Any]) -> list[dict[str, Any]]:
     if isinstance(prompt, str):
         return [{"role": "user", "content": prompt}]
     return [{"role": "user", "content": [{"type": "raw_prompt", "raw_prompt": prompt}]}]
+
+
+def _choices(kind: Kind, body: Mapping[str, Any]) -> int:
+    """`n` of each prompt. What is no number is left for the engine to refuse."""
+    n, prompt = body.get("n"), body.get("prompt")
+    several = kind == "text" and isinstance(prompt, list) and not isinstance(prompt[0], int)
+    return (n if isinstance(n, int) else 1) * (len(prompt) if several else 1)  # type: ignore[arg-type]
 
 
 def _consent(store: object, given: object, header: bytes | None) -> str | None:

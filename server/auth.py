@@ -22,6 +22,8 @@ from server.errors import ApiError
 
 log = logging.getLogger(__name__)
 
+SCOPES = ("chat", "app", "admin")
+"""What a key can be confined to: /v1, a user's own /api, administration. A key without scopes has all of its user's."""
 PREFIX = "rk-"  # of every key that this house gives out
 MAX_KEYS = 10_000  # remembered at once; unknown keys are not remembered
 
@@ -35,10 +37,20 @@ class Identity:
     role: str
     consent: str
     key_id: str | None = None
+    scopes: tuple[str, ...] = ()
 
     @property
     def is_admin(self) -> bool:
-        return self.role == "admin"
+        return self.role == "admin" and self._may("admin")
+
+    def require(self, scope: str) -> None:
+        """Raises ApiError 403 when this key is confined to something else."""
+        if not self._may(scope):
+            message = f"this key is for {', '.join(self.scopes)}; this takes one for {scope}"
+            raise ApiError(403, message, code="missing_scope")
+
+    def _may(self, scope: str) -> bool:
+        return not self.scopes or scope in self.scopes
 
 
 @dataclass
@@ -87,11 +99,15 @@ class Door:
         self._seen[key] = _Seen(found, now)
         return found
 
-    def require_service(self, headers: Mapping[bytes, bytes]) -> None:
-        """Raises ApiError unless the request carries the service key."""
+    def is_service(self, headers: Mapping[bytes, bytes]) -> bool:
+        """Whether a request carries the service key."""
         key = _key(headers)
-        if key is None or not hmac.compare_digest(key.encode(), self._service_key):
-            raise ApiError(401, "only the service key opens /internal", code="invalid_service_key")
+        return key is not None and hmac.compare_digest(key.encode(), self._service_key)
+
+    def require_service(self, headers: Mapping[bytes, bytes], address: str | None = None) -> None:
+        """Raises ApiError unless a request carries the service key or, with `address` given, is this machine's own."""
+        if not self.is_service(headers) and not (address is not None and _from_this_machine(headers, address)):
+            raise ApiError(401, "only the service key opens this", code="invalid_service_key")
 
     def forget(self, user_id: str) -> None:
         """What is remembered of a user has changed; look it up anew."""
@@ -110,7 +126,7 @@ class Door:
             if found is None:
                 return None
             user, api_key = found
-            return Identity(user.id, user.name, user.role, user.consent, api_key.id)
+            return Identity(user.id, user.name, user.role, user.consent, api_key.id, tuple(api_key.scopes))
 
 
 def _key(headers: Mapping[bytes, bytes]) -> str | None:

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,14 @@ from db.session import Database
 from server.auth import Door, Identity, service_key
 from server.catalog import Catalog
 from server.engine import Engine, new_session, settle
+from server.limiting import Caps, Limiter
 from server.manifest import config_hash
+from server.metrics import Metrics, State
 from server.placing import Places
 from server.pool import Pool
 from server.recording import Recorder, interrupted
 from server.relay import Relay
+from server.repeats import Repeats
 from server.rollouts import Rollouts
 from server.serving import Serving
 from server.settings import ServerSettings
@@ -58,11 +61,22 @@ class Gateway:
             settings.key_cache_seconds,
             settings.key_refresh_seconds,
         )
-        parts = (self.door, self.catalog, self.swap, self.pool, self.relay, self.recorder, self.places)
+        caps = Caps(
+            settings.requests_per_minute,
+            settings.tokens_per_minute,
+            settings.concurrent_answers,
+            settings.max_choices,
+        )
+        self.limiter = Limiter(caps, settings.redis_url)
+        self.metrics = Metrics(self._states)
+        serving = (self.door, self.catalog, self.swap, self.pool, self.relay, self.recorder, self.places)
+        pending = lambda: not self.spool.empty or self.recorder.trouble is not None  # noqa: E731
+        parts = (*serving, self.limiter, self.metrics, Repeats(database, pending))
         name = f"{settings.host}:{settings.port}"
         fmt = FORMATS[settings.thinking_format]
-        self.chat = Serving("chat", *parts, fmt, name, settings.max_body_bytes)
-        self.text = Serving("text", *parts, fmt, name, settings.max_body_bytes)
+        mirror = settings.mirror_reasoning_content
+        self.chat = Serving("chat", *parts, fmt, name, settings.max_body_bytes, mirror)
+        self.text = Serving("text", *parts, fmt, name, settings.max_body_bytes, False)
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
@@ -100,6 +114,35 @@ class Gateway:
     def ready(self) -> bool:
         """Whether a request for the live checkpoint would be answered."""
         return self.catalog.wanted is not None and self.pool.pick(self.catalog.wanted.live.model) is not None
+
+    @property
+    def trouble(self) -> str | None:
+        """What does not work as it should just now, in words; answers are given all the same."""
+        return self.recorder.trouble or self.catalog.trouble or self.limiter.trouble
+
+    def _states(self) -> Iterator[State]:
+        """What is true just now, for the metrics."""
+        live = self.catalog.live
+        singles = (
+            ("gauge", "ruminate_chats", "Answers being written for people.", self.pool.chats),
+            ("gauge", "ruminate_waiting", "Requests that wait for an engine.", self.pool.waiting),
+            ("gauge", "ruminate_rollouts_running", "Sequences being sampled for the trainer.", self.rollouts.running),
+            ("gauge", "ruminate_rollouts_waiting", "Calls of the trainer that wait.", self.rollouts.waiting),
+            ("gauge", "ruminate_spool_turns", "Turns that wait for the database.", self.recorder.waiting),
+            ("gauge", "ruminate_trouble", "1 while /health names a trouble.", float(self.trouble is not None)),
+            ("counter", "ruminate_recorded_turns", "Turns written to the database.", self.recorder.recorded),
+            ("counter", "ruminate_spooled_turns", "Turns that went to the spool first.", self.recorder.spooled),
+            ("counter", "ruminate_swaps", "Checkpoints made live by this gateway.", self.swap.swaps),
+        )
+        for kind, name, words, value in singles:
+            yield kind, name, words, [({}, float(value))]
+        engines = self.pool.engines
+        in_flight = [({"engine": engine.url}, float(engine.in_flight)) for engine in engines]
+        yield "gauge", "ruminate_engine_in_flight", "Requests that an engine works on for this gateway.", in_flight
+        up = [({"engine": engine.url}, float(engine.healthy)) for engine in engines]
+        yield "gauge", "ruminate_engine_up", "1 while an engine answers.", up
+        if live is not None:
+            yield "gauge", "ruminate_live", "1 for the checkpoint that is live.", [({"checkpoint": live.model}, 1.0)]
 
     def _local_user(self) -> Identity | None:
         if not self.settings.loopback_without_key:

@@ -34,6 +34,12 @@ class Outcome:
     reasoning_tokens: int | None = None
     error: str | None = None
 
+    @property
+    def tokens(self) -> int:
+        """What it cost: as the engine counts, or about as many as pieces came before it was broken off."""
+        pieces = sum(len(choice.reasoning) + len(choice.response) for choice in self.choices)
+        return (self.prompt_tokens or 0) + (pieces if self.completion_tokens is None else self.completion_tokens)
+
     def choice(self, index: int) -> Choice:
         while len(self.choices) <= index:
             self.choices.append(Choice())

@@ -5,7 +5,7 @@ The hot path is here: plain ASGI, no parsing of what streams by. The end of an a
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import MutableMapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -16,20 +16,21 @@ from server.asking import PATHS, Ask, Kind, narrowest, understand
 from server.auth import Door, Identity
 from server.catalog import ALIAS, Catalog, Weights
 from server.errors import ApiError
+from server.exchange import Exchange, Receive, Send, read_request
+from server.limiting import Allowance, Limiter
+from server.metrics import Metrics
 from server.outcome import Outcome, ending_of, read_body, read_stream, split_texts
 from server.placing import Places
 from server.pool import Pool
 from server.recording import Recorder, numbered
 from server.relay import Answer, Broken, Relay
+from server.repeats import BODY, Key, Repeats, key_of
+from server.shape import Shape
 from server.stream import Tail
 from server.swap import Swap
 from thinking.format import ThinkingFormat
 
 log = logging.getLogger(__name__)
-
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 INLINE_BYTES = 256 * 1024  # reading an answer takes 2 ms per 256 KiB; longer ones are read on a thread
 
@@ -47,39 +48,81 @@ class Serving:
         relay: Relay,
         recorder: Recorder,
         places: Places,
+        limiter: Limiter,
+        metrics: Metrics,
+        repeats: Repeats,
         fmt: ThinkingFormat,
         gateway: str,
         max_body: int,
+        mirror: bool,
     ) -> None:
         self._kind, self._door, self._catalog, self._swap = kind, door, catalog, swap
         self._pool, self._relay, self._recorder, self._places = pool, relay, recorder, places
+        self._limiter, self._metrics, self._repeats = limiter, metrics, repeats
         self._fmt, self._gateway, self._max_body = fmt, gateway, max_body
+        self._mirror = mirror
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        status = 500
+        try:
+            status = await self._serve(scope, receive, send)
+        except ApiError as error:
+            status = error.status
+            raise
+        finally:
+            self._metrics.request(PATHS[self._kind], "POST", status)
+
+    async def _serve(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> int:
+        """Returns the HTTP status; 499 when the client left before its end."""
         headers = dict(scope["headers"])
         identity = await self._door.identify(headers, scope["client"] and scope["client"][0])
-        ask = understand(self._kind, await read_request(receive, headers, self._max_body), headers)
-        exchange = _Exchange(send)
+        identity.require("chat")
+        raw = await read_request(receive, headers, self._max_body)
+        ask = understand(self._kind, raw, headers)
+        key = key_of(headers, identity.user_id, raw) if self._kind == "chat" else None
+        exchange = Exchange(send)
         me = asyncio.current_task()
         assert me is not None
-        watch = asyncio.create_task(exchange.watch(receive, me))
+        watch = None
+        if key is None or ask.stream:  # otherwise it is answered to its end: its client may come back for it
+            watch = asyncio.create_task(exchange.watch(receive, me))
         self._pool.chats += 1
         try:
-            await self._answer(ask, identity, exchange)
+            async with self._limiter.admit(identity.key_id or identity.user_id, ask.choices) as allowance:
+                exchange.headers += [(name.encode(), value.encode()) for name, value in allowance.headers.items()]
+                if key is None:
+                    await self._answer(ask, identity, allowance, exchange)
+                else:
+                    await self._answer_once(key, ask, identity, allowance, exchange)
         except asyncio.CancelledError:
             if not exchange.left:
                 raise  # the gateway itself is ending
             me.uncancel()
+            return 499
         finally:
             self._pool.chats -= 1
-            watch.cancel()
+            if watch is not None:
+                watch.cancel()
+        return 200
 
-    async def _answer(self, ask: Ask, identity: Identity, exchange: "_Exchange") -> None:
+    async def _answer_once(
+        self, key: Key, ask: Ask, identity: Identity, allowance: Allowance, exchange: Exchange
+    ) -> None:
+        async with self._repeats.once(key, ask) as stored:
+            if stored is None:
+                await self._answer(ask, identity, allowance, exchange, key)
+            else:
+                exchange.headers += stored.headers
+                await exchange.whole(Shape(ask.hides_thought, self._mirror).body(stored.body))
+
+    async def _answer(
+        self, ask: Ask, identity: Identity, allowance: Allowance, exchange: Exchange, key: Key | None = None
+    ) -> None:
         weights = self._catalog.resolve(ask.model)
         with self._pool.using(weights.model):
             if ask.model != ALIAS:
                 await self._swap.admit(weights)
-            turn = await self._turn(ask, identity, weights)
+            turn = await self._turn(ask, identity, weights, key)
             self._recorder.begin(turn)
             try:
                 answer = await self._relay.begin(PATHS[ask.kind], ask.payload(weights.model), weights.model, ask.stream)
@@ -87,56 +130,60 @@ class Serving:
                 self._recorder.abandon(turn)  # refused: no turn took place
                 raise
             except asyncio.CancelledError:
-                await asyncio.shield(self._record(ask, turn, Outcome(), None, "interrupted"))
+                await asyncio.shield(self._record(ask, turn, Outcome(), allowance, None, "interrupted"))
                 raise
             turn = replace(turn, engine=answer.engine.url)
             try:
-                exchange.headers = _headers(turn, weights)
+                exchange.headers += _headers(turn, weights)
+                shape = Shape(ask.hides_thought, self._mirror)
                 if ask.stream:
-                    await self._stream(ask, turn, answer, exchange)
+                    await self._stream(ask, turn, answer, shape, allowance, exchange)
                 else:
                     outcome = read_body(answer.first)
-                    await self._record(ask, turn, outcome, datetime.now(UTC))
-                    await exchange.whole(answer.first)
+                    await self._record(ask, turn, outcome, allowance, datetime.now(UTC))
+                    await exchange.whole(shape.body(answer.first))
             finally:
                 answer.close()
 
-    async def _stream(self, ask: Ask, turn: Turn, answer: Answer, exchange: "_Exchange") -> None:
+    async def _stream(
+        self, ask: Ask, turn: Turn, answer: Answer, shape: Shape, allowance: Allowance, exchange: Exchange
+    ) -> None:
         tail = Tail(ask.wants_usage)
         said: list[bytes] = []
         first_at = datetime.now(UTC)
+        self._metrics.first_token(turn.model, turn.engine, (first_at - turn.started_at).total_seconds())
         trouble: str | None = None
         try:
             async for data in answer.pieces():
                 said.append(data)
-                if now := tail.feed(data):
+                if now := shape.events(tail.feed(data)):
                     await exchange.piece(now)
             if not tail.done:
                 trouble = f"engine {answer.engine.url} ended the answer before its end"
         except Broken as error:
             trouble = str(error)
         except asyncio.CancelledError:
-            await asyncio.shield(self._record(ask, turn, read_stream(said), first_at, "interrupted"))
+            await asyncio.shield(self._record(ask, turn, read_stream(said), allowance, first_at, "interrupted"))
             raise
         outcome = (
             read_stream(said) if sum(map(len, said)) < INLINE_BYTES else await asyncio.to_thread(read_stream, said)
         )
         outcome.error = outcome.error or trouble
-        await self._record(ask, turn, outcome, first_at)
+        await self._record(ask, turn, outcome, allowance, first_at)
         if trouble is None:
-            await exchange.end(tail.held)
+            await exchange.end(shape.events(tail.held))
         else:
             log.error("answer %s was broken off: %s", turn.generation_id, trouble)
             await exchange.end(ApiError(502, trouble, code="engine_lost").event())
 
-    async def _turn(self, ask: Ask, identity: Identity, weights: Weights) -> Turn:
+    async def _turn(self, ask: Ask, identity: Identity, weights: Weights, key: Key | None) -> Turn:
         conversation, allowed = await self._places.place(identity, ask)
         consent = narrowest(ask.consent, allowed)
         if ask.kind == "text" and consent == "train":
             consent = "history"  # a raw prompt is no conversation: kept, but not learnt from
         kept = consent != "none"
         return Turn(
-            request_id=new_id(),
+            request_id=new_id() if key is None else key.request_id,
             generation_id=new_id(),
             user_id=identity.user_id,
             messages=ask.messages if kept else (),
@@ -144,23 +191,39 @@ class Serving:
             model=weights.model,
             started_at=datetime.now(UTC),
             conversation_id=conversation if kept else None,
-            sampling=ask.sampling,
+            sampling=ask.sampling if key is None else ask.sampling | {BODY: key.body},
             origin=ask.origin,
             consent=consent,
             gateway=self._gateway,
         )
 
     async def _record(
-        self, ask: Ask, turn: Turn, outcome: Outcome, first_at: datetime | None, ending: str | None = None
+        self,
+        ask: Ask,
+        turn: Turn,
+        outcome: Outcome,
+        allowance: Allowance,
+        first_at: datetime | None,
+        ending: str | None = None,
     ) -> None:
-        """Make the turn durable: one generation for each choice."""
+        """Make the turn durable, one generation for each choice, and count its tokens."""
+        tokens = {
+            "prompt": outcome.prompt_tokens,
+            "completion": outcome.completion_tokens,
+            "reasoning": outcome.reasoning_tokens,
+        }
+        seconds = (datetime.now(UTC) - turn.started_at).total_seconds()
+        self._metrics.answer(turn.model, turn.engine, seconds, tokens)
         if ask.kind == "text":
             split_texts(outcome, self._fmt)
         records = []
         for index in range(max(1, len(outcome.choices))):
             one = numbered(turn, index, turn.generation_id if index == 0 else new_id())
             records.append((one, _completion(one, outcome, index, first_at, ending)))
-        await asyncio.gather(*(self._recorder.complete(one, completion) for one, completion in records))
+        await asyncio.gather(
+            self._limiter.spend(allowance, outcome.tokens),
+            *(self._recorder.complete(one, completion) for one, completion in records),
+        )
 
 
 def _completion(turn: Turn, outcome: Outcome, index: int, first_at: datetime | None, ending: str | None) -> Completion:
@@ -195,60 +258,3 @@ def _headers(turn: Turn, weights: Weights) -> list[tuple[bytes, bytes]]:
     if turn.conversation_id is not None:
         found.append((b"x-ruminate-conversation", turn.conversation_id.encode()))
     return found
-
-
-async def read_request(receive: Receive, headers: MutableMapping[bytes, bytes], limit: int) -> bytes:
-    """The request's body. Raises ApiError 413 over `limit` bytes."""
-    too_large = ApiError(413, f"the body is larger than {limit} bytes", code="body_too_large")
-    if int(headers.get(b"content-length") or 0) > limit:
-        raise too_large
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ApiError(400, "the client left while it sent its request")
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        if size > limit:
-            raise too_large
-        if not message.get("more_body"):
-            return b"".join(parts)
-
-
-class _Exchange:
-    """One HTTP exchange with a client. `left` tells whether the client went away."""
-
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self.headers: list[tuple[bytes, bytes]] = []
-        self.left = False
-        self._begun = False
-
-    async def watch(self, receive: Receive, work: asyncio.Task[Any]) -> None:
-        """Cancel `work` as soon as the client goes away."""
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        self.left = True
-        work.cancel()
-
-    async def piece(self, data: bytes) -> None:
-        if not self._begun:
-            await self._start(b"text/event-stream; charset=utf-8", [(b"cache-control", b"no-cache"), NO_BUFFER])
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
-
-    async def end(self, data: bytes) -> None:
-        await self.piece(data)
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def whole(self, data: bytes) -> None:
-        await self._start(b"application/json", [(b"content-length", str(len(data)).encode())])
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
-
-    async def _start(self, kind: bytes, more: list[tuple[bytes, bytes]]) -> None:
-        self._begun = True
-        headers = [(b"content-type", kind), *more, *self.headers]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
-
-
-NO_BUFFER = (b"x-accel-buffering", b"no")  # else a reverse proxy such as nginx collects the stream

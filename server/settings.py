@@ -27,6 +27,8 @@ class ServerSettings(BaseSettings):
     """Folder of everything that Ruminate keeps on this machine."""
     database_url: str = Field(default="", validation_alias="RUMINATE_DATABASE_URL")
     """Empty: SQLite in the home folder."""
+    redis_url: str = Field(default="", pattern=r"^(rediss?://.+)?$", validation_alias="RUMINATE_REDIS_URL")
+    """Where several gateways count a key's requests and tokens together. Empty: each counts alone."""
     service_key: str = Field(default="", validation_alias="RUMINATE_SERVICE_KEY")
     """The trainer's key for /internal. Empty: read from, or written to, `service.key` in the home folder."""
     profile: str = Field(default="tiny", validation_alias="RUMINATE_PROFILE")
@@ -52,6 +54,8 @@ class ServerSettings(BaseSettings):
 
     thinking_format: Literal["think", "prefilled", "zero", "plain"] = "think"
     """How the base model writes thoughts; for raw completions, which no parser splits."""
+    mirror_reasoning_content: bool = False
+    """Whether answers carry the thought as `reasoning_content` too, for older clients. Each piece is then parsed."""
 
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     """Largest request body."""
@@ -65,6 +69,15 @@ class ServerSettings(BaseSettings):
     """How often each engine is looked at, and the wanted state is read."""
     load_seconds: float = Field(default=60.0, gt=0)
     """How long an engine may take to load an adapter, and a deployment to reach every engine."""
+
+    requests_per_minute: int = Field(default=120, ge=0)
+    """Chats and completions that one key may ask for in a minute; 0 is no limit (as in the tiny profile)."""
+    tokens_per_minute: int = Field(default=400_000, ge=0)
+    """Tokens, of prompts and answers, that one key may use in a minute; counted when an answer ends. 0: no limit."""
+    concurrent_answers: int = Field(default=16, ge=0)
+    """Answers that one gateway writes for one key at once; 0 is no limit."""
+    max_choices: int = Field(default=16, ge=0)
+    """Largest `n` of a request, times its prompts; 0 is no limit."""
 
     record_patience_seconds: float = Field(default=1.0, gt=0)
     """How long an answer's last bytes wait for the database before the turn goes to the spool instead."""

@@ -4,7 +4,8 @@ import math
 from datetime import datetime
 from typing import Any
 
-from db.schema import Checkpoint, Conversation, Generation, Message, Round
+from db.queries.users import is_valid
+from db.schema import ApiKey, Checkpoint, Conversation, Generation, Message, Round
 from server.catalog import Weights
 
 
@@ -84,6 +85,19 @@ def message_view(row: Message, generation: Generation | None) -> dict[str, Any]:
             "ended_at": when(generation.ended_at),
         }
     return view
+
+
+def key_view(row: ApiKey) -> dict[str, Any]:
+    """A key as its owner knows it: by its first characters."""
+    return {
+        "id": row.id,
+        "prefix": row.prefix,
+        "scopes": row.scopes,
+        "valid": is_valid(row),
+        "created_at": when(row.created_at),
+        "expires_at": when(row.expires_at),
+        "revoked_at": when(row.revoked_at),
+    }
 
 
 def series(metrics: dict[str, list[tuple[int, float]]]) -> dict[str, list[list[float | int | None]]]:

@@ -96,3 +96,33 @@ def revoke_key(session: Session, key_id: str) -> None:
         raise NotFound("key", key_id)
     key.revoked_at = key.revoked_at or utcnow()
     session.flush()
+
+
+def find_user(session: Session, name: str) -> User:
+    """By name. Raises NotFound."""
+    user = session.scalars(select(User).where(User.name == name, User.deleted_at.is_(None))).one_or_none()
+    if user is None:
+        raise NotFound("user", name)
+    return user
+
+
+def get_key(session: Session, key_id: str) -> ApiKey:
+    """Raises NotFound."""
+    key = session.get(ApiKey, key_id)
+    if key is None:
+        raise NotFound("key", key_id)
+    return key
+
+
+def is_valid(key: ApiKey) -> bool:
+    """Whether it opens anything now."""
+    return key.revoked_at is None and (key.expires_at is None or key.expires_at > utcnow())
+
+
+def revoke_keys(session: Session, user_id: str) -> int:
+    """All keys of a user; gives how many were valid until now."""
+    valid = [key for key in list_keys(session, user_id) if is_valid(key)]
+    for key in valid:
+        key.revoked_at = utcnow()
+    session.flush()
+    return len(valid)

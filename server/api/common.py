@@ -14,15 +14,28 @@ def _gateway(request: Request) -> Gateway:
     return gateway
 
 
-async def _identity(request: Request) -> Identity:
+async def _asking(request: Request) -> Identity:
     address = request.client.host if request.client else None
     return await _gateway(request).door.identify(dict(request.headers.raw), address)
 
 
-async def _admin(identity: Annotated[Identity, Depends(_identity)]) -> Identity:
+async def _identity(request: Request) -> Identity:
+    identity = await _asking(request)
+    identity.require("chat" if request.url.path.startswith("/v1/") else "app")
+    return identity
+
+
+async def _admin(request: Request) -> Identity:
+    identity = await _asking(request)
     if not identity.is_admin:
         raise ApiError(403, "only an administrator may do this", code="admin_only")
     return identity
+
+
+async def _operator(request: Request) -> str:
+    if _gateway(request).door.is_service(dict(request.headers.raw)):
+        return "operator"  # whoever holds the service key runs the house; the first administrator is made with it
+    return (await _admin(request)).name
 
 
 async def _service(request: Request) -> None:
@@ -32,4 +45,6 @@ async def _service(request: Request) -> None:
 House = Annotated[Gateway, Depends(_gateway)]
 Me = Annotated[Identity, Depends(_identity)]
 Admin = Annotated[Identity, Depends(_admin)]
+Operator = Annotated[str, Depends(_operator)]
+"""The name of an administrator, or "operator" for the service key."""
 SERVICE_ONLY = Depends(_service)

@@ -15,7 +15,7 @@ async def health(gateway: House) -> JSONResponse:
     body = {
         "status": state,
         "engines": [{"state": engine.state, "detail": engine.detail} for engine in gateway.pool.engines],
-        "trouble": gateway.recorder.trouble or gateway.catalog.trouble,
+        "trouble": gateway.trouble,
     }
     headers = {} if state == "ok" else {"Retry-After": "2"}
     return JSONResponse(body, 200 if state == "ok" else 503, headers)

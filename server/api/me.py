@@ -1,19 +1,49 @@
-"""A user's own say: what may be done with what they write, and the deletion of all of it."""
+"""A user's own say: who they are, their keys, what may be done with what they write, and the deletion of all of it."""
 
 from dataclasses import asdict
 from typing import Any, Literal
 
 from fastapi import APIRouter
+from fastapi.responses import Response
 from pydantic import BaseModel
 
+from db.errors import NotFound
 from db.queries import forget, users
 from server.api.common import House, Me
+from server.views import key_view
 
 router = APIRouter(prefix="/api/me", tags=["me"])
 
 
 class ConsentChoice(BaseModel):
     consent: Literal["none", "history", "train"]
+
+
+@router.get("")
+def get_me(gateway: House, me: Me) -> dict[str, Any]:
+    """Who is asking, and with which key (null where none is needed)."""
+    with gateway.database.reading() as session:
+        user = users.get_user(session, me.user_id)
+        key = None if me.key_id is None else key_view(users.get_key(session, me.key_id))
+        return {"id": user.id, "name": user.name, "role": user.role, "consent": user.consent, "key": key}
+
+
+@router.get("/keys")
+def list_own_keys(gateway: House, me: Me) -> dict[str, Any]:
+    """All keys of this user, revoked ones too; never the keys themselves."""
+    with gateway.database.reading() as session:
+        return {"data": [key_view(key) for key in users.list_keys(session, me.user_id)]}
+
+
+@router.delete("/keys/{key_id}", status_code=204)
+def revoke_own_key(gateway: House, me: Me, key_id: str) -> Response:
+    """It opens nothing any more, here at once, at other gateways within seconds."""
+    with gateway.database.transaction() as session:
+        if users.get_key(session, key_id).user_id != me.user_id:
+            raise NotFound("key", key_id)
+        users.revoke_key(session, key_id)
+    gateway.door.forget(me.user_id)
+    return Response(status_code=204)
 
 
 @router.get("/consent")

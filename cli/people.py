@@ -1,0 +1,107 @@
+"""`ruminate users …` and `ruminate keys …`: who may come in, kept by the gateway's administration.
+
+Asks with RUMINATE_API_KEY (an administrator's key), else with the service key of the house, which makes the first one.
+"""
+
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+
+users = typer.Typer(no_args_is_help=True, help="Who may come in.")
+keys = typer.Typer(no_args_is_help=True, help="The keys that they come with.")
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Name = Annotated[str, typer.Argument(help="The user's name.")]
+
+
+def _client() -> Any:
+    from cli import settings
+    from cli.client import GatewayClient
+
+    chosen = settings.load()
+    return GatewayClient(settings.gateway_url(chosen), settings.admin_key(chosen))
+
+
+@users.command("list")
+def list_users(as_json: Json = False) -> None:
+    """Everybody, with how many valid keys they have."""
+    from cli import tables
+
+    with _client() as client:
+        tables.show(client.get("/api/admin/users")["data"], tables.USER, as_json)
+
+
+@users.command("add")
+def add_user(
+    name: Name,
+    admin: Annotated[bool, typer.Option("--admin", help="Whether they administrate the house.")] = False,
+    consent: Annotated[
+        str | None, typer.Option(help="none, history or train; by default what the gateway gives new users.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Add a user; `ruminate keys add` gives them a key."""
+    wish = {"name": name, "role": "admin" if admin else "user", "consent": consent}
+    with _client() as client:
+        made = client.call("POST", "/api/admin/users", wish)
+    print(
+        json.dumps(made, indent=2) if as_json else f"{made['name']} is a {made['role']} with consent {made['consent']}"
+    )
+
+
+@users.command("disable")
+def disable_user(name: Name, as_json: Json = False) -> None:
+    """Revoke all keys of a user; what they said stays."""
+    with _client() as client:
+        done = client.call("POST", f"/api/admin/users/{_quoted(name)}/disable", {})
+    print(
+        json.dumps(done, indent=2) if as_json else f"{name} can't get in any more; {done['revoked']} keys were revoked"
+    )
+
+
+@keys.command("list")
+def list_keys(
+    user: Annotated[str | None, typer.Option(help="Of this user alone.")] = None, as_json: Json = False
+) -> None:
+    """All keys, by their first characters."""
+    from cli import tables
+
+    with _client() as client:
+        found = client.get("/api/admin/keys", **({"user": user} if user else {}))["data"]
+    tables.show(found, tables.KEY, as_json)
+
+
+@keys.command("add")
+def add_key(
+    name: Name,
+    scope: Annotated[
+        list[str] | None, typer.Option(help="chat, app or admin; again for several. By default all that the user may.")
+    ] = None,
+    days: Annotated[float | None, typer.Option(min=0, help="Days until it expires; by default never.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Make a key. It is printed once, on standard output, and can't be shown again."""
+    with _client() as client:
+        wish = {"scopes": scope or [], "expires_in_days": days}
+        made = client.call("POST", f"/api/admin/users/{_quoted(name)}/keys", wish)
+    if as_json:
+        print(json.dumps(made, indent=2))
+        return
+    limits = ", ".join(made["scopes"]) or "everything they may do"
+    print(f"a key of {name} for {limits}, valid until {made['expires_at'] or 'revoked'}; keep it now:", file=sys.stderr)
+    print(made["key"])
+
+
+@keys.command("revoke")
+def revoke_key(key_id: Annotated[str, typer.Argument(help="Its id, as `ruminate keys list` shows it.")]) -> None:
+    """Make a key open nothing any more."""
+    with _client() as client:
+        client.call("DELETE", f"/api/admin/keys/{_quoted(key_id)}")
+    print(f"key {key_id} is revoked")
+
+
+def _quoted(part: str) -> str:
+    from urllib.parse import quote
+
+    return quote(part, safe="")

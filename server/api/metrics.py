@@ -1,0 +1,17 @@
+"""What a Prometheus server scrapes. Open to this machine's own programs; from elsewhere to the service key."""
+
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from server.api.common import House
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/metrics", response_class=Response)
+def metrics(gateway: House, request: Request) -> Response:
+    """Counts, times and depths of this gateway; no words and no names of users."""
+    address = request.client.host if request.client else None
+    gateway.door.require_service(dict(request.headers.raw), address)
+    return Response(gateway.metrics.text(), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,35 @@
+"""Counts requests by route and status, as ASGI middleware. Streaming routes count themselves: nothing wraps them."""
+
+from collections.abc import MutableMapping
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from server.exchange import Message, Receive, Send
+
+
+class Counted:
+    """Wraps the application; `streaming` are the paths that are passed on as they are."""
+
+    def __init__(self, app: ASGIApp, streaming: frozenset[str]) -> None:
+        self._app, self._streaming = app, streaming
+
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or (scope["path"] in self._streaming and scope["method"] == "POST"):
+            await self._app(scope, receive, send)
+            return
+        status = 500
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        finally:
+            # The route's own pattern: an id in a path, or a path that nobody made, must not become a label.
+            route = getattr(scope.get("route"), "path", "unknown")
+            known = scope["method"] in ("GET", "POST", "PUT", "PATCH", "DELETE")
+            scope["app"].state.gateway.metrics.request(route, scope["method"] if known else "other", status)

@@ -1,0 +1,67 @@
+"""One HTTP exchange with a client, as plain ASGI: its request read, its answer sent whole or piece by piece."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from typing import Any
+
+from server.errors import ApiError
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+NO_BUFFER = (b"x-accel-buffering", b"no")  # else a reverse proxy such as nginx collects the stream
+
+
+async def read_request(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
+    """The request's body. Raises ApiError 413 over `limit` bytes."""
+    too_large = ApiError(413, f"the body is larger than {limit} bytes", code="body_too_large")
+    if int(headers.get(b"content-length") or 0) > limit:
+        raise too_large
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ApiError(400, "the client left while it sent its request")
+        parts.append(message.get("body", b""))
+        size += len(parts[-1])
+        if size > limit:
+            raise too_large
+        if not message.get("more_body"):
+            return b"".join(parts)
+
+
+class Exchange:
+    """The answering side. `left` tells whether the client went away."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.left = False
+        self._begun = False
+
+    async def watch(self, receive: Receive, work: asyncio.Task[Any]) -> None:
+        """Cancel `work` as soon as the client goes away."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self.left = True
+        work.cancel()
+
+    async def piece(self, data: bytes) -> None:
+        if not self._begun:
+            await self._start(b"text/event-stream; charset=utf-8", [(b"cache-control", b"no-cache"), NO_BUFFER])
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def end(self, data: bytes) -> None:
+        await self.piece(data)
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def whole(self, data: bytes) -> None:
+        await self._start(b"application/json", [(b"content-length", str(len(data)).encode())])
+        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+
+    async def _start(self, kind: bytes, more: list[tuple[bytes, bytes]]) -> None:
+        self._begun = True
+        headers = [(b"content-type", kind), *more, *self.headers]
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})

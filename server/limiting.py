@@ -1,0 +1,133 @@
+"""How much one key may ask for: requests and tokens a minute, answers at once, choices of a request.
+
+Minutes are counted by the `limits` library, in this process or, for several gateways, in Redis; answers at once are
+counted by each gateway alone. Redis that is gone costs nobody an answer: nothing is refused until it is back.
+"""
+
+import asyncio
+import logging
+import math
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from limits import RateLimitItemPerMinute
+from limits.aio.strategies import FixedWindowRateLimiter
+from limits.errors import StorageError
+from limits.storage import storage_from_string
+
+from server.errors import ApiError, invalid
+
+log = logging.getLogger(__name__)
+
+REDIS_SECONDS = 0.25  # beside the gateway it answers in a millisecond; a request must not wait longer for a count
+RETRY_SECONDS = 1.0  # how often a Redis that is gone is tried again
+
+
+@dataclass(frozen=True)
+class Caps:
+    """What one key may have; 0 is no limit."""
+
+    requests: int = 0
+    tokens: int = 0
+    answers: int = 0
+    choices: int = 0
+
+
+@dataclass
+class Allowance:
+    """What a request that was let in tells its client of the limits."""
+
+    who: str
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Limiter:
+    """Lets requests in, or raises ApiError 429. `trouble` says in words when counting does not work just now."""
+
+    def __init__(self, caps: Caps, redis_url: str = "") -> None:
+        self._caps = caps
+        self.trouble: str | None = None
+        self._down_until = 0.0
+        self._answers: Counter[str] = Counter()
+        self._limits = {
+            kind: RateLimitItemPerMinute(amount, namespace=f"ruminate-{kind}")
+            for kind, amount in (("requests", caps.requests), ("tokens", caps.tokens))
+            if amount
+        }
+        if not self._limits:
+            return
+        if redis_url:
+            storage = storage_from_string(f"async+{redis_url}", implementation="redispy", wrap_exceptions=True)
+        else:
+            storage = storage_from_string("async+memory://")
+        self._minutes = FixedWindowRateLimiter(storage)
+
+    @asynccontextmanager
+    async def admit(self, who: str, choices: int) -> AsyncIterator[Allowance]:
+        """Let one request of the key `who` in, for as long as it is answered."""
+        caps, allowance = self._caps, Allowance(who)
+        if caps.choices and choices > caps.choices:
+            raise invalid(
+                f"{choices} choices were asked for; at most {caps.choices} are given", "n", "too_many_choices"
+            )
+        if caps.answers and self._answers[who] >= caps.answers:
+            message = f"{caps.answers} answers are being written for this key already; wait for one of them"
+            raise ApiError(429, message, code="too_many_answers", headers={"Retry-After": "1"})
+        self._answers[who] += 1
+        try:
+            if self._limits:
+                await self._count(allowance)
+            yield allowance
+        finally:
+            self._answers[who] -= 1
+            if not self._answers[who]:
+                del self._answers[who]
+
+    async def spend(self, allowance: Allowance, tokens: int) -> None:
+        """Count an answer's tokens once they are known. What has begun is never cut off: the next request pays."""
+        if "tokens" not in self._limits or not tokens or time.monotonic() < self._down_until:
+            return
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                await self._minutes.hit(self._limits["tokens"], allowance.who, cost=tokens)
+        except (StorageError, OSError, TimeoutError) as error:
+            self._down(error)
+
+    async def _count(self, allowance: Allowance) -> None:
+        if time.monotonic() < self._down_until:
+            return
+        try:
+            async with asyncio.timeout(REDIS_SECONDS):
+                spent = [kind for kind in self._limits if not await self._ask(kind, allowance)]
+        except (StorageError, OSError, TimeoutError) as error:
+            self._down(error)
+            return
+        self.trouble = None
+        for kind in spent:
+            message = f"this key has used its {self._limits[kind].amount} {kind} of this minute"
+            wait = allowance.headers[f"x-ratelimit-reset-{kind}"].removesuffix("s")
+            headers = allowance.headers | {"Retry-After": wait}
+            raise ApiError(429, message, code="rate_limit_exceeded", headers=headers)
+
+    async def _ask(self, kind: str, allowance: Allowance) -> bool:
+        """Whether there is anything left of a minute's allowance; a request counts at once, its tokens at its end."""
+        limit = self._limits[kind]
+        strategy = self._minutes
+        let_in = await (strategy.hit if kind == "requests" else strategy.test)(limit, allowance.who)
+        stats = await strategy.get_window_stats(limit, allowance.who)
+        reset = min(60, max(1, math.ceil(stats.reset_time - time.time()))) if stats.remaining < limit.amount else 0
+        allowance.headers |= {
+            f"x-ratelimit-limit-{kind}": str(limit.amount),
+            f"x-ratelimit-remaining-{kind}": str(stats.remaining),
+            f"x-ratelimit-reset-{kind}": f"{reset}s",
+        }
+        return let_in
+
+    def _down(self, error: BaseException) -> None:
+        if self.trouble is None:
+            log.error("limits are not enforced, Redis does not answer: %r", error)
+        self._down_until = time.monotonic() + RETRY_SECONDS
+        self.trouble = "Redis does not answer; limits are not enforced meanwhile"

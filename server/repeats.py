@@ -1,0 +1,181 @@
+"""Requests that are sent again: an `Idempotency-Key` makes a chat one turn, however often its client tries.
+
+The record is the memory: the key gives the turn its unique request id, so that not even two gateways record it twice,
+and a repeat is answered from what was recorded. What is not recorded word for word can't be given again: 409 says so.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from sqlalchemy import select
+
+from db.errors import DatabaseUnavailable
+from db.schema import Generation
+from db.session import Database
+from server.asking import Ask
+from server.errors import ApiError, invalid
+
+log = logging.getLogger(__name__)
+
+HEADER = b"idempotency-key"
+LONGEST = 255  # characters of a key
+MOST = 10_000  # ended requests remembered, for as long as their turns wait in the spool
+BODY = "idempotency_body"  # in the record's sampling: tells the same request from another one under the same key
+ENDED_WELL = ("complete", "no_thought", "malformed", "truncated_thought", "truncated_response")
+UNKEPT = ("tools", "functions", "logprobs", "prompt_logprobs", "return_token_ids", "return_prompt_text", "echo")
+"""Fields that put something into an answer that the record does not hold."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """A request that may be a repeat. `request_id` is the turn's, the same for each try."""
+
+    request_id: str
+    body: str
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The answer of an earlier try, made from its record."""
+
+    body: bytes
+    headers: list[tuple[bytes, bytes]]
+
+
+@dataclass
+class _Running:
+    body: str
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def key_of(headers: Mapping[bytes, bytes], user_id: str, raw: bytes) -> Key | None:
+    """The key of a request whose body `raw` is JSON; None when it has none. Keys of different users never meet."""
+    given = headers.get(HEADER)
+    if given is None:
+        return None
+    text = given.decode("latin-1")
+    if not 0 < len(text) <= LONGEST or not text.isascii() or not text.isprintable():
+        raise invalid(f"an Idempotency-Key has 1 to {LONGEST} printable ASCII characters", "Idempotency-Key")
+    name = hashlib.sha256(f"{user_id}\n{text}".encode()).hexdigest()[:40]
+    same = orjson.dumps(orjson.loads(raw), option=orjson.OPT_SORT_KEYS)
+    return Key(f"idem-{name}", hashlib.sha256(same).hexdigest()[:32])
+
+
+class Repeats:
+    """Which keys are being answered here, and what was answered before. `pending`: turns wait for the database."""
+
+    def __init__(self, database: Database, pending: Callable[[], bool]) -> None:
+        self._database, self._pending = database, pending
+        self._running: dict[str, _Running] = {}
+        self._ended: OrderedDict[str, None] = OrderedDict()
+
+    @asynccontextmanager
+    async def once(self, key: Key, ask: Ask) -> AsyncIterator[Stored | None]:
+        """Hold the key while its request is answered. Yields an earlier try's answer, or None: this is the first.
+
+        A try that came to nothing (ApiError) leaves the key free. Raises ApiError 409 where there is a turn already
+        that can't be given again.
+        """
+        while (running := self._running.get(key.request_id)) is not None:
+            if running.body != key.body:
+                raise _reused()
+            if ask.stream:
+                raise _conflict("this request is being answered already; a stream can't be joined", "in_progress")
+            await running.ended.wait()
+        mine = self._running[key.request_id] = _Running(key.body)
+        took_place = True
+        try:
+            stored = await self._find(key, ask)
+            yield stored
+        except ApiError:
+            took_place = False
+            raise
+        finally:
+            if took_place:
+                self._ended[key.request_id] = None
+                if len(self._ended) > MOST:
+                    self._ended.popitem(last=False)
+            del self._running[key.request_id]
+            mine.ended.set()
+
+    async def _find(self, key: Key, ask: Ask) -> Stored | None:
+        try:
+            row = await asyncio.to_thread(self._read, key.request_id)
+        except DatabaseUnavailable as error:
+            log.warning("whether %s is a repeat is not known: %s", key.request_id, error)
+            row = None  # nobody goes without an answer for it; the record keeps one turn in any case
+        if row is None:
+            if key.request_id in self._ended and self._pending():
+                raise _conflict("this request was answered; its record is on its way to the database", "pending")
+            return None
+        return _stored(row, key, ask)
+
+    def _read(self, request_id: str) -> Generation | None:
+        with self._database.reading() as session:
+            return session.scalars(select(Generation).where(Generation.request_id == request_id)).one_or_none()
+
+
+def _stored(row: Generation, key: Key, ask: Ask) -> Stored:
+    """Raises ApiError 409 where the record is not the whole answer."""
+    known = {"generation_id": row.id, "conversation_id": row.conversation_id}
+    if row.response is None or row.consent == "none":
+        raise _conflict("this request was answered, and no words of it were kept", "not_kept", known)
+    if row.sampling.get(BODY) != key.body:
+        raise _reused()
+    if row.ending not in ENDED_WELL:
+        raise _conflict("the answer to this request was broken off; ask again with another key", "broken_off", known)
+    if ask.stream:
+        raise _conflict("this request was answered already; a stream can't be replayed", "not_replayable", known)
+    unkept = [name for name in UNKEPT if ask.body.get(name)]
+    if unkept or ask.choices != 1:
+        what = f"an answer with {unkept[0]}" if unkept else "several choices"
+        raise _conflict(f"this request was answered already; {what} can't be replayed", "not_replayable", known)
+    return Stored(orjson.dumps(_answer(row)), _headers(row))
+
+
+def _answer(row: Generation) -> dict[str, Any]:
+    prompt, completion = row.prompt_tokens or 0, row.completion_tokens or 0
+    usage: dict[str, Any] = {
+        "prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion
+    }  # fmt: skip
+    if row.reasoning_tokens is not None:
+        usage["completion_tokens_details"] = {"reasoning_tokens": row.reasoning_tokens}
+    message = {"role": "assistant", "content": row.response, "reasoning": row.reasoning or None}
+    return {
+        "id": f"chatcmpl-{row.id}",
+        "object": "chat.completion",
+        "created": int(row.started_at.timestamp()),
+        "model": row.model,
+        "choices": [{"index": 0, "message": message, "finish_reason": row.finish_reason}],
+        "usage": usage,
+    }
+
+
+def _headers(row: Generation) -> list[tuple[bytes, bytes]]:
+    found = [
+        (b"idempotent-replayed", b"true"),
+        (b"x-request-id", row.request_id.encode()),
+        (b"x-ruminate-generation", row.id.encode()),
+        (b"x-ruminate-checkpoint", row.model.removeprefix("ruminate-").encode()),
+    ]
+    if row.conversation_id is not None:
+        found.append((b"x-ruminate-conversation", row.conversation_id.encode()))
+    return found
+
+
+def _conflict(message: str, code: str, known: dict[str, Any] | None = None) -> ApiError:
+    headers = {"Retry-After": "2"} if code in ("in_progress", "pending") else {}
+    return ApiError(
+        409, message, code=f"idempotency_{code}", param="Idempotency-Key", extra=known, headers=headers
+    )  # fmt: skip
+
+
+def _reused() -> ApiError:
+    return _conflict("this Idempotency-Key came with another request before; every request needs its own", "key_reused")

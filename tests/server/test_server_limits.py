@@ -1,0 +1,120 @@
+"""Limits by key: what is refused and how a client is told, and that losing Redis refuses nobody."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from support.fake_engine import FakeEngine
+from support.gateways import Running, running_gateway
+
+from cli.profiles import TINY
+from db.queries import users
+from server.errors import ApiError
+from server.limiting import Caps, Limiter
+from server.settings import ServerSettings
+
+
+@asynccontextmanager
+async def limited(tmp_path: Path, engine: FakeEngine, **caps: Any) -> AsyncIterator[Running]:
+    async with running_gateway(tmp_path / "home", [engine.url], **caps) as house:
+        await house.until_ready()
+        yield house
+
+
+def key_of(house: Running, name: str) -> dict[str, str]:
+    with house.database.transaction() as session:
+        user = users.ensure_user(session, name)
+        return {"Authorization": f"Bearer {users.create_key(session, user.id)[1]}"}
+
+
+def refused(answer: httpx.Response, code: str) -> None:
+    assert answer.status_code == 429
+    error = answer.json()["error"]
+    assert (error["type"], error["code"]) == ("rate_limit_error", code)
+    assert 1 <= int(answer.headers["retry-after"]) <= 60
+
+
+async def test_a_key_that_asked_too_often_is_told_when_to_come_back_and_another_key_is_not(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    async with limited(tmp_path, engine, requests_per_minute=2) as house:
+        first = await house.chat()
+        assert first.headers["x-ratelimit-limit-requests"] == "2"
+        assert first.headers["x-ratelimit-remaining-requests"] == "1"
+        assert (await house.chat(stream=True)).headers["x-ratelimit-remaining-requests"] == "0"
+        third = await house.chat()
+        refused(third, "rate_limit_exceeded")
+        assert third.headers["x-ratelimit-remaining-requests"] == "0"
+        assert len(engine.requests) == 2
+        body = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}]}
+        other = await house.http.post("/v1/chat/completions", json=body, headers=key_of(house, "ann"))
+        assert other.status_code == 200
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_tokens_count_once_an_answer_has_ended(tmp_path: Path, engine: FakeEngine, stream: bool) -> None:
+    async with limited(tmp_path, engine, tokens_per_minute=20) as house:  # an answer is 16 tokens with its prompt
+        assert (await house.chat(stream=stream)).headers["x-ratelimit-remaining-tokens"] == "20"
+        assert (await house.chat(stream=stream)).headers["x-ratelimit-remaining-tokens"] == "4"
+        refused(await house.chat(stream=stream), "rate_limit_exceeded")
+
+
+async def test_answers_at_once_are_capped_and_a_place_is_free_again_when_one_ends(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    engine.first_delay = 0.5
+    async with limited(tmp_path, engine, concurrent_answers=2) as house:
+        running = [asyncio.create_task(house.chat(stream=True)) for _ in range(2)]
+        while house.gateway.pool.chats < 2 or len(engine.requests) < 2:  # noqa: ASYNC110  the engine signals nothing
+            await asyncio.sleep(0.01)
+        refused(await house.chat(), "too_many_answers")
+        assert [answer.status_code for answer in await asyncio.gather(*running)] == [200, 200]
+        assert (await house.chat()).status_code == 200
+
+
+async def test_too_many_choices_are_refused_by_name(tmp_path: Path, engine: FakeEngine) -> None:
+    async with limited(tmp_path, engine, max_choices=2) as house:
+        assert (await house.chat(n=2)).status_code == 200
+        many = await house.chat(n=3)
+        assert (many.status_code, many.json()["error"]["param"]) == (400, "n")
+        texts = {"model": "ruminate", "prompt": ["a", "b", "c"]}
+        assert (await house.http.post("/v1/completions", json=texts)).status_code == 400
+
+
+async def test_losing_redis_refuses_nobody_and_is_said_in_the_health(tmp_path: Path, engine: FakeEngine) -> None:
+    with socket.socket() as silent:  # takes connections and never answers
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+        async with limited(tmp_path, engine, requests_per_minute=1, tokens_per_minute=1, redis_url=url) as house:
+            for _ in range(3):
+                assert (await house.chat()).status_code == 200
+            health = await house.http.get("/health")
+            assert (health.status_code, health.json()["status"]) == (200, "ok")
+            assert "Redis" in health.json()["trouble"]
+
+
+async def test_limits_hold_again_once_counting_works() -> None:
+    limiter = Limiter(Caps(requests=1))
+    limiter._down(OSError("gone"))
+    for _ in range(2):
+        async with limiter.admit("key", 1):
+            assert limiter.trouble
+    limiter._down_until = 0.0
+    async with limiter.admit("key", 1):
+        assert limiter.trouble is None
+    with pytest.raises(ApiError):
+        async with limiter.admit("key", 1):
+            pass
+
+
+def test_limits_are_on_by_default_and_off_in_the_tiny_profile() -> None:
+    names = ("requests_per_minute", "tokens_per_minute", "concurrent_answers", "max_choices")
+    assert all(getattr(ServerSettings(), name) > 0 for name in names)
+    tiny = ServerSettings(**{name: TINY.server[name.upper()] for name in names})
+    assert not any(getattr(tiny, name) for name in names)

@@ -1,0 +1,99 @@
+"""What Prometheus sees of a gateway, who may see it, and what it must never see."""
+
+import re
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from support.fake_engine import FakeEngine
+from support.gateways import Running, running_gateway
+
+from db.queries import users
+
+Labels = dict[str, str]
+
+
+async def scraped(house: Running) -> dict[str, list[tuple[Labels, float]]]:
+    answer = await house.http.get("/metrics")
+    assert answer.status_code == 200, answer.text
+    found: dict[str, list[tuple[Labels, float]]] = {}
+    for family in text_string_to_metric_families(answer.text):
+        for sample in family.samples:
+            found.setdefault(sample.name, []).append((sample.labels, sample.value))
+    return found
+
+
+def value(found: dict[str, list[tuple[Labels, float]]], name: str, **labels: str) -> float:
+    return sum(one for has, one in found.get(name, []) if labels.items() <= has.items())
+
+
+async def test_requests_are_counted_by_route_and_status(house: Running) -> None:
+    await house.chat()
+    await house.chat(stream=True)
+    await house.chat(model="gpt-4")
+    await house.http.get("/api/conversations/secret-id")
+    await house.http.get("/somewhere/secret-path")
+    found = await scraped(house)
+    chat = "/v1/chat/completions"
+    assert value(found, "ruminate_requests_total", route=chat, status="200") == 2
+    assert value(found, "ruminate_requests_total", route=chat, status="404") == 1
+    assert value(found, "ruminate_requests_total", route="/api/conversations/{conversation_id}", status="404") == 1
+    assert value(found, "ruminate_requests_total", route="unknown", status="404") == 1
+
+
+async def test_times_and_tokens_are_told_by_checkpoint_and_engine(house: Running, engine: FakeEngine) -> None:
+    engine.first_delay = 0.3
+    await house.chat()
+    await house.chat(stream=True)
+    found = await scraped(house)
+    weights = {"checkpoint": "ruminate-v0", "engine": engine.url}
+    assert value(found, "ruminate_first_token_seconds_count", **weights) == 1
+    assert value(found, "ruminate_first_token_seconds_bucket", le="0.25", **weights) == 0
+    assert value(found, "ruminate_answer_seconds_count", **weights) == 2
+    for kind, each in (("prompt", 7), ("completion", 9), ("reasoning", 3)):
+        assert value(found, "ruminate_tokens_total", kind=kind, **weights) == 2 * each
+
+
+async def test_states_are_read_at_each_scrape(house: Running, engine: FakeEngine) -> None:
+    await house.chat()
+    found = await scraped(house)
+    assert value(found, "ruminate_engine_up", engine=engine.url) == 1
+    assert value(found, "ruminate_live", checkpoint="ruminate-v0") == 1
+    assert value(found, "ruminate_recorded_turns_total") == 1
+    for name in ("chats", "waiting", "engine_in_flight", "spool_turns", "swaps_total", "trouble"):
+        assert f"ruminate_{name}" in found, name
+        assert value(found, f"ruminate_{name}") == 0, name
+    house.gateway.pool.chats += 1
+    house.gateway.swap.swaps += 1
+    found = await scraped(house)
+    house.gateway.pool.chats -= 1
+    assert (value(found, "ruminate_chats"), value(found, "ruminate_swaps_total")) == (1, 1)
+
+
+async def test_no_words_and_no_users_are_in_the_metrics(house: Running) -> None:
+    with house.database.transaction() as session:
+        user = users.ensure_user(session, "ann-of-all-people", "user", "train")
+        _, key = users.create_key(session, user.id)
+    body = {"model": "ruminate", "messages": [{"role": "user", "content": "a secret"}]}
+    await house.http.post("/v1/chat/completions", json=body, headers={"Authorization": f"Bearer {key}"})
+    text = (await house.http.get("/metrics")).text
+    for word in ("secret", "says", "thinks", "ann-of", user.id, key):
+        assert word not in text
+    labels = set(re.findall(r"[{,](\w+)=", text))
+    assert labels <= {"route", "method", "status", "checkpoint", "engine", "kind", "le"}
+
+
+@pytest.mark.parametrize("headers", [{"X-Forwarded-For": "203.0.113.5"}, {"Host": "evil.example"}])
+async def test_from_elsewhere_only_the_service_key_opens_the_metrics(
+    tmp_path: Path, engine: FakeEngine, headers: Labels
+) -> None:
+    async with running_gateway(tmp_path / "home", [engine.url], loopback_without_key=False) as house:
+        await house.until_ready()
+        with house.database.transaction() as session:
+            admin = users.ensure_user(session, "root", "admin")
+            _, key = users.create_key(session, admin.id)
+        assert (await house.http.get("/metrics")).status_code == 200
+        assert (await house.http.get("/metrics", headers=headers)).status_code == 401
+        keyed = headers | {"Authorization": f"Bearer {key}"}
+        assert (await house.http.get("/metrics", headers=keyed)).status_code == 401
+        assert (await house.service.get("/metrics", headers=headers)).status_code == 200
