@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=HERE, help="folder of the models (default: models/tiny)")
     parser.add_argument("--work", type=Path, default=Path("build/models"), help="folder of what is not kept")
-    parser.add_argument("--pairs", type=int, default=4000, help="synthetic pairs for each reward model")
+    parser.add_argument("--pairs", type=int, default=2500, help="synthetic pairs for each reward model")
     parser.add_argument(
         "--begin",
         choices=("stages", "pairs", "card"),

@@ -21,7 +21,7 @@ def conversation_ids(tokenizer: Any, messages: Sequence[dict[str, Any]], respons
     return ids
 
 
-def train(backbone: Path, pairs: Sequence[Pair], folder: Path, seed: int, batch: int = 24, rate: float = 8e-4) -> float:
+def train(backbone: Path, pairs: Sequence[Pair], folder: Path, seed: int, batch: int = 24, rate: float = 5e-4) -> float:
     """One epoch over the pairs from the language model `backbone`; saves bf16 to `folder`; returns seconds."""
     import torch
     from datasets import Dataset
