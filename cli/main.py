@@ -8,6 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
+from cli import trust
+
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the change.")]
@@ -151,6 +153,8 @@ def rollback(reason: Reason = "rolled back on the command line") -> None:
         done = client.deploy("previous", reason)
     print(f"{done['live']} is live again; {done['previous'] or 'nothing'} stays loaded")
 
+
+trust.add_to(app, lambda: _client())
 
 if __name__ == "__main__":
     main()

@@ -13,7 +13,7 @@ from starlette.routing import Route
 
 from db.errors import DatabaseUnavailable, NotFound, StorageError
 from db.session import Database
-from server.api import checkpoints, conversations, health, internal, me, models, rounds, status
+from server.api import checkpoints, conversations, health, internal, lineage, me, models, rounds, status
 from server.errors import ApiError, not_found, unavailable
 from server.gateway import Gateway
 from server.settings import ServerSettings
@@ -51,7 +51,7 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
 
     app = FastAPI(title="Ruminate", version=version("ruminate"), lifespan=lifespan, docs_url="/docs", redoc_url=None)
     app.state.failure = None  # why the parts could not be started, for the entry point to say
-    for part in (health, models, status, conversations, me, rounds, checkpoints, internal):
+    for part in (health, models, status, conversations, me, rounds, checkpoints, lineage, internal):
         app.include_router(part.router)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid)

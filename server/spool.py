@@ -94,6 +94,24 @@ class Journal:
             if self._size > _COMPACT_BYTES:
                 self._compact()
 
+    def erase(self, forget: Callable[[Turn], bool]) -> int:
+        """Remove the turns that `forget` names from the disk, with all that have ended. Returns how many were open."""
+        with self._lock:
+            mine = self._fd >= 0
+            if not mine:  # that of a gateway which is gone
+                if not self._path.exists():
+                    return 0
+                self._open = {turn.request_id: _encode("begin", turn) for turn in self.recover()}
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+            gone = [key for key, line in self._open.items() if forget(_turn(orjson.loads(line)["begin"]))]
+            for key in gone:
+                del self._open[key]
+            self._compact()
+            if not mine:
+                os.close(self._fd)
+                self._fd = -1
+            return len(gone)
+
     def _write(self, data: bytes) -> None:
         os.write(self._fd, data)
         self._size += len(data)
