@@ -54,6 +54,16 @@ def add_to(app: typer.Typer, client: Callable[[], Any]) -> None:
             found = gateway.call("POST", "/api/forget", {"user": user, "conversation": conversation})
         print(json.dumps(found, indent=2) if as_json else f"{deleted(found['deleted'])}\n{learnt(found)}")
 
+    @app.command()
+    def prune(
+        keep: Annotated[int, typer.Option(min=1, help="So many of the newest keep their files in any case.")] = 10,
+        as_json: Json = False,
+    ) -> None:
+        """Remove the files of old checkpoints, of none that is live, previous, canary, loaded or trained on."""
+        with client() as gateway:
+            done = gateway.call("POST", "/api/prune", {"keep": keep})
+        print(json.dumps(done, indent=2) if as_json else f"pruned: {', '.join(done['pruned']) or 'nothing'}")
+
 
 def story(told: dict[str, Any]) -> str:
     """A checkpoint's story as lines of text."""

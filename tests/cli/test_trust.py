@@ -33,6 +33,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
         answers: dict[str, Any] = {
             "/api/checkpoints/v3/story": STORY,
             "/api/lineage": LEARNT,
+            "/api/prune": {"pruned": ["v1", "v2"]},
             "/api/forget": LEARNT | {"deleted": {"messages": 2, "round_prompts": 1, "keys": 0}},
         }
         return httpx.Response(200, json=answers[request.url.path])
@@ -77,3 +78,9 @@ def test_forget_asks_first_and_tells_what_went(asked: list[httpx.Request]) -> No
 def test_a_user_or_a_conversation_is_needed(asked: list[httpx.Request], command: str, whom: tuple[str, ...]) -> None:
     assert ruminate(command, *whom)[0] == 2
     assert asked == []
+
+
+def test_prune_says_how_many_to_keep_and_what_went(asked: list[httpx.Request]) -> None:
+    code, said = ruminate("prune", "--keep", "3")
+    assert (code, said.strip(), json.loads(asked[0].content)) == (0, "pruned: v1, v2", {"keep": 3})
+    assert ruminate("prune", "--keep", "0")[0] == 2
