@@ -5,6 +5,7 @@ Each is a client of the gateway; `add_to` hangs them on the command line's appli
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -55,6 +56,18 @@ def add_to(app: typer.Typer, client: Callable[[], Any]) -> None:
         print(json.dumps(found, indent=2) if as_json else f"{deleted(found['deleted'])}\n{learnt(found)}")
 
     @app.command()
+    def export(
+        checkpoint: Name,
+        folder: Annotated[Path, typer.Argument(help="A new folder.")],
+        merged: Annotated[bool, typer.Option("--merged", help="Base and adapter as one model, in float32.")] = False,
+        base: Annotated[str | None, typer.Option(help="The base to merge into; by default the profile's.")] = None,
+    ) -> None:
+        """Copy a checkpoint's adapter into a new folder, or with --merged a whole model that transformers loads."""
+        with client() as gateway:
+            found = gateway.get(f"/api/checkpoints/{_name(checkpoint)}")
+        print(f"exported {found['name']} to {exported(found, folder, merged, base)}")
+
+    @app.command()
     def prune(
         keep: Annotated[int, typer.Option(min=1, help="So many of the newest keep their files in any case.")] = 10,
         as_json: Json = False,
@@ -63,6 +76,23 @@ def add_to(app: typer.Typer, client: Callable[[], Any]) -> None:
         with client() as gateway:
             done = gateway.call("POST", "/api/prune", {"keep": keep})
         print(json.dumps(done, indent=2) if as_json else f"pruned: {', '.join(done['pruned']) or 'nothing'}")
+
+
+def exported(found: dict[str, Any], folder: Path, merged: bool, base: str | None) -> Path:
+    """Write it. Raises CannotStart with the reason why not."""
+    from cli import settings
+    from cli.checks import CannotStart
+    from trainer.export import CannotExport, export_adapter, export_merged
+
+    if found["path"] is None:
+        raise CannotStart(f"{found['name']} has no files: it is the base model itself, not written yet, or pruned")
+    try:
+        if not merged:
+            return export_adapter(Path(found["path"]), folder)
+        profile = settings.load().chosen_profile()
+        return export_merged(Path(found["path"]), base or profile.base_model, profile.template, folder)
+    except CannotExport as error:
+        raise CannotStart(str(error)) from error
 
 
 def story(told: dict[str, Any]) -> str:

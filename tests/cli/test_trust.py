@@ -1,6 +1,7 @@
 """What the commands about lineage print, and what they ask of the gateway. (The real one: test_server_lineage.py.)"""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -8,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli import main
+from cli.checks import CannotStart
 from cli.client import GatewayClient
 
 STORY = {
@@ -20,6 +22,7 @@ STORY = {
     "metrics": {"reward": [0.1, 0.9], "kl": [0.0, None]},
     "samples": [{"prompt": "Hi", "before": "Oh", "after": "Hello"}],
 }  # fmt: skip
+CHECKPOINT = Path("/nowhere/v3")
 LEARNT = {"learnt": [{"name": "v3", "state": "published", "round": 4, "created_at": None}], "last_clean": "v1"}
 
 
@@ -32,6 +35,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
         seen.append(request)
         answers: dict[str, Any] = {
             "/api/checkpoints/v3/story": STORY,
+            "/api/checkpoints/v3": {"name": "v3", "path": str(CHECKPOINT)},
+            "/api/checkpoints/v0": {"name": "v0", "path": None},
             "/api/lineage": LEARNT,
             "/api/prune": {"pruned": ["v1", "v2"]},
             "/api/forget": LEARNT | {"deleted": {"messages": 2, "round_prompts": 1, "keys": 0}},
@@ -84,3 +89,10 @@ def test_prune_says_how_many_to_keep_and_what_went(asked: list[httpx.Request]) -
     code, said = ruminate("prune", "--keep", "3")
     assert (code, said.strip(), json.loads(asked[0].content)) == (0, "pruned: v1, v2", {"keep": 3})
     assert ruminate("prune", "--keep", "0")[0] == 2
+
+
+@pytest.mark.parametrize(("name", "why"), [("v0", "it is the base model itself"), ("v3", "is no published checkpoint")])
+def test_what_cannot_be_exported_is_said_with_its_reason(asked: list[httpx.Request], name: str, why: str) -> None:
+    ended = CliRunner().invoke(main.app, ["export", name, "/nowhere/else"])
+    assert isinstance(ended.exception, CannotStart)  # which the entry point turns into a sentence and exit code 2
+    assert why in str(ended.exception)
