@@ -10,6 +10,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -154,7 +155,11 @@ class Spool:
 
     def depth(self) -> int:
         """Turns that wait."""
-        return sum(path.read_bytes().count(b"\n") for path in self.files())
+        waiting = 0
+        for path in self.files():
+            with suppress(FileNotFoundError):  # replayed to its end just now
+                waiting += path.read_bytes().count(b"\n")
+        return waiting
 
     def append(self, records: list[Record]) -> None:
         """On disk for good when it returns. Raises OSError when it could not be written."""
@@ -198,11 +203,12 @@ class Spool:
         with self._lock:
             for path in self.files():
                 kept, gone = [], 0
-                for line in _lines(path):
-                    if forget(_turn(line["record"][0])):
-                        gone += 1
-                    else:
-                        kept.append(orjson.dumps(line) + b"\n")
+                with suppress(FileNotFoundError):  # replayed to its end just now
+                    for line in _lines(path):
+                        if forget(_turn(line["record"][0])):
+                            gone += 1
+                        else:
+                            kept.append(orjson.dumps(line) + b"\n")
                 if gone:
                     aside = path.with_suffix(".new")
                     aside.write_bytes(b"".join(kept))
