@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import people
+from cli import people, trust
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(people.users, name="users")
@@ -155,6 +155,8 @@ def rollback(reason: Reason = "rolled back on the command line") -> None:
         done = client.deploy("previous", reason)
     print(f"{done['live']} is live again; {done['previous'] or 'nothing'} stays loaded")
 
+
+trust.add_to(app, lambda: _client())
 
 if __name__ == "__main__":
     main()

@@ -96,6 +96,19 @@ class Database:
                 _make_file(Path(str(self._url.database)))
             upgrade(self.engine, self.url)
 
+    def scrub(self) -> None:
+        """After a deletion: take what was deleted out of SQLite's write-ahead log too, unless a reader still needs it.
+
+        Its pages were overwritten already (secure_delete). PostgreSQL clears dead rows by its own vacuum.
+        """
+        if self.kind == "sqlite":
+            with self._translated():
+                connection = self.engine.raw_connection()
+                try:
+                    connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                finally:
+                    connection.close()
+
     def close(self) -> None:
         """Give back every connection."""
         self.engine.dispose()
@@ -127,6 +140,7 @@ def _sqlite(url: URL) -> Engine:
         cursor.execute("PRAGMA journal_mode = WAL")  # readers and the writer don't wait for each other
         cursor.execute("PRAGMA synchronous = FULL")  # a committed turn outlives a power cut
         cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not left in free pages
         cursor.close()
 
     @event.listens_for(engine, "begin")

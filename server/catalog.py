@@ -38,6 +38,11 @@ class Weights:
         """The name that an engine knows it by, and that an answer's `model` tells."""
         return f"{ALIAS}-{self.name}"
 
+    @property
+    def is_served(self) -> bool:
+        """Whether users may ask for it by name: it passed its gate, and its files were not pruned."""
+        return self.kind == "base" or (self.state in SERVED and self.path is not None)
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -91,7 +96,7 @@ class Catalog:
         if model == ALIAS:
             return self.wanted.live
         found = self._by_name.get(model.removeprefix(f"{ALIAS}-")) if isinstance(model, str) else None
-        if found is None or found.model != model or not (found.kind == "base" or found.state in SERVED):
+        if found is None or found.model != model or not found.is_served:
             raise no_model(model)
         return found
 
@@ -101,7 +106,7 @@ class Catalog:
 
     def listed(self) -> list[Weights]:
         """What users may ask for by name, newest first."""
-        seen = [one for one in self._by_name.values() if one.kind == "base" or one.state in SERVED]
+        seen = [one for one in self._by_name.values() if one.is_served]
         return sorted(seen, key=lambda one: one.id, reverse=True)
 
     def _read(self) -> None:

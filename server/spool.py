@@ -10,6 +10,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,24 @@ class Journal:
             if self._size > _COMPACT_BYTES:
                 self._compact()
 
+    def erase(self, forget: Callable[[Turn], bool]) -> int:
+        """Remove the turns that `forget` names from the disk, with all that have ended. Returns how many were open."""
+        with self._lock:
+            mine = self._fd >= 0
+            if not mine:  # that of a gateway which is gone
+                if not self._path.exists():
+                    return 0
+                self._open = {turn.request_id: _encode("begin", turn) for turn in self.recover()}
+                self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND)
+            gone = [key for key, line in self._open.items() if forget(_turn(orjson.loads(line)["begin"]))]
+            for key in gone:
+                del self._open[key]
+            self._compact()
+            if not mine:
+                os.close(self._fd)
+                self._fd = -1
+            return len(gone)
+
     def _write(self, data: bytes) -> None:
         os.write(self._fd, data)
         self._size += len(data)
@@ -136,7 +155,11 @@ class Spool:
 
     def depth(self) -> int:
         """Turns that wait."""
-        return sum(path.read_bytes().count(b"\n") for path in self.files())
+        waiting = 0
+        for path in self.files():
+            with suppress(FileNotFoundError):  # replayed to its end just now
+                waiting += path.read_bytes().count(b"\n")
+        return waiting
 
     def append(self, records: list[Record]) -> None:
         """On disk for good when it returns. Raises OSError when it could not be written."""
@@ -180,11 +203,12 @@ class Spool:
         with self._lock:
             for path in self.files():
                 kept, gone = [], 0
-                for line in _lines(path):
-                    if forget(_turn(line["record"][0])):
-                        gone += 1
-                    else:
-                        kept.append(orjson.dumps(line) + b"\n")
+                with suppress(FileNotFoundError):  # replayed to its end just now
+                    for line in _lines(path):
+                        if forget(_turn(line["record"][0])):
+                            gone += 1
+                        else:
+                            kept.append(orjson.dumps(line) + b"\n")
                 if gone:
                     aside = path.with_suffix(".new")
                     aside.write_bytes(b"".join(kept))

@@ -46,6 +46,11 @@ class Swap:
         ]
         self.swaps = 0
 
+    @property
+    def changing(self) -> asyncio.Lock:
+        """Held while the live checkpoint changes; who holds it keeps it from changing."""
+        return self._deploying
+
     def wanted(self) -> list[Adapter]:
         """What every engine should have just now, most important first."""
         state = self._catalog.wanted
@@ -162,7 +167,7 @@ class Swap:
 
     async def _fit(self, target: Weights) -> Adapter:
         if target.path is None:
-            raise ApiError(422, f"{target.name} has no files yet", code="checkpoint_unfit")
+            raise _without_files(target)
         if target.kind != "adapter":
             raise ApiError(
                 422, f"{target.name} is of kind {target.kind!r}; only adapters are swapped in place", code="unfit"
@@ -208,6 +213,9 @@ class Swap:
 
     def _propose(self, target: Weights, by: str, reason: str, expected: int) -> None:
         with self._database.transaction() as session:
+            row = checkpoints.lock_checkpoint(session, target.id)
+            if row.kind != "base" and row.path is None:  # pruned by another gateway since it was looked at
+                raise _without_files(target)
             deployments.propose(session, live_id=target.id, by=by, reason=reason, expected_id=expected)
             if target.kind != "base":
                 checkpoints.set_state(session, target.id, "published")
@@ -258,6 +266,10 @@ def _changed(expected: str, found: str) -> ApiError:
     return ApiError(
         409, f"live is not {expected} any more ({found}); look again and decide anew", code="deployment_changed"
     )
+
+
+def _without_files(target: Weights) -> ApiError:
+    return ApiError(422, f"{target.name} has no files: not written yet, or pruned", code="checkpoint_unfit")
 
 
 def _unfit(error: Unfit) -> ApiError:

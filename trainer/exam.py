@@ -5,9 +5,10 @@ from pathlib import Path
 from statistics import fmean
 
 from thinking.format import Parsed
+from trainer.files import write_json
 from trainer.gate import Answers, Verdict, judge
 from trainer.policy import prompt_ids
-from trainer.prompts import Prompt
+from trainer.prompts import Prompt, text_of
 from trainer.rewards import RewardModel
 from trainer.rollout import seed_of
 from trainer.versions import Versions
@@ -15,6 +16,8 @@ from trainer.work import Work
 
 TokenIds = tuple[list[int], list[int]]
 """A prompt and a completion."""
+SAMPLES = "samples.json"
+SHOWN = 4  # samples of before and after that a checkpoint carries
 KL_PROMPTS = 32  # the mean over some thousand tokens is sure to a few thousandths
 PROMPTS_AT_ONCE = 32  # in one request: so that a stop or a lost lease is noticed in between
 
@@ -30,9 +33,20 @@ def examine(
     old, _ = answers(work, work.parent.served_as, prompts)
     new, sequences = answers(work, name, prompts)
     apart = divergence(work, name, sequences)
+    write_json(work.folder / SAMPLES, before_and_after(prompts, old, new))
     verdict = judge(conversations, old, new, reward, second, work.config, apart)
     versions.clear()
     return verdict
+
+
+def before_and_after(prompts: Sequence[Prompt], old: Answers, new: Answers) -> list[dict[str, str]]:
+    """What both sides answered to a few prompts, for people to read; of prompts that no user wrote."""
+    rows = [
+        {"prompt": text_of(prompt.messages[-1]), "before": before[0].response, "after": after[0].response}
+        for prompt, before, after in zip(prompts, old.outputs, new.outputs, strict=True)
+        if prompt.source == "mix"
+    ]
+    return rows[:SHOWN]
 
 
 def divergence(work: Work, candidate: str, sequences: Sequence[TokenIds]) -> float:

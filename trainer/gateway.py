@@ -85,6 +85,10 @@ class Gateway:
         body = {"checkpoint": checkpoint, "expected_live": expected_live, "by": by, "reason": reason}
         return self._call("POST", "/internal/deploy", body)
 
+    def prune(self, keep: int) -> list[str]:
+        """Remove the files of old checkpoints, but for the `keep` newest and those in use. Returns their names."""
+        return self._call("POST", "/internal/prune", {"keep": keep})["pruned"]
+
     def close(self) -> None:
         """Give the connections back."""
         self._http.close()

@@ -16,6 +16,7 @@ from db.queries import rounds
 from db.schema import Round
 from trainer.exam import examine
 from trainer.files import read_json, write_json
+from trainer.gateway import GatewayError
 from trainer.house import House
 from trainer.lease import Heartbeat, LeaseLost, Stopped, stop_on_signals
 from trainer.ledger import Ledger
@@ -130,6 +131,7 @@ def conclude(work: Work, candidate: Path, verdict: dict[str, Any], prompts: Sele
         work.ledger.rejected(checkpoint, verdict)
     log.info("round %d: %s %s", work.round_id, name, verdict["words"])
     tidy(work)
+    prune(work)
     return PUBLISHED if verdict["publish"] else REJECTED
 
 
@@ -137,3 +139,11 @@ def tidy(work: Work) -> None:
     """Delete what only an open round needs."""
     for name in WORKING_FILES:
         shutil.rmtree(work.folder / name, ignore_errors=True)
+
+
+def prune(work: Work) -> None:
+    """Make room for later checkpoints. The round has ended: a failure costs disk only, and the next one tries again."""
+    try:
+        work.gateway.prune(work.settings.keep_checkpoints)
+    except GatewayError as error:
+        log.warning("no checkpoint was pruned: %s", error)

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from thinking.templates import template_hash
+from trainer.card import card
+from trainer.exam import SAMPLES
 from trainer.files import fresh_folder, publish_folder, read_json, sha256, write_json
 from trainer.gateway import GatewayError
 from trainer.policy import ADAPTER_FILES, base_hash, local_folder, prompt_ids
@@ -35,7 +37,9 @@ def write_checkpoint(work: Work, adapter: Path, verdict: dict[str, Any], mix: Se
         aside = fresh_folder(final.with_name(f".{final.name}.aside"))
         for name in ADAPTER_FILES:
             (aside / name).write_bytes((adapter / name).read_bytes())
-        write_json(aside / "manifest.json", manifest(work, reserved.name, aside, adapter, verdict, mix))
+        said = manifest(work, reserved.name, aside, adapter, verdict, mix)
+        (aside / "README.md").write_text(card(said), encoding="utf-8")
+        write_json(aside / "manifest.json", said)
         publish_folder(aside, final)
     work.ledger.complete(reserved.id, str(final), read_json(final / "manifest.json"))
     return reserved.id, reserved.name
@@ -61,6 +65,7 @@ def manifest(
         "probe": make_probe(base, adapter, _completions(work, adapter, mix)),
         "prompts": work.ledger.learnt_from(),
         "verdict": verdict,
+        "samples": read_json(work.folder / SAMPLES) if (work.folder / SAMPLES).is_file() else [],
     }
 
 

@@ -133,6 +133,9 @@ class TrainerSettings(BaseSettings, RoundConfig):
     nice: int = Field(10, ge=0, le=19, description="How much training yields to serving.")
     threads: int = Field(1, ge=1, description="Threads of a training step; on a small machine people need the rest.")
     save_every: int = Field(1, ge=1, description="Steps between saved states; a killed round loses at most so many.")
+    keep_checkpoints: int = Field(
+        10, ge=1, description="So many of the newest checkpoints keep their files, beside those in use."
+    )
     gateway_patience: float = Field(
         300.0, gt=0, description="Seconds to wait for a gateway or engine that restarts, before a round is failed."
     )

@@ -87,6 +87,19 @@ def get_checkpoint(session: Session, checkpoint_id: int) -> Checkpoint:
     return checkpoint
 
 
+def lock_checkpoint(session: Session, checkpoint_id: int) -> Checkpoint:
+    """As it is now, and held until the transaction ends."""
+    row = session.scalars(
+        select(Checkpoint)
+        .where(Checkpoint.id == checkpoint_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if row is None:
+        raise NotFound("checkpoint", checkpoint_id)
+    return row
+
+
 def find_checkpoint(session: Session, name: str) -> Checkpoint | None:
     """By name, such as "v3"."""
     return session.scalars(select(Checkpoint).where(Checkpoint.name == name)).one_or_none()

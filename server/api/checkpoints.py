@@ -9,6 +9,8 @@ from pydantic import BaseModel, Field
 from db.queries import audit, checkpoints, deployments
 from server.api.common import Admin, House, Me
 from server.errors import not_found
+from server.gateway import Gateway
+from server.retention import prune
 from server.views import checkpoint_view, when
 
 router = APIRouter(prefix="/api", tags=["checkpoints"])
@@ -20,6 +22,11 @@ class DeploymentRequest(BaseModel):
     reason: str = Field("", max_length=1000)
     expected_live: str | None = None
     """What is live as far as the asker knows; refused when it is not."""
+
+
+class PruneRequest(BaseModel):
+    keep: int = Field(10, ge=1)
+    """So many of the newest checkpoints keep their files in any case."""
 
 
 @router.get("/checkpoints")
@@ -70,6 +77,24 @@ async def deploy(gateway: House, admin: Admin, wish: DeploymentRequest) -> dict[
     done = await gateway.swap.deploy(wish.checkpoint, admin.name, wish.reason, wish.expected_live)
     await asyncio.to_thread(note_deployment, gateway, admin.name, wish, done)
     return done
+
+
+@router.post("/prune")
+async def prune_files(gateway: House, admin: Admin, wish: PruneRequest) -> dict[str, list[str]]:
+    """Remove the files of checkpoints beyond the newest `keep`, of none that is in use. Their rows stay."""
+    return await pruned(gateway, admin.name, wish)
+
+
+async def pruned(gateway: Gateway, actor: str, wish: PruneRequest) -> dict[str, list[str]]:
+    names = await prune(gateway, wish.keep)
+    if names:
+        await asyncio.to_thread(_note_pruning, gateway, actor, names)
+    return {"pruned": names}
+
+
+def _note_pruning(gateway: Gateway, actor: str, names: list[str]) -> None:
+    with gateway.database.transaction() as session:
+        audit.note(session, actor, "prune", {"checkpoints": names})
 
 
 def note_deployment(gateway: House, actor: str, wish: DeploymentRequest, done: dict[str, str | None]) -> None:

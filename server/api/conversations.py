@@ -9,6 +9,7 @@ from pydantic import BaseModel, Field
 
 from db.queries import conversations, feedback, forget
 from server.api.common import House, Me
+from server.forgetting import erase_files
 from server.views import conversation_view, message_view, when
 
 router = APIRouter(prefix="/api", tags=["conversations"])
@@ -72,11 +73,12 @@ def change_conversation(gateway: House, me: Me, conversation_id: str, change: Co
 
 @router.delete("/conversations/{conversation_id}")
 def delete_conversation(gateway: House, me: Me, conversation_id: str) -> dict[str, Any]:
-    """With all in it, also what still waits in the spool."""
+    """With all in it, also what still waits on disk."""
     with gateway.database.transaction() as session:
         gone = forget.delete_conversation(session, conversation_id, me.user_id)
     gateway.places.forget(conversation_id)
-    spooled = gateway.spool.erase(lambda turn: turn.conversation_id == conversation_id)
+    spooled = erase_files(gateway, lambda turn: turn.conversation_id == conversation_id)
+    gateway.database.scrub()
     return {"deleted": asdict(gone) | {"spooled": spooled}}
 
 

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 
-from server.api.checkpoints import DeploymentRequest, note_deployment
+from server.api.checkpoints import DeploymentRequest, PruneRequest, note_deployment, pruned
 from server.api.common import SERVICE_ONLY, House
 from server.errors import ApiError
 
@@ -90,6 +90,12 @@ async def deploy(gateway: House, wish: InternalDeployment) -> dict[str, str | No
     done = await gateway.swap.deploy(wish.checkpoint, wish.by, wish.reason, wish.expected_live)
     await asyncio.to_thread(note_deployment, gateway, wish.by, wish, done)
     return done
+
+
+@router.post("/prune")
+async def prune_files(gateway: House, wish: PruneRequest) -> dict[str, list[str]]:
+    """As POST /api/prune, by the trainer after a round."""
+    return await pruned(gateway, "trainer", wish)
 
 
 def _json(value: Any) -> Response:

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from db.errors import NotFound
 from db.queries import forget, users
 from server.api.common import House, Me
+from server.forgetting import erase_files
 from server.views import key_view
 
 router = APIRouter(prefix="/api/me", tags=["me"])
@@ -63,8 +64,9 @@ def set_consent(gateway: House, me: Me, choice: ConsentChoice) -> dict[str, Any]
 
 @router.delete("/data")
 def delete_data(gateway: House, me: Me) -> dict[str, Any]:
-    """Everything that this user said and was told, also what still waits in the spool. Keys go on working."""
-    spooled = gateway.spool.erase(lambda turn: turn.user_id == me.user_id)
+    """Everything that this user said and was told, also what still waits on disk. Keys go on working."""
+    spooled = erase_files(gateway, lambda turn: turn.user_id == me.user_id)
     with gateway.database.transaction() as session:
         gone = forget.delete_user_data(session, me.user_id)
+    gateway.database.scrub()
     return {"deleted": asdict(gone) | {"spooled": spooled}}

@@ -105,6 +105,9 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHouse]:
         "trainer_gate_min_transfer": 0,
         "trainer_gate_max_malformed": 1,
         "trainer_gate_max_length_ratio": 5,
+        "trainer_gate_max_empty": 1,
+        "trainer_gate_max_repetition": 1,
+        "trainer_gate_max_kl": 100,
     }
     with running_house(tmp_path_factory.mktemp("house"), **settings) as house:
         yield house

@@ -107,6 +107,34 @@ def test_a_spool_gives_back_what_it_took_in_order_and_keeps_it_when_taking_fails
     assert spool.empty
 
 
+def test_a_file_that_is_replayed_to_its_end_meanwhile_counts_as_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path)
+    spool.append([record(1)])
+    gone = tmp_path / "turns-00000000.jsonl"  # listed, and deleted by the replay before it was opened
+    monkeypatch.setattr(spool, "files", lambda: [gone, *sorted(tmp_path.glob("turns-*.jsonl"))])
+    assert spool.depth() == 1
+    assert spool.erase(lambda turn: turn.request_id == "r1") == 1
+    assert not gone.exists()
+
+
+def test_what_is_forgotten_is_in_the_journal_no_more_and_what_is_open_stays(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.start()
+    for number in (1, 2, 3):
+        journal.begin(record(number)[0])
+    journal.end(["r1"])
+    assert journal.erase(lambda turn: turn.request_id == "r2") == 1
+    assert (tmp_path / "open.jsonl").read_bytes().count(b"request_id") == 1
+    journal.begin(record(4)[0])
+    journal.close()
+    assert [turn.request_id for turn in Journal(tmp_path).recover()] == ["r3", "r4"]
+    assert Journal(tmp_path).erase(lambda turn: turn.request_id == "r3") == 1  # that of a gateway which is gone
+    assert [turn.request_id for turn in Journal(tmp_path).recover()] == ["r4"]
+    assert Journal(tmp_path / "none").erase(lambda turn: True) == 0
+
+
 def test_a_line_that_was_cut_off_spoils_no_other(tmp_path: Path) -> None:
     spool = Spool(tmp_path)
     spool.append([record(1)])

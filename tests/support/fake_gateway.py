@@ -27,6 +27,8 @@ class FakeGateway:
         self.loaded: dict[str, str] = {}
         self.history: list[str] = []
         self.deployed: list[dict[str, Any]] = []
+        self.pruned: list[int] = []
+        """How many checkpoints were to be kept, each time that the others were to be pruned."""
         self.on_deploy: Any = None
         """Called with the request's body; what it returns is the answer, what it raises a 409."""
         self.busy = 0
@@ -57,6 +59,9 @@ class FakeGateway:
                 return (200, {}) if self.loaded.pop(name, None) else (404, _error(f"no adapter {name}"))
             if path == "/internal/adapters":
                 return self._load(body["name"], body["path"])
+            if path == "/internal/prune":
+                self.pruned.append(body["keep"])
+                return 200, {"pruned": []}
             if path == "/internal/deploy":
                 return self._deploy(body)
             if body["model"] not in self._models:

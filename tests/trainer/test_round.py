@@ -39,7 +39,10 @@ def test_a_round_learns_what_is_rewarded_and_the_next_one_continues_its_adapter(
     assert (live.name, live.parent_id, live.round_id) == ("v1", 0, first)
     assert manifest["files"] == {name: sha256(Path(live.path) / name) for name in manifest["files"]}
     assert manifest["prompts"] == {"recorded": 0, "mix": 84}
+    assert [sorted(sample) for sample in manifest["samples"]] == [["after", "before", "prompt"]] * 4
+    assert (Path(live.path) / "README.md").read_text().startswith("---\nlibrary_name: peft")
     assert not (site.settings.home / "rounds" / str(first) / "states").exists()
+    assert site.gateway.pruned == [10]
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in Path(live.path).iterdir())
 
     site.gateway.answer("POST", "/internal/adapters", {"name": "ruminate-v1", "path": live.path}, "Bearer service")

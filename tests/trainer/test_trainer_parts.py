@@ -156,6 +156,7 @@ def test_a_published_checkpoints_probe_is_what_the_engine_says(site):
     from trainer.loop import PUBLISHED, claim, work_on
 
     learns = {"steps": 14, "prompts_per_step": 6, "group_size": 8, "micro_batch": 48, "learning_rate": 1e-2}
+    learns |= {"gate_max_kl": 10.0, "gate_max_repetition": 1.0}  # one word of ten for everything
     site.request(kl_beta=0.0, **learns)
     house = site.open()
     assert work_on(house, claim(house)) == PUBLISHED

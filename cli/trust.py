@@ -1,0 +1,160 @@
+"""Commands about what the weights know: where a checkpoint comes from, who it learnt from, forgetting, files.
+
+Each is a client of the gateway; `add_to` hangs them on the command line's application.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+User = Annotated[str | None, typer.Option("--user", help="A user's name or id.")]
+Conversation = Annotated[str | None, typer.Option("--conversation", help="A conversation's id.")]
+Name = Annotated[str, typer.Argument(help="A checkpoint, such as v3.")]
+
+
+def add_to(app: typer.Typer, client: Callable[[], Any]) -> None:
+    """Add these commands; `client` opens a connection to the gateway."""
+
+    @app.command()
+    def explain(checkpoint: Name, as_json: Json = False) -> None:
+        """Where a checkpoint comes from: parent, round, what changed, the gate's verdict, prompts by source."""
+        with client() as gateway:
+            told = gateway.get(f"/api/checkpoints/{_name(checkpoint)}/story")
+        print(json.dumps(told, indent=2) if as_json else story(told))
+
+    @app.command()
+    def lineage(user: User = None, conversation: Conversation = None, as_json: Json = False) -> None:
+        """Which checkpoints learnt from this user or conversation, and the last one that did not."""
+        _one_of(user, conversation)
+        query = {"user": user} if user else {"conversation": conversation}
+        with client() as gateway:
+            found = gateway.get("/api/lineage", **query)
+        print(json.dumps(found, indent=2) if as_json else learnt(found))
+
+    @app.command()
+    def forget(
+        user: User = None,
+        conversation: Conversation = None,
+        yes: Annotated[bool, typer.Option("--yes", help="Don't ask first.")] = False,
+        as_json: Json = False,
+    ) -> None:
+        """Delete all that a user, or one conversation, left in the database and on disk; it can't be undone.
+
+        Weights do not forget: the checkpoints that had learnt from it are listed with the last clean one. To serve
+        that one, `ruminate promote` it; the next round then starts from it, and trains on none of what was deleted.
+        Nothing is retrained here, since a rebuilt checkpoint would be another model and has to pass the gate.
+        """
+        _one_of(user, conversation)
+        if not yes:
+            typer.confirm(f"Delete everything of {user or conversation}?", abort=True)
+        with client() as gateway:
+            found = gateway.call("POST", "/api/forget", {"user": user, "conversation": conversation})
+        print(json.dumps(found, indent=2) if as_json else f"{deleted(found['deleted'])}\n{learnt(found)}")
+
+    @app.command()
+    def export(
+        checkpoint: Name,
+        folder: Annotated[Path, typer.Argument(help="A new folder.")],
+        merged: Annotated[bool, typer.Option("--merged", help="Base and adapter as one model, in float32.")] = False,
+        base: Annotated[str | None, typer.Option(help="The base to merge into; by default the profile's.")] = None,
+    ) -> None:
+        """Copy a checkpoint's adapter into a new folder, or with --merged a whole model that transformers loads."""
+        with client() as gateway:
+            found = gateway.get(f"/api/checkpoints/{_name(checkpoint)}")
+        print(f"exported {found['name']} to {exported(found, folder, merged, base)}")
+
+    @app.command()
+    def prune(
+        keep: Annotated[int, typer.Option(min=1, help="So many of the newest keep their files in any case.")] = 10,
+        as_json: Json = False,
+    ) -> None:
+        """Remove the files of old checkpoints, of none that is live, previous, canary, loaded or trained on."""
+        with client() as gateway:
+            done = gateway.call("POST", "/api/prune", {"keep": keep})
+        print(json.dumps(done, indent=2) if as_json else f"pruned: {', '.join(done['pruned']) or 'nothing'}")
+
+
+def exported(found: dict[str, Any], folder: Path, merged: bool, base: str | None) -> Path:
+    """Write it. Raises CannotStart with the reason why not."""
+    from cli import settings
+    from cli.checks import CannotStart
+    from trainer.export import CannotExport, export_adapter, export_merged
+
+    if found["path"] is None:
+        raise CannotStart(f"{found['name']} has no files: it is the base model itself, not written yet, or pruned")
+    try:
+        if not merged:
+            return export_adapter(Path(found["path"]), folder)
+        profile = settings.load().chosen_profile()
+        return export_merged(Path(found["path"]), base or profile.base_model, profile.template, folder)
+    except CannotExport as error:
+        raise CannotStart(str(error)) from error
+
+
+def story(told: dict[str, Any]) -> str:
+    """A checkpoint's story as lines of text."""
+    lines = [f"{told['name']} ({told['state']}), made {_when(told['created_at'])}: {' < '.join(told['lineage'])}"]
+    made = told["round"]
+    if made is None:
+        return "\n".join([*lines, "the base model: no round made it"])
+    lines.append(f"round      {made['id']}, {made['algorithm']}, seed {made['seed']}, asked for by {made['by']}"
+                 f" ({made['trigger']}{': ' + made['reason'] if made['reason'] else ''})")  # fmt: skip
+    counts = told["prompts"]
+    erased = f"; {counts['erased']} of them forgotten since" if counts.get("erased") else ""
+    sources = ", ".join(f"{count} {source}" for source, count in counts.items() if source != "erased")
+    lines.append(f"prompts    {sources or 'none'}{erased}")
+    verdict = told["verdict"] or {}
+    lines.append(f"gate       {verdict.get('words', 'no verdict')}")
+    for check in verdict.get("checks") or []:
+        lines.append(f"  {'passed' if check['passed'] else 'FAILED'}  {check['name']}: {check['words']}")
+    parent = told["parent"]
+    lines.append(f"settings   that differ from those of {parent}'s round (its own, then {parent}'s):")
+    lines += [f"  {key} = {pair['own']} ({_said(pair['parent'])})" for key, pair in told["changed"].items()] or [
+        "  none"
+    ]
+    lines.append("metrics    first and last step:")
+    lines += [f"  {key} {_figure(first)} to {_figure(last)}" for key, (first, last) in told["metrics"].items()]
+    for sample in told["samples"]:
+        lines += ["sample     " + str(sample.get("prompt", "")), f"  before: {sample.get('before', '')}"]
+        lines.append(f"  after:  {sample.get('after', '')}")
+    return "\n".join(lines)
+
+
+def learnt(found: dict[str, Any]) -> str:
+    """Who learnt, as lines of text."""
+    names = [f"{one['name']} ({one['state']}, round {one['round']})" for one in found["learnt"]]
+    if not names:
+        return "no checkpoint learnt from it"
+    clean = found["last_clean"]
+    return f"learnt from it: {', '.join(names)}\nlast clean one: {clean}; to serve it: ruminate promote {clean}"
+
+
+def deleted(counts: dict[str, int]) -> str:
+    """What went, in one sentence."""
+    there = [f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count]
+    return f"deleted: {', '.join(there) or 'nothing was left'}"
+
+
+def _one_of(user: str | None, conversation: str | None) -> None:
+    if (user is None) == (conversation is None):
+        raise typer.BadParameter("give --user or --conversation, one of them")
+
+
+def _name(checkpoint: str) -> str:
+    return checkpoint.removeprefix("ruminate-")
+
+
+def _when(iso: str | None) -> str:
+    return (iso or "").replace("T", " ")[:16]
+
+
+def _said(value: Any) -> str:
+    return "not recorded" if value is None else str(value)
+
+
+def _figure(value: float | None) -> str:
+    return "no number" if value is None else f"{value:.4g}"

@@ -1,0 +1,113 @@
+"""Where a checkpoint comes from and what went into it; and the way back: which checkpoints learnt from somebody.
+
+Answers in counts and ids, never in words that a person wrote.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from db.errors import NotFound
+from db.queries.checkpoints import find_checkpoint, get_checkpoint, lineage, list_checkpoints
+from db.queries.forget import checkpoints_that_learnt_from
+from db.queries.rounds import get_round, metrics
+from db.schema import Checkpoint, Conversation, Round, RoundPrompt, User
+from db.values import CheckpointState
+
+SERVABLE = (CheckpointState.PUBLISHED, CheckpointState.RETIRED, CheckpointState.CANARY)
+
+
+@dataclass(frozen=True)
+class Story:
+    """How a checkpoint came about. `line` goes from itself to the base; the base has no round."""
+
+    checkpoint: Checkpoint
+    line: list[Checkpoint]
+    round: Round | None
+    changed: dict[str, tuple[Any, Any]]
+    """Settings that differ from those of the parent's round: (the parent's or None, its own)."""
+    prompts: dict[str, int]
+    """Prompts trained on, by source; those since forgotten are counted under `erased` as well."""
+    metrics: dict[str, tuple[float, float]]
+    """First and last value of each."""
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """The checkpoints that learnt from somebody, oldest first, and the newest one that did not and can be served."""
+
+    checkpoints: list[Checkpoint]
+    last_clean: Checkpoint
+
+
+def story(session: Session, name: str) -> Story:
+    """Of the checkpoint of this name, such as "v3". Raises NotFound."""
+    checkpoint = find_checkpoint(session, name)
+    if checkpoint is None:
+        raise NotFound("checkpoint", name)
+    line = lineage(session, checkpoint.id)
+    if checkpoint.round_id is None:
+        return Story(checkpoint, line, None, {}, {}, {})
+    series = metrics(session, checkpoint.round_id)
+    return Story(
+        checkpoint,
+        line,
+        get_round(session, checkpoint.round_id),
+        _changed(_config(line[1]) if len(line) > 1 else {}, _config(checkpoint)),
+        trained_on(session, checkpoint.round_id),
+        {name: (points[0][1], points[-1][1]) for name, points in series.items()},
+    )
+
+
+def trained_on(session: Session, round_id: int) -> dict[str, int]:
+    """How many prompts the round trained on, by source, and how many of them were forgotten since."""
+    kept = (RoundPrompt.round_id == round_id, RoundPrompt.split == "train", RoundPrompt.verdict == "kept")
+    rows = session.execute(
+        select(RoundPrompt.source, func.count(), func.count(RoundPrompt.erased_at))
+        .where(*kept)
+        .group_by(RoundPrompt.source)
+        .order_by(RoundPrompt.source)
+    ).all()
+    counts = {source: count for source, count, _ in rows}
+    return counts | {"erased": sum(erased for _, _, erased in rows)}
+
+
+def learnt(session: Session, *, user_id: str | None = None, conversation_id: str | None = None) -> Learnt:
+    """Which checkpoints learnt from this user or conversation, also where it is deleted since."""
+    family = checkpoints_that_learnt_from(session, user_id=user_id, conversation_id=conversation_id)
+    touched = {one.id for one in family}
+    clean = [
+        one
+        for one in list_checkpoints(session)
+        if one.id not in touched and (one.kind == "base" or (one.state in SERVABLE and one.path is not None))
+    ]
+    return Learnt(family, clean[-1] if clean else get_checkpoint(session, 0))
+
+
+def whose(session: Session, user: str | None, conversation: str | None) -> tuple[str | None, str | None]:
+    """(user id, conversation id) of exactly one of these: a user by name or id, or a conversation by id.
+
+    Knows deleted ones too, by id. Raises NotFound, or ValueError when not exactly one is given.
+    """
+    if (user is None) == (conversation is None):
+        raise ValueError("name one user or one conversation")
+    if conversation is not None:
+        if session.get(Conversation, conversation) is None:
+            raise NotFound("conversation", conversation)
+        return None, conversation
+    found = session.scalars(select(User).where((User.name == user) | (User.id == user))).all()
+    if not found:
+        raise NotFound("user", str(user))
+    by_name = [one for one in found if one.name == user]
+    return (by_name or list(found))[0].id, None
+
+
+def _config(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    return (checkpoint.manifest or {}).get("config") or {}
+
+
+def _changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    return {key: (before.get(key), value) for key, value in after.items() if before.get(key) != value}

@@ -1,0 +1,69 @@
+"""Forgetting in every place where a gateway keeps words: rows, the spool, the journal of open turns, its memory.
+
+Rows go first and leave a mark that refuses late turns; then what waits on disk goes, which could come back no more.
+Last the database lets go of the pages that held it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from db.errors import NotFound
+from db.queries import conversations
+from db.queries import forget as queries
+from db.schema import User
+from db.values import Forgotten, Turn
+from server.gateway import LOCAL, Gateway
+from server.spool import Claim, Journal, Spool
+
+EVERY = 1_000_000_000  # conversations of one user
+
+
+@dataclass(frozen=True)
+class Gone:
+    """Rows by kind, and turns on this machine's disk."""
+
+    rows: Forgotten
+    spooled: int
+
+
+def forget(gateway: Gateway, *, user_id: str | None = None, conversation_id: str | None = None) -> Gone:
+    """Delete a user with all of theirs, or one conversation. What is gone already is no error.
+
+    The user of requests that need no key loses their data and stays: there is nobody else to be on this machine.
+    """
+    if user_id is not None:
+        with gateway.database.transaction() as session:
+            user = session.get(User, user_id)
+            own = conversations.list_conversations(session, user_id, limit=EVERY)
+            places = [one.id for one in own]
+            stays = user is not None and user.name == LOCAL
+            rows = (queries.delete_user_data if stays else queries.delete_user)(session, user_id)
+        gateway.door.forget(user_id)
+        spooled = erase_files(gateway, lambda turn: turn.user_id == user_id)
+    else:
+        assert conversation_id is not None
+        places = [conversation_id]
+        try:
+            with gateway.database.transaction() as session:
+                rows = queries.delete_conversation(session, conversation_id)
+        except NotFound:
+            rows = Forgotten()
+        spooled = erase_files(gateway, lambda turn: turn.conversation_id == conversation_id)
+    for place in places:
+        gateway.places.forget(place)
+    gateway.database.scrub()
+    return Gone(rows, spooled)
+
+
+def erase_files(gateway: Gateway, whose: Callable[[Turn], bool]) -> int:
+    """Take turns out of this gateway's files, and out of those that gateways which are gone left behind."""
+    erased = gateway.spool.erase(whose) + gateway.journal.erase(whose)
+    own = gateway.spool.folder
+    for folder in sorted(path for path in own.parent.glob("gateway-*") if path.is_dir() and path != own):
+        claim = Claim(folder)
+        try:
+            if claim.take():
+                erased += Spool(folder).erase(whose) + Journal(folder).erase(whose)
+        finally:
+            claim.release()
+    return erased

@@ -1,0 +1,98 @@
+"""What the commands about lineage print, and what they ask of the gateway. (The real one: test_server_lineage.py.)"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from cli import main
+from cli.checks import CannotStart
+from cli.client import GatewayClient
+
+STORY = {
+    "name": "v3", "state": "published", "created_at": "2026-01-02T03:04:05+00:00", "lineage": ["v3", "v1", "v0"],
+    "parent": "v1", "base": {"name": "policy"},
+    "round": {"id": 4, "algorithm": "grpo", "seed": 7, "trigger": "schedule", "by": "clock", "reason": "", "steps": 35},
+    "changed": {"learning_rate": {"parent": 0.001, "own": 0.002}},
+    "verdict": {"words": "published: it wins", "checks": [{"name": "judge", "passed": True, "words": "+0.2"}]},
+    "prompts": {"mix": 200, "recorded": 80, "erased": 3},
+    "metrics": {"reward": [0.1, 0.9], "kl": [0.0, None]},
+    "samples": [{"prompt": "Hi", "before": "Oh", "after": "Hello"}],
+}  # fmt: skip
+CHECKPOINT = Path("/nowhere/v3")
+LEARNT = {"learnt": [{"name": "v3", "state": "published", "round": 4, "created_at": None}], "last_clean": "v1"}
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
+    """The requests that a command made, of a gateway with the answers above."""
+    seen: list[httpx.Request] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        seen.append(request)
+        answers: dict[str, Any] = {
+            "/api/checkpoints/v3/story": STORY,
+            "/api/checkpoints/v3": {"name": "v3", "path": str(CHECKPOINT)},
+            "/api/checkpoints/v0": {"name": "v0", "path": None},
+            "/api/lineage": LEARNT,
+            "/api/prune": {"pruned": ["v1", "v2"]},
+            "/api/forget": LEARNT | {"deleted": {"messages": 2, "round_prompts": 1, "keys": 0}},
+        }
+        return httpx.Response(200, json=answers[request.url.path])
+
+    monkeypatch.setattr(main, "_client", lambda: GatewayClient("http://g", transport=httpx.MockTransport(handler)))
+    return seen
+
+
+def ruminate(*arguments: str, answer: str = "") -> tuple[int, str]:
+    ended = CliRunner().invoke(main.app, list(arguments), input=answer)
+    return ended.exit_code, ended.output
+
+
+def test_explain_tells_a_checkpoints_story(asked: list[httpx.Request]) -> None:
+    code, said = ruminate("explain", "ruminate-v3")
+    assert code == 0
+    for words in ("v3 < v1 < v0", "round      4, grpo", "200 mix, 80 recorded; 3 of them forgotten since",
+                  "published: it wins", "passed  judge: +0.2", "learning_rate = 0.002 (0.001)", "reward 0.1 to 0.9",
+                  "kl 0 to no number", "before: Oh", "after:  Hello"):  # fmt: skip
+        assert words in said
+    assert json.loads(ruminate("explain", "v3", "--json")[1]) == STORY
+
+
+def test_lineage_names_who_learnt_and_the_way_back(asked: list[httpx.Request]) -> None:
+    code, said = ruminate("lineage", "--conversation", "c1")
+    assert (code, dict(asked[0].url.params)) == (0, {"conversation": "c1"})
+    assert "learnt from it: v3 (published, round 4)" in said
+    assert "ruminate promote v1" in said
+
+
+def test_forget_asks_first_and_tells_what_went(asked: list[httpx.Request]) -> None:
+    code, _ = ruminate("forget", "--user", "ann", answer="n\n")
+    assert (code, asked) == (1, [])
+    code, said = ruminate("forget", "--user", "ann", answer="y\n")
+    assert (code, json.loads(asked[0].content)) == (0, {"user": "ann", "conversation": None})
+    assert "deleted: 2 messages, 1 round prompts" in said
+    assert "last clean one: v1" in said
+
+
+@pytest.mark.parametrize("command", ["forget", "lineage"])
+@pytest.mark.parametrize("whom", [(), ("--user", "a", "--conversation", "b")])
+def test_a_user_or_a_conversation_is_needed(asked: list[httpx.Request], command: str, whom: tuple[str, ...]) -> None:
+    assert ruminate(command, *whom)[0] == 2
+    assert asked == []
+
+
+def test_prune_says_how_many_to_keep_and_what_went(asked: list[httpx.Request]) -> None:
+    code, said = ruminate("prune", "--keep", "3")
+    assert (code, said.strip(), json.loads(asked[0].content)) == (0, "pruned: v1, v2", {"keep": 3})
+    assert ruminate("prune", "--keep", "0")[0] == 2
+
+
+@pytest.mark.parametrize(("name", "why"), [("v0", "it is the base model itself"), ("v3", "is no published checkpoint")])
+def test_what_cannot_be_exported_is_said_with_its_reason(asked: list[httpx.Request], name: str, why: str) -> None:
+    ended = CliRunner().invoke(main.app, ["export", name, "/nowhere/else"])
+    assert isinstance(ended.exception, CannotStart)  # which the entry point turns into a sentence and exit code 2
+    assert why in str(ended.exception)

@@ -1,0 +1,153 @@
+"""Who learnt from whom, told and undone: stories of checkpoints, and forgetting down to the bytes on disk."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import func, select
+from support.adapters import add_checkpoint
+from support.gateways import Running
+
+from db.queries import checkpoints, curation, rounds, users
+from db.schema import Base, Message
+from db.values import Completion, CuratedPrompt, Turn
+from server.spool import Journal, Spool
+
+SECRET = b"xylophone"
+WORDS = [{"role": "user", "content": "my xylophone"}]
+
+
+async def taught(house: Running, name: str, headers: dict[str, str]) -> tuple[str, str]:
+    """A user who said something, and a checkpoint of a round that trained on it. Returns conversation, checkpoint."""
+    answer = await house.http.post(
+        "/v1/chat/completions", json={"model": "ruminate", "messages": WORDS}, headers=headers
+    )
+    conversation = answer.headers["x-ruminate-conversation"]
+    with house.database.transaction() as session:
+        message = session.scalars(
+            select(Message).where(Message.conversation_id == conversation, Message.role == "user")
+        ).one()
+        round_id = rounds.request_round(session, "grpo", {}, "schedule", reason="nightly").id
+        rounds.claim_round(session, "trainer", 60)
+        ids = (message.id, conversation, message.user_id)
+        curation.save_prompts(
+            session, round_id, "trainer",
+            [CuratedPrompt(0, "recorded", "train", "kept", "", WORDS, *ids),
+             CuratedPrompt(1, "mix", "train", "kept", "", [{"role": "user", "content": "mixed"}]),
+             CuratedPrompt(2, "mix", "train", "left", "", [{"role": "user", "content": "spare"}])],
+        )  # fmt: skip
+        for step, reward in ((1, 0.25), (2, 0.75)):
+            rounds.add_metrics(session, round_id, step, {"reward": reward}, owner="trainer")
+        row = checkpoints.reserve_checkpoint(session, 0, round_id)
+        manifest = {"config": {"steps": 2, "seed": round_id}, "base": {"name": "policy"}}
+        checkpoints.complete_checkpoint(session, row.id, str(house.home / "checkpoints" / row.name), manifest)
+        checkpoints.set_state(session, row.id, "published")
+        verdict = {"publish": True, "words": "published: it wins", "checks": []}
+        rounds.finish_round(session, round_id, "trainer", "published", verdict=verdict, candidate=row.id)
+        return conversation, row.name
+
+
+def join(house: Running, name: str, role: str = "user") -> dict[str, str]:
+    with house.database.transaction() as session:
+        user = users.ensure_user(session, name, role, "train")
+        return {"Authorization": f"Bearer {users.create_key(session, user.id)[1]}"}
+
+
+async def test_a_checkpoint_tells_its_story(house: Running) -> None:
+    _, name = await taught(house, "ann", join(house, "ann"))
+    told = (await house.http.get(f"/api/checkpoints/{name}/story")).json()
+    assert (told["parent"], told["lineage"]) == ("v0", [name, "v0"])
+    assert (told["round"]["id"], told["round"]["reason"]) == (1, "nightly")
+    assert told["changed"]["steps"] == {"parent": None, "own": 2}
+    assert told["verdict"]["words"] == "published: it wins"
+    assert told["prompts"] == {"recorded": 1, "mix": 1, "erased": 0}
+    assert told["metrics"] == {"reward": [0.25, 0.75]}
+    assert SECRET.decode() not in str(told)
+    assert (await house.http.get("/api/checkpoints/v9/story")).status_code == 404
+    base = (await house.http.get("/api/checkpoints/v0/story")).json()
+    assert (base["round"], base["parent"], base["prompts"]) == (None, None, {})
+
+
+async def test_who_learnt_is_told_to_administrators_alone(house: Running) -> None:
+    ann = join(house, "ann")
+    conversation, name = await taught(house, "ann", ann)
+    for query in ({"user": "ann"}, {"conversation": conversation}):
+        found = (await house.http.get("/api/lineage", params=query)).json()
+        assert [one["name"] for one in found["learnt"]] == [name]
+        assert found["last_clean"] == "v0"
+        assert (await house.http.get("/api/lineage", params=query, headers=ann)).status_code == 403
+    assert (await house.http.post("/api/forget", json={"user": "ann"}, headers=ann)).status_code == 403
+    for query, status in (({}, 400), ({"user": "ann", "conversation": "x"}, 400), ({"user": "nobody"}, 404)):
+        assert (await house.http.get("/api/lineage", params=query)).status_code == status
+        assert (await house.http.post("/api/forget", json=query)).status_code == status
+
+
+async def test_of_a_forgotten_user_no_row_and_no_byte_is_left_but_ids(house: Running) -> None:
+    ann, bob = join(house, "ann"), join(house, "bob")
+    conversation, name = await taught(house, "ann", ann)
+    (await house.http.post("/v1/chat/completions", json={"model": "ruminate", "messages": [
+        {"role": "user", "content": "a kazoo"}]}, headers=bob)).raise_for_status()  # fmt: skip
+    with house.database.reading() as session:
+        user_id = session.scalars(select(Message.user_id).where(Message.conversation_id == conversation)).first()
+    now = datetime.now(UTC)
+    late = Turn("late", "late", str(user_id), WORDS, 0, "ruminate-v0", now, consent="train")
+    end = Completion("late", "", "xylophone", "complete", now)
+    house.gateway.recorder._down_until = float("inf")  # as if the database were down: the spool is not replayed
+    house.gateway.spool.append([(late, end)])
+    gone = house.home / "spool" / "gateway-1"  # a gateway that was killed while it answered
+    Spool(gone).append([(late, end)])
+    left = Journal(gone)
+    left.start()
+    left.begin(late)
+    assert words_in(house.home)
+    told = (await house.http.post("/api/forget", json={"user": "ann"})).json()
+    assert (told["deleted"]["messages"], told["deleted"]["keys"], told["deleted"]["spooled"]) == (2, 1, 3)
+    assert ([one["name"] for one in told["learnt"]], told["last_clean"]) == ([name], "v0")
+    assert words_in(house.home) == []
+    with house.database.reading() as session:
+        rows = {
+            table.name: sum(str(user_id) in repr(tuple(row)) for row in session.execute(select(table)))
+            for table in Base.metadata.sorted_tables
+        }
+        assert session.scalar(select(func.count()).select_from(Message)) == 2, "bob's question and its answer"
+    assert {table: count for table, count in rows.items() if count} == {
+        "users": 1, "conversations": 1, "round_prompts": 1, "audit": 1,
+    }  # fmt: skip
+    refused = await house.http.get("/api/me/consent", headers=ann)
+    assert refused.status_code in (401, 404)
+    again = (await house.http.post("/api/forget", json={"user": str(user_id)})).json()
+    assert (again["deleted"]["messages"], [one["name"] for one in again["learnt"]]) == (0, [name])
+
+
+async def test_a_forgotten_conversation_leaves_the_others(house: Running) -> None:
+    ann = join(house, "ann")
+    conversation, name = await taught(house, "ann", ann)
+    (await house.http.post("/v1/chat/completions", json={"model": "ruminate", "messages": [
+        {"role": "user", "content": "a kazoo"}]}, headers=ann)).raise_for_status()  # fmt: skip
+    told = (await house.http.post("/api/forget", json={"conversation": conversation})).json()
+    assert [one["name"] for one in told["learnt"]] == [name]
+    assert words_in(house.home) == []
+    listed = (await house.http.get("/api/conversations", headers=ann)).json()["data"]
+    assert len(listed) == 1
+
+
+async def test_the_keyless_user_of_this_machine_loses_their_words_and_goes_on(house: Running) -> None:
+    await house.chat("my xylophone")
+    assert (await house.http.post("/api/forget", json={"user": "local"})).json()["deleted"]["messages"] == 2
+    assert words_in(house.home) == []
+    after = await house.chat("a kazoo")
+    place = after.headers["x-ruminate-conversation"]
+    assert len((await house.http.get(f"/api/conversations/{place}")).json()["messages"]) == 2
+
+
+async def test_the_last_clean_checkpoint_has_files_and_passed_its_gate(house: Running) -> None:
+    clean = add_checkpoint(house.database, house.home)
+    with house.database.transaction() as session:
+        checkpoints.set_state(session, 1, "published")
+    await taught(house, "ann", join(house, "ann"))
+    add_checkpoint(house.database, house.home)  # younger and clean, but only a candidate
+    assert (await house.http.get("/api/lineage", params={"user": "ann"})).json()["last_clean"] == clean
+
+
+def words_in(home: Path) -> list[str]:
+    """The files under the home that hold the secret."""
+    return [path.name for path in sorted(home.rglob("*")) if path.is_file() and SECRET in path.read_bytes()]

@@ -1,0 +1,73 @@
+"""A checkpoint for use elsewhere: its adapter as it is, or merged into the base as a model of its own."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from trainer.files import fresh_folder, publish_folder, read_json, sha256
+from trainer.policy import ADAPTER_FILES, base_hash, load_tokenizer, local_folder
+
+CARD = "README.md"
+
+
+class CannotExport(ValueError):
+    """The checkpoint or its base is not what its manifest says; the message says what."""
+
+
+def export_adapter(checkpoint: Path, target: Path) -> Path:
+    """Copy the adapter with its manifest and card into the new folder `target`. Raises CannotExport."""
+    check(checkpoint)
+    aside = fresh_folder(_aside(target))
+    for name in (*ADAPTER_FILES, "manifest.json", CARD):
+        if (checkpoint / name).is_file():
+            (aside / name).write_bytes((checkpoint / name).read_bytes())
+    return publish_folder(aside, target)
+
+
+def export_merged(checkpoint: Path, base: str, template: str, target: Path) -> Path:
+    """Write base and adapter as one model with its tokenizer and chat template. Raises CannotExport.
+
+    In float32, whatever the base is stored in: bfloat16 would round a small adapter's changes away.
+    """
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    manifest, folder = check(checkpoint), local_folder(base)
+    wanted, found = manifest["base"]["config_hash"], base_hash(folder)
+    if wanted != found:
+        raise CannotExport(
+            f"{checkpoint.name} was made for another base than {base} (config hash {wanted}, not {found})"
+        )
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    merged = PeftModel.from_pretrained(model, checkpoint).merge_and_unload(safe_merge=True)
+    aside = fresh_folder(_aside(target))
+    merged.save_pretrained(aside)
+    load_tokenizer(folder, template).save_pretrained(aside)
+    for name in (CARD, "manifest.json"):
+        if (checkpoint / name).is_file():
+            text = (checkpoint / name).read_text(encoding="utf-8").replace("name: peft", "name: transformers")
+            (aside / ("ruminate.json" if name == "manifest.json" else name)).write_text(text, encoding="utf-8")
+    return publish_folder(aside, target)
+
+
+def check(checkpoint: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint whose files are what it says. Raises CannotExport."""
+    try:
+        manifest = read_json(checkpoint / "manifest.json")
+        for name in ADAPTER_FILES:
+            if sha256(checkpoint / name) != manifest["files"][name]:
+                raise CannotExport(f"{checkpoint / name} was altered or cut off since it was published")
+    except (OSError, KeyError, ValueError) as error:
+        if isinstance(error, CannotExport):
+            raise
+        raise CannotExport(f"{checkpoint} is no published checkpoint ({error!r})") from error
+    return manifest
+
+
+def _aside(target: Path) -> Path:
+    """A folder beside `target`; the place must be free."""
+    if target.exists():
+        raise CannotExport(f"{target} is there already; name a new folder")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.with_name(f".{target.name}.{os.getpid()}.aside")
