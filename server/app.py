@@ -18,6 +18,7 @@ from server.asking import PATHS
 from server.counting import Counted
 from server.errors import ApiError, not_found, unavailable
 from server.gateway import Gateway
+from server.openapi import describe
 from server.settings import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
     app.state.failure = None  # why the parts could not be started, for the entry point to say
     for part in (health, metrics, models, status, conversations, me, rounds, checkpoints, admin, internal):
         app.include_router(part.router)
+    describe(app)
     app.add_middleware(Counted, streaming=frozenset(PATHS.values()))
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid)

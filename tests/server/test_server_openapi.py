@@ -1,0 +1,69 @@
+"""The OpenAPI document: the chat routes are in it, and its examples are requests that this gateway answers."""
+
+from typing import Any
+
+import jsonschema
+import pytest
+from support.fake_engine import FakeEngine
+from support.gateways import Running
+
+from server.steering import EFFORTS
+
+CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+
+
+async def documented(house: Running) -> dict[str, Any]:
+    answer = await house.http.get("/openapi.json")
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def body(document: dict[str, Any], path: str) -> dict[str, Any]:
+    return document["paths"][path]["post"]["requestBody"]["content"]["application/json"]
+
+
+async def test_the_chat_routes_stand_beside_the_others(house: Running) -> None:
+    await documented(house)
+    paths = (await documented(house))["paths"]  # asked twice: what is added once stays
+    for path in (CHAT, TEXT, "/v1/models", "/api/me", "/api/admin/users", "/metrics"):
+        assert path in paths, path
+    assert "/health" in paths
+
+
+async def test_every_example_fits_its_schema_and_is_answered(house: Running, engine: FakeEngine) -> None:
+    document = await documented(house)
+    for path in (CHAT, TEXT):
+        content = body(document, path)
+        jsonschema.Draft202012Validator.check_schema(content["schema"])
+        for name, example in content["examples"].items():
+            jsonschema.validate(example["value"], content["schema"])
+            wish = example["value"] | ({"model": "ruminate"} if name == "pinned" else {})
+            answer = await house.http.post(path, json=wish)
+            assert answer.status_code == 200, (name, answer.text)
+
+
+async def test_what_a_schema_forbids_the_gateway_refuses(house: Running) -> None:
+    schema = body(await documented(house), CHAT)["schema"]
+    good = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}]}
+    for wrong in (
+        {"reasoning": {"exclud": True}},
+        {"reasoning_effort": "enormous"},
+        {"ruminate": {"consent": "maybe"}},
+        {"messages": []},
+        {"include_reasoning": "no"},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(good | wrong, schema)
+        assert (await house.http.post(CHAT, json=good | wrong)).status_code == 400, wrong
+    for effort in EFFORTS:
+        jsonschema.validate(good | {"reasoning_effort": effort}, schema)
+
+
+async def test_errors_are_documented_in_the_form_that_they_have(house: Running) -> None:
+    document = await documented(house)
+    schema = document["components"]["schemas"]["Error"]
+    responses = document["paths"][CHAT]["post"]["responses"]
+    for status in ("400", "401", "403", "404", "409", "429", "503"):
+        jsonschema.validate(responses[status]["content"]["application/json"]["example"], schema)
+    refused = await house.chat(model="gpt-4")
+    jsonschema.validate(refused.json(), schema)
