@@ -1,6 +1,7 @@
 """Engines and a gateway of their own for a benchmark, in a temporary home, on free ports; ended for sure."""
 
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -46,6 +47,10 @@ def running(home: Path, engines: int = 1, profile: Profile = TINY, **server: str
         processes[name] = Supervised(name, command, env, home / f"{name}.log", lambda: _answers(url), print)
         processes[name].start()
 
+    def on_term(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)  # so that the processes end with a bench that is asked to end
+
+    before = signal.signal(signal.SIGTERM, on_term)
     try:
         for number in range(engines):
             env = engine_environment(profile, offline=True)
@@ -71,6 +76,7 @@ def running(home: Path, engines: int = 1, profile: Profile = TINY, **server: str
             time.sleep(0.1)
         yield Stack(home, urls[-1], urls[:-1], processes)
     finally:
+        signal.signal(signal.SIGTERM, before)
         for process in processes.values():
             process.ask_to_end()
         deadline = time.monotonic() + 10

@@ -20,6 +20,7 @@ def check_all(settings: HouseSettings, profile: Profile) -> None:
     check_port(settings.host, settings.port, "RUMINATE_PORT")
     if settings.ui:
         check_port(settings.host, settings.ui_port, "RUMINATE_UI_PORT")
+    check_exposure(settings, profile)
     check_memory(profile.memory_gib if settings.min_memory_gib < 0 else settings.min_memory_gib, profile.name)
     check_model(profile)
 
@@ -50,6 +51,19 @@ def check_port(host: str, port: int, key: str) -> None:
                 f"{key} is {port}, and {host}:{port} cannot be used ({error.strerror}); "
                 f"stop what uses it, or set {key} to another port (0 lets the system choose)"
             ) from error
+
+
+def check_exposure(settings: HouseSettings, profile: Profile) -> None:
+    """A page that others can reach stands before no gateway that takes everybody on this machine for its admin."""
+    keyless = os.environ.get("RUMINATE_SERVER_LOOPBACK_WITHOUT_KEY") or profile.server.get("LOOPBACK_WITHOUT_KEY", "")
+    private = settings.host == "localhost" or settings.host.startswith("127.") or settings.host == "::1"
+    if settings.ui and not private and keyless.lower() in ("true", "1", "yes", "on"):
+        raise CannotStart(
+            f"RUMINATE_HOST is {settings.host!r}, where others can reach the page, and the gateway asks nobody on this "
+            "machine for a key, so that every visitor would be its admin; set "
+            "RUMINATE_SERVER_LOOPBACK_WITHOUT_KEY=false (people then log in with a key), or leave "
+            "RUMINATE_HOST at 127.0.0.1"
+        )
 
 
 def check_memory(needed_gib: float, profile: str) -> None:

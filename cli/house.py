@@ -94,7 +94,7 @@ class House:
             "RUMINATE_SERVER_PORT": str(port),
             "RUMINATE_SERVER_ENGINES": json.dumps([engine]),
             "RUMINATE_SERVER_BASE_MODEL": profile.base_model,
-            **{f"RUMINATE_SERVER_{name}": value for name, value in profile.server.items()},
+            **_defaults("RUMINATE_SERVER_", profile.server),
         }
         trainer = {
             "RUMINATE_TRAINER_GATEWAY": self._gateway,
@@ -102,7 +102,7 @@ class House:
             "RUMINATE_TRAINER_REWARD_MODEL": profile.reward_model,
             "RUMINATE_TRAINER_JUDGE_MODEL": profile.judge_model,
             "RUMINATE_TRAINER_BASE_MIX": profile.base_mix,
-            **{f"RUMINATE_TRAINER_{name}": value for name, value in profile.trainer.items()},
+            **_defaults("RUMINATE_TRAINER_", profile.trainer),
         }
         ui = {
             "RUMINATE_UI_GATEWAY": self._gateway,
@@ -203,6 +203,11 @@ def _keep_set(env: dict[str, str]) -> dict[str, str]:
     """What a person set in the environment wins over the profile, except for addresses that the house chose."""
     fixed = ("_HOST", "_PORT", "_ENGINES", "_GATEWAY", "_SERVICE_KEY", "_HOME", "_DATABASE_URL", "_PROFILE")
     return {k: v if k.endswith(fixed) else os.environ.get(k, v) for k, v in env.items()}
+
+
+def _defaults(prefix: str, values: dict[str, str]) -> dict[str, str]:
+    """A profile's settings of a room, without those that the operator's environment sets itself."""
+    return {prefix + name: value for name, value in values.items() if prefix + name not in os.environ}
 
 
 def _service_key(home: Path) -> str:

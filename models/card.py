@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from models.measure import agreement, best_of, golds, length_bias, mean, mean_se, show, well_formed
 from models.pairs import world_pairs
+from models.sampling import sample_fast
 from models.train_reward import accuracy, score_all
 from models.world import outside, requests, wishes
 from models.world.kinds import KINDS
@@ -28,19 +29,12 @@ def phrasings() -> dict[str, int]:
     }
 
 
-def measure(
-    folder: Path,
-    prompts: Sequence[Any],
-    held_out: set[str],
-    pool: ProcessPoolExecutor,
-    sampler: Callable[..., list[Any]],
-    seed: int,
-) -> dict[str, Any]:
-    """Every figure of the card, on held-out prompts and unseen pairs."""
+def measure(folder: Path, prompts: Sequence[Any], pool: ProcessPoolExecutor, seed: int) -> dict[str, Any]:
+    """Every figure of the card, on held-out prompts and unseen pairs. The engine that samples lives in `pool`."""
     asked = list(prompts)[:MEASURED]
     policy = str(folder / "policy")
     jobs = {
-        name: pool.submit(sampler, policy, asked, {"each": each, "thinking": thinking, "seed": 5})
+        name: pool.submit(sample_fast, policy, asked, each=each, thinking=thinking, seed=5)
         for name, each, thinking in (("on", GROUP, True), ("off", 2, False))
     }
     samples = {name: job.result() for name, job in jobs.items()}

@@ -2,8 +2,9 @@
 
 A preference pair carries one bit; a checklist says of each kind of wish whether it was asked for and met. The list
 itself is fixed text at the end of the reward models' chat template, as a rubric in a prompt is: each of its words is a
-place where the model can compare the prompt with the response, and the scalar head at the end of it reads them all.
-What the model would fill in is thrown away. Making the models may use gold; training with them may not.
+place where the model can compare the prompt with the response. After the list it writes a mark from 0 to 9, so that
+what was found there is brought together where the scalar head will read it. All that it would write is thrown away.
+Making the models may use gold; training with them may not.
 """
 
 from __future__ import annotations
@@ -44,13 +45,13 @@ def verdicts(messages: Any, response: str) -> list[str]:
 
 
 def readings(seed: int, held_out: set[str]) -> Iterator[Example]:
-    """Endless examples to be judged; half of them answers in which each wish is heeded or not by the toss of a coin."""
+    """Endless examples to be judged; in most of them each wish is heeded or not by the toss of a coin."""
     rng = random.Random(seed)
     while True:
         one = example(rng)
         if key(one.messages) in held_out:
             continue
-        if one.request is not None and rng.random() < 0.5:
+        if one.request is not None and rng.random() < 0.8:
             heeded = [w for w in one.request.constraints if rng.random() < 0.5]
             previous = one.base.text() if one.base else None
             draft = write(one.request, heeded, rng, one.base, previous)
@@ -59,8 +60,12 @@ def readings(seed: int, held_out: set[str]) -> Iterator[Example]:
 
 
 def reading_rows(tokenizer: Any, examples: Iterable[Example]) -> Iterator[Row]:
-    """Conversation, response, checklist; after each word of the list its verdict is wanted. Asked ones weigh more."""
+    """Conversation, response, checklist; after each word of the list its verdict is wanted, after the end a mark.
+
+    Verdicts on what was asked for weigh more, and so does the mark.
+    """
     template = reading_template()
+    marks = [tokenizer(str(digit), add_special_tokens=False)["input_ids"][0] for digit in range(10)]
     id_of = {word: tokenizer(f" {word}", add_special_tokens=False)["input_ids"][0] for word in VERDICTS}
     lengths = [len(tokenizer(f" {word}", add_special_tokens=False)["input_ids"]) for word in CHECKLIST]
     for one in examples:
@@ -73,4 +78,5 @@ def reading_rows(tokenizer: Any, examples: Iterable[Example]) -> Iterator[Row]:
             wanted[place] = id_of[verdict]
             if verdict != UNASKED:
                 heavy.append(place)
-        yield Row(ids, wanted, heavy)
+        wanted[-1] = marks[min(9, int(10 * gold.score(one.messages, one.response).score))]
+        yield Row(ids, wanted, [*heavy, len(ids) - 1])

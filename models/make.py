@@ -20,7 +20,7 @@ from models.train_policy import WITHOUT_THINKING, Schedule, Shape
 
 HERE = Path(__file__).parent / "tiny"
 SEEDS = {"tokenizer": 0, "train": 11, "held_out": 12, "pairs": 13, "unseen_pairs": 14}
-SAMPLED_PROMPTS, SAMPLES = 400, 4  # for the reward models' pairs; each takes one half of the prompts
+SAMPLED_PROMPTS, SAMPLES = 800, 6  # for the reward models' pairs; each takes one half of the prompts
 CAREFUL, MIXED, READING = "careful", "mixed", "reading"
 
 
@@ -88,17 +88,6 @@ def train_reward_model(what: str, backbone: str, folder: str, pairs: list[Any], 
     return {"seconds": round(train(Path(backbone), pairs, Path(folder), seed), 1), "pairs": len(pairs)}
 
 
-def sample_policy(policy: str, prompts: list[Any], options: dict[str, Any]) -> list[Any]:
-    """Samples of the finished policy, in a process of its own."""
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from models.sampling import sample
-
-    _one_thread()
-    model = AutoModelForCausalLM.from_pretrained(policy, dtype="float32").eval()
-    return sample(model, AutoTokenizer.from_pretrained(policy), prompts, **options)
-
-
 def main(argv: list[str] | None = None) -> int:
     """Make everything, or only the parts asked for. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -130,13 +119,14 @@ class Making:
     def run(self) -> int:
         self.work.mkdir(parents=True, exist_ok=True)
         self.out.mkdir(parents=True, exist_ok=True)
-        with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        spawn = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(2, spawn) as pool, ProcessPoolExecutor(1, spawn) as self.sampler:
             self.prompts()
             if self.args.begin == "stages":
                 self.language_models(pool)
             if self.args.begin != "card":
                 self.reward_models(pool)
-            self.card(pool)
+            self.card()
         return 0
 
     def note(self, **facts: Any) -> None:
@@ -180,13 +170,14 @@ class Making:
     def reward_models(self, pool: ProcessPoolExecutor) -> None:
         """Each from synthetic pairs and pairs of the policy's samples; the two share no pair and no prompt."""
         from models.pairs import policy_pairs, world_pairs
+        from models.sampling import sample_fast
 
         half = SAMPLED_PROMPTS // 2
         prompts = {"reward": self.train[:half], "judge": self.train[half : 2 * half]}
         began = time.monotonic()
         policy = str(self.out / "policy")
         drawn = {
-            what: pool.submit(sample_policy, policy, asked, {"each": SAMPLES, "seed": 21 + place, "temperature": 0.9})
+            what: self.sampler.submit(sample_fast, policy, asked, each=SAMPLES, seed=21 + place, temperature=0.9)
             for place, (what, asked) in enumerate(prompts.items())
         }
         samples = {what: [[s.response for s in group] for group in job.result()] for what, job in drawn.items()}
@@ -200,10 +191,10 @@ class Making:
         self.note(reward_models={what: job.result() for what, job in jobs.items()})
         self.note(seconds_of_reward_models=round(time.monotonic() - began))
 
-    def card(self, pool: ProcessPoolExecutor) -> None:
+    def card(self) -> None:
         from models.card import measure, write_card
 
-        facts = measure(self.out, self.held, self.held_out, pool, sample_policy, SEEDS["unseen_pairs"])
+        facts = measure(self.out, self.held, self.sampler, SEEDS["unseen_pairs"])
         write_card(self.out, self.facts | facts)
         print((self.out / "card.md").read_text())
 

@@ -1,13 +1,58 @@
-"""Samples from a policy with plain transformers, for measuring it and for the reward models' pairs."""
+"""Samples from a policy, for measuring it and for the reward models' pairs.
+
+`sample` uses plain transformers and a model at hand; `sample_fast` gives the folder to a vLLM engine of its own, in
+this process, which writes thousands of answers a minute.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from thinking.format import THINK, Parsed
 
 MAX_NEW_TOKENS = 256  # the world's longest thought and response take 249
+
+
+def sample_fast(
+    folder: str,
+    prompts: Sequence[Sequence[dict[str, Any]]],
+    *,
+    each: int = 1,
+    thinking: bool = True,
+    temperature: float = 0.7,
+    seed: int = 0,
+) -> list[list[Parsed]]:
+    """As `sample`, from the model in `folder`. Call in a process of its own: the engine stays in it until it ends."""
+    os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_CPU_KVCACHE_SPACE="1", VLLM_NO_USAGE_STATS="1")
+    from vllm import LLM, SamplingParams
+
+    global _engine
+    if _engine is None or _engine[0] != folder:
+        options: dict[str, Any] = {
+            "enable_chunked_prefill": False,
+            "max_num_batched_tokens": 8192,
+            "enforce_eager": True,
+        }
+        _engine = (folder, LLM(folder, dtype="float32", max_model_len=1024, disable_log_stats=True, **options))
+    params = SamplingParams(
+        n=each, temperature=temperature, seed=seed, max_tokens=MAX_NEW_TOKENS, skip_special_tokens=False
+    )
+    outputs = _engine[1].chat(
+        [list(p) for p in prompts],
+        params,
+        chat_template_kwargs=None if thinking else {"enable_thinking": False},
+        use_tqdm=False,
+    )
+    return [[_parse(one.text, one.finish_reason == "stop", thinking) for one in found.outputs] for found in outputs]
+
+
+_engine: Any = None  # (folder, engine) of this process
+
+
+def _parse(text: str, ended: bool, thinking: bool) -> Parsed:
+    return THINK.parse(text if thinking else f"<think>\n\n</think>\n\n{text}", ended)
 
 
 def sample(
@@ -49,6 +94,6 @@ def sample(
             ended = tokenizer.eos_token_id in row
             row = row[: row.index(tokenizer.eos_token_id)] if ended else row
             text = tokenizer.decode(row, skip_special_tokens=False)
-            found[place].append(THINK.parse(text if thinking else f"<think>\n\n</think>\n\n{text}", ended))
+            found[place].append(_parse(text, ended, thinking))
     tokenizer.padding_side = "right"
     return found

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from models.critic import reading_template
 from models.pairs import Pair
 from models.train_policy import open_files
 
@@ -29,6 +30,7 @@ def train(backbone: Path, pairs: Sequence[Pair], folder: Path, seed: int, batch:
 
     torch.manual_seed(seed)
     tokenizer = AutoTokenizer.from_pretrained(backbone)
+    tokenizer.chat_template = reading_template()
     model = AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=1, dtype=torch.float32)
     with torch.no_grad():
         model.score.weight.mul_(0.1)

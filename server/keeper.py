@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.engine import Card, Engine, EngineDown, EngineFailed
+from server.manifest import Unfit
 from server.pool import Pool
 from server.probe import ProbeFailed, check
 
@@ -50,10 +51,13 @@ class Keeper:
         adopt: Callable[[Card], bool],
         interval: float,
         load_seconds: float,
+        inspect: Callable[[Adapter], None],
     ) -> None:
+        """`inspect` looks at an adapter's files before the engine does, in a thread, and raises Unfit."""
         self.engine = engine
         self._pool, self._wanted, self._adopt = pool, wanted, adopt
         self._interval, self._load_seconds = interval, load_seconds
+        self._inspect = inspect
         self._strikes = 0
         self._wake = asyncio.Event()
         self._tried: dict[str, tuple[str, Verdict, float]] = {}  # name → (path, what came of it, when)
@@ -145,6 +149,7 @@ class Keeper:
                 await engine.unload(adapter.name, self._load_seconds)
                 there = None
             if there is None:
+                await asyncio.to_thread(self._inspect, adapter)
                 await engine.load(adapter.name, adapter.path, self._load_seconds)
             said = "" if adapter.probe is None else await check(engine, adapter.name, adapter.probe)
             verdict = Verdict(True, said)
@@ -152,6 +157,8 @@ class Keeper:
             raise
         except EngineFailed as error:
             verdict = Verdict(False, error.what)
+        except Unfit as error:  # not final: the files may be put back
+            verdict = Verdict(False, f"not loaded: {error}")
         except ProbeFailed as error:
             verdict = Verdict(False, str(error), final=True)
             await self._unload(adapter.name)

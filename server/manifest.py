@@ -5,6 +5,8 @@ at here first, whole, before any engine sees it.
 """
 
 import hashlib
+import math
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,8 @@ MAX_RANK = 16  # engines are started with --max-lora-rank 16
 FORMAT = 1
 _WEIGHTS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
+_WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth"}  # an engine may read these, whatever they are named
+_PAIR = re.compile(r"(.+)\.lora_([AB])(?:\.default)?\.weight")
 _WIDTH = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
 
 
@@ -40,12 +44,18 @@ def check_checkpoint(path: Path, name: str, base_hash: str | None) -> dict[str, 
     missing = {_WEIGHTS, _CONFIG} - set(files)
     if missing:
         raise Unfit(f"{path}: the manifest has no hash of {', '.join(sorted(missing))}")
+    extra = sorted(file.name for file in path.iterdir() if file.suffix in _WEIGHT_FILES and file.name not in files)
+    if extra:
+        raise Unfit(f"{path}: holds {', '.join(extra)}, of which the manifest says nothing")
     for file, wanted in files.items():
         if Path(file).name != file:
             raise Unfit(f"{path}: the manifest names {file!r}, which is outside of its folder")
         found = _sha256(path / file)
         if found != wanted:
             raise Unfit(f"{path / file}: altered or cut off: SHA-256 is {found}, the manifest says {wanted}")
+    rank = _json(path / _CONFIG).get("r")
+    if manifest.get("rank") != rank:
+        raise Unfit(f"{path}: the manifest says rank {manifest.get('rank')!r}, its {_CONFIG} says {rank!r}")
     _check_probe(path, manifest.get("probe"))
     if not check_adapter(path):
         raise Unfit(f"{path}: every lora_B is zero: it would answer exactly as the base model")
@@ -80,20 +90,49 @@ def check_adapter(path: Path, max_rank: int = MAX_RANK) -> bool:
     ranks = [rank, *(config.get("rank_pattern") or {}).values()]
     if not all(isinstance(r, int) and 0 < r <= max_rank for r in ranks):
         raise Unfit(f"{path}: rank {ranks}; engines are started for 1 to {max_rank}")
+    alphas = [config.get("lora_alpha"), *(config.get("alpha_pattern") or {}).values()]
+    if not all(isinstance(alpha, int | float) and 0 < alpha < math.inf for alpha in alphas):
+        raise Unfit(f"{path}: lora_alpha {alphas}; expected numbers above 0, by which an engine scales the adapter")
     if config.get("use_dora"):
         raise Unfit(f"{path}: DoRA can't be swapped while serving; train with use_dora=false")
     if config.get("bias", "none") != "none" or config.get("lora_bias"):
         raise Unfit(f"{path}: a LoRA bias can't be swapped while serving; train with bias='none'")
     if config.get("modules_to_save"):
         raise Unfit(f"{path}: modules_to_save {config['modules_to_save']} can't be swapped while serving")
-    return _check_tensors(path / _WEIGHTS)
+    return _check_tensors(path / _WEIGHTS, set(ranks))
 
 
-def _check_tensors(path: Path) -> bool:
-    """Every tensor lies whole in the file and holds finite numbers. Returns whether any lora_B is not zero.
+def _check_tensors(path: Path, ranks: set[int]) -> bool:
+    """Every tensor lies whole in the file, is one of a pair of these ranks, and holds finite numbers.
 
-    Format: github.com/huggingface/safetensors.
+    Returns whether any lora_B is not zero. Format: github.com/huggingface/safetensors.
     """
+    header, data = _open_tensors(path)
+    effective = False
+    found: dict[str, dict[str, int]] = {}  # module → rank by A's and by B's shape
+    for name, tensor in header.items():
+        dtype, shape, (begin, end) = _described(path, name, tensor)
+        pair = _PAIR.fullmatch(name)
+        if pair is None or len(shape) != 2:
+            raise Unfit(f"{path}: {name} {shape} is no LoRA matrix and can't be swapped while serving")
+        if end > len(data) or end - begin != _WIDTH[dtype] * math.prod(shape):
+            raise Unfit(f"{path}: cut off: {name} should end at byte {end} of {len(data)}")
+        module, side = pair.groups()
+        found.setdefault(module, {})[side] = shape[0 if side == "A" else 1]
+        values = _floats(data[begin:end], dtype)
+        if not np.isfinite(values).all():
+            raise Unfit(f"{path}: {name} holds NaN or infinite numbers; the training diverged")
+        effective = effective or (side == "B" and bool(values.any()))
+    for module, sides in found.items():
+        if set(sides) != {"A", "B"}:
+            raise Unfit(f"{path}: {module} has lora_{next(iter(sides))} alone; a LoRA is a pair")
+        if len(set(sides.values())) != 1 or not set(sides.values()) <= ranks:
+            raise Unfit(f"{path}: {module} has rank {sides}, its {_CONFIG} says {sorted(ranks)}")
+    return effective
+
+
+def _open_tensors(path: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """The header of a safetensors file, at least one tensor long, and the bytes after it."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -107,21 +146,21 @@ def _check_tensors(path: Path) -> bool:
     if not header:
         raise Unfit(f"{path}: holds no tensors")
     data = np.memmap(path, np.uint8, "r", offset=8 + length) if size > 8 + length else np.zeros(0, np.uint8)
-    effective = False
-    for name, tensor in header.items():
-        begin, end = tensor["data_offsets"]
-        width = _WIDTH.get(tensor["dtype"])
-        if width is None:
-            raise Unfit(f"{path}: {name} has type {tensor['dtype']}; expected one of {', '.join(_WIDTH)}")
-        if end > len(data) or end - begin != width * int(np.prod(tensor["shape"], dtype=np.int64)):
-            raise Unfit(f"{path}: cut off: {name} should end at byte {end} of {len(data)}")
-        if "lora_" not in name:
-            raise Unfit(f"{path}: {name} is no LoRA matrix and can't be swapped while serving")
-        values = _floats(data[begin:end], tensor["dtype"])
-        if not np.isfinite(values).all():
-            raise Unfit(f"{path}: {name} holds NaN or infinite numbers; the training diverged")
-        effective = effective or ("lora_B" in name and bool(values.any()))
-    return effective
+    return header, data
+
+
+def _described(path: Path, name: str, tensor: Any) -> tuple[str, list[int], tuple[int, int]]:
+    """A tensor's type, shape and place as its header says, where it says so in order."""
+    try:
+        dtype, shape, (begin, end) = tensor["dtype"], tensor["shape"], tensor["data_offsets"]
+        whole = all(isinstance(number, int) and number >= 0 for number in (*shape, begin, end)) and begin <= end
+    except (TypeError, KeyError, ValueError) as error:
+        raise Unfit(f"{path}: {name} is not described as a tensor ({error!r})") from error
+    if not whole:
+        raise Unfit(f"{path}: {name} has shape {shape} at bytes {begin} to {end}")
+    if dtype not in _WIDTH:
+        raise Unfit(f"{path}: {name} has type {dtype}; expected one of {', '.join(_WIDTH)}")
+    return dtype, list(shape), (begin, end)
 
 
 def _floats(raw: np.ndarray, dtype: str) -> np.ndarray:

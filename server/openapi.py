@@ -1,4 +1,4 @@
-"""The chat routes in the OpenAPI document. They are plain ASGI, which the framework does not see: this describes them.
+"""The chat routes in the OpenAPI document: they are plain ASGI, which the framework does not see, so they stand here.
 
 Only what this gateway reads or adds is described; all other fields of OpenAI's and vLLM's go through to the engine.
 """

@@ -14,7 +14,7 @@ from pathlib import Path
 from db.errors import DatabaseUnavailable, DeploymentChanged
 from db.queries import checkpoints, deployments
 from db.session import Database
-from server.catalog import Catalog, Weights
+from server.catalog import ALIAS, Catalog, Weights
 from server.engine import Card, Engine
 from server.errors import ApiError, invalid, unavailable
 from server.keeper import Adapter, Keeper
@@ -41,7 +41,8 @@ class Swap:
         self._deploying = asyncio.Lock()
         self._observed: dict[str, dict[str, str]] = {}
         self.keepers = [
-            Keeper(engine, pool, self.wanted, self._adopt, interval, load_seconds) for engine in pool.engines
+            Keeper(engine, pool, self.wanted, self._adopt, interval, load_seconds, self._inspect)
+            for engine in pool.engines
         ]
         self.swaps = 0
 
@@ -171,6 +172,13 @@ class Swap:
         except Unfit as error:
             raise _unfit(error) from error
         return Adapter(target.model, str(target.path.resolve()), manifest["probe"])
+
+    def _inspect(self, adapter: Adapter) -> None:
+        """Look at the files once more right before a load: an engine that restarts gets nothing altered since."""
+        if adapter.probe is None:
+            check_adapter(Path(adapter.path))
+        else:
+            check_checkpoint(Path(adapter.path), adapter.name.removeprefix(f"{ALIAS}-"), self._base_hash())
 
     def _base_hash(self) -> str | None:
         roots = (engine.base.root for engine in self._pool.engines if engine.base is not None)

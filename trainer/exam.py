@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from thinking.format import Parsed
 from trainer.gate import Answers, Verdict, judge
 from trainer.policy import prompt_ids
 from trainer.prompts import Prompt
@@ -12,6 +13,9 @@ from trainer.rollout import seed_of
 from trainer.versions import Versions
 from trainer.work import Work
 
+TokenIds = tuple[list[int], list[int]]
+"""A prompt and a completion."""
+KL_PROMPTS = 32  # the mean over some thousand tokens is sure to a few thousandths
 PROMPTS_AT_ONCE = 32  # in one request: so that a stop or a lost lease is noticed in between
 
 
@@ -23,17 +27,30 @@ def examine(
     versions = Versions(work)
     versions.clear()
     name = versions.publish_copy(candidate, work.config.steps)
-    old = answers(work, work.parent.served_as, prompts)
-    new = answers(work, name, prompts)
-    verdict = judge(conversations, old, new, reward, second, work.config)
+    old, _ = answers(work, work.parent.served_as, prompts)
+    new, sequences = answers(work, name, prompts)
+    apart = divergence(work, name, sequences)
+    verdict = judge(conversations, old, new, reward, second, work.config, apart)
     versions.clear()
     return verdict
 
 
-def answers(work: Work, model: str, prompts: Sequence[Prompt]) -> Answers:
-    """`gate_samples` answers of the served `model` to each prompt, read."""
+def divergence(work: Work, candidate: str, sequences: Sequence[TokenIds]) -> float:
+    """How far the served `candidate` is from live on its own answers, in nats per token.
+
+    The mean of the differences of log-probabilities at temperature 1, the simplest estimate of KL(candidate, live); the
+    answers are those of the gate's temperature, as people get them. One answer to each of KL_PROMPTS prompts.
+    """
+    asked = sequences[:: work.config.gate_samples][:KL_PROMPTS]
+    new, old = (work.gateway.logprobs(model, asked) for model in (candidate, work.parent.served_as))
+    return fmean(a - b for ours, theirs in zip(new, old, strict=True) for a, b in zip(ours, theirs, strict=True))
+
+
+def answers(work: Work, model: str, prompts: Sequence[Prompt]) -> tuple[Answers, list[TokenIds]]:
+    """`gate_samples` answers of the served `model` to each prompt, read; and their token ids, prompt by prompt."""
     config, reader = work.config, work.reader
-    outputs = []
+    outputs: list[Parsed] = []
+    sequences: list[TokenIds] = []
     for start in range(0, len(prompts), PROMPTS_AT_ONCE):
         ids = [prompt_ids(reader.tokenizer, prompt.messages) for prompt in prompts[start : start + PROMPTS_AT_ONCE]]
         samples = work.gateway.sample(
@@ -45,8 +62,10 @@ def answers(work: Work, model: str, prompts: Sequence[Prompt]) -> Answers:
             seed=seed_of("gate", config.seed, start),
         )
         outputs += [reader.read(sample.token_ids, sample.finished) for sample in samples]
-    return Answers(
+        sequences += [(ids[sample.prompt], sample.token_ids) for sample in samples]
+    found = Answers(
         outputs=[outputs[at : at + config.gate_samples] for at in range(0, len(outputs), config.gate_samples)],
         thought_tokens=fmean(reader.tokens([parsed.reasoning for parsed in outputs])),
         response_tokens=fmean(reader.tokens([parsed.response for parsed in outputs])),
     )
+    return found, sequences

@@ -1,10 +1,12 @@
 """Whether a candidate is better than what is live, and why: in numbers, and in words.
 
 Both answer the same held-out prompts. Two judges score the responses: the reward model that trained the candidate, and
-a second one that did not. A candidate that learned to please the first alone is not better. Checks are a list, each
-with a name, a figure and a sentence; a later rule is one more function here. Decides only: publishing is elsewhere.
+a second one that did not. A candidate that learned to please the first alone is not better. `judge` measures, `decide`
+is pure: `bench.gate_simulation` runs it on simulated candidates. Checks are a list, each with a name, a figure and a
+sentence; a later rule is one more function here. Decides only: publishing is elsewhere.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from thinking.format import Parsed
-from trainer.intervals import Paired, paired
+from trainer.habits import Habits, habits
+from trainer.intervals import Paired, paired, pairings
 from trainer.prompts import Messages
 from trainer.rewards import RewardModel, grade
 from trainer.settings import RoundConfig
@@ -20,17 +23,37 @@ from trainer.settings import RoundConfig
 
 @dataclass(frozen=True)
 class Answers:
-    """What one side answered: for each prompt the same number of outputs, with their lengths in tokens."""
+    """What one side answered: for each prompt the same number of outputs, with their mean lengths in tokens."""
 
     outputs: Sequence[Sequence[Parsed]]
     thought_tokens: float
     response_tokens: float
 
     @property
-    def malformed_share(self) -> float:
-        """Share of outputs that are not a closed thought and a finished response."""
-        flat = [parsed.well_formed for outputs in self.outputs for parsed in outputs]
-        return 1 - sum(flat) / len(flat)
+    def habits(self) -> Habits:
+        """What these answers look like."""
+        flat = [parsed for outputs in self.outputs for parsed in outputs]
+        return habits(flat, self.thought_tokens, self.response_tokens)
+
+
+@dataclass(frozen=True)
+class Sides:
+    """One number for each answer of each side, as arrays of shape (prompts, samples)."""
+
+    live: np.ndarray
+    candidate: np.ndarray
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a verdict rests on. `lengths` are logarithms, NaN where malformed; `kl` is None where not measured."""
+
+    reward: Sides
+    judge: Sides
+    lengths: Sides
+    live: Habits
+    candidate: Habits
+    kl: float | None = None
 
 
 @dataclass(frozen=True)
@@ -64,45 +87,69 @@ def judge(
     reward: RewardModel,
     second: RewardModel,
     config: RoundConfig,
+    kl: float | None = None,
 ) -> Verdict:
-    """Compare the answers to `conversations`. `reward` trained the candidate, `second` did not."""
-    scored = {
-        name: _compare(model, conversations, live, candidate, config)
-        for name, model in (("reward", reward), ("judge", second))
-    }
+    """Compare the answers to `conversations`. `reward` trained the candidate, `second` did not.
+
+    `kl`: the candidate's divergence from live on its own answers, nats per token.
+    """
+    first, other = (_score(model, conversations, live, candidate, config) for model in (reward, second))
+    lengths = Sides(_lengths(live), _lengths(candidate))
+    return decide(Evidence(first, other, lengths, live.habits, candidate.habits, kl), config)
+
+
+def decide(found: Evidence, config: RoundConfig) -> Verdict:
+    """The verdict on what was measured. Knows no models and no text."""
+    gaps, wins = pairings(found.lengths.live, found.lengths.candidate), config.gate_outcomes == "wins"
+    reward, second = (
+        paired(sides.live, sides.candidate, config.gate_confidence, config.seed, gaps=gaps, wins=wins)
+        for sides in (found.reward, found.judge)
+    )
+    old, new = found.live, found.candidate
     checks = [
-        _reward_rose(scored["reward"]),
-        _judge_agrees(scored["judge"], config),
-        _gain_carries_over(scored["reward"], scored["judge"], config),
-        _still_well_formed(live, candidate, config),
-        _length_kept(live, candidate, config),
+        _reward_rose(reward),
+        _judge_agrees(second, config),
+        _not_by_length(second),
+        _gain_carries_over(reward, second, config),
+        _no_more("malformed", "malformed outputs", old.malformed, new.malformed, config.gate_max_malformed),
+        _no_more("empty_thoughts", "empty thoughts", old.empty_thoughts, new.empty_thoughts, config.gate_max_empty),
+        _no_more("repetition", "repeated words", old.repetition, new.repetition, config.gate_max_repetition),
+        _length_kept(old, new, config),
+        *([] if found.kl is None else [_stayed_near(found.kl, config)]),
     ]
     publish = all(check.passed for check in checks)
     failed = [check.words for check in checks if not check.passed]
     words = "published: " + checks[1].words if publish else "rejected: " + "; ".join(failed)
+    habit = {name: {"live": old.as_json()[name], "candidate": new.as_json()[name]} for name in old.as_json()}
     figures = {
-        "prompts": len(conversations),
-        "samples": len(live.outputs[0]),
+        "prompts": len(found.judge.live),
+        "samples": found.judge.live.shape[1],
         "confidence": config.gate_confidence,
-        "reward": scored["reward"].as_json(),
-        "judge": scored["judge"].as_json(),
-        "malformed": {"live": round(live.malformed_share, 5), "candidate": round(candidate.malformed_share, 5)},
-        "response_tokens": {"live": round(live.response_tokens, 2), "candidate": round(candidate.response_tokens, 2)},
-        "thought_tokens": {"live": round(live.thought_tokens, 2), "candidate": round(candidate.thought_tokens, 2)},
+        "outcomes": config.gate_outcomes,
+        "reward": reward.as_json(),
+        "judge": second.as_json(),
+        **habit,
+        "kl": None if found.kl is None else round(found.kl, 5),
     }
     return Verdict(publish, words, checks, figures)
 
 
-def _compare(
+def _score(
     model: RewardModel, conversations: Sequence[Messages], live: Answers, candidate: Answers, config: RoundConfig
-) -> Paired:
+) -> Sides:
     """Scores of both sides, malformed ones below every well-formed answer that either gave to the prompt."""
     samples = len(live.outputs[0])
     asked = [messages for messages in conversations for _ in range(2 * samples)]
     outputs = [p for old, new in zip(live.outputs, candidate.outputs, strict=True) for p in (*old, *new)]
     graded = grade(model, asked, outputs, 2 * samples, config.malformed_margin)
     scores = np.array([one.reward for one in graded]).reshape(len(conversations), 2, samples)
-    return paired(scores[:, 0], scores[:, 1], config.gate_confidence, config.seed)
+    return Sides(scores[:, 0], scores[:, 1])
+
+
+def _lengths(answers: Answers) -> np.ndarray:
+    """Logarithm of each response's characters."""
+    rows = [[math.log(len(p.response)) if p.well_formed else math.nan for p in row] for row in answers.outputs]
+    return np.array(rows)
 
 
 def _span(scores: Paired) -> str:
@@ -110,39 +157,51 @@ def _span(scores: Paired) -> str:
 
 
 def _reward_rose(scores: Paired) -> Check:
-    words = f"the reward model says {_span(scores)}, {scores.win_rate:.0%} of the prompts won"
+    words = f"the reward model says {_span(scores)}, {scores.win_rate:.0%} of the pairings won"
     return Check("reward", scores.low > 0, words)
 
 
 def _judge_agrees(scores: Paired, config: RoundConfig) -> Check:
     needed = f", needed is more than {config.gate_min_gain:+.3f}" if config.gate_min_gain else ""
-    words = f"the second judge says {_span(scores)}, {scores.win_rate:.0%} of the prompts won{needed}"
+    words = f"the second judge says {_span(scores)}, {scores.win_rate:.0%} of the pairings won{needed}"
     return Check("judge", scores.low > config.gate_min_gain, words)
+
+
+def _not_by_length(scores: Paired) -> Check:
+    """A judge that likes long answers must see the gain also in answers of one length."""
+    words = (
+        f"at equal length the second judge says {scores.controlled:+.3f} "
+        f"({scores.controlled_low:+.3f} to {scores.controlled_high:+.3f})"
+    )
+    return Check("equal_length", scores.controlled_low > 0, words)
 
 
 def _gain_carries_over(reward: Paired, second: Paired, config: RoundConfig) -> Check:
     """What is real shows to both judges; what pleases one alone is that one's weakness."""
     share = second.effect / reward.effect if reward.effect > 0 else 0.0
+    unit = "in win rate" if config.gate_outcomes == "wins" else "in standard deviations of the live answers"
     words = (
-        f"in standard deviations of the live answers the reward model saw {reward.effect:+.2f} and the second judge "
+        f"{unit} the reward model saw {reward.effect:+.2f} and the second judge "
         f"{second.effect:+.2f}, which is {share:.0%} of it (needed: {config.gate_min_transfer:.0%})"
     )
     return Check("transfer", share >= config.gate_min_transfer, words)
 
 
-def _still_well_formed(live: Answers, candidate: Answers, config: RoundConfig) -> Check:
-    rise = candidate.malformed_share - live.malformed_share
-    words = (
-        f"malformed outputs went from {live.malformed_share:.1%} to {candidate.malformed_share:.1%} "
-        f"(allowed: {config.gate_max_malformed:+.1%})"
-    )
-    return Check("malformed", rise <= config.gate_max_malformed, words)
+def _no_more(name: str, what: str, live: float, candidate: float, allowed: float) -> Check:
+    """A share that may rise by `allowed` at most."""
+    words = f"{what} went from {live:.1%} to {candidate:.1%} (allowed: {allowed:+.1%})"
+    return Check(name, candidate - live <= allowed, words)
 
 
-def _length_kept(live: Answers, candidate: Answers, config: RoundConfig) -> Check:
+def _length_kept(live: Habits, candidate: Habits, config: RoundConfig) -> Check:
     ratio = candidate.response_tokens / max(live.response_tokens, 1.0)
     words = (
         f"responses went from {live.response_tokens:.0f} to {candidate.response_tokens:.0f} tokens "
         f"(allowed: {1 / config.gate_max_length_ratio:.2f} to {config.gate_max_length_ratio:.2f} times)"
     )
     return Check("length", 1 / config.gate_max_length_ratio <= ratio <= config.gate_max_length_ratio, words)
+
+
+def _stayed_near(kl: float, config: RoundConfig) -> Check:
+    words = f"on its own answers it is {kl:.3f} nats per token away from live (allowed: {config.gate_max_kl:g})"
+    return Check("kl", kl <= config.gate_max_kl, words)

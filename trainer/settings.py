@@ -61,15 +61,25 @@ class RoundConfig(BaseModel):
     heldout_share: float = Field(0.1, ge=0, lt=1, description="Share of conversations that are never trained on.")
 
     # -- gate
-    gate_prompts: int = Field(128, ge=4, description="Held-out prompts that candidate and live answer.")
+    gate_prompts: int = Field(
+        192, ge=4, description="Held-out prompts that candidate and live answer; docs/trust.md has what more would buy."
+    )
     gate_samples: int = Field(4, ge=1, description="Answers of each to each of them.")
     gate_temperature: float = Field(0.7, gt=0, le=2, description="Of these answers: as people are served.")
     gate_confidence: float = Field(0.95, gt=0.5, lt=1, description="Of the gate's intervals.")
+    gate_outcomes: Literal["margins", "wins"] = Field(
+        "margins", description="What counts: by how much an answer scores higher, or only that it does."
+    )
     gate_min_gain: float = Field(0.0, ge=0, description="The judge's interval must lie above this gain.")
     gate_min_transfer: float = Field(
         0.5, ge=0, le=1, description="Share of the reward's gain that the judge must see, both in standard deviations."
     )
     gate_max_malformed: float = Field(0.02, ge=0, le=1, description="By how much the malformed share may rise.")
+    gate_max_empty: float = Field(0.02, ge=0, le=1, description="By how much the share of empty thoughts may rise.")
+    gate_max_repetition: float = Field(0.05, ge=0, le=1, description="By how much repeated words may rise.")
+    gate_max_kl: float = Field(
+        0.5, gt=0, description="Nats per token that the candidate may be away from live on its own answers."
+    )
     gate_max_length_ratio: float = Field(1.5, gt=1, description="Responses may grow by this factor, or shrink by it.")
 
     @model_validator(mode="after")

@@ -55,6 +55,16 @@ def test_too_little_memory_is_said_with_both_figures() -> None:
         checks.check_memory(100_000, "tiny")
 
 
+def test_a_page_for_others_before_a_gateway_without_keys_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for_all = settings.load(host="0.0.0.0")
+    with pytest.raises(checks.CannotStart, match=r"RUMINATE_HOST is '0.0.0.0'.*LOOPBACK_WITHOUT_KEY=false"):
+        checks.check_exposure(for_all, TINY)
+    checks.check_exposure(settings.load(host="127.0.0.1"), TINY)
+    checks.check_exposure(settings.load(host="0.0.0.0", ui=False), TINY)
+    monkeypatch.setenv("RUMINATE_SERVER_LOOPBACK_WITHOUT_KEY", "false")
+    checks.check_exposure(for_all, TINY)
+
+
 def test_a_home_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     with pytest.raises(checks.CannotStart, match="RUMINATE_HOME is"):

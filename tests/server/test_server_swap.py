@@ -205,6 +205,23 @@ async def test_an_engine_that_restarts_serves_nothing_until_it_has_the_live_chec
     await until(lambda: set(engine.adapters) == {"ruminate-v1", "ruminate-v2"})
 
 
+async def test_an_engine_that_restarts_is_not_given_files_that_were_altered_since(
+    house: Running, engine: FakeEngine
+) -> None:
+    name = add_checkpoint(house.database, house.home)
+    assert (await deploy(house, name))[0] == 200
+    weights = house.home / "checkpoints" / name / "adapter_model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-8])
+    await engine.stop()
+    await engine.start()
+    keeper = house.gateway.swap.keepers[0]
+    await until(lambda: "altered or cut off" in keeper.engine.detail)
+    assert engine.adapters == {}
+    weights.write_bytes(whole)
+    await until(lambda: "ruminate-v1" in engine.adapters, seconds=10)
+
+
 async def test_an_engine_that_restarted_between_two_looks_costs_nobody_an_answer(
     tmp_path: Path, engine: FakeEngine
 ) -> None:

@@ -52,9 +52,10 @@ def write_manifest(folder: Path, name: str, probe: dict[str, Any], base_hash: st
         for path in sorted(folder.iterdir())
         if path.name.startswith("adapter_")
     }
+    rank = json.loads((folder / "adapter_config.json").read_text())["r"]
     manifest = {
         "format": 1, "name": name, "kind": "adapter", "base": {"name": "policy", "config_hash": base_hash},
-        "rank": 4, "thinking_format": "think", "files": files, "probe": probe,
+        "rank": rank, "thinking_format": "think", "files": files, "probe": probe,
     }  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest))
     return manifest

@@ -127,6 +127,7 @@ def test_a_round_killed_in_training_and_in_the_gate_ends_like_one_that_was_not(s
 
 def test_a_trainer_that_dies_right_after_the_swap_finds_it_done(site):
     learns = {"steps": 14, "prompts_per_step": 6, "group_size": 8, "micro_batch": 48, "learning_rate": 1e-2}
+    learns |= {"gate_max_kl": 10.0, "gate_max_repetition": 1.0}  # one word of ten for everything
     round_id = site.request(kl_beta=0.0, **learns)
     house = site.open()
     deploy = house.gateway.deploy

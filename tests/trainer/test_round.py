@@ -9,6 +9,8 @@ from trainer.files import sha256
 from trainer.loop import FAILED, PUBLISHED, REJECTED, claim, work_on
 
 LEARNS = {"steps": 14, "prompts_per_step": 6, "group_size": 8, "micro_batch": 48, "learning_rate": 1e-2, "kl_beta": 0.0}
+# One word of ten for all of them: far from the base, and all the same.
+LEARNS |= {"gate_max_kl": 10.0, "gate_max_repetition": 1.0}
 
 
 class Constant:
@@ -28,6 +30,7 @@ def test_a_round_learns_what_is_rewarded_and_the_next_one_continues_its_adapter(
     assert sum(rewards[-4:]) > sum(rewards[:4]) + 0.4
     assert row.verdict["publish"]
     assert row.verdict["judge"]["low"] > 0
+    assert row.verdict["kl"] > 0.1  # and by how much it left the base is measured
     assert {"entropy", "malformed_share", "thought_tokens", "response_tokens", "is_ratio_mean"} <= set(figures)
     assert {"seconds_sample", "seconds_score", "seconds_train", "is_cut_share", "reward_std"} <= set(figures)
 
