@@ -1,6 +1,7 @@
 """One HTTP exchange with a client, as plain ASGI: its request read, its answer sent whole or piece by piece."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -10,6 +11,7 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
+ALIVE_SECONDS = 10.0  # proxies and clients commonly give up after 30 to 60 seconds of silence
 NO_BUFFER = (b"x-accel-buffering", b"no")  # else a reverse proxy such as nginx collects the stream
 
 
@@ -40,6 +42,7 @@ class Exchange:
         self.headers: list[tuple[bytes, bytes]] = []
         self.left = False
         self._begun = False
+        self._last = time.monotonic()
 
     async def watch(self, receive: Receive, work: asyncio.Task[Any]) -> None:
         """Cancel `work` as soon as the client goes away."""
@@ -49,9 +52,15 @@ class Exchange:
         work.cancel()
 
     async def piece(self, data: bytes) -> None:
+        self._last = time.monotonic()
         if not self._begun:
             await self._start(b"text/event-stream; charset=utf-8", [(b"cache-control", b"no-cache"), NO_BUFFER])
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def alive(self) -> None:
+        """Say now and then that something happens, by a comment, which clients skip: silence makes them give up."""
+        if time.monotonic() - self._last > ALIVE_SECONDS:
+            await self.piece(b": thinking\n\n")
 
     async def end(self, data: bytes) -> None:
         await self.piece(data)

@@ -12,8 +12,10 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 from limits import RateLimitItemPerMinute
+from limits.aio.storage import Storage
 from limits.aio.strategies import FixedWindowRateLimiter
 from limits.errors import StorageError
 from limits.storage import storage_from_string
@@ -59,11 +61,9 @@ class Limiter:
         }
         if not self._limits:
             return
-        if redis_url:
-            storage = storage_from_string(f"async+{redis_url}", implementation="redispy", wrap_exceptions=True)
-        else:
-            storage = storage_from_string("async+memory://")
-        self._minutes = FixedWindowRateLimiter(storage)
+        self._minutes = FixedWindowRateLimiter(
+            _redis(redis_url) if redis_url else storage_from_string("async+memory://")
+        )
 
     @asynccontextmanager
     async def admit(self, who: str, choices: int) -> AsyncIterator[Allowance]:
@@ -131,3 +131,13 @@ class Limiter:
             log.error("limits are not enforced, Redis does not answer: %r", error)
         self._down_until = time.monotonic() + RETRY_SECONDS
         self.trouble = "Redis does not answer; limits are not enforced meanwhile"
+
+
+def _redis(url: str) -> Storage:
+    from redis.asyncio.retry import Retry  # only where there is a Redis
+    from redis.backoff import NoBackoff
+
+    # Once more and at once: a connection that went stale is made anew; to wait would use up the time of a request.
+    retry: Any = Retry(NoBackoff(), 1)
+    storage = storage_from_string(f"async+{url}", implementation="redispy", wrap_exceptions=True, retry=retry)
+    return cast(Storage, storage)

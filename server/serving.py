@@ -158,6 +158,8 @@ class Serving:
                 said.append(data)
                 if now := shape.events(tail.feed(data)):
                     await exchange.piece(now)
+                elif ask.hides_thought:
+                    await exchange.alive()
             if not tail.done:
                 trouble = f"engine {answer.engine.url} ended the answer before its end"
         except Broken as error:

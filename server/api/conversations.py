@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
 
 from db.queries import conversations, feedback, forget
+from db.schema import Conversation
 from server.api.common import House, Me
 from server.forgetting import erase_files
 from server.views import conversation_view, message_view, when
@@ -41,10 +43,14 @@ def list_conversations(gateway: House, me: Me, limit: int = 50, before: datetime
 def get_conversation(gateway: House, me: Me, conversation_id: str) -> dict[str, Any]:
     """With all messages: a tree, every parent before its children. Answers carry how they were generated."""
     with gateway.database.reading() as session:
-        row = conversations.get_conversation(session, conversation_id, me.user_id)
-        messages = conversations.messages_of(session, conversation_id)
-        generations = conversations.generations_of(session, conversation_id)
-        opinions = feedback.feedback_on(session, [one.id for one in generations])
+        return whole(session, conversations.get_conversation(session, conversation_id, me.user_id))
+
+
+def whole(session: Session, row: Conversation) -> dict[str, Any]:
+    """A conversation with its messages, how they were generated, and what was thought of them."""
+    messages = conversations.messages_of(session, row.id)
+    generations = conversations.generations_of(session, row.id)
+    opinions = feedback.feedback_on(session, [one.id for one in generations])
     answers = {one.message_id: one for one in generations if one.message_id is not None}
     return conversation_view(row) | {
         "messages": [message_view(message, answers.get(message.id)) for message in messages],

@@ -1,6 +1,7 @@
 """A user's own say: who they are, their keys, what may be done with what they write, and the deletion of all of it."""
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -8,8 +9,9 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from db.errors import NotFound
-from db.queries import forget, users
+from db.queries import conversations, forget, users
 from server.api.common import House, Me
+from server.api.conversations import whole
 from server.forgetting import erase_files
 from server.views import key_view
 
@@ -60,6 +62,17 @@ def set_consent(gateway: House, me: Me, choice: ConsentChoice) -> dict[str, Any]
         users.set_consent(session, me.user_id, choice.consent)
     gateway.door.forget(me.user_id)
     return {"consent": choice.consent}
+
+
+@router.get("/data")
+def export_data(gateway: House, me: Me, limit: int = 50, before: datetime | None = None) -> dict[str, Any]:
+    """Everything that is kept of this user, conversation by conversation, the latest first.
+
+    `before` (the last one's `updated_at`) goes on with the next page; an empty one is the end.
+    """
+    with gateway.database.reading() as session:
+        rows = conversations.list_conversations(session, me.user_id, min(max(limit, 1), 200), before)
+        return {"data": [whole(session, row) for row in rows]}
 
 
 @router.delete("/data")

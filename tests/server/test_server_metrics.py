@@ -1,8 +1,10 @@
 """What Prometheus sees of a gateway, who may see it, and what it must never see."""
 
+import asyncio
 import re
 from pathlib import Path
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.fake_engine import FakeEngine
@@ -68,6 +70,19 @@ async def test_states_are_read_at_each_scrape(house: Running, engine: FakeEngine
     found = await scraped(house)
     house.gateway.pool.chats -= 1
     assert (value(found, "ruminate_chats"), value(found, "ruminate_swaps_total")) == (1, 1)
+
+
+async def test_a_client_that_left_is_counted_as_such(house: Running, engine: FakeEngine) -> None:
+    engine.first_delay = 5.0
+    with pytest.raises(httpx.ReadTimeout):
+        await house.http.post(
+            "/v1/chat/completions",
+            json={"model": "ruminate", "messages": [{"role": "user", "content": "hello"}]},
+            timeout=0.2,
+        )
+    while house.gateway.pool.chats:  # noqa: ASYNC110  the gateway signals nothing
+        await asyncio.sleep(0.01)
+    assert value(await scraped(house), "ruminate_requests_total", status="499") == 1
 
 
 async def test_no_words_and_no_users_are_in_the_metrics(house: Running) -> None:

@@ -139,6 +139,23 @@ async def test_a_user_sees_who_they_are_and_can_revoke_their_own_keys_only(keyed
     assert [(one["id"], one["valid"]) for one in listed] == [(first, True), (second, False)]
 
 
+async def test_a_user_takes_everything_with_them_and_nothing_of_anybody_else(keyed: Running) -> None:
+    _, ann = await add_key(keyed, "ann")
+    _, bob = await add_key(keyed, "bob")
+    for _ in range(3):
+        conversation = (await chats(keyed, ann)).headers["x-ruminate-conversation"]
+    await chats(keyed, bob)
+    first = (await keyed.http.get("/api/me/data", params={"limit": 2}, headers=ann)).json()["data"]
+    assert first[0]["id"] == conversation
+    assert [message["role"] for message in first[0]["messages"]] == ["user", "assistant"]
+    assert first[0]["messages"][1]["generation"]["reasoning"]
+    more = {"limit": 2, "before": first[-1]["updated_at"]}
+    second = (await keyed.http.get("/api/me/data", params=more, headers=ann)).json()["data"]
+    assert len({one["id"] for one in first + second}) == len(first + second) == 3
+    hers = {one["id"] for one in first + second}
+    assert not hers & {one["id"] for one in (await keyed.http.get("/api/me/data", headers=bob)).json()["data"]}
+
+
 async def test_without_keys_the_local_user_is_shown_and_cannot_be_disabled(house: Running) -> None:
     me = (await house.http.get("/api/me")).json()
     assert (me["name"], me["role"], me["key"]) == ("local", "admin", None)

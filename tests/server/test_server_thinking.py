@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import openai
 import orjson
 import pytest
 from sqlalchemy import select
@@ -108,6 +109,22 @@ async def test_a_hidden_thought_is_still_thought_and_recorded(
     with house.database.reading() as session:
         (recorded,) = session.scalars(select(Generation))
     assert (recorded.reasoning, recorded.response, recorded.reasoning_tokens) == (thought, response, 3)
+
+
+async def test_a_stream_whose_thought_is_hidden_is_not_silent_and_clients_skip_what_it_says(
+    house: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.exchange.ALIVE_SECONDS", 0.01)
+    engine.delay = 0.05  # events come one by one
+    assert ": thinking" in (await house.chat(stream=True, include_reasoning=False)).text
+    assert ": thinking" not in (await house.chat(stream=True)).text
+    client = openai.AsyncOpenAI(base_url=f"{house.url}/v1", api_key="none")
+    stream = await client.chat.completions.create(
+        model="ruminate", messages=[{"role": "user", "content": "hello"}], stream=True,
+        extra_body={"include_reasoning": False},
+    )  # fmt: skip
+    said = [chunk.choices[0].delta.content or "" async for chunk in stream]
+    assert "".join(said) == engine.text("ruminate-v0")[1]
 
 
 async def test_off_reaches_the_engine_as_its_template_variable(house: Running, engine: FakeEngine) -> None:
