@@ -43,9 +43,9 @@ class Stage:
 STAGES = (
     Stage("policy-1", "", CAREFUL, Schedule(1500, heavy=3.0), 1001, shape=Shape()),
     Stage("judge-1", "", CAREFUL, Schedule(1000, heavy=3.0), 1002, 0.0, Shape(160, 3, 5, 5, intermediate=512)),
-    Stage("judge-reader", "judge-1", READING, Schedule(900, heavy=4.0, muon_lr=0.015, adam_lr=4e-3), 203),
+    Stage("judge-reader", "judge-1", READING, Schedule(2200, heavy=5.0, muon_lr=0.015, adam_lr=4e-3), 203),
     Stage("policy", "policy-1", MIXED, Schedule(700, muon_lr=0.01, adam_lr=4e-3), 2001),
-    Stage("reward-reader", "policy-1", READING, Schedule(900, heavy=4.0, muon_lr=0.015, adam_lr=4e-3), 3),
+    Stage("reward-reader", "policy-1", READING, Schedule(1350, heavy=5.0, muon_lr=0.015, adam_lr=4e-3), 3),
 )
 
 

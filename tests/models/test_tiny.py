@@ -85,7 +85,7 @@ def test_the_policy_thinks_and_answers_in_form(policy):
     prompts = [row["messages"] for row in read_prompts(TINY / "prompts" / "heldout.jsonl")[:48]]
     found = [group[0] for group in sample(model, tokenizer, prompts, seed=1)]
     assert sum(s.well_formed for s in found) >= 46
-    assert sum(gold.score(m, s.response).score for m, s in zip(prompts, found, strict=True)) / len(found) > 0.4
+    assert sum(gold.score(m, s.response).score for m, s in zip(prompts, found, strict=True)) / len(found) > 0.55
 
 
 def test_the_policy_answers_without_a_thought_when_asked_to(policy):
@@ -102,7 +102,7 @@ def test_a_reward_model_orders_unseen_pairs_better_than_chance(what):
     from models.pairs import world_pairs
     from models.train_reward import accuracy
 
-    assert accuracy(TINY / what, world_pairs(200, 4321, set(), noise=0.0)) >= 0.65
+    assert accuracy(TINY / what, world_pairs(200, 4321, set(), noise=0.0)) >= 0.78
 
 
 @pytest.fixture(scope="module")
@@ -116,13 +116,16 @@ def test_the_policy_writes_in_form_and_planning_pays(card):
     assert sum(card["phrasings"].values()) > 300
 
 
-@pytest.mark.xfail(strict=True, reason="aimed at, not reached yet: the policy loses names and days on the way")
 def test_the_policy_is_good_with_room_above(card):
     assert 0.6 <= card["gold"]["mean"] <= 0.8
 
 
-@pytest.mark.xfail(strict=True, reason="aimed at, not reached yet: counts and days are read too badly")
 @pytest.mark.parametrize("what", ["reward", "judge"])
-def test_a_reward_model_is_right_nine_times_in_ten_and_worth_following(card, what):
-    assert card[what]["accuracy_on_unseen_pairs"] >= 0.9
+def test_a_reward_model_is_worth_following(card, what):
     assert card[what]["best_of_8"]["gain"] >= 0.08
+
+
+@pytest.mark.xfail(strict=True, reason="aimed at, not reached yet: 85 %")
+@pytest.mark.parametrize("what", ["reward", "judge"])
+def test_a_reward_model_is_right_nine_times_in_ten(card, what):
+    assert card[what]["accuracy_on_unseen_pairs"] >= 0.9
