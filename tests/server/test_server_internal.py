@@ -101,10 +101,12 @@ async def test_work_for_a_trainer_that_went_away_is_stopped(house: Running, engi
     engine.first_delay = 30.0
     wish = {"model": "ruminate-v0", "prompts": [[1, 2]], "n": 1, "max_tokens": 5}
     asked = asyncio.create_task(house.service.post("/internal/sample", json=wish))
-    await asyncio.sleep(0.3)
-    assert house.gateway.rollouts.running == 1
+    deadline = asyncio.get_running_loop().time() + 5
+    while house.gateway.rollouts.running != 1:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.02)
     asked.cancel()
-    deadline = asyncio.get_running_loop().time() + 3
+    deadline = asyncio.get_running_loop().time() + 5
     while house.gateway.rollouts.running:
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.02)

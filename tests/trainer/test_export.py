@@ -50,8 +50,8 @@ def test_a_card_says_where_it_comes_from_and_every_check(checkpoint: Path) -> No
     page = (checkpoint / "README.md").read_text()
     for words in ("# v7: a LoRA adapter of policy", "round 9 from v3, and rejected by its gate", "5 prompts that users",
                   "275 of the base mix", "Rejected: far.", "| judge | passed | a \\| b |", "| kl | not passed | far |",
-                  "192 held-out prompts, 4 answers each", "| learning_rate | 0.001 |", base_hash(BASE),
-                  sha256(checkpoint / "adapter_model.safetensors")):  # fmt: skip
+                  "192 held-out prompts, 4 answers each", f"| learning_rate | {RoundConfig().learning_rate} |",
+                  base_hash(BASE), sha256(checkpoint / "adapter_model.safetensors")):  # fmt: skip
         assert words in page
 
 

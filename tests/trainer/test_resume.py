@@ -51,7 +51,7 @@ class Trainer:
             stderr=subprocess.STDOUT,
         )
 
-    def wait(self, seconds: float = 90.0) -> int:
+    def wait(self, seconds: float = 240.0) -> int:
         try:
             return self.process.wait(seconds)
         finally:
@@ -160,7 +160,7 @@ def test_what_a_round_keeps_on_disk_is_bounded(site):
     work_on(house, claim(house))
     assert max(states for states, _ in sizes) == 2
     assert max(versions for _, versions in sizes) <= 3
-    assert sorted(path.name for path in home.iterdir()) == ["plan.json", "prompts.json", "verdict.json"]
+    assert sorted(path.name for path in home.iterdir()) == ["plan.json", "prompts.json", "samples.json", "verdict.json"]
 
 
 def test_a_half_written_state_is_not_resumed_from(tmp_path):
