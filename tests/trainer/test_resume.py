@@ -39,7 +39,7 @@ class Trainer:
             "RUMINATE_TRAINER_JUDGE_MODEL": str(judge),
             "RUMINATE_TRAINER_BASE_MIX": str(settings.base_mix),
             "RUMINATE_TRAINER_HELDOUT": str(settings.heldout),
-            "RUMINATE_TRAINER_LEASE_SECONDS": "3",
+            "RUMINATE_TRAINER_LEASE_SECONDS": "8",
             "OMP_NUM_THREADS": "1",
         }
         environment |= {f"RUMINATE_TRAINER_{name.upper()}": str(value) for name, value in GATE.items()}
@@ -109,7 +109,7 @@ def test_a_round_killed_in_training_and_in_the_gate_ends_like_one_that_was_not(s
         assert code == (-signal.SIGKILL if how == signal.SIGKILL else FAILED), trainer.told
         assert again.round(round_id).state == "running"
         if how == signal.SIGKILL:
-            time.sleep(3.1)  # its lease must run out first; a stopped trainer gives it back
+            time.sleep(8.1)  # its lease must run out first; a stopped trainer gives it back
     last = Trainer(again, judge)
     assert last.wait() == ended, last.told
 
