@@ -26,10 +26,10 @@ class RoundConfig(BaseModel):
     seed: int = Field(1, ge=0, description="Everything random in a round follows from it.")
 
     # -- training
-    steps: int = Field(32, ge=1, description="Updates of the policy in a round.")
+    steps: int = Field(35, ge=1, description="Updates of the policy in a round.")
     prompts_per_step: int = Field(8, ge=1, description="Different prompts in one update.")
     group_size: int = Field(8, ge=2, description="Samples of each prompt; the mean of the group is their baseline.")
-    learning_rate: float = Field(2e-3, gt=0, description="AdamW's, constant; 1e-6 is right for full weights only.")
+    learning_rate: float = Field(1e-3, gt=0, description="AdamW's, constant; 1e-6 is right for full weights only.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
     lora_rank: int = Field(8, ge=1, le=512, description="Rank of a new adapter; a continued one keeps its own.")
     lora_alpha: int = Field(16, ge=1, description="The adapter's output is scaled by alpha / rank.")
