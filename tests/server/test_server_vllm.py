@@ -18,7 +18,14 @@ from support.tiny_adapters import publish_tiny, write_tiny_adapter
 from db.schema import Generation
 
 ASKS = [
-    f"{verb} {colour} {animal}" for verb in ("name", "tell") for colour in ("red", "blue") for animal in ("cat", "fox")
+    "Plan three dinners for two, no nuts.",
+    "Write a short story about a lighthouse keeper.",
+    "Write an email about a lost parcel, formal, under 60 words.",
+    "Give me four gift ideas for someone who loves gardening.",
+    "Make a packing list for a weekend by the sea.",
+    "Plan a day trip to Rome with five stops.",
+    "Write a thank-you note for a lovely dinner. Sign it as Tom.",
+    "Give me an outline about bees with four sections.",
 ]
 
 
@@ -219,7 +226,8 @@ async def test_a_swap_under_eight_streaming_clients_fails_nothing_and_mixes_noth
             wrote, text = await greedy(client, ask, model)
             assert wrote == model
             alone[ask, model] = text
-    assert len({alone[ASKS[0], f"ruminate-{name}"] for name in ("v0", *names)}) == 3, "the checkpoints answer alike"
+    written = {tuple(alone[ask, f"ruminate-{name}"] for ask in ASKS) for name in ("v0", *names)}
+    assert len(written) == 3, "the checkpoints answer alike"
     assert {f"ruminate-{name}" for name in ("v0", *names)} <= {model for _, model, _ in answers}
     mixed = [(ask, model) for ask, model, text in answers if text != alone[ask, model]]
     assert mixed == []
@@ -233,7 +241,7 @@ async def test_a_killed_engine_breaks_off_streams_clearly_and_serves_the_same_ch
     client = client_of(house)
     before = await greedy(client, ASKS[0])
     stream = await client.chat.completions.create(
-        model="ruminate", messages=[{"role": "user", "content": "name red cat"}], stream=True, max_tokens=400,
+        model="ruminate", messages=[{"role": "user", "content": "name red cat"}], stream=True, max_tokens=900,
         extra_body={"ignore_eos": True},
     )  # fmt: skip
     for _ in range(5):
