@@ -65,8 +65,10 @@ async def running_gateway(home: Path, engines: list[str], **settings: Any) -> As
     keyed = {"Authorization": f"Bearer {SERVICE_KEY}"}
     try:
         async with (
-            httpx.AsyncClient(base_url=url, timeout=60) as http,
-            httpx.AsyncClient(base_url=url, timeout=60, headers=keyed) as service,
+            httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(keepalive_expiry=1)) as http,
+            httpx.AsyncClient(
+                base_url=url, timeout=60, limits=httpx.Limits(keepalive_expiry=1), headers=keyed
+            ) as service,
         ):
             yield Running(url, app.state.gateway, database, http, service, server, home)
     finally:
