@@ -66,4 +66,4 @@ class Extension:
     """What vLLM mixes into its worker: nothing. That this module is imported is what counts."""
 
 
-setattr(punica_cpu, "PunicaWrapperCPU", GroupedPunicaWrapper)  # noqa: B010 - mypy takes no assignment to a class
+punica_cpu.PunicaWrapperCPU = GroupedPunicaWrapper  # type: ignore[misc]

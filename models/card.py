@@ -139,8 +139,8 @@ def write_card(folder: Path, facts: dict[str, Any]) -> None:
         )
     for what, f in rewards.items():
         rows.append(f"| {what} | {f['pairs']:,} pairs, {f['seconds']:.0f} s |")
-    total = sum(facts.get(f"seconds_of_{part}", 0) for part in ("language_models", "reward_models"))
-    rows.append(f"| all training | {total:,} s on 2 shared cores |")
+    total = sum(found["seconds"] for found in (*language.values(), *rewards.values()))
+    rows.append(f"| all training, a core each | {total:,.0f} s of cores that other work shared |")
     rows += ["", "## Samples", ""]
     for e in facts["examples"]:
         quoted = "\n".join(f"> {line}" for line in e["response"].splitlines())

@@ -120,13 +120,13 @@ class Making:
         self.work.mkdir(parents=True, exist_ok=True)
         self.out.mkdir(parents=True, exist_ok=True)
         spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(2, spawn) as pool, ProcessPoolExecutor(1, spawn) as self.sampler:
+        with ProcessPoolExecutor(2, spawn) as pool, ProcessPoolExecutor(1, spawn) as sampler:
             self.prompts()
             if self.args.begin == "stages":
                 self.language_models(pool)
             if self.args.begin != "card":
-                self.reward_models(pool)
-            self.card()
+                self.reward_models(pool, sampler)
+            self.card(sampler)
         return 0
 
     def note(self, **facts: Any) -> None:
@@ -148,11 +148,9 @@ class Making:
     def language_models(self, pool: ProcessPoolExecutor) -> None:
         from models.tokens import train_tokenizer
 
-        began = time.monotonic()
         train_tokenizer(SEEDS["tokenizer"]).save_pretrained(self.work / "tokenizer")
         self.note(language_models=self.stages(pool))
         copy(self.work / "policy", self.out / "policy")
-        self.note(seconds_of_language_models=round(time.monotonic() - began))
 
     def stages(self, pool: ProcessPoolExecutor) -> dict[str, dict[str, float]]:
         """Train every stage on two cores, each once the stage that it continues is done."""
@@ -167,7 +165,7 @@ class Making:
                 found[running.pop(job)] = job.result()
         return found
 
-    def reward_models(self, pool: ProcessPoolExecutor) -> None:
+    def reward_models(self, pool: ProcessPoolExecutor, sampler: ProcessPoolExecutor) -> None:
         """Each from synthetic pairs and pairs of the policy's samples; the two share no pair and no prompt."""
         from models.pairs import policy_pairs, world_pairs
         from models.sampling import sample_fast
@@ -177,7 +175,7 @@ class Making:
         began = time.monotonic()
         policy = str(self.out / "policy")
         drawn = {
-            what: self.sampler.submit(sample_fast, policy, asked, each=SAMPLES, seed=21 + place, temperature=0.9)
+            what: sampler.submit(sample_fast, policy, asked, each=SAMPLES, seed=21 + place, temperature=0.9)
             for place, (what, asked) in enumerate(prompts.items())
         }
         samples = {what: [[s.response for s in group] for group in job.result()] for what, job in drawn.items()}
@@ -189,12 +187,11 @@ class Making:
             reader = str(self.work / f"{what}-reader")
             jobs[what] = pool.submit(train_reward_model, what, reader, str(self.out / what), pairs, 31 + place)
         self.note(reward_models={what: job.result() for what, job in jobs.items()})
-        self.note(seconds_of_reward_models=round(time.monotonic() - began))
 
-    def card(self) -> None:
+    def card(self, sampler: ProcessPoolExecutor) -> None:
         from models.card import measure, write_card
 
-        facts = measure(self.out, self.held, self.sampler, SEEDS["unseen_pairs"])
+        facts = measure(self.out, self.held, sampler, SEEDS["unseen_pairs"])
         write_card(self.out, self.facts | facts)
         print((self.out / "card.md").read_text())
 

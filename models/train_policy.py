@@ -109,9 +109,8 @@ def build(shape: Shape, tokenizer: Any, seed: int) -> Any:
         bos_token_id=None,
     )
     model = Qwen3ForCausalLM(config)
-    with (
-        torch.no_grad()
-    ):  # at first each layer adds nothing, so that a token's own embedding comes through to be copied
+    # At first each layer adds nothing, so that a token's own embedding comes through to be copied.
+    with torch.no_grad():
         model.model.embed_tokens.weight.normal_(0, 0.05)
         for layer in model.model.layers:
             layer.self_attn.o_proj.weight.zero_()
