@@ -35,6 +35,9 @@ ARG WHEELS=
 RUN uv="/opt/venv/bin/uv pip install --python /opt/venv/bin/python --no-cache --no-deps" \
     && if [ -n "$WHEELS" ]; then where="--find-links $WHEELS"; else where="--index-url https://download.pytorch.org/whl/cpu"; fi \
     && $uv $where "$(grep '^torch==' requirements/cpu.txt)" && $uv -r requirements/cpu.txt
+# Only the name of our plugin for vLLM, so that it finds it; the code comes with the last stage.
+COPY pyproject.toml README.md ./
+RUN /opt/venv/bin/uv pip install --python /opt/venv/bin/python --no-cache --no-deps --editable .
 
 FROM base AS server
 COPY --from=build-server /opt/venv /opt/venv

@@ -141,11 +141,6 @@ async def metric(http: httpx.AsyncClient, house: Running, name: str) -> float:
     return sum(float(line.rsplit(" ", 1)[1]) for line in text.splitlines() if line.startswith(name))
 
 
-@pytest.mark.xfail(
-    reason="open fault: where the engine's own processes keep both cores busy, its API server hands tokens on "
-    "in bursts of up to seconds, and learns as late that a client has left",
-    strict=False,
-)
 async def test_a_client_that_leaves_stops_the_engine_within_a_second(house: Running) -> None:
     body = {"model": "ruminate", "messages": [{"role": "user", "content": "name red cat"}], "stream": True,
             "max_tokens": 900, "ignore_eos": True}  # fmt: skip
@@ -238,11 +233,6 @@ async def test_a_swap_under_eight_streaming_clients_fails_nothing_and_mixes_noth
     assert mixed == []
 
 
-@pytest.mark.xfail(
-    reason="open fault: where the engine's own processes keep both cores busy, its API server hands tokens on "
-    "in bursts of up to seconds, and learns as late that a client has left",
-    strict=False,
-)
 async def test_a_killed_engine_breaks_off_streams_clearly_and_serves_the_same_checkpoint_after_its_restart(
     house: Running, real_engine: RealEngine
 ) -> None:
