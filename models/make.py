@@ -6,6 +6,7 @@ Everything is seeded; the two language models, and then the two reward models, t
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
@@ -43,9 +44,9 @@ class Stage:
 STAGES = (
     Stage("policy-1", "", CAREFUL, Schedule(1500, heavy=3.0), 1001, shape=Shape()),
     Stage("judge-1", "", CAREFUL, Schedule(1000, heavy=3.0), 1002, 0.0, Shape(160, 3, 5, 5, intermediate=512)),
-    Stage("judge-reader", "judge-1", READING, Schedule(2200, heavy=5.0, muon_lr=0.015, adam_lr=4e-3), 203),
+    Stage("judge-reader", "judge-1", READING, Schedule(2800, heavy=5.0, muon_lr=0.015, adam_lr=4e-3), 203),
     Stage("policy", "policy-1", MIXED, Schedule(700, muon_lr=0.01, adam_lr=4e-3), 2001),
-    Stage("reward-reader", "policy-1", READING, Schedule(1350, heavy=5.0, muon_lr=0.015, adam_lr=4e-3), 3),
+    Stage("reward-reader", "policy-1", READING, Schedule(2000, heavy=5.0, muon_lr=0.015, adam_lr=4e-3), 3),
 )
 
 
@@ -55,7 +56,18 @@ def _one_thread() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
-def train_stage(stage: Stage, folder: Path, held_out: set[str]) -> dict[str, float]:
+def identity(stage: Stage) -> str:
+    """A digest of everything that decides what the stage makes, the stages before it included."""
+    here = Path(__file__).parent
+    sources = [*sorted((here / "world").glob("*.py")), here / "tokens.py", here / "train_policy.py"]
+    sources += [here / "critic.py", here / "gold.py"] if stage.what == READING else []
+    digest = hashlib.sha256(repr((stage, SEEDS)).encode())
+    digest.update(b"".join(path.read_bytes() for path in sources))
+    digest.update(next((identity(other) for other in STAGES if other.name == stage.start), "").encode())
+    return digest.hexdigest()[:16]
+
+
+def train_stage(stage: Stage, folder: Path, held_out: set[str]) -> dict[str, Any]:
     """Train and save one model, in a process of its own; what was measured."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -75,9 +87,8 @@ def train_stage(stage: Stage, folder: Path, held_out: set[str]) -> dict[str, flo
         quality = "careful" if stage.what == CAREFUL else None
         rows = copied_rows(tokenizer, stream(stage.seed, held_out, stage.thinks, quality))
     found = train(model, tokenizer, rows, stage.schedule, stage.seed, lambda text: print(stage.name, text, flush=True))
-    found["parameters"] = sum(p.numel() for p in model.parameters())
     save_policy(model, tokenizer, folder / stage.name)
-    return found
+    return {**found, "parameters": sum(p.numel() for p in model.parameters()), "identity": identity(stage)}
 
 
 def train_reward_model(what: str, backbone: str, folder: str, pairs: list[Any], seed: int) -> dict[str, float]:
@@ -113,8 +124,9 @@ class Making:
         self.work: Path = args.work
         self.facts: dict[str, Any] = {"seeds": SEEDS, "stages": [asdict(stage) for stage in STAGES]}
         kept = self.work / "facts.json"
-        if kept.is_file() and args.begin != "stages":
-            self.facts |= json.loads(kept.read_text())
+        if kept.is_file():
+            found = json.loads(kept.read_text())
+            self.facts |= {name: found[name] for name in ("language_models", "reward_models") if name in found}
 
     def run(self) -> int:
         self.work.mkdir(parents=True, exist_ok=True)
@@ -149,21 +161,28 @@ class Making:
         from models.tokens import train_tokenizer
 
         train_tokenizer(SEEDS["tokenizer"]).save_pretrained(self.work / "tokenizer")
-        self.note(language_models=self.stages(pool))
+        self.stages(pool)
         copy(self.work / "policy", self.out / "policy")
 
-    def stages(self, pool: ProcessPoolExecutor) -> dict[str, dict[str, float]]:
-        """Train every stage on two cores, each once the stage that it continues is done."""
-        found: dict[str, dict[str, float]] = {}
-        waiting = list(STAGES)
-        running: dict[Future[dict[str, float]], str] = {}
+    def stages(self, pool: ProcessPoolExecutor) -> None:
+        """Train every stage on two cores, each once the stage that it continues is done.
+
+        A stage that an interrupted run has finished, from the same settings, is taken as it is.
+        """
+        found: dict[str, dict[str, Any]] = {
+            stage.name: facts
+            for stage in STAGES
+            if (facts := self.facts.get("language_models", {}).get(stage.name, {})).get("identity") == identity(stage)
+        }
+        waiting = [stage for stage in STAGES if stage.name not in found]
+        running: dict[Future[dict[str, Any]], str] = {}
         while waiting or running:
             for stage in [s for s in waiting if not s.start or s.start in found][: 2 - len(running)]:
                 waiting.remove(stage)
                 running[pool.submit(train_stage, stage, self.work, self.held_out)] = stage.name
             for job in wait(running, return_when=FIRST_COMPLETED).done:
                 found[running.pop(job)] = job.result()
-        return found
+                self.note(language_models=found)
 
     def reward_models(self, pool: ProcessPoolExecutor, sampler: ProcessPoolExecutor) -> None:
         """Each from synthetic pairs and pairs of the policy's samples; the two share no pair and no prompt."""

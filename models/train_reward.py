@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from models.critic import reading_template
+from models.critic import last_token, reading_template
 from models.pairs import Pair
 from models.train_policy import open_files
 
@@ -19,6 +19,17 @@ def conversation_ids(tokenizer: Any, messages: Sequence[dict[str, Any]], respons
     said = [*messages, {"role": "assistant", "content": response}]
     ids: list[int] = tokenizer.apply_chat_template(said, tokenize=True, return_dict=False)
     return ids
+
+
+def rising_marks(backbone: Path, tokenizer: Any) -> Any:
+    """The head [1, hidden] to begin with: how steeply the reader's log-odds rise from mark to mark."""
+    import torch
+    from safetensors.torch import load_file
+
+    head = load_file(backbone / "model.safetensors")["lm_head.weight"].float()
+    marks = torch.arange(10.0) - 4.5
+    rows = torch.stack([head[last_token(tokenizer, str(mark))] for mark in range(10)])
+    return (marks @ rows)[None] / (marks @ marks)
 
 
 def train(backbone: Path, pairs: Sequence[Pair], folder: Path, seed: int, batch: int = 24, rate: float = 5e-4) -> float:
@@ -33,7 +44,7 @@ def train(backbone: Path, pairs: Sequence[Pair], folder: Path, seed: int, batch:
     tokenizer.chat_template = reading_template()
     model = AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=1, dtype=torch.float32)
     with torch.no_grad():
-        model.score.weight.mul_(0.1)
+        model.score.weight.copy_(rising_marks(backbone, tokenizer))
     rows = [
         {
             "chosen_ids": conversation_ids(tokenizer, p.messages, p.chosen),
