@@ -15,13 +15,13 @@ from db.values import Completion, Turn
 from server.asking import PATHS, Ask, Kind, narrowest, understand
 from server.auth import Door, Identity
 from server.catalog import ALIAS, Catalog, Weights
-from server.errors import ApiError
+from server.errors import ApiError, unavailable
 from server.exchange import Exchange, Receive, Send, read_request
 from server.limiting import Allowance, Limiter
 from server.metrics import Metrics
 from server.outcome import Outcome, ending_of, read_body, read_stream, split_texts
 from server.placing import Places
-from server.pool import Pool
+from server.pool import Moved, Pool
 from server.recording import Recorder, numbered
 from server.relay import Answer, Broken, Relay
 from server.repeats import BODY, Key, Repeats, key_of
@@ -32,6 +32,7 @@ from thinking.format import ThinkingFormat
 
 log = logging.getLogger(__name__)
 
+MOVES = 5  # swaps that one request may wait through
 INLINE_BYTES = 256 * 1024  # reading an answer takes 2 ms per 256 KiB; longer ones are read on a thread
 
 
@@ -118,15 +119,33 @@ class Serving:
     async def _answer(
         self, ask: Ask, identity: Identity, allowance: Allowance, exchange: Exchange, key: Key | None = None
     ) -> None:
-        weights = self._catalog.resolve(ask.model)
+        for _ in range(MOVES):
+            weights = self._catalog.resolve(ask.model)
+            try:
+                return await self._answer_from(weights, ask, identity, allowance, exchange, key)
+            except Moved:
+                log.info("%s is not what answers %s any more; asked anew", weights.model, ask.model)
+        raise unavailable(f"{ask.model!r} meant other weights {MOVES} times while it was asked for; try again")
+
+    async def _answer_from(
+        self, weights: Weights, ask: Ask, identity: Identity, allowance: Allowance, exchange: Exchange, key: Key | None
+    ) -> None:
+        def moved() -> bool:
+            """Whether another gateway made a swap, of which this one heard while it waited for an engine."""
+            if ask.model == ALIAS:
+                return self._catalog.live is None or self._catalog.live.id != weights.id
+            return weights.path is not None and not self._swap.is_wanted(weights.model)
+
         with self._pool.using(weights.model):
             if ask.model != ALIAS:
                 await self._swap.admit(weights)
             turn = await self._turn(ask, identity, weights, key)
             self._recorder.begin(turn)
             try:
-                answer = await self._relay.begin(PATHS[ask.kind], ask.payload(weights.model), weights.model, ask.stream)
-            except ApiError:
+                answer = await self._relay.begin(
+                    PATHS[ask.kind], ask.payload(weights.model), weights.model, ask.stream, moved
+                )
+            except (ApiError, Moved):
                 self._recorder.abandon(turn)  # refused: no turn took place
                 raise
             except asyncio.CancelledError:
