@@ -15,11 +15,13 @@ from db.session import Database
 from server.auth import Door, Identity, service_key
 from server.catalog import Catalog
 from server.engine import Engine, new_session, settle
+from server.feed import Feeds
 from server.lease import Lease
 from server.limiting import Caps, Limiter
 from server.manifest import config_hash
 from server.metrics import Metrics, State
 from server.notices import Notices
+from server.pickup import Pickup
 from server.placing import Places
 from server.pool import Pool
 from server.recording import Recorder, interrupted
@@ -29,6 +31,7 @@ from server.rollouts import Rollouts
 from server.serving import Serving
 from server.settings import ServerSettings
 from server.spool import Claim, Journal, Spool, inherit
+from server.streams import Streams
 from server.swap import Swap
 from thinking.format import FORMATS
 
@@ -86,7 +89,10 @@ class Gateway:
         self.metrics = Metrics(self._states)
         serving = (self.door, self.catalog, self.swap, self.pool, self.relay, self.recorder, self.places)
         pending = lambda: not self.spool.empty or self.recorder.trouble is not None  # noqa: E731
-        parts = (*serving, self.limiter, self.metrics, Repeats(database, pending))
+        self.streams = Streams(settings.redis_url)
+        self.feeds = Feeds(self.recorder.open, self.streams.share)
+        self.pickup = Pickup(database, self.feeds, self.streams)
+        parts = (*serving, self.limiter, self.metrics, Repeats(database, pending), self.feeds)
         name = f"{settings.host}:{settings.port}"
         fmt = FORMATS[settings.thinking_format]
         mirror = settings.mirror_reasoning_content
@@ -114,6 +120,8 @@ class Gateway:
 
     async def stop(self) -> None:
         """End the tasks, write the last turns, let the connections go."""
+        await self.feeds.stop()
+        await self.streams.stop()
         await settle(self._tasks)
         await self.lease.release()
         await asyncio.to_thread(self.recorder.close)
