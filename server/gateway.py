@@ -30,13 +30,14 @@ from server.repeats import Repeats
 from server.rollouts import Rollouts
 from server.serving import Serving
 from server.settings import ServerSettings
-from server.spool import Claim, Journal, Spool, inherit
+from server.spool import Journal, Spool, claim_free, inherit
 from server.streams import Streams
 from server.swap import Swap
 from thinking.format import FORMATS
 
 log = logging.getLogger(__name__)
 
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  addresses that name no machine
 LOCAL = "local"  # the user of requests that need no key
 
 
@@ -48,9 +49,10 @@ class Gateway:
         self._session = new_session()
         self.catalog = Catalog(database)
         self.pool = Pool([Engine(url, self._session) for url in settings.engines], settings.max_waiting)
-        self._claim = Claim(settings.spool)
+        self._claim = claim_free(settings.spool)
+        folder = self._claim.folder
         # Nobody else can hold the folder meanwhile, so a process that is started again goes on as the same holder.
-        me = f"{socket.gethostname()}:{settings.spool.resolve()}"
+        me = f"{socket.gethostname()}:{folder.resolve()}"
         self.lease = Lease(database, me, settings.lease_seconds)
         self.notices = Notices(settings.redis_url, me)
         self.swap = Swap(
@@ -62,7 +64,7 @@ class Gateway:
             settings.watch_seconds,
             settings.load_seconds,
         )
-        self.journal, self.spool = Journal(settings.spool), Spool(settings.spool)
+        self.journal, self.spool = Journal(folder), Spool(folder)
         self.recorder = Recorder(database, self.journal, self.spool, settings.record_patience_seconds)
         self.rollouts = Rollouts(
             self.pool,
@@ -93,7 +95,8 @@ class Gateway:
         self.feeds = Feeds(self.recorder.open, self.streams.share)
         self.pickup = Pickup(database, self.feeds, self.streams)
         parts = (*serving, self.limiter, self.metrics, Repeats(database, pending), self.feeds)
-        name = f"{settings.host}:{settings.port}"
+        host = socket.gethostname() if settings.host in EVERYWHERE else settings.host
+        name = f"{host}:{settings.port}"
         fmt = FORMATS[settings.thinking_format]
         mirror = settings.mirror_reasoning_content
         self.chat = Serving("chat", *parts, fmt, name, settings.max_body_bytes, mirror)
@@ -105,8 +108,6 @@ class Gateway:
         if self.settings.base_model:
             await asyncio.to_thread(self.found_base, self.settings.base_model)
         await self.catalog.refresh()
-        if not self._claim.take():
-            raise OSError(f"{self.settings.spool} is in use by another gateway; give this one another port")
         inherit(self.spool, self.settings.spool.parent, interrupted)
         self.recorder.start()
         await self.lease.beat()
