@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import select
 from support.adapters import add_checkpoint, write_adapter
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
@@ -15,6 +16,7 @@ from support.processes import gateway_process
 
 from db.errors import DatabaseUnavailable
 from db.queries import deployments
+from db.schema import Message
 from db.session import Database
 
 CONVERGED_SECONDS = 5.0
@@ -24,14 +26,16 @@ CONVERGED_SECONDS = 5.0
 async def two_gateways(
     tmp_path: Path, database_url: str, engines: list[str], **settings: object
 ) -> AsyncIterator[tuple[Running, Running]]:
-    """The first one holds the lease."""
-    shared = {"database_url": database_url} | settings
+    """The first one holds the lease, for so long that a crowded machine does not take it away."""
+    shared = {"database_url": database_url, "lease_seconds": 30.0} | settings
     async with (
         running_gateway(tmp_path / "one", engines, **shared) as one,
         running_gateway(tmp_path / "two", engines, **shared) as two,
     ):
         await one.until_ready()
         await two.until_ready()
+        if two.gateway.lease.role == "holds":
+            one, two = two, one
         assert (one.gateway.lease.role, two.gateway.lease.role) == ("holds", "follows")
         yield one, two
 
@@ -161,7 +165,7 @@ async def test_an_adapter_that_the_engine_ignores_is_refused_at_a_gateway_that_f
 async def test_a_gateway_that_was_cut_off_from_the_database_unloads_nothing_and_learns_from_the_row(
     tmp_path: Path, database_url: str, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with two_gateways(tmp_path, database_url, [engine.url], lease_seconds=0.6) as (one, two):
+    async with two_gateways(tmp_path, database_url, [engine.url], lease_seconds=2.0) as (one, two):
         names = [add_checkpoint(one.database, tmp_path, -2.0 - i / 10) for i in range(2)]
         assert (await deploy(one.http, names[0])).status_code == 200
 
@@ -175,7 +179,7 @@ async def test_a_gateway_that_was_cut_off_from_the_database_unloads_nothing_and_
                 (one.gateway.swap.keepers[0]._shared, "_read"),
             ):
                 cut.setattr(part, call, gone)
-            await until(lambda: two.gateway.lease.role == "holds")
+            await until(lambda: two.gateway.lease.role == "holds", seconds=10)
             assert one.gateway.lease.role == "alone"
             unloads = engine.unloads
             assert (await deploy(two.http, names[1])).status_code == 200
@@ -238,3 +242,26 @@ async def test_a_swap_whose_gateway_is_killed_at_any_point_converges_on_one_live
                 assert isinstance(result, httpx.Response)
                 assert result.json() == {"live": "v3", "previous": "v2"}
             assert await model_of(two) == ("ruminate-v2" if lost else "ruminate-v3")
+
+
+async def test_gateways_that_share_a_home_and_a_port_as_in_containers_keep_their_turns_apart(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    home = tmp_path / "home"
+    async with (
+        running_gateway(home, [engine.url], lease_seconds=30.0) as one,
+        running_gateway(home, [engine.url], lease_seconds=30.0) as two,
+    ):
+        await one.until_ready()
+        await two.until_ready()
+        assert (one.gateway.lease.role, two.gateway.lease.role) == ("holds", "follows")
+        assert {path.name for path in (home / "spool").iterdir()} == {"gateway-8000", "gateway-8000-2"}
+        for house in (one, two):
+            house.gateway.recorder._down_until = float("inf")  # as if the database took nothing
+            assert (await house.chat(f"of {house.url}")).status_code == 200
+            assert house.gateway.recorder.waiting == 1
+    async with running_gateway(home, [engine.url]) as again:
+        await until(lambda: again.gateway.recorder.waiting == 0)
+        with again.database.reading() as session:
+            said = session.scalars(select(Message.content).where(Message.role == "user")).all()
+        assert set(said) == {f"of {one.url}", f"of {two.url}"}
