@@ -78,6 +78,8 @@ class Swap:
             if await self._catalog.refresh():
                 self._wake()
                 self._pool.notify()
+            if self._lease.role == "holds":
+                await self._wanting.tidy()
             try:
                 await asyncio.wait_for(self._hurry.wait(), self._interval)
             except TimeoutError:

@@ -4,9 +4,11 @@ The answer comes from the rows as `server.catalog` last read them, so that all g
 """
 
 import asyncio
+import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from db.errors import DatabaseUnavailable
 from db.queries import wishes
@@ -14,6 +16,8 @@ from db.session import Database
 from server.catalog import ALIAS, Catalog, Weights, Wish
 from server.errors import ApiError, invalid, unavailable
 from server.keeper import Adapter
+
+log = logging.getLogger(__name__)
 
 MAX_STEPS = 3  # adapters of a running round: two of its steps, and what its gate measures
 MAX_GUESTS = 1  # published checkpoints that somebody pins, beside live and previous
@@ -74,6 +78,15 @@ class Wanting:
         """Take it back. False: it was not wanted."""
         return await self._write(self._unwish, wishes.STEP, name)
 
+    async def tidy(self) -> None:
+        """Let go of steps whose files are gone: a round that was broken off has nobody to take them back."""
+        steps = [wish for wish in self._catalog.wishes if wish.kind == wishes.STEP]
+        if steps:
+            for name in await asyncio.to_thread(_without_files, steps):
+                log.info("%s is wanted no more: its files are gone", name)
+                with suppress(ApiError):
+                    await self.no_step(name)
+
     def _wished(self, wish: Wish) -> Adapter | None:
         if wish.kind == wishes.STEP:
             return Adapter(wish.name, wish.path)
@@ -110,6 +123,10 @@ class Wanting:
     def _renewed(self, name: str) -> None:
         with self._database.transaction() as session:
             wishes.renew(session, wishes.CANDIDATE, name, self._seconds)
+
+
+def _without_files(steps: list[Wish]) -> list[str]:
+    return [wish.name for wish in steps if not Path(wish.path).is_dir()]
 
 
 def adapter_of(one: Weights) -> Adapter:

@@ -4,9 +4,10 @@ import threading
 import time
 
 import pytest
+from support.records import settle
 
 from db.errors import LeaseTaken
-from db.queries import deployments, leases, wishes
+from db.queries import checkpoints, deployments, leases, retention, wishes
 from db.session import Database
 
 
@@ -91,3 +92,14 @@ def test_wishing_again_lets_engines_that_failed_try_again(database: Database) ->
         deployments.observe(session, "http://b", "v1", "loaded")
         wishes.wish(session, wishes.CANDIDATE, "v1", "/v1", "one", 60)
         assert [row.engine for row in deployments.observed(session)] == ["http://b"]
+
+
+def test_what_a_gateway_wishes_keeps_its_files(database: Database) -> None:
+    with database.transaction() as session:
+        settle(session)
+        for parent in range(3):
+            row = checkpoints.reserve_checkpoint(session, parent)
+            checkpoints.complete_checkpoint(session, row.id, f"/checkpoints/{row.name}", {})
+            checkpoints.set_state(session, row.id, "published")
+        wishes.wish(session, wishes.GUEST, "ruminate-v1", "/checkpoints/v1", "one")
+        assert retention.release(session, 1, set()) == [("v2", "/checkpoints/v2")]
