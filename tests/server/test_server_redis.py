@@ -6,10 +6,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.redis_server import RedisServer
+
+from server import limiting, notices
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Redis that a crowded machine keeps waiting is not lost; one that was killed refuses connections at once."""
+    monkeypatch.setattr(limiting, "REDIS_SECONDS", 10.0)
+    monkeypatch.setattr(notices, "ANSWER_SECONDS", 10.0)
 
 
 @asynccontextmanager
@@ -26,7 +36,7 @@ async def two_gateways(
         yield one, two
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     deadline = asyncio.get_running_loop().time() + seconds
     while not condition():
         assert asyncio.get_running_loop().time() < deadline
@@ -80,7 +90,7 @@ async def test_a_redis_that_is_killed_refuses_nobody_and_counts_again_when_it_is
 async def test_a_swap_is_heard_of_at_once_and_without_redis_at_the_next_look_at_the_rows(
     tmp_path: Path, engine: FakeEngine, redis: RedisServer
 ) -> None:
-    async with two_gateways(tmp_path, engine, redis, watch_seconds=1.5) as (one, two):
+    async with two_gateways(tmp_path, engine, redis, watch_seconds=6.0) as (one, two):
         names = [add_checkpoint(one.database, tmp_path, -2.0 - i / 10) for i in range(4)]
 
         async def heard_after(name: str) -> float:
@@ -93,9 +103,9 @@ async def test_a_swap_is_heard_of_at_once_and_without_redis_at_the_next_look_at_
             return asyncio.get_running_loop().time() - began
 
         await until(lambda: two.gateway.notices.connected and one.gateway.notices.connected)
-        assert sorted([await heard_after(name) for name in names[:3]])[1] < 0.75  # the median: one may meet a tick
+        assert sorted([await heard_after(name) for name in names[:3]])[1] < 3.0  # the median: one may meet a tick
         await redis.kill()
-        assert await heard_after(names[3]) < 6.0
+        assert await heard_after(names[3]) < 15.0
 
 
 async def test_a_deployment_asked_of_the_gateway_that_follows_waits_for_no_tick(
@@ -105,7 +115,7 @@ async def test_a_deployment_asked_of_the_gateway_that_follows_waits_for_no_tick(
         await until(lambda: two.gateway.notices.connected and one.gateway.notices.connected)
         assert two.gateway.lease.role == "follows"
         name = add_checkpoint(one.database, tmp_path)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(25):
             done = await two.http.post("/api/deployments", json={"checkpoint": name})
             assert done.json() == {"live": "v1", "previous": "v0"}
             await until(lambda: one.gateway.catalog.live.name == "v1")  # type: ignore[union-attr]
