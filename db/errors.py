@@ -54,6 +54,14 @@ class LeaseLost(StorageError):
         self.round_id, self.owner, self.state, self.holder = round_id, owner, state, holder
 
 
+class LeaseTaken(StorageError):
+    """What only the holder of the lease `name` may do was tried by somebody else; `found` holds it (None: nobody)."""
+
+    def __init__(self, name: str, holder: str, found: str | None) -> None:
+        super().__init__(f"{holder!r} does not hold the lease {name!r} any more, {found!r} does; leave the work to it")
+        self.name, self.holder, self.found = name, holder, found
+
+
 class DeploymentChanged(StorageError):
     """The wanted state moved on since it was read; `current_id` is the row to judge against now (None: no row)."""
 

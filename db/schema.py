@@ -261,7 +261,7 @@ class Deployment(Base):
 
 
 class EngineState(Base):
-    """What an engine was last seen to have loaded."""
+    """What an engine has loaded, probed since (`loaded`), or could not take (`failed`, and why)."""
 
     __tablename__ = "engine_states"
     __table_args__ = (one_of("state", "loaded", "failed"),)
@@ -270,6 +270,28 @@ class EngineState(Base):
     state: Mapped[str]
     detail: Mapped[str]
     observed_at: Mapped[datetime]
+
+
+class Lease(Base):
+    """What one process may do at a time, and who it is until when."""
+
+    __tablename__ = "leases"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    holder: Mapped[str]
+    until: Mapped[datetime]
+
+
+class Wish(Base):
+    """An adapter that engines should have beside what is deployed. `until`: None is until it is taken back."""
+
+    __tablename__ = "wishes"
+    __table_args__ = (one_of("kind", "candidate", "guest", "step"),)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(primary_key=True)  # as engines know it
+    path: Mapped[str]
+    by: Mapped[str]
+    at: Mapped[datetime]
+    until: Mapped[datetime | None]
 
 
 class Audit(Base):

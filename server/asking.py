@@ -51,6 +51,7 @@ class Ask:
     origin: str
     conversation_id: str | None
     choices: int  # answers that it asks for
+    detached: bool  # goes on to its end when the client leaves
     sampling: dict[str, Any]
     body: dict[str, Any]
 
@@ -100,6 +101,7 @@ def understand(kind: Kind, raw: bytes, headers: Mapping[bytes, bytes]) -> Ask:
         _choice("ruminate.origin", ours.get("origin") or "api", ORIGINS),
         _conversation(ours.get("conversation_id") or headers.get(b"x-ruminate-conversation")),
         _choices(kind, body),
+        _detached(kind, ours.get("detached"), stream, _choices(kind, body)),
         {name: body[name] for name in SAMPLING if body.get(name) is not None},
         body,
     )
@@ -128,6 +130,14 @@ def _choices(kind: Kind, body: Mapping[str, Any]) -> int:
     n, prompt = body.get("n"), body.get("prompt")
     several = kind == "text" and isinstance(prompt, list) and not isinstance(prompt[0], int)
     return (n if isinstance(n, int) else 1) * (len(prompt) if several else 1)  # type: ignore[arg-type]
+
+
+def _detached(kind: Kind, given: object, stream: bool, choices: int) -> bool:
+    if given is not None and not isinstance(given, bool):
+        raise invalid(f"ruminate.detached is {given!r}; expected true or false", "ruminate.detached")
+    if given and (kind != "chat" or not stream or choices != 1):
+        raise invalid("ruminate.detached is for a chat with `stream: true` and one choice", "ruminate.detached")
+    return bool(given)
 
 
 def _consent(store: object, given: object, header: bytes | None) -> str | None:

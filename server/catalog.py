@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from db.errors import DatabaseUnavailable
-from db.queries import checkpoints, deployments
+from db.queries import checkpoints, deployments, wishes
 from db.session import Database
 from server.errors import no_model, unavailable
 
@@ -56,6 +56,15 @@ class Wanted:
     by: str
 
 
+@dataclass(frozen=True)
+class Wish:
+    """An adapter that is wanted beside what is deployed, by whichever gateway."""
+
+    kind: str  # candidate | guest | step
+    name: str  # as engines know it
+    path: str
+
+
 def weights(row: Any) -> Weights:
     """From a row of `checkpoints`."""
     path = Path(row.path) if row.path and row.kind != "base" else None
@@ -70,6 +79,7 @@ class Catalog:
         self._by_name: dict[str, Weights] = {}
         self._reading = asyncio.Lock()
         self.wanted: Wanted | None = None
+        self.wishes: tuple[Wish, ...] = ()  # oldest first
         self.trouble: str | None = None
 
     @property
@@ -78,16 +88,16 @@ class Catalog:
         return None if self.wanted is None else self.wanted.live
 
     async def refresh(self) -> bool:
-        """Read the rows again. Returns whether the wanted state changed; a database that is down changes nothing."""
+        """Read the rows again. Returns whether what is wanted changed; a database that is down changes nothing."""
         async with self._reading:  # one after the other: an older read that ends late would bring the old state back
-            before = self.wanted
+            before = self._state()
             try:
                 await asyncio.to_thread(self._read)
                 self.trouble = None
             except DatabaseUnavailable as error:
                 self.trouble = str(error)
                 return False
-        return (before and before.deployment_id) != (self.wanted and self.wanted.deployment_id)
+        return before != self._state()
 
     def resolve(self, model: object) -> Weights:
         """The weights that a user's model name means now. Raises ApiError 404 for what they may not see."""
@@ -109,12 +119,18 @@ class Catalog:
         seen = [one for one in self._by_name.values() if one.is_served]
         return sorted(seen, key=lambda one: one.id, reverse=True)
 
+    def _state(self) -> tuple[int | None, tuple[Wish, ...]]:
+        return (None if self.wanted is None else self.wanted.deployment_id, self.wishes)
+
     def _read(self) -> None:
         with self._database.reading() as session:
+            # The wishes first: a candidate that is taken back when it becomes live must not be missed in both.
+            wished = tuple(Wish(row.kind, row.name, row.path) for row in wishes.wanted(session))
             rows = checkpoints.list_checkpoints(session)
             current = deployments.current(session)
         by_id = {row.id: weights(row) for row in rows}
         self._by_name = {one.name: one for one in by_id.values()}
+        self.wishes = wished
         if current is not None:
             previous = current.previous_checkpoint_id
             self.wanted = Wanted(

@@ -5,6 +5,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from db.values import Turn
 from server.errors import ApiError
 
 Message = MutableMapping[str, Any]
@@ -62,8 +63,14 @@ class Exchange:
         if time.monotonic() - self._last > ALIVE_SECONDS:
             await self.piece(b": thinking\n\n")
 
+    def opened(self, turn: Turn) -> None:
+        """The answer to this turn begins. A client that is there needs nothing more."""
+
     async def end(self, data: bytes) -> None:
         await self.piece(data)
+        await self.close()
+
+    async def close(self) -> None:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def whole(self, data: bytes) -> None:

@@ -57,6 +57,7 @@ def forget(gateway: Gateway, *, user_id: str | None = None, conversation_id: str
 
 def erase_files(gateway: Gateway, whose: Callable[[Turn], bool]) -> int:
     """Take turns out of this gateway's files, and out of those that gateways which are gone left behind."""
+    gateway.feeds.erase(whose)
     erased = gateway.spool.erase(whose) + gateway.journal.erase(whose)
     own = gateway.spool.folder
     for folder in sorted(path for path in own.parent.glob("gateway-*") if path.is_dir() and path != own):

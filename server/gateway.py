@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,13 @@ from db.session import Database
 from server.auth import Door, Identity, service_key
 from server.catalog import Catalog
 from server.engine import Engine, new_session, settle
+from server.feed import Feeds
+from server.lease import Lease
 from server.limiting import Caps, Limiter
 from server.manifest import config_hash
 from server.metrics import Metrics, State
+from server.notices import Notices
+from server.pickup import Pickup
 from server.placing import Places
 from server.pool import Pool
 from server.recording import Recorder, interrupted
@@ -25,12 +30,14 @@ from server.repeats import Repeats
 from server.rollouts import Rollouts
 from server.serving import Serving
 from server.settings import ServerSettings
-from server.spool import Claim, Journal, Spool, inherit
+from server.spool import Journal, Spool, claim_free, inherit
+from server.streams import Streams
 from server.swap import Swap
 from thinking.format import FORMATS
 
 log = logging.getLogger(__name__)
 
+EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  addresses that name no machine
 LOCAL = "local"  # the user of requests that need no key
 
 
@@ -42,9 +49,22 @@ class Gateway:
         self._session = new_session()
         self.catalog = Catalog(database)
         self.pool = Pool([Engine(url, self._session) for url in settings.engines], settings.max_waiting)
-        self.swap = Swap(database, self.catalog, self.pool, settings.watch_seconds, settings.load_seconds)
-        self._claim = Claim(settings.spool)
-        self.journal, self.spool = Journal(settings.spool), Spool(settings.spool)
+        self._claim = claim_free(settings.spool)
+        folder = self._claim.folder
+        # Nobody else can hold the folder meanwhile, so a process that is started again goes on as the same holder.
+        me = f"{socket.gethostname()}:{folder.resolve()}"
+        self.lease = Lease(database, me, settings.lease_seconds)
+        self.notices = Notices(settings.redis_url, me)
+        self.swap = Swap(
+            database,
+            self.catalog,
+            self.pool,
+            self.lease,
+            self.notices,
+            settings.watch_seconds,
+            settings.load_seconds,
+        )
+        self.journal, self.spool = Journal(folder), Spool(folder)
         self.recorder = Recorder(database, self.journal, self.spool, settings.record_patience_seconds)
         self.rollouts = Rollouts(
             self.pool,
@@ -53,7 +73,7 @@ class Gateway:
             settings.engine_wait_seconds,
         )
         self.places = Places(database)
-        self.relay = Relay(self.pool, self._look, settings.engine_wait_seconds, settings.engine_silence_seconds)
+        self.relay = Relay(self.pool, self.swap.hurry, settings.engine_wait_seconds, settings.engine_silence_seconds)
         self.door = Door(
             database,
             service_key(settings.service_key, settings.home),
@@ -71,8 +91,12 @@ class Gateway:
         self.metrics = Metrics(self._states)
         serving = (self.door, self.catalog, self.swap, self.pool, self.relay, self.recorder, self.places)
         pending = lambda: not self.spool.empty or self.recorder.trouble is not None  # noqa: E731
-        parts = (*serving, self.limiter, self.metrics, Repeats(database, pending))
-        name = f"{settings.host}:{settings.port}"
+        self.streams = Streams(settings.redis_url)
+        self.feeds = Feeds(self.recorder.open, self.streams.share)
+        self.pickup = Pickup(database, self.feeds, self.streams)
+        parts = (*serving, self.limiter, self.metrics, Repeats(database, pending), self.feeds)
+        host = socket.gethostname() if settings.host in EVERYWHERE else settings.host
+        name = f"{host}:{settings.port}"
         fmt = FORMATS[settings.thinking_format]
         mirror = settings.mirror_reasoning_content
         self.chat = Serving("chat", *parts, fmt, name, settings.max_body_bytes, mirror)
@@ -84,10 +108,11 @@ class Gateway:
         if self.settings.base_model:
             await asyncio.to_thread(self.found_base, self.settings.base_model)
         await self.catalog.refresh()
-        if not self._claim.take():
-            raise OSError(f"{self.settings.spool} is in use by another gateway; give this one another port")
         inherit(self.spool, self.settings.spool.parent, interrupted)
         self.recorder.start()
+        await self.lease.beat()
+        self._go(self.lease.run(), "lease")
+        self._go(self.notices.run(), "notices")
         for keeper in self.swap.keepers:
             self._go(keeper.run(), f"keeper of {keeper.engine.url}")
         self._go(self.swap.run(), "swap")
@@ -96,7 +121,10 @@ class Gateway:
 
     async def stop(self) -> None:
         """End the tasks, write the last turns, let the connections go."""
+        await self.feeds.stop()
+        await self.streams.stop()
         await settle(self._tasks)
+        await self.lease.release()
         await asyncio.to_thread(self.recorder.close)
         self._claim.release()
         await self._session.close()
@@ -118,7 +146,7 @@ class Gateway:
     @property
     def trouble(self) -> str | None:
         """What does not work as it should just now, in words; answers are given all the same."""
-        return self.recorder.trouble or self.catalog.trouble or self.limiter.trouble
+        return self.recorder.trouble or self.catalog.trouble or self.limiter.trouble or self.notices.trouble
 
     def _states(self) -> Iterator[State]:
         """What is true just now, for the metrics."""
@@ -130,10 +158,12 @@ class Gateway:
             ("gauge", "ruminate_rollouts_waiting", "Calls of the trainer that wait.", self.rollouts.waiting),
             ("gauge", "ruminate_spool_turns", "Turns that wait for the database.", self.recorder.waiting),
             ("gauge", "ruminate_trouble", "1 while /health names a trouble.", float(self.trouble is not None)),
+            ("gauge", "ruminate_looks_after_engines", "1 while this gateway holds the lease on the engines.",
+             float(self.lease.role == "holds")),
             ("counter", "ruminate_recorded_turns", "Turns written to the database.", self.recorder.recorded),
             ("counter", "ruminate_spooled_turns", "Turns that went to the spool first.", self.recorder.spooled),
             ("counter", "ruminate_swaps", "Checkpoints made live by this gateway.", self.swap.swaps),
-        )
+        )  # fmt: skip
         for kind, name, words, value in singles:
             yield kind, name, words, [({}, float(value))]
         engines = self.pool.engines
@@ -162,9 +192,6 @@ class Gateway:
                 except DatabaseUnavailable as error:
                     log.error("%s", error)
                 await self.catalog.refresh()
-
-    def _look(self, engine: Engine) -> None:
-        next(keeper for keeper in self.swap.keepers if keeper.engine is engine).wake()
 
     def _go(self, work: Coroutine[Any, Any, None], name: str, endless: bool = True) -> None:
         """Run a background task; if it ends by itself, so does the process, which its supervisor restarts."""

@@ -1,7 +1,8 @@
 """Makes one engine have what it should have: looks, loads, probes, unloads, ejects and readmits.
 
-What is wanted comes from `server.swap`; each engine has one keeper, and nobody else loads or unloads. A loaded adapter
-counts only once its probe has passed, so an engine that comes back serves nothing that was not checked again.
+What is wanted comes from `server.swap`. Every gateway has a keeper for each engine, and those of the gateway that holds
+the lease load and unload; the others look, and send requests to what stands in the shared rows. A loaded adapter counts
+only once its probe has passed, so an engine that comes back serves nothing that was not checked again.
 """
 
 import asyncio
@@ -11,8 +12,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from db.errors import DatabaseUnavailable, LeaseTaken
 from server.engine import Card, Engine, EngineDown, EngineFailed
+from server.lease import Lease
 from server.manifest import Unfit
+from server.observed import Observed, Verdict
 from server.pool import Pool
 from server.probe import ProbeFailed, check
 
@@ -20,6 +24,7 @@ log = logging.getLogger(__name__)
 
 STRIKES = 2  # late answers in a row until an engine is ejected; a refused connection ejects at once
 RETRY_SECONDS = 5.0  # between attempts to load what an engine refused
+THERE_ALREADY = "already been loaded"  # vLLM's words
 
 
 @dataclass(frozen=True)
@@ -31,15 +36,6 @@ class Adapter:
     probe: dict[str, Any] | None = None
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What came of loading an adapter on this engine: `ok`, or why not. `final`: not worth another attempt."""
-
-    ok: bool
-    detail: str
-    final: bool = False
-
-
 class Keeper:
     """The one that looks after `engine`. `wanted` gives the adapters it should have just now, most important first."""
 
@@ -47,20 +43,28 @@ class Keeper:
         self,
         engine: Engine,
         pool: Pool,
+        lease: Lease,
+        shared: Observed,
         wanted: Callable[[], list[Adapter]],
-        adopt: Callable[[Card], bool],
+        changed: Callable[[], None],
         interval: float,
         load_seconds: float,
         inspect: Callable[[Adapter], None],
     ) -> None:
-        """`inspect` looks at an adapter's files before the engine does, in a thread, and raises Unfit."""
+        """`inspect` looks at an adapter's files before the engine does, in a thread, and raises Unfit.
+
+        `changed` is told when this keeper has changed what the shared rows say.
+        """
         self.engine = engine
-        self._pool, self._wanted, self._adopt = pool, wanted, adopt
+        self._pool, self._lease, self._shared = pool, lease, shared
+        self._wanted, self._changed = wanted, changed
         self._interval, self._load_seconds = interval, load_seconds
         self._inspect = inspect
         self._strikes = 0
         self._wake = asyncio.Event()
         self._tried: dict[str, tuple[str, Verdict, float]] = {}  # name → (path, what came of it, when)
+        self._told: dict[str, Verdict] = {}  # what the shared rows said when they were last read
+        self._begun = self._ended = 0
         self._round = asyncio.Event()
 
     def wake(self) -> None:
@@ -71,19 +75,26 @@ class Keeper:
         """What came of this adapter here; None while it is not known."""
         if self.engine.healthy and self.engine.loaded.get(adapter.name) == adapter.path:
             return Verdict(True, self._said(adapter.name))
+        if self._lease.role == "follows":
+            told = self._told.get(adapter.name)
+            return told if told is not None and not told.ok else None
         path, verdict, _ = self._tried.get(adapter.name, ("", None, 0.0))
         return verdict if path == adapter.path and verdict is not None and not verdict.ok else None
 
     async def next_look(self) -> None:
-        """Return after the keeper has looked once more."""
+        """Return after a look that began after this call has ended."""
+        running = self._begun
         self._wake.set()
-        await self._round.wait()
+        while self._ended <= running:
+            await self._round.wait()
 
     async def run(self) -> None:
         """Look after the engine until cancelled."""
         while True:
             self._wake.clear()
+            self._begun += 1
             await self._look()
+            self._ended = self._begun
             done, self._round = self._round, asyncio.Event()
             done.set()
             self._pool.notify()
@@ -120,19 +131,32 @@ class Keeper:
         if not engine.healthy:
             log.info("engine %s answers", engine.url)
             engine.healthy, engine.since = True, time.time()
-        wanted = {adapter.name: adapter for adapter in self._wanted()}
-        for card in cards:
-            if card.parent is not None and card.id not in wanted and self._adopt(card):
-                engine.loaded[card.id] = card.root
+        try:
+            self._told = await self._shared.read(engine.url)  # after the list: see server.observed
+            if self._lease.role == "follows":
+                engine.loaded = {
+                    name: path for name, path in there.items() if name in self._told and self._told[name].ok
+                }
+            else:
+                await self._reconcile(there)
+        except DatabaseUnavailable:
+            if self._lease.role == "alone":
+                await self._reconcile(there)
+        except LeaseTaken as error:
+            log.warning("%s", error)
+        behind = [adapter.name for adapter in self._wanted() if adapter.name not in engine.loaded]
+        engine.state = "behind" if behind else "ready"
+        engine.detail = "; ".join(f"{name}: {self._said(name)}" for name in behind)
+
+    async def _reconcile(self, there: dict[str, str]) -> None:
         wanted = {adapter.name: adapter for adapter in self._wanted()}
         for name in [name for name in there if name not in wanted]:
             await self._unload(name)
         for adapter in wanted.values():
-            if engine.loaded.get(adapter.name) != adapter.path and self._worth_trying(adapter):
+            if self.engine.loaded.get(adapter.name) != adapter.path and self._worth_trying(adapter):
                 await self._load(adapter, there.get(adapter.name))
-        behind = [name for name in wanted if name not in engine.loaded]
-        engine.state = "behind" if behind else "ready"
-        engine.detail = "; ".join(f"{name}: {self._said(name)}" for name in behind)
+        await self._tell({name: self._known(adapter) for name, adapter in wanted.items()})
+        await self._tell({name: None for name in self._told if name not in wanted and name not in there})
 
     def _worth_trying(self, adapter: Adapter) -> bool:
         path, verdict, at = self._tried.get(adapter.name, ("", None, 0.0))
@@ -146,16 +170,21 @@ class Keeper:
         began = time.monotonic()
         try:
             if there is not None and there != adapter.path:
-                await engine.unload(adapter.name, self._load_seconds)
+                if not await self._unload(adapter.name):
+                    return
                 there = None
             if there is None:
                 await asyncio.to_thread(self._inspect, adapter)
+                await self._tell({adapter.name: None})
                 await engine.load(adapter.name, adapter.path, self._load_seconds)
             said = "" if adapter.probe is None else await check(engine, adapter.name, adapter.probe)
             verdict = Verdict(True, said)
         except EngineDown:
             raise
         except EngineFailed as error:
+            if THERE_ALREADY in error.what:  # another gateway was quicker: it is probed at the next look
+                self._wake.set()
+                return
             verdict = Verdict(False, error.what)
         except Unfit as error:  # not final: the files may be put back
             verdict = Verdict(False, f"not loaded: {error}")
@@ -163,6 +192,7 @@ class Keeper:
             verdict = Verdict(False, str(error), final=True)
             await self._unload(adapter.name)
         self._tried[adapter.name] = (adapter.path, verdict, time.monotonic())
+        await self._tell({adapter.name: verdict})  # before it counts here: other gateways are to know it as soon
         if verdict.ok:
             engine.loaded[adapter.name] = adapter.path
             took = (time.monotonic() - began) * 1000
@@ -171,12 +201,15 @@ class Keeper:
         else:
             log.error("engine %s does not take %s: %s", engine.url, adapter.name, verdict.detail)
 
-    async def _unload(self, name: str) -> None:
-        """Unless someone still uses the name: then at a later look."""
-        if self._pool.in_use(name):
-            return
+    async def _unload(self, name: str) -> bool:
+        """As the holder of the lease, unless someone here still uses the name: then at a later look."""
+        if self._pool.in_use(name) or self._lease.role != "holds":
+            return False
         self.engine.loaded.pop(name, None)  # before the call: nobody may pick it while it is going
         self._tried.pop(name, None)
+        await self._tell({name: None})
+        if self._lease.role != "holds":  # the row took long to go: somebody else may decide by now
+            return False
         try:
             await self.engine.unload(name, self._load_seconds)
             log.info("engine %s forgot %s", self.engine.url, name)
@@ -184,7 +217,34 @@ class Keeper:
             raise
         except EngineFailed as error:
             log.warning("%s", error)
+        return True
+
+    def _known(self, adapter: Adapter) -> Verdict | None:
+        if self.engine.loaded.get(adapter.name) == adapter.path:
+            return Verdict(True, self._said(adapter.name))
+        path, verdict, _ = self._tried.get(adapter.name, ("", None, 0.0))
+        return verdict if path == adapter.path and verdict is not None and not verdict.ok else None
+
+    async def _tell(self, known: dict[str, Verdict | None]) -> None:
+        """Make the shared rows say this, where they don't. Only the holder of the lease may."""
+        changes = {name: verdict for name, verdict in known.items() if not _same(self._told.get(name), verdict)}
+        if not changes or self._lease.role != "holds":
+            return
+        await self._shared.write(self.engine.url, changes)
+        for name, verdict in changes.items():
+            if verdict is None:
+                self._told.pop(name, None)
+            else:
+                self._told[name] = verdict
+        self._changed()
 
     def _said(self, name: str) -> str:
         _, verdict, _ = self._tried.get(name, ("", None, 0.0))
+        verdict = verdict or self._told.get(name)
         return verdict.detail if verdict is not None else "not loaded yet"
+
+
+def _same(told: Verdict | None, known: Verdict | None) -> bool:
+    if told is None or known is None:
+        return told is known
+    return (told.ok, told.detail if not told.ok else "") == (known.ok, known.detail if not known.ok else "")

@@ -81,6 +81,8 @@ _SHARED: Schema = {
     },
 }
 
+_DETACHED = _flag("Go on to the end when the client leaves; see the events route. With `stream` only.", default=False)
+
 _CHAT: Schema = {
     "type": "object",
     "required": ["model", "messages"],
@@ -88,6 +90,7 @@ _CHAT: Schema = {
     "description": f"Refused from everybody: {', '.join(sorted(SERVICE_ONLY))}.",
     "properties": {
         **_SHARED,
+        "ruminate": _SHARED["ruminate"] | {"properties": _SHARED["ruminate"]["properties"] | {"detached": _DETACHED}},
         "messages": {
             "type": "array",
             "minItems": 1,
@@ -126,6 +129,10 @@ _REQUESTS: Schema = {
     },
     "hidden": {"summary": "Thought, but not shown", "value": {**_ASKED, "reasoning": {"exclude": True}}},
     "unthinking": {"summary": "Without a thought", "value": {**_ASKED, "reasoning_effort": "none"}},
+    "detached": {
+        "summary": "Goes on when its client leaves",
+        "value": {**_ASKED, "stream": True, "ruminate": {"detached": True}},
+    },
     "private": {"summary": "Nothing is kept", "value": {**_ASKED, "store": False}},
     "pinned": {
         "summary": "A pinned checkpoint goes on with a conversation",

@@ -5,11 +5,15 @@ Knows engines by what `Engine.serves` says of them; loads and unloads nothing.
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from server.engine import Engine
 from server.errors import ApiError, unavailable
+
+
+class Moved(Exception):
+    """What was waited for is not wanted any more: take the name's meaning anew."""
 
 
 class Pool:
@@ -57,10 +61,17 @@ class Pool:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def wait(self, model: str, deadline: float, avoid: Collection[Engine] = ()) -> Engine:
+    async def wait(
+        self,
+        model: str,
+        deadline: float,
+        avoid: Collection[Engine] = (),
+        moved: Callable[[], bool] = lambda: False,
+    ) -> Engine:
         """An engine that serves `model`, now or by `deadline` (of the event loop's clock).
 
-        Raises ApiError 503 with Retry-After when there is none by then, none has started yet, or too many wait.
+        Raises ApiError 503 with Retry-After when there is none by then, none has started yet, or too many wait; Moved
+        once `moved` says so while it waits.
         """
         engine = self.pick(model, avoid) or self.pick(model)
         if engine is not None:
@@ -77,6 +88,8 @@ class Pool:
                 engine = self.pick(model)
                 if engine is not None:
                     return engine
+                if moved():
+                    raise Moved
                 try:
                     await asyncio.wait_for(changed.wait(), left)
                 except TimeoutError:

@@ -41,7 +41,7 @@ class Recorder:
     def __init__(self, database: Database, journal: Journal, spool: Spool, patience: float) -> None:
         self._database, self._journal, self._spool = database, journal, spool
         self._patience = patience
-        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Item | Turn | None] = queue.SimpleQueue()
         self._down_until = 0.0
         self._busy_since = math.inf  # when the commit that runs just now began
         self._replay: Iterator[int] | None = None
@@ -70,6 +70,10 @@ class Recorder:
             self._journal.begin(turn)
         except OSError as error:
             self._report(f"the journal of open turns can't be written: {error}")
+
+    def open(self, turn: Turn) -> None:
+        """Let other gateways see by a row that it is being answered, for a turn that can be picked up again."""
+        self._queue.put(turn)
 
     def abandon(self, turn: Turn) -> None:
         """It came to nothing: no engine took it. There is nothing to record."""
@@ -121,13 +125,31 @@ class Recorder:
         try:
             item = self._queue.get(timeout=seconds) if seconds else self._queue.get_nowait()
             while item is not None:
-                items.append(item)
+                if isinstance(item, Turn):
+                    self._show(item)  # in the order of the queue: its end comes later
+                else:
+                    items.append(item)
                 if len(items) == BATCH:
                     return items, False
                 item = self._queue.get_nowait()
         except queue.Empty:
             return items, False
         return items, True
+
+    def _show(self, turn: Turn) -> None:
+        """A row that can't be written is missed by other gateways only, and written at the turn's end."""
+        if time.monotonic() < self._down_until:
+            return
+        self._busy_since = time.monotonic()
+        try:
+            with self._database.transaction() as session:
+                turns.begin_turn(session, turn)
+        except DatabaseUnavailable as error:
+            self._down(error)
+        except Exception:
+            log.exception("that turn %s is being answered can't be written", turn.request_id)
+        finally:
+            self._busy_since = math.inf
 
     def _keep(self, records: list[Record]) -> None:
         if time.monotonic() < self._down_until or len(records) > CROWD:

@@ -56,20 +56,25 @@ class Answer:
 class Relay:
     """The way to the engines."""
 
-    def __init__(self, pool: Pool, look: Callable[[Engine], None], wait: float, silence: float) -> None:
+    def __init__(self, pool: Pool, look: Callable[[], None], wait: float, silence: float) -> None:
         self._pool, self._look = pool, look
         self._wait, self._silence = wait, silence
 
-    async def begin(self, path: str, payload: bytes, model: str, stream: bool) -> Answer:
+    async def begin(
+        self, path: str, payload: bytes, model: str, stream: bool, moved: Callable[[], bool] = lambda: False
+    ) -> Answer:
         """Send a request to an engine that serves `model` and wait for the first piece of its answer.
 
         An engine that fails before that is replaced by another one, or waited for. Raises ApiError with what the engine
-        refused, or 503 when none could be had in time.
+        refused, or 503 when none could be had in time; Moved when, before an engine took it, `moved` said that other
+        weights are to answer.
         """
         deadline = asyncio.get_running_loop().time() + self._wait
         failed: list[Engine] = []
         while True:
-            engine = await self._pool.wait(model, deadline, failed)
+            if self._pool.pick(model) is None:
+                self._look()  # it may be coming, or be wanted no more
+            engine = await self._pool.wait(model, deadline, failed, moved)
             engine.in_flight += 1
             kept = unknown = False
             try:
@@ -80,7 +85,7 @@ class Relay:
                 log.warning("%s; the request is sent again", error)
                 if engine in failed:  # the first failure may be a connection that went stale; the second is none
                     engine.mark_down(error.what)
-                    self._look(engine)
+                    self._look()
                 failed.append(engine)
                 answer = None
             finally:
@@ -91,7 +96,7 @@ class Relay:
             if unknown:  # it restarted since it was last looked at
                 engine.loaded.pop(model, None)
                 failed.append(engine)
-                self._look(engine)
+                self._look()
                 await asyncio.sleep(LOOK_SECONDS)
             if len(failed) > ATTEMPTS * len(self._pool.engines):
                 raise unavailable(f"every engine failed on this request; the last was {engine.url}: {engine.detail}")

@@ -15,13 +15,15 @@ from db.values import Completion, Turn
 from server.asking import PATHS, Ask, Kind, narrowest, understand
 from server.auth import Door, Identity
 from server.catalog import ALIAS, Catalog, Weights
-from server.errors import ApiError
+from server.errors import ApiError, unavailable
 from server.exchange import Exchange, Receive, Send, read_request
+from server.feed import Away, Feeds
 from server.limiting import Allowance, Limiter
 from server.metrics import Metrics
 from server.outcome import Outcome, ending_of, read_body, read_stream, split_texts
+from server.pickup import HIDES
 from server.placing import Places
-from server.pool import Pool
+from server.pool import Moved, Pool
 from server.recording import Recorder, numbered
 from server.relay import Answer, Broken, Relay
 from server.repeats import BODY, Key, Repeats, key_of
@@ -32,6 +34,7 @@ from thinking.format import ThinkingFormat
 
 log = logging.getLogger(__name__)
 
+MOVES = 5  # swaps that one request may wait through
 INLINE_BYTES = 256 * 1024  # reading an answer takes 2 ms per 256 KiB; longer ones are read on a thread
 
 
@@ -51,6 +54,7 @@ class Serving:
         limiter: Limiter,
         metrics: Metrics,
         repeats: Repeats,
+        feeds: Feeds,
         fmt: ThinkingFormat,
         gateway: str,
         max_body: int,
@@ -59,6 +63,7 @@ class Serving:
         self._kind, self._door, self._catalog, self._swap = kind, door, catalog, swap
         self._pool, self._relay, self._recorder, self._places = pool, relay, recorder, places
         self._limiter, self._metrics, self._repeats = limiter, metrics, repeats
+        self._feeds = feeds
         self._fmt, self._gateway, self._max_body = fmt, gateway, max_body
         self._mirror = mirror
 
@@ -86,6 +91,22 @@ class Serving:
         watch = None
         if key is None or ask.stream:  # otherwise it is answered to its end: its client may come back for it
             watch = asyncio.create_task(exchange.watch(receive, me))
+        try:
+            if ask.detached:
+                await self._attend(self._feeds.start(lambda away: self._alone(key, ask, identity, away)), exchange)
+            else:
+                await self._let_in(key, ask, identity, exchange)
+        except asyncio.CancelledError:
+            if not exchange.left:
+                raise  # the gateway itself is ending
+            me.uncancel()
+            return 499
+        finally:
+            if watch is not None:
+                watch.cancel()
+        return 200
+
+    async def _let_in(self, key: Key | None, ask: Ask, identity: Identity, exchange: Exchange | Away) -> None:
         self._pool.chats += 1
         try:
             async with self._limiter.admit(identity.key_id or identity.user_id, ask.choices) as allowance:
@@ -94,19 +115,35 @@ class Serving:
                     await self._answer(ask, identity, allowance, exchange)
                 else:
                     await self._answer_once(key, ask, identity, allowance, exchange)
-        except asyncio.CancelledError:
-            if not exchange.left:
-                raise  # the gateway itself is ending
-            me.uncancel()
-            return 499
         finally:
             self._pool.chats -= 1
-            if watch is not None:
-                watch.cancel()
-        return 200
+
+    async def _alone(self, key: Key | None, ask: Ask, identity: Identity, away: Away) -> None:
+        """Answer a detached chat to its end, whoever listens."""
+        error: ApiError | None = ApiError(500, "the gateway failed on this request; its log has the cause")
+        try:
+            await self._let_in(key, ask, identity, away)
+            error = None
+        except ApiError as refused:
+            error = refused
+        except asyncio.CancelledError:
+            error = ApiError(502, "this answer was interrupted: the gateway that wrote it ended", code="interrupted")
+            raise
+        except Exception:
+            log.exception("a detached answer failed")
+        finally:
+            away.over(error)
+
+    async def _attend(self, away: Away, exchange: Exchange) -> None:
+        """Pass a detached answer on for as long as its client is there."""
+        await away.begun()
+        exchange.headers += away.headers
+        async for event in away.feed.follow(0):
+            await exchange.piece(event)
+        await exchange.close()
 
     async def _answer_once(
-        self, key: Key, ask: Ask, identity: Identity, allowance: Allowance, exchange: Exchange
+        self, key: Key, ask: Ask, identity: Identity, allowance: Allowance, exchange: Exchange | Away
     ) -> None:
         async with self._repeats.once(key, ask) as stored:
             if stored is None:
@@ -116,17 +153,41 @@ class Serving:
                 await exchange.whole(Shape(ask.hides_thought, self._mirror).body(stored.body))
 
     async def _answer(
-        self, ask: Ask, identity: Identity, allowance: Allowance, exchange: Exchange, key: Key | None = None
+        self, ask: Ask, identity: Identity, allowance: Allowance, exchange: Exchange | Away, key: Key | None = None
     ) -> None:
-        weights = self._catalog.resolve(ask.model)
+        for _ in range(MOVES):
+            weights = self._catalog.resolve(ask.model)
+            try:
+                return await self._answer_from(weights, ask, identity, allowance, exchange, key)
+            except Moved:
+                log.info("%s is not what answers %s any more; asked anew", weights.model, ask.model)
+        raise unavailable(f"{ask.model!r} meant other weights {MOVES} times while it was asked for; try again")
+
+    async def _answer_from(
+        self,
+        weights: Weights,
+        ask: Ask,
+        identity: Identity,
+        allowance: Allowance,
+        exchange: Exchange | Away,
+        key: Key | None,
+    ) -> None:
+        def moved() -> bool:
+            """Whether another gateway made a swap, of which this one heard while it waited for an engine."""
+            if ask.model == ALIAS:
+                return self._catalog.live is None or self._catalog.live.id != weights.id
+            return weights.path is not None and not self._swap.is_wanted(weights.model)
+
         with self._pool.using(weights.model):
             if ask.model != ALIAS:
                 await self._swap.admit(weights)
             turn = await self._turn(ask, identity, weights, key)
             self._recorder.begin(turn)
             try:
-                answer = await self._relay.begin(PATHS[ask.kind], ask.payload(weights.model), weights.model, ask.stream)
-            except ApiError:
+                answer = await self._relay.begin(
+                    PATHS[ask.kind], ask.payload(weights.model), weights.model, ask.stream, moved
+                )
+            except (ApiError, Moved):
                 self._recorder.abandon(turn)  # refused: no turn took place
                 raise
             except asyncio.CancelledError:
@@ -135,6 +196,7 @@ class Serving:
             turn = replace(turn, engine=answer.engine.url)
             try:
                 exchange.headers += _headers(turn, weights)
+                exchange.opened(turn)
                 shape = Shape(ask.hides_thought, self._mirror)
                 if ask.stream:
                     await self._stream(ask, turn, answer, shape, allowance, exchange)
@@ -146,7 +208,7 @@ class Serving:
                 answer.close()
 
     async def _stream(
-        self, ask: Ask, turn: Turn, answer: Answer, shape: Shape, allowance: Allowance, exchange: Exchange
+        self, ask: Ask, turn: Turn, answer: Answer, shape: Shape, allowance: Allowance, exchange: Exchange | Away
     ) -> None:
         tail = Tail(ask.wants_usage)
         said: list[bytes] = []
@@ -193,7 +255,9 @@ class Serving:
             model=weights.model,
             started_at=datetime.now(UTC),
             conversation_id=conversation if kept else None,
-            sampling=ask.sampling if key is None else ask.sampling | {BODY: key.body},
+            sampling=ask.sampling
+            | ({} if key is None else {BODY: key.body})
+            | ({HIDES: True} if ask.detached and ask.hides_thought else {}),
             origin=ask.origin,
             consent=consent,
             gateway=self._gateway,

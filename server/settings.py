@@ -28,7 +28,8 @@ class ServerSettings(BaseSettings):
     database_url: str = Field(default="", validation_alias="RUMINATE_DATABASE_URL")
     """Empty: SQLite in the home folder."""
     redis_url: str = Field(default="", pattern=r"^(rediss?://.+)?$", validation_alias="RUMINATE_REDIS_URL")
-    """Where several gateways count a key's requests and tokens together. Empty: each counts alone."""
+    """Where several gateways count a key's requests and tokens together and hear of swaps at once. Empty: each counts
+    alone, and they hear of swaps within `watch_seconds`."""
     service_key: str = Field(default="", validation_alias="RUMINATE_SERVICE_KEY")
     """The trainer's key for /internal. Empty: read from, or written to, `service.key` in the home folder."""
     profile: str = Field(default="tiny", validation_alias="RUMINATE_PROFILE")
@@ -39,7 +40,8 @@ class ServerSettings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535)
     """Port to listen on; 0 lets the system choose."""
     engines: tuple[EngineUrl, ...] = Field(default=("http://127.0.0.1:8100",), min_length=1)
-    """JSON list of the vLLM servers' base URLs. Nobody but this gateway should be able to reach them."""
+    """JSON list of the vLLM servers' base URLs, the same for each gateway of a database. Nobody but the gateways
+    should be able to reach them."""
     base_model: str = ""
     """Folder or hub name of the base model. Empty: what the first engine says it serves."""
 
@@ -67,6 +69,8 @@ class ServerSettings(BaseSettings):
     """How long an engine may say nothing in the middle of an answer before it counts as gone."""
     watch_seconds: float = Field(default=1.0, gt=0)
     """How often each engine is looked at, and the wanted state is read."""
+    lease_seconds: float = Field(default=2.5, gt=0)
+    """How long the gateway that looks after the engines may say nothing until another one of its database does."""
     load_seconds: float = Field(default=60.0, gt=0)
     """How long an engine may take to load an adapter, and a deployment to reach every engine."""
 

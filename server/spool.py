@@ -22,6 +22,8 @@ from db.values import Completion, Turn
 _COMPACT_BYTES = 1 << 20  # the journal is rewritten with its open turns alone once it is this large
 _FILE_BYTES = 16 << 20  # a spool file is closed at this size, so that a replay frees disk as it goes
 
+MOST_GATEWAYS = 64  # of one home and port
+
 Record = tuple[Turn, Completion]
 
 
@@ -242,6 +244,19 @@ class Claim:
 
     def release(self) -> None:
         os.close(self._fd)
+
+
+def claim_free(folder: Path) -> Claim:
+    """Claim `folder` or, where another gateway of this home holds it, the first free one of those named after it.
+
+    Gateways in containers have the same port and may share a home. Raises OSError when there is none.
+    """
+    for number in range(1, MOST_GATEWAYS + 1):
+        claim = Claim(folder if number == 1 else folder.with_name(f"{folder.name}-{number}"))
+        if claim.take():
+            return claim
+        claim.release()
+    raise OSError(f"{folder} and {MOST_GATEWAYS - 1} more are in use by other gateways; give this one another port")
 
 
 def inherit(own: Spool, root: Path, completed: Callable[[Turn], Completion]) -> int:

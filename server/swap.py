@@ -1,13 +1,13 @@
-"""Which adapters every engine should have, and the change of the live checkpoint: check, load, probe, one row, done.
+"""The change of the live checkpoint: check, have it loaded and probed everywhere, one row, done.
 
 A deployment is a row that replaces the one it was judged against. Requests take the live name once, when they start, so
-those in flight end on the weights they began with; a name is forgotten only when nobody uses it any more.
+those in flight end on the weights they began with. Any gateway may deploy; the one that holds the lease has its keepers
+load and forget, and this one waits for what they report.
 """
 
 import asyncio
 import logging
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,58 +15,75 @@ from db.errors import DatabaseUnavailable, DeploymentChanged
 from db.queries import checkpoints, deployments
 from db.session import Database
 from server.catalog import ALIAS, Catalog, Weights
-from server.engine import Card, Engine
-from server.errors import ApiError, invalid, unavailable
+from server.errors import ApiError, unavailable
 from server.keeper import Adapter, Keeper
+from server.lease import Lease
 from server.manifest import Unfit, check_adapter, check_checkpoint, config_hash
+from server.notices import Notices
+from server.observed import Observed
 from server.pool import Pool
+from server.wanting import Wanting, adapter_of
 
 log = logging.getLogger(__name__)
 
-MAX_STEPS = 3  # adapters of a running round: two of its steps, and what its gate measures
-MAX_GUESTS = 1  # published checkpoints that somebody pins, beside live and previous
-NAME = re.compile(r"^round-[a-z0-9][a-z0-9.-]*$")
+PACE_SECONDS = 0.05  # between two looks of a gateway that waits for another one's keepers
 
 
 class Swap:
-    """The wanted adapters of all engines, and the one place that changes what is live."""
+    """The keepers of all engines, and the one place that changes what is live."""
 
-    def __init__(self, database: Database, catalog: Catalog, pool: Pool, interval: float, load_seconds: float) -> None:
-        self._database, self._catalog, self._pool = database, catalog, pool
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        pool: Pool,
+        lease: Lease,
+        notices: Notices,
+        interval: float,
+        load_seconds: float,
+    ) -> None:
+        self._database, self._catalog, self._pool, self._lease = database, catalog, pool, lease
+        self._notices = notices
         self._interval, self._load_seconds = interval, load_seconds
-        self._candidate: Adapter | None = None
-        self._guests: dict[str, Adapter] = {}
-        self._steps: dict[str, Adapter] = {}
-        self._retired: set[str] = set()  # steps that were here and are not wanted any more
         self._deploying = asyncio.Lock()
-        self._observed: dict[str, dict[str, str]] = {}
+        self._hurry = asyncio.Event()
+        self._wanting = Wanting(database, catalog, lease.holder, lease.seconds, self._tell)
+        shared = Observed(database, lease.holder)
         self.keepers = [
-            Keeper(engine, pool, self.wanted, self._adopt, interval, load_seconds, self._inspect)
+            Keeper(engine, pool, lease, shared, self.wanted, notices.send, interval, load_seconds, self._inspect)
             for engine in pool.engines
         ]
         self.swaps = 0
+        lease.changed = self._wake
+        notices.heard = self.hurry
 
     @property
     def changing(self) -> asyncio.Lock:
-        """Held while the live checkpoint changes; who holds it keeps it from changing."""
+        """Held while this gateway changes what is live; who holds it keeps it from doing so."""
         return self._deploying
 
     def wanted(self) -> list[Adapter]:
         """What every engine should have just now, most important first."""
-        state = self._catalog.wanted
-        serving = [] if state is None else [state.live, *([state.previous] if state.previous else [])]
-        found = {one.model: _adapter(one) for one in serving if one.path is not None}
-        for more in (*([self._candidate] if self._candidate else []), *self._guests.values(), *self._steps.values()):
-            found.setdefault(more.name, more)
-        return list(found.values())
+        return self._wanting.adapters()
+
+    def hurry(self) -> None:
+        """Read the rows now instead of at the next tick, and look at the engines: something changed."""
+        self._hurry.set()
+        self._wake()
 
     async def run(self) -> None:
         """Follow the wanted state until cancelled."""
         while True:
+            self._hurry.clear()
             if await self._catalog.refresh():
                 self._wake()
-            await self._note_observed()
-            await asyncio.sleep(self._interval)
+                self._pool.notify()
+            if self._lease.role == "holds":
+                await self._wanting.tidy()
+            try:
+                await asyncio.wait_for(self._hurry.wait(), self._interval)
+            except TimeoutError:
+                continue
 
     async def deploy(self, name: str, by: str, reason: str, expected_live: str | None = None) -> dict[str, str | None]:
         """Make a checkpoint ("v3", or "previous") live: on every healthy engine, probed, then for everybody at once.
@@ -92,78 +109,56 @@ class Swap:
                 raise ApiError(409, f"{target.name} was rejected by its gate", code="checkpoint_rejected")
             try:
                 if target.path is not None or target.kind != "base":
-                    self._candidate = await self._fit(target)
-                    await self._everywhere(self._candidate)
-                await asyncio.to_thread(self._propose, target, by, reason, state.deployment_id)
-                await self._catalog.refresh()
+                    adapter = await self._fit(target)
+                    async with self._wanting.candidate(adapter):
+                        await self._everywhere(adapter)
+                        await asyncio.to_thread(self._propose, target, by, reason, state.deployment_id)
+                else:
+                    await asyncio.to_thread(self._propose, target, by, reason, state.deployment_id)
             except DeploymentChanged as error:
                 raise _changed(state.live.name, str(error)) from error
             except DatabaseUnavailable as error:
                 raise unavailable(f"not deployed: {error}", "database_unavailable") from error
             finally:
-                self._candidate = None
-                self._wake()
+                await self._catalog.refresh()
+                self._tell()
             self.swaps += 1
             log.info("%s is live, made so by %s: %s", target.name, by, reason)
             return self._answer()
 
     async def admit(self, target: Weights) -> None:
         """Have a published checkpoint that somebody pinned loaded. Raises ApiError when no engine takes it."""
-        if target.path is None or self._pool.pick(target.model) or target.model in {a.name for a in self.wanted()}:
+        if target.path is None or self._pool.pick(target.model) or self.is_wanted(target.model):
             return
-        self._guests[target.model] = await self._fit(target)
-        while len(self._guests) > MAX_GUESTS:
-            del self._guests[next(iter(self._guests))]
-        await self._everywhere(self._guests[target.model])
+        adapter = await self._fit(target)
+        await self._wanting.guest(adapter)
+        await self._everywhere(adapter)
+
+    def is_wanted(self, model: str) -> bool:
+        """Whether engines have this adapter, or are to load it."""
+        return model in {adapter.name for adapter in self.wanted()}
 
     async def add_step(self, name: str, path: str) -> list[str]:
         """Load an adapter of a running round on every engine; its name stays until removed. Returns the engines."""
-        if not NAME.match(name):
-            raise invalid(f"adapter name {name!r}: expected round-<id>-step-<k>", "name")
-        adapter = _step(name, path)
-        known = self._steps.get(name)
-        if known is not None and known.path != adapter.path:
-            raise ApiError(409, f"{name} is loaded from {known.path}; a name is never reused", code="name_in_use")
-        try:
-            await asyncio.to_thread(check_adapter, Path(adapter.path))
-        except Unfit as error:
-            raise _unfit(error) from error
-        self._steps[name] = adapter
-        self._trim()
+        adapter = await self._wanting.step(name, await asyncio.to_thread(_checked, path))
         try:
             return await self._everywhere(adapter)
         except ApiError as error:
             if error.status != 503:
-                self._steps.pop(name, None)
+                await self._wanting.no_step(name)
             raise
 
-    def remove_step(self, name: str) -> None:
+    async def remove_step(self, name: str) -> None:
         """Forget an adapter of a round. Raises ApiError 404 for one that is not there."""
-        if self._steps.pop(name, None) is None:
+        if not await self._wanting.no_step(name):
             raise ApiError(404, f"no adapter {name!r} is loaded", code="adapter_not_found")
-        self._retired.add(name)
-        self._wake()
 
     def internal_model(self, model: str) -> str:
         """The name under which the trainer may sample: a step, the base, what is kept loaded. Raises ApiError 404."""
         bases = {engine.base.id for engine in self._pool.engines if engine.base is not None}
-        if model in bases or model in {adapter.name for adapter in self.wanted()}:
+        if model in bases or self.is_wanted(model):
             return model
         raise ApiError(404, f"no adapter {model!r} is loaded; POST /internal/adapters first", code="model_not_found")
-
-    def _trim(self) -> None:
-        while len(self._steps) > MAX_STEPS:
-            oldest = next(iter(self._steps))
-            log.info("%s makes room for later adapters of its round", oldest)
-            del self._steps[oldest]
-            self._retired.add(oldest)
-
-    def _adopt(self, card: Card) -> bool:
-        """Keep a round's adapter that an earlier process of this gateway loaded: the round goes on."""
-        if not NAME.match(card.id) or card.id in self._retired or len(self._steps) >= MAX_STEPS:
-            return False
-        self._steps[card.id] = Adapter(card.id, card.root)
-        return True
 
     async def _fit(self, target: Weights) -> Adapter:
         if target.path is None:
@@ -173,10 +168,12 @@ class Swap:
                 422, f"{target.name} is of kind {target.kind!r}; only adapters are swapped in place", code="unfit"
             )
         try:
-            manifest = await asyncio.to_thread(check_checkpoint, target.path, target.name, self._base_hash())
+            await asyncio.to_thread(check_checkpoint, target.path, target.name, self._base_hash())
         except Unfit as error:
             raise _unfit(error) from error
-        return Adapter(target.model, str(target.path.resolve()), manifest["probe"])
+        if not target.manifest.get("probe"):
+            raise _unfit(Unfit(f"the row of {target.name} has no probe; publish it again"))
+        return adapter_of(target)
 
     def _inspect(self, adapter: Adapter) -> None:
         """Look at the files once more right before a load: an engine that restarts gets nothing altered since."""
@@ -193,23 +190,26 @@ class Swap:
         """Wait until every healthy engine has the adapter. A dead one does not block; it gets it when it comes back."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._load_seconds
+        late = [keeper for keeper in self.keepers if keeper.engine.healthy]
         while True:
-            healthy = [keeper for keeper in self.keepers if keeper.engine.healthy]
-            if not healthy:
+            if not late:
                 raise unavailable("no engine is up; try again in a moment")
+            try:
+                await asyncio.wait_for(_any_look(late), deadline - loop.time())
+            except TimeoutError:
+                late_urls = ", ".join(keeper.engine.url for keeper in late)
+                raise unavailable(f"{late_urls} did not load {adapter.name} in {self._load_seconds:g} s") from None
+            healthy = [keeper for keeper in self.keepers if keeper.engine.healthy]
             verdicts = [(keeper, keeper.verdict(adapter)) for keeper in healthy]
             for keeper, verdict in verdicts:
                 if verdict is not None and not verdict.ok:
                     message = f"engine {keeper.engine.url} does not take {adapter.name}: {verdict.detail}"
                     raise ApiError(422, message, code="adapter_refused")
             late = [keeper for keeper, verdict in verdicts if verdict is None]
-            if not late:
+            if healthy and not late:
                 return [keeper.engine.url for keeper in healthy]
-            try:
-                await asyncio.wait_for(_any_look(late), deadline - loop.time())
-            except TimeoutError:
-                late_urls = ", ".join(keeper.engine.url for keeper in late)
-                raise unavailable(f"{late_urls} did not load {adapter.name} in {self._load_seconds:g} s") from None
+            if self._lease.role == "follows":
+                await asyncio.sleep(PACE_SECONDS)
 
     def _propose(self, target: Weights, by: str, reason: str, expected: int) -> None:
         with self._database.transaction() as session:
@@ -225,41 +225,28 @@ class Swap:
         assert state is not None
         return {"live": state.live.name, "previous": state.previous.name if state.previous else None}
 
+    def _tell(self) -> None:
+        """Something is wanted otherwise: the own keepers look now, other gateways are told."""
+        self._wake()
+        self._pool.notify()
+        self._notices.send()
+
     def _wake(self) -> None:
         for keeper in self.keepers:
             keeper.wake()
-
-    async def _note_observed(self) -> None:
-        """Write down what each engine has, where that changed. What can't be written is written at the next tick."""
-        for engine in self._pool.engines:
-            seen = dict(engine.loaded)
-            if seen != self._observed.get(engine.url):
-                try:
-                    await asyncio.to_thread(self._observe, engine, seen)
-                except DatabaseUnavailable:
-                    return
-                self._observed[engine.url] = seen
-
-    def _observe(self, engine: Engine, seen: dict[str, str]) -> None:
-        gone = set(self._observed.get(engine.url, {})) - set(seen)
-        with self._database.transaction() as session:
-            for name in seen:
-                deployments.observe(session, engine.url, name, "loaded", "")
-            for name in gone:
-                deployments.observe(session, engine.url, name, "failed", engine.detail or "not loaded any more")
 
 
 async def _any_look(keepers: Iterable[Keeper]) -> None:
     await asyncio.gather(*(keeper.next_look() for keeper in keepers))
 
 
-def _step(name: str, path: str) -> Adapter:
-    return Adapter(name, os.path.realpath(path))
-
-
-def _adapter(one: Weights) -> Adapter:
-    assert one.path is not None
-    return Adapter(one.model, str(one.path.resolve()), one.manifest.get("probe"))
+def _checked(path: str) -> str:
+    """Where an adapter's files really lie. Raises ApiError 422 when they are unfit."""
+    try:
+        check_adapter(Path(path))
+    except Unfit as error:
+        raise _unfit(error) from error
+    return os.path.realpath(path)
 
 
 def _changed(expected: str, found: str) -> ApiError:

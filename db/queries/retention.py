@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from db.queries import deployments
 from db.queries.common import utcnow
 from db.queries.rounds import open_round
-from db.schema import Checkpoint, EngineState
+from db.schema import Checkpoint, EngineState, Wish
 from db.values import CheckpointState
 
 PRUNABLE = (CheckpointState.PUBLISHED, CheckpointState.RETIRED, CheckpointState.REJECTED)
@@ -21,8 +21,9 @@ OBSERVED_FOR = timedelta(days=7)
 def release(session: Session, keep: int, used: set[str]) -> list[tuple[str, str]]:
     """Give up the files of all but the `keep` newest checkpoints and those in use: (name, path) of each given up.
 
-    In use are live, previous and canary, what the open round stands on, what an engine was seen to have, and the names
-    in `used`. From here on nobody is given these paths; delete the files after the transaction has committed.
+    In use are live, previous and canary, what the open round stands on, what an engine was seen to have, what any
+    gateway wishes, and the names in `used`. From here on nobody is given these paths; delete the files after the
+    transaction has committed.
     """
     rows = session.scalars(
         select(Checkpoint).where(Checkpoint.path.is_not(None)).order_by(Checkpoint.id.desc()).with_for_update()
@@ -61,4 +62,4 @@ def _observed(session: Session) -> set[str]:
     recent = select(EngineState.checkpoint_name).where(
         EngineState.state == "loaded", EngineState.observed_at > utcnow() - OBSERVED_FOR
     )
-    return {name.removeprefix("ruminate-") for name in session.scalars(recent)}
+    return {name.removeprefix("ruminate-") for name in (*session.scalars(recent), *session.scalars(select(Wish.name)))}

@@ -62,7 +62,7 @@ async def load_adapter(gateway: House, wish: AdapterRequest) -> dict[str, Any]:
 @router.delete("/adapters/{name}", status_code=204)
 async def unload_adapter(gateway: House, name: str) -> Response:
     """Forget it, once nobody uses it any more."""
-    gateway.swap.remove_step(name)
+    await gateway.swap.remove_step(name)
     return Response(status_code=204)
 
 

@@ -62,6 +62,15 @@ def test_everything_starts_after_what_it_needs_is_healthy() -> None:
         assert "HEALTHCHECK" in stage, name
 
 
+def test_several_gateways_can_run_side_by_side() -> None:
+    server = services()["server"]
+    assert "container_name" not in server
+    assert server["ports"] == ["${RUMINATE_PORT:-8000}:8000"]  # a range gives each of them a port of its own
+    environment = server["environment"] | server["environment"].get("<<", {})
+    for shared in ("RUMINATE_DATABASE_URL", "RUMINATE_REDIS_URL", "RUMINATE_SERVICE_KEY", "RUMINATE_SERVER_ENGINES"):
+        assert shared in environment, shared
+
+
 def test_nobody_of_ours_is_root_and_every_image_is_built_from_a_stage_that_exists() -> None:
     for name, service in {**services(), **services("docker-compose.cpu.yml")}.items():
         if "build" in service:

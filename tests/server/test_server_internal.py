@@ -1,6 +1,7 @@
 """The trainer's API: exact tokens, a cap that yields to people, adapters of a round that survive restarts."""
 
 import asyncio
+import shutil
 from pathlib import Path
 
 from sqlalchemy import func, select
@@ -110,3 +111,14 @@ async def test_work_for_a_trainer_that_went_away_is_stopped(house: Running, engi
     while house.gateway.rollouts.running:
         assert asyncio.get_running_loop().time() < deadline
         await asyncio.sleep(0.02)
+
+
+async def test_a_step_whose_files_are_gone_is_let_go(house: Running, engine: FakeEngine, tmp_path: Path) -> None:
+    folder = write_adapter(tmp_path / "step")
+    wish = {"name": "round-1-step-1", "path": str(folder)}
+    assert (await house.service.post("/internal/adapters", json=wish)).status_code == 200
+    shutil.rmtree(folder)
+    async with asyncio.timeout(10):
+        while "round-1-step-1" in engine.adapters:  # noqa: ASYNC110  the engine signals nothing
+            await asyncio.sleep(0.02)
+    assert house.gateway.catalog.wishes == ()

@@ -10,13 +10,12 @@ from typing import Any
 import httpx
 import pytest
 from support.fake_engine import FakeEngine
-from support.fake_redis import FakeRedis
 from support.gateways import Running, running_gateway
 
 from cli.profiles import TINY
 from db.queries import users
 from server.errors import ApiError
-from server.limiting import RETRY_SECONDS, Caps, Limiter
+from server.limiting import Caps, Limiter
 from server.settings import ServerSettings
 
 
@@ -98,35 +97,6 @@ async def test_losing_redis_refuses_nobody_and_is_said_in_the_health(tmp_path: P
             health = await house.http.get("/health")
             assert (health.status_code, health.json()["status"]) == (200, "ok")
             assert "Redis" in health.json()["trouble"]
-
-
-async def test_gateways_that_share_a_redis_count_together_and_go_on_without_it(
-    tmp_path: Path, engine: FakeEngine
-) -> None:
-    redis = FakeRedis()
-    await redis.start()
-    caps = {"requests_per_minute": 3, "tokens_per_minute": 1000, "redis_url": redis.url}
-    caps["database_url"] = f"sqlite:///{tmp_path / 'shared.db'}"
-    async with (
-        running_gateway(tmp_path / "one", [engine.url], **caps) as one,
-        running_gateway(tmp_path / "two", [engine.url], **caps) as two,
-    ):
-        await one.until_ready()
-        await two.until_ready()
-        assert (await one.chat()).headers["x-ratelimit-remaining-requests"] == "2"
-        second = await two.chat()
-        assert second.headers["x-ratelimit-remaining-requests"] == "1"
-        assert second.headers["x-ratelimit-remaining-tokens"] == "984"
-        assert (await one.chat()).status_code == 200
-        refused(await two.chat(), "rate_limit_exceeded")
-        await redis.stop()
-        assert (await two.chat()).status_code == 200
-        assert "Redis" in (await two.http.get("/health")).json()["trouble"]
-        await redis.start()
-        await asyncio.sleep(RETRY_SECONDS)
-        assert (await two.chat()).headers["x-ratelimit-remaining-requests"] == "2"
-        assert (await two.http.get("/health")).json()["trouble"] is None
-    await redis.stop()
 
 
 async def test_limits_hold_again_once_counting_works() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from db.values import Completion, Turn
 from server.outcome import ending_of, read_stream
 from server.recording import interrupted
-from server.spool import Claim, Journal, Spool, inherit
+from server.spool import Claim, Journal, Spool, claim_free, inherit
 from server.stream import Tail
 
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'
@@ -213,3 +213,10 @@ def test_settings_are_read_before_anything_heavy_is_imported() -> None:
     code = f"import sys, server.settings, server.__main__; print([m for m in {heavy} if m in sys.modules])"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout == "[]\n"
+
+
+def test_gateways_of_one_home_and_port_have_a_folder_each(tmp_path: Path) -> None:
+    claims = [claim_free(tmp_path / "gateway-8000") for _ in range(3)]
+    assert [claim.folder.name for claim in claims] == ["gateway-8000", "gateway-8000-2", "gateway-8000-3"]
+    claims[1].release()
+    assert claim_free(tmp_path / "gateway-8000").folder.name == "gateway-8000-2"

@@ -7,6 +7,7 @@ in the middle of a stream, refuse connections, or ignore adapters, as real engin
 import asyncio
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,14 @@ class FakeEngine:
         self.adapters: dict[str, str] = {}
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.cancelled = 0
+        self.loads = self.unloads = 0
         self.served: Counter[str] = Counter()
         self.running = 0
         self.most_running = 0
+        self.at = (
+            ""  # the point of a call (load, loaded, probe, probed, unload, unloaded) at which `then` is called once
+        )
+        self.then: Callable[[], None] = lambda: None
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -64,6 +70,11 @@ class FakeEngine:
         """(reasoning, response) that `model` always writes."""
         return " ".join(f"{model}-thinks{i}" for i in range(3)), " ".join(f"{model}-says{i}" for i in range(self.words))
 
+    def _reach(self, point: str) -> None:
+        if self.at == point:
+            self.at = ""
+            self.then()
+
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response(status=503 if self.unhealthy else 200)
 
@@ -74,17 +85,23 @@ class FakeEngine:
 
     async def _load(self, request: web.Request) -> web.Response:
         body = await request.json()
+        self._reach("load")
         if body["lora_name"] in self.adapters:
             return _error(400, f"The lora adapter '{body['lora_name']}' has already been loaded.")
         if not (Path(body["lora_path"]) / "adapter_config.json").is_file():
             return _error(404, f"Loading lora {body['lora_name']} failed: No adapter found for {body['lora_path']}")
         self.adapters[body["lora_name"]] = body["lora_path"]
+        self.loads += 1
+        self._reach("loaded")
         return web.Response(text="Success")
 
     async def _unload(self, request: web.Request) -> web.Response:
         name = (await request.json())["lora_name"]
+        self._reach("unload")
         if self.adapters.pop(name, None) is None:
             return _error(404, f"The lora adapter '{name}' cannot be found.")
+        self.unloads += 1
+        self._reach("unloaded")
         return web.Response(text="Success")
 
     def _refuse(self, request: web.Request, body: dict[str, Any]) -> web.Response | None:
@@ -157,6 +174,8 @@ class FakeEngine:
             return refusal
         model = body["model"]
         prompts = body["prompt"]
+        if body.get("prompt_logprobs") is not None:
+            self._reach("probe")
         n = body.get("n") or 1
         if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
             prompts = [prompts]
@@ -178,6 +197,8 @@ class FakeEngine:
                     rows = [None, *({str(t): {"logprob": each, "rank": 1}} for t in prompt[1:])]
                     choice["prompt_logprobs"] = rows
                 choices.append(choice)
+        if body.get("prompt_logprobs") is not None:
+            self._reach("probed")
         self.served[model] += 1
         usage = {"prompt_tokens": 1, "completion_tokens": 3, "total_tokens": 4}
         return web.json_response({"id": "c", "object": "text_completion", "created": 1, "model": model,

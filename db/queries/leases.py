@@ -1,0 +1,37 @@
+"""Who may do what only one process may do at a time: a row with a holder and an end, taken over when it has passed."""
+
+from datetime import timedelta
+
+from sqlalchemy import delete, or_, select
+from sqlalchemy.orm import Session
+
+from db.errors import LeaseTaken
+from db.queries.common import insert, shared_now
+from db.schema import Lease
+
+
+def take(session: Session, name: str, holder: str, seconds: float) -> str:
+    """Take the lease, or hold it for longer; gives who holds it now: somebody else, or "" if it was just given up."""
+    now = shared_now(session)
+    until = now + timedelta(seconds=seconds)
+    statement = insert(session, Lease).values(name=name, holder=holder, until=until)
+    free = or_(Lease.holder == holder, Lease.until < now)
+    session.execute(
+        statement.on_conflict_do_update(index_elements=["name"], set_={"holder": holder, "until": until}, where=free)
+    )
+    return session.scalars(select(Lease.holder).where(Lease.name == name)).one_or_none() or ""
+
+
+def release(session: Session, name: str, holder: str) -> None:
+    """Give it up, so that nobody has to wait for its end. Somebody else's stays."""
+    session.execute(delete(Lease).where(Lease.name == name, Lease.holder == holder))
+
+
+def require(session: Session, name: str, holder: str) -> None:
+    """Go on only as the holder, and stay it until the transaction ends. Raises LeaseTaken.
+
+    It counts until somebody else takes it, even when late: nobody else has acted on it meanwhile.
+    """
+    held = session.scalars(select(Lease.holder).where(Lease.name == name).with_for_update(read=True)).one_or_none()
+    if held != holder:
+        raise LeaseTaken(name, holder, held)

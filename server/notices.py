@@ -1,0 +1,83 @@
+"""Tells other gateways at once, over Redis, that rows have changed; they read them then instead of at their next tick.
+
+A notice holds nothing but its sender. The rows are the truth and are read every second anyway, so a notice that is
+lost, or a Redis that is gone, costs that second and nothing else.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+CHANNEL = "ruminate:changed"
+RETRY_SECONDS = 1.0  # how often a Redis that is gone is tried again
+ANSWER_SECONDS = 1.0  # beside the gateway it answers in a millisecond
+LISTEN_SECONDS = 5.0  # how long to listen in one go; then Redis is asked whether it is still there
+TROUBLE = "Redis does not answer; gateways hear of changes within a second or so, by reading the rows"
+
+
+class Notices:
+    """One gateway's ear and voice. Without a URL it is deaf and mute. `heard` is called for others' notices."""
+
+    def __init__(self, url: str, sender: str) -> None:
+        self._url, self._sender = url, sender.encode()
+        self._news = asyncio.Event()
+        self.heard: Callable[[], None] = lambda: None
+        self.connected = False
+        self.trouble: str | None = None
+
+    def send(self) -> None:
+        """Rows have changed. Costs nothing here: it goes out by itself, several at once as one."""
+        self._news.set()
+
+    async def run(self) -> None:
+        """Listen and tell until cancelled."""
+        if not self._url:
+            await asyncio.Event().wait()
+        from redis.exceptions import RedisError  # only where there is a Redis
+
+        while True:
+            try:
+                await self._connected()
+            except* (RedisError, OSError, TimeoutError) as group:
+                if self.trouble is None:
+                    log.error("no notices between gateways: %r", group.exceptions[0])
+                self.connected, self.trouble = False, TROUBLE
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def _connected(self) -> None:
+        from redis.asyncio import Redis
+
+        limits: dict[str, Any] = {"socket_connect_timeout": ANSWER_SECONDS, "socket_timeout": ANSWER_SECONDS}
+        client = Redis.from_url(self._url, **limits)
+        try:
+            async with client.pubsub() as ear:
+                await ear.subscribe(CHANNEL)
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._listen(ear))
+                    group.create_task(self._speak(client))
+        finally:
+            await client.aclose()
+
+    async def _listen(self, ear: Any) -> None:
+        while True:
+            message = await ear.get_message(timeout=LISTEN_SECONDS)
+            if message is None:
+                await ear.ping()
+            elif message["type"] == "subscribe":
+                self.connected, self.trouble = True, None
+                self.heard()  # what was missed while it was not connected
+            elif message["type"] == "message" and message["data"] != self._sender:
+                self.heard()
+
+    async def _speak(self, client: Any) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            try:
+                await client.publish(CHANNEL, self._sender)
+            except BaseException:
+                self._news.set()  # told once there is a connection again
+                raise

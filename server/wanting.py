@@ -1,0 +1,135 @@
+"""Which adapters every engine should have: live and previous by the deployment row, and what gateways wish beside them.
+
+The answer comes from the rows as `server.catalog` last read them, so that all gateways give the same. Loads nothing.
+"""
+
+import asyncio
+import logging
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from db.errors import DatabaseUnavailable
+from db.queries import wishes
+from db.session import Database
+from server.catalog import ALIAS, Catalog, Weights, Wish
+from server.errors import ApiError, invalid, unavailable
+from server.keeper import Adapter
+
+log = logging.getLogger(__name__)
+
+MAX_STEPS = 3  # adapters of a running round: two of its steps, and what its gate measures
+MAX_GUESTS = 1  # published checkpoints that somebody pins, beside live and previous
+NAME = re.compile(r"^round-[a-z0-9][a-z0-9.-]*$")
+
+
+class Wanting:
+    """The wishes of all gateways, and the writing of this one's. `told` is called after each change.
+
+    A candidate is wished for `seconds`, again and again while its deployment runs: one whose gateway died is let go.
+    """
+
+    def __init__(self, database: Database, catalog: Catalog, by: str, seconds: float, told: Callable[[], None]) -> None:
+        self._database, self._catalog, self._by = database, catalog, by
+        self._seconds, self._told = seconds, told
+
+    def adapters(self) -> list[Adapter]:
+        """What every engine should have just now, most important first."""
+        state = self._catalog.wanted
+        serving = [] if state is None else [state.live, *([state.previous] if state.previous else [])]
+        found = {one.model: adapter_of(one) for one in serving if one.path is not None}
+        for wish in self._catalog.wishes:
+            adapter = self._wished(wish)
+            if adapter is not None:
+                found.setdefault(adapter.name, adapter)
+        return list(found.values())
+
+    @asynccontextmanager
+    async def candidate(self, adapter: Adapter) -> AsyncIterator[None]:
+        """Want it for as long as the block runs. Raises ApiError 503 without a database."""
+        await self._write(self._wish, wishes.CANDIDATE, adapter.name, adapter.path)
+        renewing = asyncio.create_task(self._renew(adapter.name))
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            with suppress(ApiError):  # else it runs out by itself
+                await self._write(self._unwish, wishes.CANDIDATE, adapter.name)
+
+    async def guest(self, adapter: Adapter) -> None:
+        """Want a published checkpoint that somebody pinned, in the place of the one before."""
+        await self._write(self._wish, wishes.GUEST, adapter.name, adapter.path, MAX_GUESTS)
+
+    async def step(self, name: str, path: str) -> Adapter:
+        """Want an adapter of a running round, `path` as an engine would tell it. Raises ApiError: 400 for its name, 409
+        when it has another path."""
+        if not NAME.match(name):
+            raise invalid(f"adapter name {name!r}: expected round-<id>-step-<k>", "name")
+        await self._catalog.refresh()
+        for wish in self._catalog.wishes:
+            if wish.name == name and wish.path != path:
+                message = f"{name} is loaded from {wish.path}; a name is never reused"
+                raise ApiError(409, message, code="name_in_use")
+        await self._write(self._wish, wishes.STEP, name, path, MAX_STEPS)
+        return Adapter(name, path)
+
+    async def no_step(self, name: str) -> bool:
+        """Take it back. False: it was not wanted."""
+        return await self._write(self._unwish, wishes.STEP, name)
+
+    async def tidy(self) -> None:
+        """Let go of steps whose files are gone: a round that was broken off has nobody to take them back."""
+        steps = [wish for wish in self._catalog.wishes if wish.kind == wishes.STEP]
+        if steps:
+            for name in await asyncio.to_thread(_without_files, steps):
+                log.info("%s is wanted no more: its files are gone", name)
+                with suppress(ApiError):
+                    await self.no_step(name)
+
+    def _wished(self, wish: Wish) -> Adapter | None:
+        if wish.kind == wishes.STEP:
+            return Adapter(wish.name, wish.path)
+        known = self._catalog.known(wish.name.removeprefix(f"{ALIAS}-"))
+        return None if known is None or known.path is None else adapter_of(known)
+
+    async def _renew(self, name: str) -> None:
+        while True:
+            await asyncio.sleep(self._seconds / 3)
+            with suppress(DatabaseUnavailable):
+                await asyncio.to_thread(self._renewed, name)
+
+    async def _write(self, change: Callable[..., bool], *what: object) -> bool:
+        try:
+            done = await asyncio.to_thread(change, *what)
+        except DatabaseUnavailable as error:
+            raise unavailable(f"engines can't be told what to load: {error}", "database_unavailable") from error
+        await self._catalog.refresh()
+        self._told()
+        return done
+
+    def _wish(self, kind: str, name: str, path: str, most: int | None = None) -> bool:
+        seconds = self._seconds if kind == wishes.CANDIDATE else None
+        with self._database.transaction() as session:
+            wishes.wish(session, kind, name, path, self._by, seconds)
+            if most is not None:
+                wishes.keep_newest(session, kind, most)
+        return True
+
+    def _unwish(self, kind: str, name: str) -> bool:
+        with self._database.transaction() as session:
+            return wishes.unwish(session, kind, name)
+
+    def _renewed(self, name: str) -> None:
+        with self._database.transaction() as session:
+            wishes.renew(session, wishes.CANDIDATE, name, self._seconds)
+
+
+def _without_files(steps: list[Wish]) -> list[str]:
+    return [wish.name for wish in steps if not Path(wish.path).is_dir()]
+
+
+def adapter_of(one: Weights) -> Adapter:
+    """What engines should have for these weights, by their row."""
+    assert one.path is not None
+    return Adapter(one.model, str(one.path.resolve()), one.manifest.get("probe"))

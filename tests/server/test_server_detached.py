@@ -1,0 +1,287 @@
+"""Detached answers: they go on without their client, and their events can be had again from any point."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import pytest
+from sqlalchemy import select
+from support.fake_engine import FakeEngine
+from support.gateways import Running, running_gateway
+from support.processes import gateway_process
+from support.redis_server import RedisServer
+
+from db.queries import users
+from db.schema import Generation
+from server import feed
+
+HELLO = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+DETACHED = HELLO | {"ruminate": {"detached": True}}
+CHAT = "/v1/chat/completions"
+
+
+def rows(house: Running) -> list[Generation]:
+    with house.database.reading() as session:
+        return list(session.scalars(select(Generation).order_by(Generation.id)))
+
+
+async def until(condition: Any, seconds: float = 10.0) -> None:
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
+
+
+def parsed(text: str) -> list[tuple[str, str]]:
+    """(id, data) of each event; comments are left out."""
+    events = []
+    for block in text.split("\n\n"):
+        lines = dict(line.split(": ", 1) for line in block.splitlines() if line and not line.startswith(":"))
+        if lines:
+            events.append((lines.get("id", ""), lines["data"]))
+    return events
+
+
+def words(events: list[tuple[str, str]]) -> tuple[str, str]:
+    """(reasoning, response) that the events tell."""
+    told = {"reasoning": "", "content": ""}
+    for _, data in events:
+        if data.startswith("{") and (choices := json.loads(data).get("choices")):
+            for part in told:
+                told[part] += choices[0]["delta"].get(part) or ""
+    return told["reasoning"], told["content"]
+
+
+def code(events: list[tuple[str, str]]) -> str:
+    return str(json.loads(events[-1][1])["error"]["code"])
+
+
+async def events_of(http: httpx.AsyncClient, generation: str, after: int = 0, **headers: str) -> httpx.Response:
+    return await http.get(f"{CHAT}/{generation}/events", params={"after": after}, headers=headers)
+
+
+async def leave_after(http: httpx.AsyncClient, marker: str, body: dict[str, Any] = DETACHED) -> tuple[str, str]:
+    """Ask, read until `marker` has come, and go away. Returns the generation and what was read."""
+    read = ""
+    async with http.stream("POST", CHAT, json=body) as answer:
+        assert answer.status_code == 200, await answer.aread()
+        async for text in answer.aiter_text():
+            read += text
+            if marker in read:
+                break
+        return answer.headers["x-ruminate-generation"], read
+
+
+async def test_a_detached_answer_goes_on_without_its_client_and_is_picked_up_where_it_was_left(
+    house: Running, engine: FakeEngine
+) -> None:
+    engine.delay = 0.15
+    generation, read = await leave_after(house.http, "thinks1")
+    seen = [event for event in parsed(read) if event[0]]
+    assert [event[0] for event in seen] == [str(number) for number in range(1, len(seen) + 1)]
+    assert engine.cancelled == 0
+    rest = await events_of(house.http, generation, len(seen))
+    assert rest.headers["x-ruminate-events"] == "stream"
+    events = parsed(rest.text)
+    assert events[0][0] == str(len(seen) + 1)
+    assert events[-1][1] == "[DONE]"
+    assert words(seen + events) == engine.text("ruminate-v0")
+    (row,) = rows(house)
+    assert (row.ending, (row.reasoning, row.response)) == ("complete", engine.text("ruminate-v0"))
+    assert house.gateway.pool.chats == 0
+
+
+async def test_a_chat_without_the_flag_is_cancelled_when_its_client_leaves(house: Running, engine: FakeEngine) -> None:
+    engine.delay = 0.3
+    generation, _ = await leave_after(house.http, "thinks1", HELLO)
+    await until(lambda: engine.cancelled == 1)
+    await until(lambda: len(rows(house)) == 1)
+    told = parsed((await events_of(house.http, generation)).text)
+    assert code(told) == "interrupted"
+    assert "ruminate-v0-thinks1" in words(told)[0]
+
+
+async def test_openais_client_reads_a_detached_stream(house: Running, engine: FakeEngine) -> None:
+    async with openai.AsyncOpenAI(base_url=f"{house.url}/v1", api_key="none") as client:
+        stream = await client.chat.completions.create(
+            model="ruminate", messages=[{"role": "user", "content": "hello"}], stream=True,
+            extra_body={"ruminate": {"detached": True}},
+        )  # fmt: skip
+        said = "".join([chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices])
+    assert said == engine.text("ruminate-v0")[1]
+
+
+async def test_any_point_can_be_had_while_it_runs_and_after_its_end_by_number_or_header(
+    house: Running, engine: FakeEngine
+) -> None:
+    engine.delay = 0.05
+    generation, _ = await leave_after(house.http, "thinks0")
+    several = await asyncio.gather(*(events_of(house.http, generation, after) for after in (0, 2, 5)))
+    whole = parsed(several[0].text)
+    for answer, after in zip(several, (0, 2, 5), strict=True):
+        assert parsed(answer.text) == whole[after:]
+    again = await events_of(house.http, generation, 1, **{"Last-Event-ID": "4"})
+    assert parsed(again.text) == whole[4:]
+    assert parsed((await events_of(house.http, generation, len(whole))).text) == []
+    assert (await events_of(house.http, generation, **{"Last-Event-ID": "four"})).status_code == 400
+
+
+async def test_the_record_answers_once_the_events_are_gone(
+    house: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "KEPT_SECONDS", 0.0)
+    answer = await house.http.post(CHAT, json=DETACHED | {"reasoning": {"exclude": True}})
+    generation = answer.headers["x-ruminate-generation"]
+    await until(lambda: house.gateway.feeds.get(generation) is None)
+    told = await events_of(house.http, generation, 3)
+    assert told.headers["x-ruminate-events"] == "record"
+    events = parsed(told.text)
+    assert [event[0] for event in events] == [f"record-{number}" for number in range(1, len(events) + 1)]
+    assert words(events) == ("", engine.text("ruminate-v0")[1])  # a thought that was hidden stays hidden
+    assert events[-1][1] == "[DONE]"
+    assert parsed((await events_of(house.http, generation, **{"Last-Event-ID": "record-2"})).text) == events[2:]
+
+
+async def test_nobody_else_gets_the_events_and_what_is_deleted_is_gone(house: Running, engine: FakeEngine) -> None:
+    engine.delay = 0.1
+    with house.database.transaction() as session:
+        key = users.create_key(session, users.ensure_user(session, "ann", "user", "train").id)[1]
+    generation, _ = await leave_after(house.http, "thinks0")
+    hers = {"Authorization": f"Bearer {key}"}
+    assert (await events_of(house.http, generation, **hers)).status_code == 404
+    assert (await events_of(house.http, "no-such-generation")).status_code == 404
+    await events_of(house.http, generation)
+    assert (await events_of(house.http, generation, **hers)).status_code == 404
+    await house.http.delete("/api/me/data")
+    assert (await events_of(house.http, generation)).status_code == 404
+
+
+async def test_what_is_not_to_be_kept_can_be_picked_up_from_memory_only(
+    house: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "KEPT_SECONDS", 0.5)
+    engine.delay = 0.05
+    generation, _ = await leave_after(house.http, "thinks0", DETACHED | {"store": False})
+    assert words(parsed((await events_of(house.http, generation)).text)) == engine.text("ruminate-v0")
+    await until(lambda: house.gateway.feeds.get(generation) is None)
+    gone = await events_of(house.http, generation)
+    assert (gone.status_code, gone.json()["error"]["code"]) == (410, "not_kept")
+
+
+async def test_what_cannot_be_detached_is_refused_and_refusals_keep_their_form(
+    house: Running, engine: FakeEngine
+) -> None:
+    for wrong in (
+        DETACHED | {"stream": False},
+        DETACHED | {"n": 2},
+        DETACHED | {"ruminate": {"detached": "yes"}},
+    ):
+        refused = await house.http.post(CHAT, json=wrong)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "ruminate.detached")
+    long = await house.http.post(CHAT, json=DETACHED | {"max_tokens": 100_000})
+    assert long.status_code == 400
+    assert "maximum context length" in long.json()["error"]["message"]
+    engine.die_after = 5
+    broken = parsed((await house.http.post(CHAT, json=DETACHED)).text)
+    assert code(broken) == "engine_lost"
+    assert broken[-1][0] == "6"
+
+
+async def test_a_gateway_that_was_killed_says_that_the_answer_was_interrupted(
+    tmp_path: Path, database_url: str, engine: FakeEngine
+) -> None:
+    engine.delay = 0.3
+    home = tmp_path / "one"
+    async with gateway_process(home, [engine.url], RUMINATE_DATABASE_URL=database_url) as one:
+        await one.until_ready()
+        generation, _ = await leave_after(one.http, "thinks1")
+        one.kill()
+    async with gateway_process(home, [engine.url], RUMINATE_DATABASE_URL=database_url) as again:
+        async with asyncio.timeout(30):
+            while (answer := await events_of(again.http, generation)).status_code == 409:  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+        assert answer.headers["x-ruminate-events"] == "record"
+        assert code(parsed(answer.text)) == "interrupted"
+
+
+async def test_a_gateway_that_ends_records_what_was_said_until_then(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.delay = 0.3
+    home = tmp_path / "home"
+    async with running_gateway(home, [engine.url]) as house:
+        await house.until_ready()
+        generation, _ = await leave_after(house.http, "thinks1")
+    async with running_gateway(home, [engine.url]) as house:
+        told = parsed((await events_of(house.http, generation)).text)
+        assert code(told) == "interrupted"
+        assert "ruminate-v0-thinks1" in words(told)[0]
+
+
+@asynccontextmanager
+async def two_gateways(
+    tmp_path: Path, engine: FakeEngine, database_url: str, **settings: Any
+) -> AsyncIterator[tuple[Running, Running]]:
+    shared = {"database_url": database_url} | settings
+    async with (
+        running_gateway(tmp_path / "one", [engine.url], **shared) as one,
+        running_gateway(tmp_path / "two", [engine.url], **shared) as two,
+    ):
+        await one.until_ready()
+        await two.until_ready()
+        yield one, two
+
+
+async def test_another_gateway_gives_the_events_over_redis_while_they_come(
+    tmp_path: Path, engine: FakeEngine, redis: RedisServer, database_url: str
+) -> None:
+    engine.delay = 0.15
+    async with two_gateways(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
+        generation, read = await leave_after(one.http, "thinks1")
+        seen = [event for event in parsed(read) if event[0]]
+        await until(lambda: len(rows(two)) == 1)
+        rest = await events_of(two.http, generation, len(seen))
+        assert rest.headers["x-ruminate-events"] == "stream"
+        assert rows(two)[0].ending == "complete"
+        events = parsed(rest.text)
+        assert words(seen + events) == engine.text("ruminate-v0")
+        assert events[-1][1] == "[DONE]"
+        assert parsed((await events_of(two.http, generation)).text) == seen + events
+        secret, _ = await leave_after(one.http, "thinks0", DETACHED | {"store": False})
+        await until(lambda: len(rows(two)) == 2)
+        assert (await events_of(two.http, secret)).status_code == 409
+        assert b"0" in await redis.command("EXISTS", f"ruminate:events:{secret}")
+
+
+async def test_without_redis_another_gateway_says_who_has_them_and_tells_the_record_at_the_end(
+    tmp_path: Path, engine: FakeEngine, database_url: str
+) -> None:
+    engine.delay = 0.2
+    async with two_gateways(tmp_path, engine, database_url) as (one, two):
+        generation, _ = await leave_after(one.http, "thinks0")
+        await until(lambda: len(rows(two)) == 1)
+        elsewhere = await events_of(two.http, generation)
+        assert (elsewhere.status_code, elsewhere.json()["error"]["code"]) == (409, "answered_elsewhere")
+        assert elsewhere.headers["retry-after"]
+        await until(lambda: rows(two)[0].ended_at is not None)
+        told = await events_of(two.http, generation)
+        assert told.headers["x-ruminate-events"] == "record"
+        assert words(parsed(told.text)) == engine.text("ruminate-v0")
+
+
+async def test_losing_redis_in_the_middle_is_said_and_loses_nothing(
+    tmp_path: Path, engine: FakeEngine, redis: RedisServer, database_url: str
+) -> None:
+    engine.delay = 0.4
+    async with two_gateways(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
+        generation, _ = await leave_after(one.http, "thinks0")
+        await until(lambda: len(rows(two)) == 1)
+        reading = asyncio.create_task(events_of(two.http, generation))
+        await asyncio.sleep(0.5)
+        await redis.kill()
+        assert code(parsed((await reading).text)) == "gateway_lost"
+        assert words(parsed((await events_of(one.http, generation)).text)) == engine.text("ruminate-v0")
+        assert words(parsed((await events_of(two.http, generation)).text)) == engine.text("ruminate-v0")
