@@ -74,7 +74,10 @@
 
     let chatConsent = {}; // by conversation: what was chosen for it here, "" for as the account
     R.chatConsent = () => chatConsent[R.place()] ?? "";
-    R.adopted = (conversation) => { chatConsent = { [conversation]: chatConsent[""] ?? "" }; };
+    R.adopted = (conversation) => {
+      chatConsent = { [conversation]: chatConsent[""] ?? "" };
+      R.optionsAdopted(conversation);
+    };
     R.on("transcript", (value) => { chatConsent[R.place()] = value.consent; });
 
     function trust(where, short) {
