@@ -3,6 +3,7 @@
   const R = window.ruminate;
   const { el, say } = R;
   const REMEMBERED = 200; // conversations; older ones go by what their last answer was asked
+  const EFFORTS = ["", "low", "medium", "high"];
   const USUAL = { think: true, effort: "", compare: "" };
 
   R.parts.push((page) => {
@@ -18,7 +19,7 @@
     const group = (name, values) => el("fieldset", { "data-option": name }, el("legend", {}, say(name)),
       el("div.pills", {}, ...values.map((value) => el("label", {}, el("input", { type: "radio", name, value }), el("span", {}, say(`${name}_${value || "usual"}`))))),
       el("small", {}, say(`${name}_hint`)));
-    panel.append(group("effort", ["", "low", "medium", "high"]), group("compare", ["", "samples", "previous"]));
+    panel.append(group("effort", EFFORTS), group("compare", ["", "samples", "previous"]));
 
     function draw() {
       think.setAttribute("aria-pressed", String(now.think));
@@ -49,17 +50,26 @@
     R.on("transcript", (value) => {
       if (value.keep > 0) return;
       now = { ...USUAL, ...(R.place() ? value.thinking : kept.new), ...kept[R.place()] };
+      if (!EFFORTS.includes(now.effort)) now.effort = ""; // asked by a program, in other words than the page has
       draw();
     });
     R.on("me", (value) => { previous = value.previous ?? previous; draw(); });
     think.addEventListener("click", () => change({ think: !now.think }));
     panel.addEventListener("change", (event) => change({ [event.target.name]: event.target.value }));
 
+    /* A narrow line has no room for the switch of the thoughts: there it stands in the panel. */
+    const thoughts = page.querySelector("#thoughts");
+    const narrow = matchMedia("(max-width: 800px)");
+    const settle = () => { if (narrow.matches) panel.prepend(thoughts); else page.querySelector("#attach").after(thoughts); };
+    narrow.addEventListener("change", settle);
+    settle();
+
     const open = (on) => {
       panel.hidden = !on;
       opener.setAttribute("aria-expanded", String(on));
       if (on) panel.querySelector("input:checked:not(:disabled)")?.focus();
     };
+    thoughts.addEventListener("keydown", (event) => { if (event.key === "Enter") event.stopPropagation(); });
     opener.addEventListener("click", () => open(panel.hidden));
     document.addEventListener("pointerdown", (event) => { if (!panel.contains(event.target) && !opener.contains(event.target)) open(false); });
     panel.addEventListener("keydown", (event) => {
