@@ -163,7 +163,10 @@ async def test_a_round_is_asked_for_once_watched_and_cancelled(house: Running) -
     assert seen["metrics"] == {"reward": [[1, 0.5]], "kl": [[1, None]]}
     assert (await house.http.get("/api/status")).json()["round"]["id"] == number
     assert (await house.http.get("/api/rounds")).json()["data"][0]["state"] == "running"
-    assert (await house.http.post(f"/api/rounds/{number}/cancel")).json()["state"] == "cancelled"
+    stopped = (await house.http.post(f"/api/rounds/{number}/cancel", json={"reason": "a wrong seed"})).json()
+    assert (stopped["state"], stopped["error"]) == ("cancelled", "stopped by local: a wrong seed")
+    again = (await house.http.post(f"/api/rounds/{number}/cancel")).json()
+    assert again["error"] == "stopped by local: a wrong seed"
     assert (await house.http.get("/api/rounds/99")).status_code == 404
 
 

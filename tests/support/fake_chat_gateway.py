@@ -228,8 +228,12 @@ class FakeGateway:
             return {**found, "metrics": _metrics(found["step"])}
 
         @app.post("/api/rounds/{number}/cancel")
-        def cancel(number: int) -> dict[str, Any]:
-            self.rounds[number - 1]["state"] = "cancelled"
+        async def cancel(number: int, request: Request) -> dict[str, Any]:
+            reason = (await request.json())["reason"]
+            self.rounds[number - 1] |= {
+                "state": "cancelled",
+                "error": f"stopped by local: {reason}" if reason else None,
+            }
             return self.rounds[number - 1]
 
         @app.get("/api/checkpoints")
@@ -239,6 +243,16 @@ class FakeGateway:
         @app.get("/api/checkpoints/{name}")
         def checkpoint(name: str) -> dict[str, Any]:
             return self._checkpoint(name)
+
+        @app.get("/api/checkpoints/{name}/story")
+        def story(name: str) -> dict[str, Any]:
+            return self._story(name)
+
+        @app.get("/api/deployments")
+        def deployments() -> dict[str, Any]:
+            rows = [(2, self.live, self.previous, "round 1", "round 1 was better"), (1, "v1", None, "gateway", "first")]
+            keys = ("id", "live", "previous", "by", "reason")
+            return {"data": [{**dict(zip(keys, row, strict=True)), "created_at": START} for row in rows]}
 
         @app.post("/api/deployments")
         async def deploy(request: Request) -> Any:
@@ -254,6 +268,18 @@ class FakeGateway:
         self.conversations[talk["id"]] = talk
         return talk
 
+    def _story(self, name: str) -> dict[str, Any]:
+        number = int(name[1:])
+        if not number:
+            return {"name": name, "round": None, "changed": {}, "verdict": None, "prompts": {}, "metrics": {}}
+        return {
+            "name": name, "round": {"id": number, "algorithm": "grpo", "seed": 7, "trigger": "count"},
+            "changed": {"learning_rate": {"parent": 0.002, "own": 0.001}}, "verdict": _VERDICT,
+            "prompts": {"recorded": 52, "mix": 204, "erased": 3},
+            "metrics": {"reward": [-0.4, 0.8], "kl": [0.0009, None]},
+            "samples": [{"prompt": "Name a soup.", "before": "Soup.", "after": "Leek and potato soup."}],
+        }  # fmt: skip
+
     def _checkpoint(self, name: str) -> dict[str, Any]:
         number = int(name[1:])
         manifest = {
@@ -263,18 +289,24 @@ class FakeGateway:
             "name": name, "kind": "adapter" if number else "base", "parent": f"v{number - 1}" if number else None,
             "round": number if 0 < number < 3 else None, "state": "rejected" if number == 3 else "published",
             "created_at": START, "live": name == self.live, "path": f"checkpoints/{name}",
-            "manifest": manifest if number else None,
+            "manifest": manifest if number else None, "lineage": [f"v{one}" for one in range(number, -1, -1)],
         }  # fmt: skip
 
 
 _VERDICT = {
-    "publish": True,
+    "publish": True, "prompts": 192, "samples": 4, "confidence": 0.95, "outcomes": "margins", "kl": 0.024,
+    "reward": {"before": 0.11, "after": 0.512, "difference": 0.402, "low": 0.31, "high": 0.494,
+               "win_rate": 0.668, "win_low": 0.631, "win_high": 0.705},
+    "judge": {"before": 0.07, "after": 0.382, "difference": 0.312, "low": 0.201, "high": 0.423,
+              "win_rate": 0.61, "win_low": 0.568, "win_high": 0.652},
+    "malformed": {"live": 0.012, "candidate": 0.001}, "thought_tokens": {"live": 38.2, "candidate": 41.0},
+    "response_tokens": {"live": 48.0, "candidate": 71.0},
     "words": "published: the second judge says +0.312 (+0.201 to +0.423), 61% of the prompts won",
     "checks": [
         {"name": "reward", "passed": True, "words": "the reward model says +0.402 (+0.310 to +0.494)"},
         {"name": "length", "passed": False, "words": "responses went from 48 to 71 tokens (allowed: up to 62)"},
     ],
-}
+}  # fmt: skip
 
 
 def _round(number: int, state: str, step: int, reason: str = "200 new prompts") -> dict[str, Any]:
