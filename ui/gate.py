@@ -103,6 +103,15 @@ class Gate:
         ]
         return sorted(lines, key=lambda line: not line["pinned"])
 
+    def own_data(self) -> list[dict[str, Any]]:
+        """All that is kept of this person, conversation by conversation. Raises GatewayError."""
+        found: list[dict[str, Any]] = []
+        before: dict[str, str] = {}
+        while page := items(self.get("/api/me/data", limit=200, **before)):
+            found += page
+            before = {"before": page[-1]["updated_at"]}
+        return found
+
     def conversation(self, name: str) -> Conversation:
         """One conversation with all its branches. Raises GatewayError (404: not there or somebody else's)."""
         reply = self.get(f"/api/conversations/{name}")

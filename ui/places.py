@@ -1,6 +1,7 @@
 """What happens around the chat: turning to a conversation, the side bar, the small things, what is the person's own."""
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -98,6 +99,13 @@ class Places:
             return gr.skip(), gr.skip(), gr.skip()
         if what == "export":
             return gr.skip(), gr.skip(), told(download=self._export(gate, asked))
+        if what == "take_data":
+            text = json.dumps({"conversations": gate.own_data()}, ensure_ascii=False, indent=2) + "\n"
+            return (
+                gr.skip(),
+                gr.skip(),
+                told(download={"name": "ruminate.json", "type": "application/json", "text": text}),
+            )
         if what in ("consent", "forget_me"):
             if what == "consent":
                 gate.call("PUT", "/api/me/consent", {"consent": asked["consent"]})

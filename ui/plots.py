@@ -67,7 +67,8 @@ def plot(
     kept = [*([0.0] if zero else []), *([] if level_at is None else [level_at])]
     upright = ticks(min([*values, *kept]), max([*values, *kept]))
     level = [tick for tick in ticks(steps[0], max(steps[-1], steps[0] + 1), 6) if tick == int(tick)]
-    left, right = steps[0], max(steps[-1], steps[0] + 1)
+    apart = 0.5 if any(one.spans for one in drawn) else 0.0  # dots stand clear of the frame
+    left, right = steps[0] - apart, max(steps[-1] + apart, steps[0] + 1 - apart)
 
     def x(step: float) -> float:
         return round(LEFT + (step - left) / (right - left) * (WIDTH - LEFT - RIGHT), 1)

@@ -157,6 +157,11 @@ class FakeGateway:
             self.consent = (await request.json())["consent"]
             return {"consent": self.consent}
 
+        @app.get("/api/me/data")
+        def data(before: str | None = None) -> dict[str, Any]:
+            talks = [{**one, "updated_at": name} for name, one in sorted(self.conversations.items(), reverse=True)]
+            return {"data": [one for one in talks if before is None or one["updated_at"] < before][:1]}
+
         @app.delete("/api/me/data")
         def forget() -> dict[str, Any]:
             self.conversations.clear()
