@@ -90,7 +90,7 @@ class Verdicts:
             ("habit_kl", "unit_kl", apart, {"zero": True}),
         )
         figures = "".join(
-            plot(say(title), say(unit), say("col_round"), some, names=names, **how)  # type: ignore[arg-type]
+            plot(say(title), say(unit), say("col_round"), some, names=names, **how)
             for title, unit, series, how in plots
             if (some := [one for one in series if one.points])
         )
