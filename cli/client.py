@@ -99,9 +99,9 @@ class GatewayClient:
         body = {"algorithm": algorithm, "config": config or {}, "reason": reason, "seed": seed}
         return cast(dict[str, Any], self.call("POST", "/api/rounds", body))
 
-    def cancel_round(self, round_id: int) -> dict[str, Any]:
+    def cancel_round(self, round_id: int, reason: str = "") -> dict[str, Any]:
         """Stop a round; what it has trained is not published."""
-        return cast(dict[str, Any], self.call("POST", f"/api/rounds/{round_id}/cancel", {}))
+        return cast(dict[str, Any], self.call("POST", f"/api/rounds/{round_id}/cancel", {"reason": reason}))
 
     def checkpoints(self) -> list[dict[str, Any]]:
         """All checkpoints, newest first."""

@@ -16,6 +16,7 @@ from db.session import Database
 from server.api import (
     admin,
     checkpoints,
+    comparisons,
     conversations,
     events,
     health,
@@ -67,20 +68,9 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
 
     app = FastAPI(title="Ruminate", version=version("ruminate"), lifespan=lifespan, docs_url="/docs", redoc_url=None)
     app.state.failure = None  # why the parts could not be started, for the entry point to say
-    for part in (
-        health,
-        metrics,
-        models,
-        events,
-        status,
-        conversations,
-        me,
-        rounds,
-        checkpoints,
-        lineage,
-        admin,
-        internal,
-    ):
+    for part in (health, metrics, models, events, status, conversations, comparisons, me):
+        app.include_router(part.router)
+    for part in (rounds, checkpoints, lineage, admin, internal):
         app.include_router(part.router)
     describe(app)
     app.add_middleware(Counted, streaming=frozenset(PATHS.values()))

@@ -1,11 +1,12 @@
 """Rows as the app API shows them: plain dictionaries with the names of the API, whatever the tables are called."""
 
 import math
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 from db.queries.users import is_valid
-from db.schema import ApiKey, Checkpoint, Conversation, Generation, Message, Round
+from db.schema import ApiKey, Checkpoint, Comparison, Conversation, Generation, Message, Round
 from server.catalog import Weights
 
 
@@ -77,6 +78,8 @@ def message_view(row: Message, generation: Generation | None) -> dict[str, Any]:
             "model": generation.model,
             "reasoning": generation.reasoning,
             "ending": generation.ending,
+            "thinks": _thinks(generation.sampling),
+            "effort": generation.sampling.get("reasoning_effort"),
             "consent": generation.consent,
             "prompt_tokens": generation.prompt_tokens,
             "completion_tokens": generation.completion_tokens,
@@ -85,6 +88,22 @@ def message_view(row: Message, generation: Generation | None) -> dict[str, Any]:
             "ended_at": when(generation.ended_at),
         }
     return view
+
+
+def comparison_view(row: Comparison) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "left": row.left_generation_id,
+        "right": row.right_generation_id,
+        "choice": row.choice,
+        "shown": row.shown,
+        "created_at": when(row.created_at),
+    }
+
+
+def _thinks(sampling: Mapping[str, Any]) -> bool:
+    """Whether the request let the model think; every dialect was made into this one."""
+    return (sampling.get("chat_template_kwargs") or {}).get("enable_thinking") is not False
 
 
 def key_view(row: ApiKey) -> dict[str, Any]:

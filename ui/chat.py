@@ -1,13 +1,10 @@
-"""What happens when somebody writes, stops, edits, steps or rates: the page's chat events, against the gateway.
+"""What happens when somebody writes, asks again, compares or stops: the page's answers, against the gateway.
 
-A `Tab` is the state of one open page, kept by Gradio per browser session; nothing here outlives it but answers in the
-making, which belong to the browser.
+Answers in the making belong to the browser, not to the tab: whoever comes back finds them.
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
@@ -15,69 +12,57 @@ import gradio as gr
 
 from cli.client import GatewayError
 from ui.answer import Phase
-from ui.exports import as_json, as_markdown
+from ui.compare import SIDES, Pair
+from ui.files import MOST_CHARACTERS, TooLong, given, joined, parted
 from ui.gate import Gate
 from ui.people import People
 from ui.stream import Running, RunningAnswers
+from ui.tab import Tab, Value
+from ui.titles import Titles
 from ui.tree import Conversation, Row
 from ui.words import Words
 
-TITLE = 60  # characters of a conversation's name made from its first message
-Value = dict[str, Any]
-Update = Any  # a value for a channel, or gr.skip()
-
-
-@dataclass
-class Tab:
-    """One open page. `place` stands in for a conversation's id until the gateway has given one."""
-
-    conversation: Conversation = field(default_factory=Conversation)
-    place: str = ""
-
-    def show(self, conversation: Conversation) -> None:
-        """Turn to another conversation."""
-        self.conversation = conversation
-        self.place = conversation.id or f"new-{uuid4().hex}"
-
-
-def shortened(text: str) -> str:
-    """The first words of a message, as a conversation's name."""
-    line = " ".join(text.split())
-    return line if len(line) <= TITLE else line[:TITLE].rsplit(" ", 1)[0] + "…"
-
 
 class Chat:
-    """The chat's event handlers. Built once per process; who is asking comes with each request."""
+    """The handlers of answers. Built once per process; who is asking comes with each request."""
 
-    def __init__(self, people: People, answers: RunningAnswers, words: Words) -> None:
-        self._people, self._answers, self._say = people, answers, words
-
-    # -- answers
+    def __init__(self, people: People, answers: RunningAnswers[Running | Pair], titles: Titles, words: Words) -> None:
+        self._people, self._answers, self._titles, self._say = people, answers, titles, words
 
     async def answer(self, tab: Tab, event: gr.EventData, request: gr.Request) -> AsyncIterator[Value]:
         """Begin an answer (send, edit, again), or watch one that is under way (attach); yields the page's frames."""
         asked: Mapping[str, Any] = event._data
         browser = self._people.browser(request.cookies)
-        running = self._answers.at(browser, tab.place)
+        running = self._kept(tab, browser)
         if asked["do"] == "attach":
             if running is None:
                 return
             prompt = self._prompt_of(tab, running)
         elif running is not None:
-            yield self._refused(asked, self._say("answering"))
+            yield self._refused(asked, self._say("choose_first" if running.over else "answering"))
             return
         else:
             try:
+                models = await self._models(browser, asked)
+                if not models:
+                    yield self._refused(asked, self._say("no_previous"))
+                    return
                 prompt = self._prompt(tab.conversation, asked)
             except KeyError:
                 yield self._refused(asked, self._say("gone"))
                 return
-            running = self._begin(tab, browser, prompt, asked)
-        conversation = tab.conversation
+            except GatewayError as error:
+                yield self._refused(asked, error.message)
+                return
+            except TooLong as error:
+                yield self._refused(asked, self._say("files_too_long", size=error.size, most=MOST_CHARACTERS))
+                return
+            running = self._begin(tab, browser, prompt, asked, models)
+        conversation, tab.naming = tab.conversation, running.naming
         start = {
             "key": asked.get("key") or uuid4().hex,
             "index": len(conversation.path) - (0 if asked["do"] == "again" else 1),
-            "user": None if asked["do"] == "again" else {"id": prompt.id, "text": prompt.text},
+            "user": None if asked["do"] == "again" else {"id": prompt.id, **_words(prompt)},
         }
         async for frame in running.watch():
             if frame["conversation"] and conversation.id is None:
@@ -85,19 +70,103 @@ class Chat:
                 self._answers.put(browser, conversation.id, running)
                 if tab.conversation is conversation:
                     tab.place = conversation.id
-            if running.answer.phase.over and frame["phase"] == running.answer.phase.value:
-                frame["settled"] = self._settle(conversation, prompt, frame)
+            if Phase(frame["phase"]).over:
+                frame["settled"] = self._settle(conversation, prompt, running)
             yield {**start, **frame}
 
-    def _begin(self, tab: Tab, browser: str, prompt: Row, asked: Mapping[str, Any]) -> Running:
+    def stop(self, tab: Tab, request: gr.Request) -> None:
+        """End this tab's answer where it is."""
+        running = self._kept(tab, self._people.browser(request.cookies))
+        if running is not None:
+            running.stop()
+
+    def returns(self, tab: Tab, browser: str) -> bool:
+        """Whether the conversation that the tab turned to has an answer in the making, or two that wait for a choice.
+
+        What the record has of them already is hidden: the page shows them as they are now, and two without names.
+        """
+        running = self._kept(tab, browser)
+        if running is not None:
+            sides = running.sides if isinstance(running, Pair) else [running]
+            tab.conversation.hide(side.answer.generation_id for side in sides if side.answer.generation_id)
+        return running is not None
+
+    def choose(self, tab: Tab, gate: Gate, browser: str, asked: Mapping[str, Any]) -> tuple[int | None, str]:
+        """Record a choice between two answers (left, right, tie, or skip for none) and go on with the better one.
+
+        Gives the position from which the page changes, None where it does not, and a sentence. Raises GatewayError.
+        """
+        pair = self._kept(tab, browser)
+        if not isinstance(pair, Pair) or not pair.over:
+            return None, self._say("gone")
+        choice, conversation = str(asked["choice"]), tab.conversation
+        prompt = self._prompt_of(tab, pair)
+        rows = [self._place(conversation, self._row(prompt, side)) for side in pair.sides]
+        kept = conversation.id is not None and all(row.generation for row in rows)
+        if choice != "skip" and kept:
+            ids = {side: row.generation for side, row in zip(SIDES, rows, strict=True)}
+            how = asked.get("shown") if isinstance(asked.get("shown"), dict) else {}
+            shown = {**(how or {}), "mode": pair.mode, "blind": True, "models": [row.model for row in rows]}
+            gate.call("POST", "/api/comparisons", {**ids, "choice": choice, "shown": shown})
+        self._answers.drop(pair)
+        winner = rows[1 if choice == "right" else 0]
+        if choice in SIDES:
+            winner.chosen = True
+        position = conversation.turn_to(winner)
+        if choice == "skip":
+            return position, ""
+        other = rows[0 if choice == "right" else 1]
+        what = "chosen_same" if winner.model == other.model else "chosen_tie" if choice == "tie" else "chosen_this"
+        sentence = self._say(what, one=winner.model, other=other.model)
+        return position, sentence if kept else f"{sentence} {self._say('chosen_unkept')}"
+
+    # -- beginning
+
+    def _kept(self, tab: Tab, browser: str) -> Running | Pair | None:
+        """The answer in the making, or the two that wait for a choice."""
+        found = self._answers.at(browser, tab.place)
+        if found is None or not found.over:
+            return found
+        return found if isinstance(found, Pair) and found.comparable else None
+
+    async def _models(self, browser: str, asked: Mapping[str, Any]) -> list[str]:
+        """Who answers: the live checkpoint; twice; or it and the one before (nobody without). Raises GatewayError."""
+        if asked.get("compare") == "previous":
+            before = await asyncio.to_thread(self._people.gate(browser).previous)
+            return ["ruminate", before] if before else []
+        return ["ruminate"] * (2 if asked.get("compare") == "samples" else 1)
+
+    def _begin(
+        self, tab: Tab, browser: str, prompt: Row, asked: Mapping[str, Any], models: list[str]
+    ) -> Running | Pair:
         gate, conversation = self._people.gate(browser), tab.conversation
         messages = conversation.messages(until=prompt.id)
-        options = {"conversation": conversation.id, "think": asked.get("think"), "consent": asked.get("consent")}
-        running = Running(lambda transport: gate.stream(transport, messages, options), gate.transport())
-        running.prompt = prompt.text
+        options = {key: asked.get(key) for key in ("think", "effort", "consent")}
+        # Two answers at once to a first message must find the same conversation: then the page names it.
+        options["conversation"] = conversation.id or (uuid4().hex if len(models) > 1 else None)
+        made = [self._running(gate, messages, {**options, "model": model}) for model in models]
+        for one in made:
+            one.prompt = prompt.text
+        running: Running | Pair = made[0] if len(made) == 1 else Pair(made, asked["compare"])
+        untitled = not conversation.title
+
+        def ended() -> None:
+            if not (isinstance(running, Pair) and running.comparable):
+                self._answers.drop(running)
+            answer = made[0].answer
+            if untitled and answer.phase is Phase.DONE and answer.conversation_id and answer.response:
+                self._titles.begin(
+                    running.naming, gate, answer.conversation_id, messages[0]["content"], answer.response
+                )
+            else:
+                running.naming.set_result("")
+
         self._answers.put(browser, tab.place, running)
-        running.start(on_end=lambda: self._answers.drop(running))
+        running.start(on_end=ended)
         return running
+
+    def _running(self, gate: Gate, messages: list[dict[str, str]], options: dict[str, Any]) -> Running:
+        return Running(lambda transport: gate.stream(transport, messages, options), gate.transport())
 
     def _prompt(self, conversation: Conversation, asked: Mapping[str, Any]) -> Row:
         """The user's row that is to be answered. Raises KeyError when the tab has lost the row that is meant."""
@@ -109,15 +178,17 @@ class Chat:
             if not old.text and (old.error or old.generation is None):
                 conversation.drop(old)
             return conversation.rows[old.parent]
+        files = given(asked.get("files"))
         if asked["do"] == "edit":
-            parent = conversation.rows[asked["id"]].parent
+            old = conversation.rows[asked["id"]]
+            parent, files = old.parent, parted(old.text)[0]
         else:
             parent = conversation.path[-1] if conversation.path else None
-        row = Row("user", str(asked["text"]), parent)
+        row = Row("user", joined(files, str(asked["text"])), parent)
         conversation.add(row)
         return row
 
-    def _prompt_of(self, tab: Tab, running: Running) -> Row:
+    def _prompt_of(self, tab: Tab, running: Running | Pair) -> Row:
         """The row that a running answer belongs to, put back if the record does not have it yet."""
         shown = tab.conversation.shown()
         if shown and shown[-1].role == "user" and shown[-1].text == running.prompt:
@@ -126,10 +197,33 @@ class Chat:
         tab.conversation.add(row)
         return row
 
-    def _settle(self, conversation: Conversation, prompt: Row, frame: Mapping[str, Any]) -> Value:
-        """Put the answer into the tree; what its row needs to look finished."""
-        ending = "stopped" if frame["phase"] == Phase.STOPPED else frame["finish"] or "interrupted"
-        row = Row(
+    # -- ending
+
+    def _settle(self, conversation: Conversation, prompt: Row, running: Running | Pair) -> Value:
+        """What the page needs at the end. Two answers that can be compared wait; all else goes into the tree."""
+        if isinstance(running, Pair):
+            if running.comparable:
+                return {"choose": True, "user": {"id": prompt.id, **_words(prompt)}}
+            rows = [self._place(conversation, self._row(prompt, side)) for side in reversed(running.sides)]
+            best = next((row for row in rows if row.text and not row.error), rows[-1])
+            position = conversation.turn_to(best)
+            return {"rows": conversation.view(position), "position": position}
+        row = self._place(conversation, self._row(prompt, running))
+        user, answer = conversation.view(conversation.turn_to(row) - 1)[:2]
+        return {"row": {**answer, "html": ""}, "user": user}
+
+    def _place(self, conversation: Conversation, row: Row) -> Row:
+        """Put an answer into the tree, unless a reload has brought it from the record already."""
+        for known in conversation.rows.values():
+            if row.generation is not None and known.generation == row.generation:
+                return known
+        conversation.add(row)
+        return row
+
+    def _row(self, prompt: Row, running: Running) -> Row:
+        frame = running.frame()
+        stopped = frame["phase"] == Phase.STOPPED
+        return Row(
             role="assistant",
             text=frame["text"],
             parent=prompt.id,
@@ -138,12 +232,9 @@ class Chat:
             generation=frame["generation"],
             seconds=frame["seconds"],
             thought_tokens=frame["thought_tokens"],
-            ending=ending,
+            ending="stopped" if stopped else frame["finish"] or "interrupted",
             error=frame["error"],
         )
-        position = conversation.add(row)
-        user, answer = conversation.view(position - 1)[:2]
-        return {"row": {**answer, "html": ""}, "user": user}
 
     def _refused(self, asked: Mapping[str, Any], sentence: str) -> Value:
         row = {"id": "", "text": "", "thought": "", "error": sentence, "model": "", "generation": None}
@@ -152,123 +243,8 @@ class Chat:
             "tail": "", "conversation": None, "settled": {"row": row, "user": None},
         }  # fmt: skip
 
-    def stop(self, tab: Tab, request: gr.Request) -> None:
-        """End this tab's answer where it is."""
-        running = self._answers.at(self._people.browser(request.cookies), tab.place)
-        if running is not None:
-            running.stop()
 
-    # -- everything else
-
-    async def boot(self, tab: Tab, event: gr.EventData, request: gr.Request) -> tuple[Update, Update, Update]:
-        """The first values of a page: its conversation, the side bar, who is looking."""
-        browser = self._people.browser(request.cookies)
-        gate = self._people.gate(browser)
-        me = await asyncio.to_thread(self._me, gate, browser)
-        if me.get("need_key") or me.get("toast"):
-            return gr.skip(), gr.skip(), me
-        transcript, _, trouble = await self.open(tab, event, request)
-        return transcript, await asyncio.to_thread(self._side, gate), me if trouble == gr.skip() else {**me, **trouble}
-
-    async def open(self, tab: Tab, event: gr.EventData, request: gr.Request) -> tuple[Update, Update, Update]:
-        """Turn to the conversation in the address, or to a fresh one."""
-        name = event._data.get("conversation")
-        browser = self._people.browser(request.cookies)
-        try:
-            if name:
-                tab.show(await asyncio.to_thread(self._people.gate(browser).conversation, name))
-            else:
-                tab.show(Conversation())
-        except GatewayError as error:
-            tab.show(Conversation(id=name))
-            sentence = self._say("not_found") if error.status == 404 else error.message
-            return self._transcript(tab), gr.skip(), self._told(sentence)
-        attach = self._answers.at(browser, tab.place) is not None
-        if not attach:
-            tab.conversation.close_gap()
-        return self._transcript(tab, attach=attach), gr.skip(), gr.skip()
-
-    async def side(self, tab: Tab, request: gr.Request) -> Update:
-        """The side bar after an answer. A conversation that has no name yet gets its first words for one."""
-        gate = self._people.gate(self._people.browser(request.cookies))
-        shown = tab.conversation.shown()
-        name = shortened(shown[0].text) if shown else ""
-
-        def named() -> Update:
-            lines = gate.conversations()
-            mine = next((line for line in lines if line["id"] == tab.conversation.id), None)
-            if mine is not None and not mine["title"] and name:
-                gate.call("PATCH", f"/api/conversations/{mine['id']}", {"title": name})
-                mine["title"] = name
-            return {"n": time.monotonic_ns(), "lines": lines}
-
-        try:
-            return await asyncio.to_thread(named)
-        except GatewayError:
-            return gr.skip()  # the answer above has told the trouble already
-
-    async def act(self, tab: Tab, event: gr.EventData, request: gr.Request) -> tuple[Update, Update, Update]:
-        """One of the small things: step, rate, rename, pin, delete, export, consent, forget."""
-        browser = self._people.browser(request.cookies)
-        gate = self._people.gate(browser)
-        try:
-            return await asyncio.to_thread(self._act, gate, browser, tab, event._data)
-        except GatewayError as error:
-            return gr.skip(), gr.skip(), self._told(error.message)
-
-    def _act(self, gate: Gate, browser: str, tab: Tab, asked: Mapping[str, Any]) -> tuple[Update, Update, Update]:
-        what, target = asked["do"], f"/api/conversations/{asked.get('conversation')}"
-        if what == "step":
-            if asked["id"] not in tab.conversation.rows:
-                return gr.skip(), gr.skip(), self._told(self._say("gone"))
-            return self._transcript(tab, tab.conversation.step(asked["id"], int(asked["by"]))), gr.skip(), gr.skip()
-        if what == "rate":
-            opinion = {"rating": asked["rating"], "tags": asked.get("tags") or [], "words": asked.get("words") or ""}
-            gate.call("POST", f"/api/generations/{asked['generation']}/feedback", opinion)
-            if asked["id"] in tab.conversation.rows:
-                tab.conversation.rows[asked["id"]].rating = int(asked["rating"])
-            return gr.skip(), gr.skip(), gr.skip()
-        if what == "export":
-            return gr.skip(), gr.skip(), self._told(download=self._export(gate, asked))
-        if what in ("consent", "forget_me"):
-            if what == "consent":
-                gate.call("PUT", "/api/me/consent", {"consent": asked["consent"]})
-            else:
-                gate.call("DELETE", "/api/me/data")
-            done = self._say("consent_saved" if what == "consent" else "deleted_data")
-            return gr.skip(), self._side(gate), {**self._me(gate, browser), **self._told(done)}
-        if what == "delete":
-            gate.call("DELETE", target)
-        else:
-            change = {"rename": "title", "pin": "pinned", "chat_consent": "consent"}[what]
-            gate.call("PATCH", target, {change: asked[change]})
-        return gr.skip(), self._side(gate), gr.skip()
-
-    def _export(self, gate: Gate, asked: Mapping[str, Any]) -> Value:
-        conversation = gate.conversation(asked["conversation"])
-        name = "".join(letter if letter.isalnum() else "-" for letter in conversation.title).strip("-")[:60] or "chat"
-        if asked["form"] == "json":
-            return {"name": f"{name}.json", "type": "application/json", "text": as_json(conversation)}
-        return {"name": f"{name}.md", "type": "text/markdown", "text": as_markdown(conversation, self._say)}
-
-    def _me(self, gate: Gate, browser: str) -> Value:
-        try:
-            return {**gate.me(), "need_key": False, "signed": self._people.signed_in(browser)}
-        except GatewayError as error:
-            return {"need_key": True} if error.status == 401 else self._told(error.message)
-
-    def _side(self, gate: Gate) -> Value:
-        return {"n": time.monotonic_ns(), "lines": gate.conversations()}
-
-    def _transcript(self, tab: Tab, keep: int = 0, attach: bool = False) -> Value:
-        conversation = tab.conversation
-        return {
-            "n": time.monotonic_ns(),
-            "keep": keep,
-            "rows": conversation.view(keep),
-            "attach": attach,
-            "consent": conversation.consent or "",
-        }
-
-    def _told(self, sentence: str = "", download: Value | None = None) -> Value:
-        return {"n": time.monotonic_ns(), "toast": sentence, "download": download}
+def _words(row: Row) -> Value:
+    """A user's message as the page shows it: words, and files folded."""
+    files, words = parted(row.text)
+    return {"text": words, "files": [{"name": file.name, "text": file.text} for file in files]}

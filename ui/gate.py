@@ -10,6 +10,7 @@ from cli.client import Delta, GatewayClient, GatewayError
 from ui.stream import Interruptible
 from ui.tree import Conversation, Row
 
+EFFORTS = ("low", "medium", "high")  # what the page offers; none of them: as the model usually does
 SIDE_BAR = 500  # conversations listed; the gateway gives no more at once
 
 
@@ -30,7 +31,7 @@ class Gate:
     def stream(
         self, transport: Interruptible, messages: list[dict[str, str]], options: dict[str, Any]
     ) -> Iterator[Delta]:
-        """One answer, piece by piece. `options`: conversation, think, consent. Raises GatewayError."""
+        """One answer, piece by piece. `options`: conversation, think, effort, consent, model. Raises GatewayError."""
         extra: dict[str, Any] = {
             "stream_options": {"include_usage": True, "continuous_usage_stats": True},
             "ruminate": {
@@ -45,8 +46,23 @@ class Gate:
         }
         if options.get("think") is False:
             extra["chat_template_kwargs"] = {"enable_thinking": False}
+        elif options.get("effort") in EFFORTS:
+            extra["reasoning_effort"] = options["effort"]
         with self.client(transport) as client:
-            yield from client.stream_chat(list(messages), model="ruminate", **extra)
+            yield from client.stream_chat(list(messages), model=options.get("model") or "ruminate", **extra)
+
+    def short_answer(self, text: str, origin: str) -> str:
+        """A line from the live model, without a thought; of the turn no words are kept. Raises GatewayError."""
+        body = {
+            "model": "ruminate",
+            "messages": [{"role": "user", "content": text}],
+            "max_tokens": 32,
+            "temperature": 0,
+            "chat_template_kwargs": {"enable_thinking": False},
+            "ruminate": {"origin": origin, "consent": "none"},
+        }
+        reply = self.call("POST", "/v1/chat/completions", body)
+        return str(reply["choices"][0]["message"].get("content") or "")
 
     def get(self, path: str, **params: Any) -> Any:
         """One GET. Raises GatewayError."""
@@ -62,7 +78,13 @@ class Gate:
         """Who is asking and what they allow, with the live checkpoint. Raises GatewayError (401: a key is needed)."""
         with self.client() as client:
             consent = client.get("/api/me/consent")["consent"]
-            return {"consent": consent, "live": client.status().get("live")}
+            status = client.status()
+            return {"consent": consent, "live": status.get("live"), "previous": status.get("previous")}
+
+    def previous(self) -> str | None:
+        """The checkpoint that was live before, under the name to ask for it; None where there was none."""
+        name = self.get("/api/status").get("previous")
+        return f"ruminate-{name}" if name else None
 
     def is_admin(self, client: GatewayClient) -> bool:
         """Whether the person may start rounds and move checkpoints; an older gateway doesn't say: then it decides."""
@@ -81,17 +103,47 @@ class Gate:
         ]
         return sorted(lines, key=lambda line: not line["pinned"])
 
+    def own_data(self) -> list[dict[str, Any]]:
+        """All that is kept of this person, conversation by conversation. Raises GatewayError."""
+        found: list[dict[str, Any]] = []
+        before: dict[str, str] = {}
+        while page := items(self.get("/api/me/data", limit=200, **before)):
+            found += page
+            before = {"before": page[-1]["updated_at"]}
+        return found
+
     def conversation(self, name: str) -> Conversation:
         """One conversation with all its branches. Raises GatewayError (404: not there or somebody else's)."""
         reply = self.get(f"/api/conversations/{name}")
         ratings = {one["generation_id"]: one["rating"] for one in reply.get("feedback") or []}
         rows = [row for item in reply["messages"] if (row := _row(item, ratings)) is not None]
-        return Conversation(rows, id=reply["id"], title=reply.get("title") or "", consent=reply.get("consent"))
+        talk = Conversation(rows, id=reply["id"], title=reply.get("title") or "", consent=reply.get("consent"))
+        last = next((item["generation"] for item in reversed(reply["messages"]) if item.get("generation")), None)
+        if last is not None and "thinks" in last:
+            talk.thinking = {"think": last["thinks"], "effort": last.get("effort") or ""}
+        for one in reply.get("comparisons") or []:
+            _prefer(talk, one)
+        return talk
 
 
 def items(reply: Any) -> list[dict[str, Any]]:
     """The list within a reply, bare or wrapped in {"data": …}."""
     return list(reply["data"] if isinstance(reply, dict) else reply)
+
+
+def _prefer(talk: Conversation, comparison: dict[str, Any]) -> None:
+    """Mark the answer that was chosen, and show it where its rival ends the path."""
+    by_generation = {row.generation: row for row in talk.rows.values() if row.generation}
+    sides = [by_generation.get(comparison[side]) for side in ("left", "right")]
+    choice = {"left": 0, "right": 1}.get(comparison["choice"])
+    if choice is None or None in sides:
+        return
+    winner, loser = sides[choice], sides[1 - choice]
+    assert winner is not None
+    assert loser is not None
+    winner.chosen = True
+    if talk.path and talk.path[-1] == loser.id:
+        talk.turn_to(winner)
 
 
 def _row(item: dict[str, Any], ratings: dict[str, int]) -> Row | None:

@@ -19,6 +19,7 @@ from pygments.util import ClassNotFound
 from ui.formulas import add_formulas
 
 _FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True)
+LIGHT_CODE, DARK_CODE = "xcode", "monokai"  # of Pygments' styles those whose every colour meets WCAG AA on our grounds
 
 
 def render(text: str) -> str:
@@ -28,8 +29,8 @@ def render(text: str) -> str:
 
 def code_styles() -> str:
     """CSS of highlighted code, for a light page and a dark one."""
-    light: HtmlFormatter[str] = HtmlFormatter(style="friendly")
-    dark: HtmlFormatter[str] = HtmlFormatter(style="github-dark")
+    light: HtmlFormatter[str] = HtmlFormatter(style=LIGHT_CODE)
+    dark: HtmlFormatter[str] = HtmlFormatter(style=DARK_CODE)
     return "\n".join([light.get_style_defs("[data-theme=light] .code"), dark.get_style_defs("[data-theme=dark] .code")])
 
 

@@ -9,13 +9,29 @@ from typing import Any
 
 import gradio as gr
 
-from ui.chat import Chat, Tab
+from ui.chat import Chat
 from ui.people import People
+from ui.places import Places
 from ui.stream import RunningAnswers
+from ui.tab import Tab
+from ui.titles import Titles
 from ui.training import Training
 from ui.words import Words
 
-SCRIPTS = ("words", "base", "shell", "rows", "chat", "composer", "side", "training")  # each stands on those before it
+SCRIPTS = (
+    "words",
+    "base",
+    "shell",
+    "rows",
+    "growing",
+    "pair",
+    "chat",
+    "options",
+    "files",
+    "composer",
+    "side",
+    "training",
+)  # each stands on those before it
 STYLES = ("page.css", "chat.css", "training.css", "code.css")
 CHANNELS = ("transcript", "live", "side", "me", "training")
 EVENTS = ("boot", "open", "answer", "halt", "act", "training", "train")
@@ -34,7 +50,8 @@ def scripts(version: str) -> str:
 
 def build(people: People, words: Words, version: str) -> gr.Blocks:
     """The Blocks of the page, not yet mounted."""
-    chat, training = Chat(people, RunningAnswers(), words), Training(people, words)
+    chat = Chat(people, RunningAnswers(), Titles(words), words)
+    places, training = Places(people, chat, words), Training(people, words)
     with gr.Blocks(title=words("app"), analytics_enabled=False, fill_width=True) as blocks:
         tab = gr.State(Tab())
         transcript, live, side, me, drawn = (_channel(name, version) for name in CHANNELS)
@@ -47,11 +64,13 @@ def build(people: People, words: Words, version: str) -> gr.Blocks:
         )
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         free = {**quiet, "concurrency_limit": None}  # Gradio's default lets one person in at a time
-        page.boot(chat.boot, [tab], [transcript, side, me], **free)
-        page.open(chat.open, [tab], [transcript, side, me], trigger_mode="always_last", **free)
-        page.answer(chat.answer, [tab], [live], trigger_mode="multiple", **free).then(chat.side, [tab], [side], **free)
+        page.boot(places.boot, [tab], [transcript, side, me], **free)
+        page.open(places.open, [tab], [transcript, side, me], trigger_mode="always_last", **free)
+        page.answer(chat.answer, [tab], [live], trigger_mode="multiple", **free).then(
+            places.side, [tab], [side], **free
+        )
         page.halt(chat.stop, [tab], None, trigger_mode="multiple", queue=False, **quiet)
-        page.act(chat.act, [tab], [transcript, side, me], trigger_mode="multiple", **free)
+        page.act(places.act, [tab], [transcript, side, me], trigger_mode="multiple", **free)
         page.training(training.show, None, [drawn], trigger_mode="always_last", **free)
         page.train(training.act, None, [drawn, me], **free)
     return blocks

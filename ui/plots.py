@@ -5,20 +5,25 @@ Drawn on the server and coloured by the page's style sheet, so a plot costs a fe
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from html import escape
 
 WIDTH, HEIGHT = 460, 220
-LEFT, RIGHT, TOP, BOTTOM = 48, 10, 10, 38  # room for the axes' numbers and names, in the drawing's units
+ASIDE = 7  # between the intervals of two lines at one step
+LEFT, RIGHT, TOP, BOTTOM = 48, 14, 10, 38  # room for the axes' numbers and names, in the drawing's units
 
 
 @dataclass(frozen=True)
 class Series:
-    """A line: its name in the key and its points (step, value), sorted by step."""
+    """A line: its name in the key and its points (step, value), sorted by step; `spans` are intervals at steps.
+
+    With spans the points are drawn as dots: they are measurements of different things, and no course of one.
+    """
 
     name: str
     points: Sequence[tuple[int, float]]
+    spans: Mapping[int, tuple[float, float]] = field(default_factory=dict)
 
 
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
@@ -42,14 +47,28 @@ def number(value: float) -> str:
     return f"{value:.4g}"
 
 
-def plot(title: str, unit: str, across: str, series: Sequence[Series], zero: bool = False) -> str:
-    """A figure with one plot. `unit` names the upright axis, `across` the level one; `zero` keeps 0 in sight."""
+def plot(
+    title: str,
+    unit: str,
+    across: str,
+    series: Sequence[Series],
+    zero: bool = False,
+    level_at: float | None = None,
+    names: Mapping[int, str] | None = None,
+) -> str:
+    """A figure with one plot. `unit` names the upright axis, `across` the level one; `zero` keeps 0 in sight.
+
+    `level_at`: a line to be above of, such as a win rate of one half. `names`: what a step is called when read out.
+    """
     drawn = [one for one in series if one.points]
     values = [value for one in drawn for _, value in one.points]
+    values += [end for one in drawn for span in one.spans.values() for end in span]
     steps = sorted({step for one in drawn for step, _ in one.points})
-    upright = ticks(min([*values, 0.0] if zero else values), max(values))
+    kept = [*([0.0] if zero else []), *([] if level_at is None else [level_at])]
+    upright = ticks(min([*values, *kept]), max([*values, *kept]))
     level = [tick for tick in ticks(steps[0], max(steps[-1], steps[0] + 1), 6) if tick == int(tick)]
-    left, right = steps[0], max(steps[-1], steps[0] + 1)
+    apart = 0.5 if any(one.spans for one in drawn) else 0.0  # dots stand clear of the frame
+    left, right = steps[0] - apart, max(steps[-1] + apart, steps[0] + 1 - apart)
 
     def x(step: float) -> float:
         return round(LEFT + (step - left) / (right - left) * (WIDTH - LEFT - RIGHT), 1)
@@ -71,13 +90,22 @@ def plot(title: str, unit: str, across: str, series: Sequence[Series], zero: boo
     parts.append(
         f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(across)}</text>'
     )
+    if level_at is not None:
+        parts.append(f'<line class="level" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(level_at)}" y2="{y(level_at)}"/>')
     for index, one in enumerate(drawn, start=1):
-        parts.append(f'<path class="s{index}" d="{_path([(x(step), y(value)) for step, value in one.points])}"/>')
-        if len(one.points) == 1:
-            step, value = one.points[0]
-            parts.append(f'<circle class="s{index}" cx="{x(step)}" cy="{y(value)}" r="3"/>')
+        aside = (index - 1) * ASIDE if one.spans else 0
+        if not one.spans:
+            parts.append(f'<path class="s{index}" d="{_path([(x(step), y(value)) for step, value in one.points])}"/>')
+        if len(one.points) == 1 or one.spans:
+            parts += [
+                f'<circle class="s{index}" cx="{x(step) + aside}" cy="{y(value)}" r="3"/>' for step, value in one.points
+            ]
+        parts += [
+            f'<line class="span s{index}" x1="{x(step) + aside}" x2="{x(step) + aside}" y1="{y(low)}" y2="{y(high)}"/>'
+            for step, (low, high) in one.spans.items()
+        ]
     parts.append(f'<line class="at" y1="{TOP}" y2="{HEIGHT - BOTTOM}" visibility="hidden"/>')
-    points = json.dumps([{"x": x(step), "words": _words(across, step, drawn)} for step in steps])
+    points = json.dumps([{"x": x(step), "words": _words(_name(across, step, names), step, drawn)} for step in steps])
     keys = "".join(f'<span class="key s{index}">{escape(one.name)}</span>' for index, one in enumerate(drawn, start=1))
     label = f"{title}, {unit}: " + "; ".join(f"{one.name} {number(one.points[-1][1])}" for one in drawn)
     return (
@@ -91,6 +119,14 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
     return "M" + "L".join(f"{x} {y}" for x, y in points)
 
 
-def _words(across: str, step: int, series: Sequence[Series]) -> str:
-    found = [(one.name, dict(one.points).get(step)) for one in series]
-    return f"{across} {step}: " + ", ".join(f"{name} {number(value)}" for name, value in found if value is not None)
+def _name(across: str, step: int, names: Mapping[int, str] | None) -> str:
+    return (names or {}).get(step) or f"{across} {step}"
+
+
+def _words(name: str, step: int, series: Sequence[Series]) -> str:
+    found = [(one.name, dict(one.points).get(step), one.spans.get(step)) for one in series]
+    return f"{name}: " + ", ".join(
+        f"{line} {number(value)}" + (f" ({number(span[0])} to {number(span[1])})" if span else "")
+        for line, value, span in found
+        if value is not None
+    )

@@ -9,8 +9,9 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import Future
+from typing import Any, Generic, Protocol, TypeVar
 
 import httpx
 
@@ -53,16 +54,20 @@ class Interruptible(httpx.BaseTransport):
                 self.cut()
 
 
+Watcher = tuple[asyncio.AbstractEventLoop, asyncio.Event]
+
+
 class Running:
-    """One answer in the making. `wait_over` and `watch` may be used from any number of places."""
+    """One answer in the making. `watch` may be used from any number of places."""
 
     def __init__(self, open_stream: Opener, transport: httpx.BaseTransport) -> None:
         self.answer = Answer(started=time.monotonic())
         self.prompt = ""  # what it answers, for a page that comes back to it
+        self.naming: Future[str] = Future()  # the name that its conversation gets at its end; "" for none
         self._open = open_stream
         self._transport = Interruptible(transport)
         self._lock = threading.Lock()
-        self._watchers: set[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = set()
+        self._watchers: set[Watcher] = set()
         self._stopped = False
         self._thread = threading.Thread(target=self._read, name="answer", daemon=True)
 
@@ -84,23 +89,18 @@ class Running:
         with self._lock:
             return self.answer.frame(time.monotonic())
 
-    async def watch(self) -> AsyncIterator[dict[str, Any]]:
-        """Frames from now on, the last one final; at most FRAMES_PER_SECOND of them a second."""
-        news = asyncio.Event()
-        entry = (asyncio.get_running_loop(), news)
-        self._watchers.add(entry)
-        try:
-            while True:
-                news.clear()
-                shown = time.monotonic()
-                frame = self.frame()
-                yield frame
-                if self.answer.phase.over and frame["phase"] == self.answer.phase.value:
-                    return
-                await news.wait()
-                await asyncio.sleep(max(0.0, shown + 1 / FRAMES_PER_SECOND - time.monotonic()))
-        finally:
-            self._watchers.discard(entry)
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.answer.phase.over
+
+    def watch(self) -> AsyncIterator[dict[str, Any]]:
+        """Frames from now on, the last one final."""
+        return frames(self.frame, lambda: self.over, [self])
+
+    def tell(self, watcher: "Watcher", wanted: bool = True) -> None:
+        """Wake `watcher` at news, or no longer."""
+        (self._watchers.add if wanted else self._watchers.discard)(watcher)
 
     def _read(self) -> None:
         try:
@@ -129,26 +129,62 @@ class Running:
                 loop.call_soon_threadsafe(news.set)
 
 
-class RunningAnswers:
-    """The answers in the making, by browser and conversation, so that a reload finds its own and nobody else's."""
+async def frames(
+    of: Callable[[], dict[str, Any]], over: Callable[[], bool], sources: Sequence[Running]
+) -> AsyncIterator[dict[str, Any]]:
+    """What `of` gives whenever a source has news, FRAMES_PER_SECOND a second at most, until the last when `over`."""
+    news = asyncio.Event()
+    watcher = (asyncio.get_running_loop(), news)
+    for source in sources:
+        source.tell(watcher)
+    try:
+        while True:
+            news.clear()
+            shown = time.monotonic()
+            last = over()  # asked before the frame is made, which is then whole
+            yield of()
+            if last:
+                return
+            await news.wait()
+            await asyncio.sleep(max(0.0, shown + 1 / FRAMES_PER_SECOND - time.monotonic()))
+    finally:
+        for source in sources:
+            source.tell(watcher, wanted=False)
+
+
+class Findable(Protocol):
+    """An answer in the making, or two."""
+
+    @property
+    def over(self) -> bool:
+        """Whether no more can come."""
+
+
+Found = TypeVar("Found", bound=Findable)
+
+
+class RunningAnswers(Generic[Found]):
+    """The answers in the making, by browser and conversation, so that a reload finds its own and nobody else's.
+
+    What is over stays until it is dropped: two answers wait for a choice.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running: dict[tuple[str, str], Running] = {}
+        self._running: dict[tuple[str, str], Found] = {}
 
-    def put(self, browser: str, place: str, running: Running) -> None:
+    def put(self, browser: str, place: str, running: Found) -> None:
         """Make `running` findable at `place`, a conversation's id or, before it has one, its tab's own."""
         with self._lock:
             self._running[browser, place] = running
 
-    def at(self, browser: str, place: str) -> Running | None:
-        """The answer in the making at `place`, if there is one."""
+    def at(self, browser: str, place: str) -> Found | None:
+        """What is kept at `place`, if anything is."""
         with self._lock:
-            found = self._running.get((browser, place))
-        return found if found is not None and not found.answer.phase.over else None
+            return self._running.get((browser, place))
 
-    def drop(self, running: Running) -> None:
-        """Forget an answer that has ended."""
+    def drop(self, running: Found) -> None:
+        """Forget an answer that has ended, or been chosen."""
         with self._lock:
             for key in [key for key, value in self._running.items() if value is running]:
                 del self._running[key]

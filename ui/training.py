@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 
 from cli.client import GatewayClient, GatewayError
-from ui.gate import Gate
+from ui.gate import Gate, items
 from ui.people import People
 from ui.training_view import TrainingView
 from ui.words import Words
@@ -45,7 +46,7 @@ class Training:
             if what == "start":
                 return self._say("round_started", id=client.start_round(reason=reason)["id"])
             if what == "cancel":
-                client.cancel_round(int(asked["id"]))
+                client.cancel_round(int(asked["id"]), reason)
                 return self._say("round_cancelled", id=asked["id"])
             live = (client.status().get("live") or {}).get("name")
             wanted = "previous" if what == "rollback" else asked["name"]
@@ -59,9 +60,17 @@ class Training:
                 if asked.get("round"):
                     return view.round_page(client.round(int(asked["round"])))
                 if asked.get("checkpoint"):
-                    return view.checkpoint_page(client.get(f"/api/checkpoints/{asked['checkpoint']}"))
+                    path = f"/api/checkpoints/{quote(str(asked['checkpoint']), safe='')}"
+                    return view.checkpoint_page(client.get(path), client.get(f"{path}/story"))
                 rounds = client.rounds()
-                return view.overview(client.status(), rounds, client.checkpoints(), _measured(client, rounds))
+                return view.overview(
+                    client.status(),
+                    rounds,
+                    client.checkpoints(),
+                    _measured(client, rounds),
+                    items(client.get("/api/deployments")),
+                    items(client.get("/api/comparisons/tally")),
+                )
         except GatewayError as error:
             sentence = escape(self._say("training_unreached", error=error.message))
             return f'<p class="card failed" role="alert">{sentence}</p>'

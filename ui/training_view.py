@@ -9,10 +9,12 @@ from html import escape
 from typing import Any
 from urllib.parse import urlencode
 
-from ui.plots import Series, plot
+from ui.plots import Series, number, plot
+from ui.verdicts import Verdicts
 from ui.words import Words
 
 View = Mapping[str, Any]
+DEPLOYMENTS = 10  # of those that were, the newest; all are in the gateway's record
 OPEN = ("requested", "running")  # states of a round that has not ended
 _GOOD, _BAD = ("published", "live", "canary"), ("failed", "rejected")
 
@@ -30,15 +32,27 @@ class TrainingView:
 
     def __init__(self, words: Words, admin: bool, now: datetime) -> None:
         self._say, self._admin, self._now = words, admin, now
+        self._verdicts = Verdicts(words)
 
-    def overview(self, status: View, rounds: Sequence[View], checkpoints: Sequence[View], metrics: View | None) -> str:
+    def overview(
+        self,
+        status: View,
+        rounds: Sequence[View],
+        checkpoints: Sequence[View],
+        metrics: View | None,
+        deployments: Sequence[View] = (),
+        tally: Sequence[View] = (),
+    ) -> str:
         """Everything at a glance; `metrics` are those of the newest round that has any, with its `id`."""
         return "".join(
             [
                 self._live(status),
                 self._rounds(status, rounds),
                 self._plots(metrics) if metrics else "",
+                self._verdicts.over_rounds(rounds),
+                self._verdicts.votes(tally),
                 self._checkpoints(checkpoints),
+                self._deployments(deployments),
             ]
         )
 
@@ -56,43 +70,80 @@ class TrainingView:
             ("seed", escape(str(view.get("seed")))),
         ]
         buttons = self._button("cancel", "round_cancel", id=view["id"]) if view["state"] in OPEN else ""
-        error = f'<p class="failed" role="alert">{escape(view["error"])}</p>' if view.get("error") else ""
+        wrong = 'class="failed" role="alert"' if view["state"] != "cancelled" else 'class="quiet"'
+        error = f"<p {wrong}>{escape(view['error'])}</p>" if view.get("error") else ""
         return (
             self._back(self._say("round", id=view["id"]), buttons)
             + error
             + self._facts(facts)
             + self._plots(view)
-            + self._verdict(view.get("verdict"))
+            + self._verdicts.one(view.get("verdict"))
         )
 
-    def checkpoint_page(self, view: View) -> str:
-        """One checkpoint: where it comes from, what it learnt from, what the gate said."""
+    def checkpoint_page(self, view: View, story: View) -> str:
+        """One checkpoint: where it comes from, what it learnt from, what the gate said, answers before and after."""
         manifest = view.get("manifest") or {}
         base = manifest.get("base") or {}
-        learnt = manifest.get("prompts") or {}
-        counts = (
-            escape(self._say("learnt_counts", recorded=learnt.get("recorded", 0), mix=learnt.get("mix", 0)))
-            if learnt
-            else "–"
-        )
+        round_ = story.get("round") or {}
         facts = [
             ("col_state", self._state(view)),
             ("col_kind", escape(str(view["kind"]))),
-            ("col_parent", self._checkpoint_link(view.get("parent"))),
+            ("lineage", " ← ".join(self._checkpoint_link(name) for name in view.get("lineage") or [view["name"]])),
             ("col_round", self._round_link(view.get("round"))),
+            ("col_algorithm", escape(str(round_.get("algorithm") or "–"))),
+            ("seed", escape(str(round_.get("seed", "–")))),
             ("col_created", self._when(view.get("created_at"))),
             ("base_model", escape(str(base.get("name") or "–"))),
-            ("learnt_from", counts),
+            ("learnt_from", escape(self._learnt(story.get("prompts") or manifest.get("prompts")))),
         ]
         buttons = "" if view.get("live") else self._button("promote", "promote", name=view["name"])
         if view.get("state") in ("candidate", "rejected"):
             buttons = ""
-        samples = manifest.get("samples") or []
         return (
             self._back(self._say("page_checkpoint", name=view["name"]), buttons)
             + self._facts(facts)
-            + self._verdict(manifest.get("verdict"))
-            + self._samples(samples)
+            + self._verdicts.one(story.get("verdict") or manifest.get("verdict"))
+            + self._samples(story.get("samples") or manifest.get("samples") or [])
+            + self._courses(story.get("metrics") or {}, round_.get("id"))
+            + self._changed(story.get("changed") or {})
+        )
+
+    def _learnt(self, prompts: View | None) -> str:
+        if not prompts:
+            return self._say("learnt_nothing")
+        words = self._say("learnt_counts", recorded=prompts.get("recorded", 0), mix=prompts.get("mix", 0))
+        return words + (f" ({self._say('learnt_erased', n=prompts['erased'])})" if prompts.get("erased") else "")
+
+    def _courses(self, metrics: View, round_id: int | None) -> str:
+        """Where the round's figures began and ended."""
+        names = [name for _, _, some, _ in _PLOTS for name in some if name in metrics]
+        if not names:
+            return ""
+        rows = "".join(
+            f"<tr><td>{escape(self._say.sentences.get(f'metric_{name}', name))}</td>"
+            + "".join(f"<td>{'–' if value is None else number(value)}</td>" for value in metrics[name])
+            + "</tr>"
+            for name in names
+        )
+        head = self._head("measure", "first_step", "last_step")
+        link = f" ({self._say('col_round')} {self._round_link(round_id)})" if round_id is not None else ""
+        table = f'<div class="table-wrap" tabindex="0"><table>{head}{rows}</table></div>'
+        return f"<h2>{escape(self._say('training_of_it'))}{link}</h2>{table}"
+
+    def _changed(self, changed: View) -> str:
+        """The settings in which its round differs from its parent's."""
+        if not changed:
+            return ""
+        rows = "".join(
+            f"<tr><td><code>{escape(name)}</code></td><td>{escape(_value(one.get('parent')))}</td>"
+            f"<td>{escape(_value(one.get('own')))}</td></tr>"
+            for name, one in sorted(changed.items())
+        )
+        head = self._head("setting", "setting_parent", "setting_own")
+        return (
+            f'<h2>{escape(self._say("changed"))}</h2><details id="changed"><summary>'
+            f"{escape(self._say('changed_count', n=len(changed)))}</summary>"
+            f'<div class="table-wrap" tabindex="0"><table>{head}{rows}</table></div></details>'
         )
 
     # -- parts
@@ -145,6 +196,22 @@ class TrainingView:
         )
         return f'<h2>{say("checkpoints")}</h2><div class="table-wrap" tabindex="0"><table>{head}{body}</table></div>'
 
+    def _deployments(self, deployments: Sequence[View]) -> str:
+        """What was live since when, by whom and why, newest first."""
+        if not deployments:
+            return ""
+        head = self._head("col_checkpoint", "col_since", "col_by", "reason")
+        body = "".join(
+            f"<tr><td>{self._checkpoint_link(one['live'])}</td><td>{self._when(one.get('created_at'))}</td>"
+            f"<td>{escape(_value(one.get('by')))}</td>"
+            f'<td class="rest">{escape(_value(one.get("reason") or None))}</td></tr>'
+            for one in deployments[:DEPLOYMENTS]
+        )
+        return (
+            f"<h2>{escape(self._say('deployments'))}</h2>"
+            f'<div class="table-wrap" tabindex="0"><table>{head}{body}</table></div>'
+        )
+
     def _plots(self, view: View) -> str:
         say, metrics = self._say, view.get("metrics") or {}
         figures = []
@@ -157,18 +224,6 @@ class TrainingView:
         if not figures:
             return f'{heading}<p class="card quiet">{escape(say("no_metrics"))}</p>'
         return f'{heading}<div class="plots">{"".join(figures)}</div>'
-
-    def _verdict(self, verdict: View | None) -> str:
-        if not verdict:
-            return ""
-        checks = "".join(
-            f'<tr><td><span class="badge {"good" if check["passed"] else "bad"}">'
-            f"{self._say('passed' if check['passed'] else 'not_passed')}</span></td><td>{escape(check['name'])}</td>"
-            f'<td class="rest">{escape(check["words"])}</td></tr>'
-            for check in verdict.get("checks") or []
-        )
-        table = f'<div class="table-wrap" tabindex="0"><table>{checks}</table></div>' if checks else ""
-        return f"<h2>{self._say('verdict')}</h2><p>{escape(str(verdict.get('words') or ''))}</p>{table}"
 
     def _samples(self, samples: Sequence[View]) -> str:
         if not samples:
@@ -252,6 +307,10 @@ class TrainingView:
 
     def _round_link(self, round_id: int | None) -> str:
         return f'<a href="?round={int(round_id)}">{int(round_id)}</a>' if round_id is not None else "–"
+
+
+def _value(value: Any) -> str:
+    return "–" if value is None else str(value)
 
 
 _SAMPLE = ("prompt", "before", "after")

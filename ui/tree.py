@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
+from ui.files import parted
 from ui.markdown import render
 
 
@@ -27,6 +28,8 @@ class Row:
     ending: str = "complete"
     rating: int | None = None
     error: str | None = None
+    chosen: bool = False
+    """Whether it was preferred to another answer."""
 
 
 class Conversation:
@@ -36,6 +39,7 @@ class Conversation:
         self, rows: Iterable[Row] = (), id: str | None = None, title: str = "", consent: str | None = None
     ) -> None:
         self.id, self.title, self.consent = id, title, consent
+        self.thinking: dict[str, Any] | None = None  # how the newest answer was asked to think; None: not known
         self.rows: dict[str, Row] = {}
         self.path: list[str] = []
         for row in rows:
@@ -94,6 +98,20 @@ class Conversation:
         self._show(target)
         return position
 
+    def turn_to(self, row: Row) -> int:
+        """Make the path lead through `row`. Returns its position on the page."""
+        self._show(row)
+        return self.path.index(row.id)
+
+    def hide(self, generations: Iterable[str]) -> None:
+        """End the path above these answers, where the record has them already."""
+        made = set(generations)
+        for row in self.rows.values():
+            if row.generation in made and row.parent is not None:
+                self._show(row)
+                self.path = self.path[: self.path.index(row.id)]
+                return
+
     def _show(self, row: Row) -> None:
         """Make the path lead through `row` and on to its newest descendants."""
         above: list[str] = []
@@ -110,10 +128,12 @@ class Conversation:
 
     def _view(self, row: Row) -> dict[str, Any]:
         branches = self.siblings(row)
+        files, words = parted(row.text) if row.role == "user" else ([], row.text)
         return {
             "id": row.id,
             "role": row.role,
-            "text": row.text,
+            "text": words,
+            "files": [{"name": file.name, "text": file.text} for file in files],
             "html": render(row.text) if row.role == "assistant" else "",
             "thought": row.thought,
             "model": row.model,
@@ -123,5 +143,6 @@ class Conversation:
             "ending": row.ending,
             "rating": row.rating,
             "error": row.error,
+            "chosen": row.chosen,
             "branch": [branches.index(row) + 1, len(branches)],
         }

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import select, true, update
 from sqlalchemy.orm import Session
 
 from db.errors import NotFound
@@ -41,9 +41,14 @@ def generations_of(session: Session, conversation_id: str) -> Sequence[Generatio
     return session.scalars(wanted.order_by(Generation.started_at, Generation.id)).all()
 
 
-def rename(session: Session, conversation_id: str, user_id: str, title: str | None) -> None:
-    get_conversation(session, conversation_id, user_id).title = title
-    session.flush()
+def rename(
+    session: Session, conversation_id: str, user_id: str, title: str | None, unless_titled: bool = False
+) -> None:
+    """`unless_titled`: only a conversation without a title gets it, also when somebody renames it just now."""
+    row = get_conversation(session, conversation_id, user_id)
+    untitled = Conversation.title.is_(None) if unless_titled else true()
+    session.execute(update(Conversation).where(Conversation.id == row.id, untitled).values(title=title))
+    session.refresh(row)
 
 
 def pin(session: Session, conversation_id: str, user_id: str, pinned: bool) -> None:

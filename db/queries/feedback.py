@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session, aliased
 
 from db.errors import NotFound
 from db.ids import new_id
@@ -54,3 +54,28 @@ def compare(
     session.add(comparison)
     session.flush()
     return comparison
+
+
+def comparisons_of(session: Session, generation_ids: Sequence[str]) -> Sequence[Comparison]:
+    """Choices that had any of these generations on the left (both sides are of one conversation), oldest first."""
+    wanted = select(Comparison).where(Comparison.left_generation_id.in_(generation_ids))
+    return session.scalars(wanted.order_by(Comparison.created_at, Comparison.id)).all()
+
+
+def chosen(session: Session) -> dict[tuple[str, str], tuple[int, int, int]]:
+    """Of each two models that people compared: how often the first was chosen, the second, and neither."""
+    left, right = aliased(Generation), aliased(Generation)
+    rows = session.execute(
+        select(left.model, right.model, Comparison.choice, func.count())
+        .join(left, left.id == Comparison.left_generation_id)
+        .join(right, right.id == Comparison.right_generation_id)
+        .where(left.model != right.model)
+        .group_by(left.model, right.model, Comparison.choice)
+    )
+    found: dict[tuple[str, str], list[int]] = {}
+    for one, other, choice, count in rows:
+        first, second = sorted((one, other))
+        winner = {"left": one, "right": other}.get(choice)
+        counts = found.setdefault((first, second), [0, 0, 0])
+        counts[2 if winner is None else 0 if winner == first else 1] += count
+    return {pair: (counts[0], counts[1], counts[2]) for pair, counts in found.items()}

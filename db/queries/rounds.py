@@ -147,11 +147,12 @@ def finish_round(
     return row
 
 
-def cancel_round(session: Session, round_id: int) -> Round:
+def cancel_round(session: Session, round_id: int, why: str | None = None) -> Round:
     """End it whoever holds it; its trainer learns so at its next write. One that has ended stays as it is."""
     row = _locked(session, round_id)
     if row.open:
         _end(row, RoundState.CANCELLED)
+        row.error = why
         session.flush()
     return row
 

@@ -12,7 +12,7 @@ from db.queries import conversations, feedback, forget
 from db.schema import Conversation
 from server.api.common import House, Me
 from server.forgetting import erase_files
-from server.views import conversation_view, message_view, when
+from server.views import comparison_view, conversation_view, message_view, when
 
 router = APIRouter(prefix="/api", tags=["conversations"])
 
@@ -23,6 +23,8 @@ class ConversationChange(BaseModel):
     title: str | None = Field(None, max_length=500)
     pinned: bool | None = None
     consent: Literal["none", "history", "train"] | None = None
+    unless_titled: bool = False
+    """Leave a title alone that is there already: one that a person gave wins over one that was made up."""
 
 
 class Opinion(BaseModel):
@@ -51,6 +53,7 @@ def whole(session: Session, row: Conversation) -> dict[str, Any]:
     messages = conversations.messages_of(session, row.id)
     generations = conversations.generations_of(session, row.id)
     opinions = feedback.feedback_on(session, [one.id for one in generations])
+    compared = feedback.comparisons_of(session, [one.id for one in generations])
     answers = {one.message_id: one for one in generations if one.message_id is not None}
     return conversation_view(row) | {
         "messages": [message_view(message, answers.get(message.id)) for message in messages],
@@ -59,6 +62,7 @@ def whole(session: Session, row: Conversation) -> dict[str, Any]:
              "created_at": when(one.created_at)}
             for one in opinions
         ],
+        "comparisons": [comparison_view(one) for one in compared],
     }  # fmt: skip
 
 
@@ -67,7 +71,7 @@ def change_conversation(gateway: House, me: Me, conversation_id: str, change: Co
     """Rename, pin, or say what may be done with this conversation alone (null: as the user's own setting)."""
     with gateway.database.transaction() as session:
         if "title" in change.model_fields_set:
-            conversations.rename(session, conversation_id, me.user_id, change.title)
+            conversations.rename(session, conversation_id, me.user_id, change.title, change.unless_titled)
         if change.pinned is not None:
             conversations.pin(session, conversation_id, me.user_id, change.pinned)
         if "consent" in change.model_fields_set:

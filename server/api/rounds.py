@@ -23,6 +23,10 @@ class RoundRequest(BaseModel):
     seed: int | None = Field(None, ge=0, lt=2**31)
 
 
+class Cancellation(BaseModel):
+    reason: str = Field("", max_length=1000)
+
+
 @router.post("", status_code=201)
 def start_round(gateway: House, admin: Admin, wish: RoundRequest) -> dict[str, Any]:
     """Ask for a round. 409 with its id while another one is open."""
@@ -56,9 +60,10 @@ def get_round(gateway: House, _: Me, round_id: int) -> dict[str, Any]:
 
 
 @router.post("/{round_id}/cancel")
-def cancel_round(gateway: House, admin: Admin, round_id: int) -> dict[str, Any]:
+def cancel_round(gateway: House, admin: Admin, round_id: int, wish: Cancellation | None = None) -> dict[str, Any]:
     """Stop a round; its trainer learns so at its next write. One that has ended stays as it is."""
+    reason = wish.reason.strip() if wish is not None else ""
     with gateway.database.transaction() as session:
-        row = rounds.cancel_round(session, round_id)
-        audit.note(session, admin.name, "round.cancel", {"round": round_id, "state": row.state})
+        row = rounds.cancel_round(session, round_id, f"stopped by {admin.name}: {reason}" if reason else None)
+        audit.note(session, admin.name, "round.cancel", {"round": round_id, "state": row.state, "reason": reason})
         return round_view(row, {})

@@ -95,6 +95,29 @@ def test_only_answers_to_one_prompt_are_compared(database: Database) -> None:
             feedback.compare(session, ann, left, other, "left", {})
 
 
+def test_choices_are_counted_by_checkpoint_whichever_side_it_stood_on(database: Database) -> None:
+    with database.transaction() as session:
+        ann = settle(session)
+        told = [a_turn(ann, said("Hi"), model=f"ruminate-{name}") for name in ("v1", "v2", "v2")]
+        turns.record_many(session, [(turn, its_end(turn, f"{index}")) for index, turn in enumerate(told)])
+        old, new, again = (turn.generation_id for turn in told)
+        for left, right, choice in ((old, new, "right"), (new, old, "left"), (old, new, "left"), (new, old, "tie")):
+            feedback.compare(session, ann, left, right, choice, {})
+        feedback.compare(session, ann, new, again, "left", {})
+        assert feedback.chosen(session) == {("ruminate-v1", "ruminate-v2"): (1, 2, 1)}
+        assert len(feedback.comparisons_of(session, [old, new, again])) == 5
+
+
+def test_a_title_for_the_untitled_alone_is_refused_by_one_that_is_there(database: Database) -> None:
+    with database.transaction() as session:
+        ann = settle(session)
+        turn = a_turn(ann, said("Hi"), conversation_id="a")
+        turns.record_turn(session, turn, its_end(turn))
+        for title in ("Greeting", "Hello"):
+            conversations.rename(session, "a", ann, title, unless_titled=True)
+        assert conversations.get_conversation(session, "a", ann).title == "Greeting"
+
+
 def test_the_audit_tells_the_latest_first(database: Database) -> None:
     with database.transaction() as session:
         for action in ("key.create", "key.revoke"):

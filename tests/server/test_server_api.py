@@ -1,11 +1,14 @@
 """The app API: status, conversations, consent, feedback, rounds, and the deletion of everything."""
 
+import asyncio
 from datetime import UTC, datetime
 
+from sqlalchemy import select
 from support.fake_engine import FakeEngine
 from support.gateways import Running
 
 from db.queries import curation, rounds
+from db.schema import Generation
 from db.values import Completion, Turn
 
 
@@ -87,6 +90,66 @@ async def test_feedback_is_given_and_replaced(house: Running) -> None:
     assert [(one["rating"], one["words"]) for one in tree["feedback"]] == [(-1, "too long")]
 
 
+async def test_two_answers_asked_at_once_are_one_prompt_of_one_conversation_and_are_compared(house: Running) -> None:
+    place = {"ruminate": {"conversation_id": "made-by-the-page", "origin": "chat"}}
+    one, other = await asyncio.gather(house.chat("which?", **place), house.chat("which?", seed=2, **place))
+    left, right = (answer.headers["x-ruminate-generation"] for answer in (one, other))
+    wish = {"left": left, "right": right, "choice": "right", "shown": {"blind": True, "seconds": 4.5}}
+    made = await house.http.post("/api/comparisons", json=wish)
+    assert made.status_code == 201, made.text
+    tree = (await house.http.get("/api/conversations/made-by-the-page")).json()
+    assert [message["role"] for message in tree["messages"]].count("user") == 1
+    (kept,) = tree["comparisons"]
+    assert {key: kept[key] for key in wish} == wish
+    exported = (await house.http.get("/api/me/data")).json()["data"]
+    assert [one["choice"] for talk in exported for one in talk["comparisons"]] == ["right"]
+    assert (await house.http.delete("/api/me/data")).json()["deleted"]["comparisons"] == 1
+
+
+async def test_a_comparison_of_what_cannot_be_compared_is_refused(house: Running) -> None:
+    one, other = await house.chat("one"), await house.chat("two")
+    left, right = (answer.headers["x-ruminate-generation"] for answer in (one, other))
+    wish = {"left": left, "right": right, "choice": "left"}
+    refused = await house.http.post("/api/comparisons", json=wish)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "right")
+    assert "don't answer the same recorded prompt" in refused.json()["error"]["message"]
+    assert (await house.http.post("/api/comparisons", json={**wish, "right": "nobody's"})).status_code == 404
+    assert (await house.http.post("/api/comparisons", json={**wish, "choice": "both"})).status_code == 400
+    long = await house.http.post("/api/comparisons", json={**wish, "shown": {"text": "x" * 5000}})
+    assert long.status_code == 400
+    assert "expected up to 4096" in long.json()["error"]["message"]
+    assert (await house.http.get("/api/comparisons/tally")).json() == {"data": []}
+
+
+async def test_a_title_that_is_made_up_leaves_a_given_one_alone(house: Running) -> None:
+    path = f"/api/conversations/{(await house.chat('one')).headers['x-ruminate-conversation']}"
+    made_up = {"title": "Made up", "unless_titled": True}
+    assert (await house.http.patch(path, json=made_up)).json()["title"] == "Made up"
+    assert (await house.http.patch(path, json={"title": "Given"})).json()["title"] == "Given"
+    assert (await house.http.patch(path, json=made_up)).json()["title"] == "Given"
+
+
+async def test_asking_for_a_title_leaves_no_words_and_no_prompt_to_learn_from(house: Running) -> None:
+    asked = await house.chat("a title for this, please", ruminate={"origin": "title", "consent": "none"})
+    assert asked.status_code == 200
+    assert (await house.http.get("/api/conversations")).json()["data"] == []
+    assert (await house.http.get("/api/status")).json()["prompts"] == {"recorded": 0, "trainable": 0}
+    with house.database.reading() as session:
+        (kept,) = session.scalars(select(Generation))
+        assert (kept.origin, kept.response, kept.sampling) == ("title", None, {})
+
+
+async def test_an_answer_tells_how_it_was_asked_to_think(house: Running) -> None:
+    off = await house.chat("quick", chat_template_kwargs={"enable_thinking": False})
+    hard = await house.chat("well", reasoning={"effort": "high"})
+    told = []
+    for answer in (off, hard):
+        tree = (await house.http.get(f"/api/conversations/{answer.headers['x-ruminate-conversation']}")).json()
+        made = tree["messages"][1]["generation"]
+        told.append((made["thinks"], made["effort"]))
+    assert told == [(False, None), (True, "high")]
+
+
 async def test_a_round_is_asked_for_once_watched_and_cancelled(house: Running) -> None:
     asked = await house.http.post("/api/rounds", json={"algorithm": "grpo", "config": {"steps": 3}, "reason": "now"})
     assert asked.status_code == 201
@@ -100,7 +163,10 @@ async def test_a_round_is_asked_for_once_watched_and_cancelled(house: Running) -
     assert seen["metrics"] == {"reward": [[1, 0.5]], "kl": [[1, None]]}
     assert (await house.http.get("/api/status")).json()["round"]["id"] == number
     assert (await house.http.get("/api/rounds")).json()["data"][0]["state"] == "running"
-    assert (await house.http.post(f"/api/rounds/{number}/cancel")).json()["state"] == "cancelled"
+    stopped = (await house.http.post(f"/api/rounds/{number}/cancel", json={"reason": "a wrong seed"})).json()
+    assert (stopped["state"], stopped["error"]) == ("cancelled", "stopped by local: a wrong seed")
+    again = (await house.http.post(f"/api/rounds/{number}/cancel")).json()
+    assert again["error"] == "stopped by local: a wrong seed"
     assert (await house.http.get("/api/rounds/99")).status_code == 404
 
 

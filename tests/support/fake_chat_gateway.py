@@ -10,7 +10,7 @@ import json
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
 
@@ -27,6 +27,7 @@ class Script:
 
     thought: list[str] = field(default_factory=lambda: [f"step {n} of the plan, " for n in range(1, 13)])
     response: list[str] = field(default_factory=lambda: ["Here is ", "a **plan**", ":\n\n", "1. soup\n", "2. rice\n"])
+    more: dict[str, list[str]] = field(default_factory=dict)  # by model: what it says besides
     pause: float = 0.01
     first_pause: float = 0.0
     finish: str = "stop"
@@ -47,6 +48,9 @@ class FakeGateway:
         """Forget everything and answer as at first."""
         self.script = Script()
         self.asked: list[dict[str, Any]] = []
+        self.asked_titles: list[dict[str, Any]] = []
+        self.title = "and and and"  # what the model answers when it is asked for one: nonsense, as a tiny one does
+        self.comparisons: list[dict[str, Any]] = []
         self.cancelled = 0
         self.consent = "train"
         self.live, self.previous = "v2", "v1"
@@ -74,9 +78,11 @@ class FakeGateway:
         stored["generation"] = made
 
     async def _stream(self, body: dict[str, Any], talk: dict[str, Any], name: str) -> AsyncIterator[str]:
-        script, model = self.script, f"ruminate-{self.live}"
+        script = self.script
+        model = f"ruminate-{self.live}" if body["model"] == "ruminate" else body["model"]
         thinks = body.get("chat_template_kwargs", {}).get("enable_thinking", True)
         thought = script.thought if thinks else []
+        script = replace(script, response=[*script.response, *script.more.get(model, [])])
         pieces = [("reasoning", text) for text in thought] + [("content", text) for text in script.response]
         sent: list[tuple[str, str]] = []
         finish = "interrupted"
@@ -101,6 +107,7 @@ class FakeGateway:
             response = "".join(text for kind, text in sent if kind == "content")
             reasoning = "".join(text for kind, text in sent if kind == "reasoning")
             made = {"id": name, "model": model, "reasoning": reasoning, "reasoning_tokens": len(thought)}
+            made |= {"thinks": thinks, "effort": body.get("reasoning_effort")}
             endings = {"stop": "complete", "length": "truncated_response"}
             self._record(body, talk, {**made, "response": response, "ending": endings.get(finish, finish)})
         yield "data: [DONE]\n\n"
@@ -123,13 +130,15 @@ class FakeGateway:
         @app.post("/v1/chat/completions")
         async def chat(request: Request) -> Response:
             body = await request.json()
+            ours = body.get("ruminate") or {}
+            if ours.get("origin") == "title":
+                self.asked_titles.append(body)
+                return JSONResponse({"choices": [{"message": {"role": "assistant", "content": self.title}}]})
             self.asked.append(body)
             if self.script.refuse:
                 return _error(*self.script.refuse)
-            wish = (body.get("ruminate") or {}).get("conversation_id")
-            if wish is not None and wish not in self.conversations:
-                return _error(404, f"there is no conversation {wish}")
-            talk = self.conversations.get(wish or "") or self._talk(body)
+            wish = ours.get("conversation_id")
+            talk = self.conversations.get(wish or "") or self._talk(wish or uuid4().hex)
             name = f"gen-{uuid4().hex}"
             headers = {"X-Ruminate-Generation": name, "X-Ruminate-Conversation": talk["id"]}
             stream = self._stream(body, talk, name)
@@ -148,6 +157,11 @@ class FakeGateway:
             self.consent = (await request.json())["consent"]
             return {"consent": self.consent}
 
+        @app.get("/api/me/data")
+        def data(before: str | None = None) -> dict[str, Any]:
+            talks = [{**one, "updated_at": name} for name, one in sorted(self.conversations.items(), reverse=True)]
+            return {"data": [one for one in talks if before is None or one["updated_at"] < before][:1]}
+
         @app.delete("/api/me/data")
         def forget() -> dict[str, Any]:
             self.conversations.clear()
@@ -161,11 +175,14 @@ class FakeGateway:
         def conversation(name: str) -> Any:
             if name not in self.conversations:
                 return _error(404, f"there is no conversation {name}")
-            return {**self.conversations[name], "feedback": self.feedback}
+            return {**self.conversations[name], "feedback": self.feedback, "comparisons": self.comparisons}
 
         @app.patch("/api/conversations/{name}")
         async def change(name: str, request: Request) -> dict[str, Any]:
-            self.conversations[name].update(await request.json())
+            wish = await request.json()
+            if wish.pop("unless_titled", False) and self.conversations[name]["title"] is not None:
+                del wish["title"]
+            self.conversations[name].update(wish)
             return _without(self.conversations[name], "messages")
 
         @app.delete("/api/conversations/{name}")
@@ -178,6 +195,15 @@ class FakeGateway:
             opinion = {"generation_id": name, **await request.json()}
             self.feedback = [one for one in self.feedback if one["generation_id"] != name] + [opinion]
             return opinion
+
+        @app.post("/api/comparisons", status_code=201)
+        async def compare(request: Request) -> dict[str, Any]:
+            self.comparisons.append(await request.json())
+            return self.comparisons[-1]
+
+        @app.get("/api/comparisons/tally")
+        def tally() -> dict[str, Any]:
+            return {"data": [{"models": ["ruminate-v1", "ruminate-v2"], "chosen": [3, 7], "ties": 2}]}
 
         @app.get("/api/status")
         def status() -> dict[str, Any]:
@@ -207,8 +233,12 @@ class FakeGateway:
             return {**found, "metrics": _metrics(found["step"])}
 
         @app.post("/api/rounds/{number}/cancel")
-        def cancel(number: int) -> dict[str, Any]:
-            self.rounds[number - 1]["state"] = "cancelled"
+        async def cancel(number: int, request: Request) -> dict[str, Any]:
+            reason = (await request.json())["reason"]
+            self.rounds[number - 1] |= {
+                "state": "cancelled",
+                "error": f"stopped by local: {reason}" if reason else None,
+            }
             return self.rounds[number - 1]
 
         @app.get("/api/checkpoints")
@@ -219,6 +249,16 @@ class FakeGateway:
         def checkpoint(name: str) -> dict[str, Any]:
             return self._checkpoint(name)
 
+        @app.get("/api/checkpoints/{name}/story")
+        def story(name: str) -> dict[str, Any]:
+            return self._story(name)
+
+        @app.get("/api/deployments")
+        def deployments() -> dict[str, Any]:
+            rows = [(2, self.live, self.previous, "round 1", "round 1 was better"), (1, "v1", None, "gateway", "first")]
+            keys = ("id", "live", "previous", "by", "reason")
+            return {"data": [{**dict(zip(keys, row, strict=True)), "created_at": START} for row in rows]}
+
         @app.post("/api/deployments")
         async def deploy(request: Request) -> Any:
             wish = await request.json()
@@ -228,11 +268,22 @@ class FakeGateway:
             self.live, self.previous = target, self.live
             return {"live": self.live, "previous": self.previous}
 
-    def _talk(self, body: dict[str, Any]) -> dict[str, Any]:
-        first = body["messages"][0]["content"]
-        talk = {"id": uuid4().hex, "title": first[:60], "pinned": False, "consent": None, "messages": []}
+    def _talk(self, name: str) -> dict[str, Any]:
+        talk = {"id": name, "title": None, "pinned": False, "consent": None, "messages": []}
         self.conversations[talk["id"]] = talk
         return talk
+
+    def _story(self, name: str) -> dict[str, Any]:
+        number = int(name[1:])
+        if not number:
+            return {"name": name, "round": None, "changed": {}, "verdict": None, "prompts": {}, "metrics": {}}
+        return {
+            "name": name, "round": {"id": number, "algorithm": "grpo", "seed": 7, "trigger": "count"},
+            "changed": {"learning_rate": {"parent": 0.002, "own": 0.001}}, "verdict": _VERDICT,
+            "prompts": {"recorded": 52, "mix": 204, "erased": 3},
+            "metrics": {"reward": [-0.4, 0.8], "kl": [0.0009, None]},
+            "samples": [{"prompt": "Name a soup.", "before": "Soup.", "after": "Leek and potato soup."}],
+        }  # fmt: skip
 
     def _checkpoint(self, name: str) -> dict[str, Any]:
         number = int(name[1:])
@@ -243,18 +294,24 @@ class FakeGateway:
             "name": name, "kind": "adapter" if number else "base", "parent": f"v{number - 1}" if number else None,
             "round": number if 0 < number < 3 else None, "state": "rejected" if number == 3 else "published",
             "created_at": START, "live": name == self.live, "path": f"checkpoints/{name}",
-            "manifest": manifest if number else None,
+            "manifest": manifest if number else None, "lineage": [f"v{one}" for one in range(number, -1, -1)],
         }  # fmt: skip
 
 
 _VERDICT = {
-    "publish": True,
+    "publish": True, "prompts": 192, "samples": 4, "confidence": 0.95, "outcomes": "margins", "kl": 0.024,
+    "reward": {"before": 0.11, "after": 0.512, "difference": 0.402, "low": 0.31, "high": 0.494,
+               "win_rate": 0.668, "win_low": 0.631, "win_high": 0.705},
+    "judge": {"before": 0.07, "after": 0.382, "difference": 0.312, "low": 0.201, "high": 0.423,
+              "win_rate": 0.61, "win_low": 0.568, "win_high": 0.652},
+    "malformed": {"live": 0.012, "candidate": 0.001}, "thought_tokens": {"live": 38.2, "candidate": 41.0},
+    "response_tokens": {"live": 48.0, "candidate": 71.0},
     "words": "published: the second judge says +0.312 (+0.201 to +0.423), 61% of the prompts won",
     "checks": [
         {"name": "reward", "passed": True, "words": "the reward model says +0.402 (+0.310 to +0.494)"},
         {"name": "length", "passed": False, "words": "responses went from 48 to 71 tokens (allowed: up to 62)"},
     ],
-}
+}  # fmt: skip
 
 
 def _round(number: int, state: str, step: int, reason: str = "200 new prompts") -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """An answer in the making, without threads, servers or clocks."""
 
 import asyncio
+import random
 import threading
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import pytest
 
 from cli.client import Delta, GatewayError
 from ui.answer import Answer, Phase
+from ui.compare import HIDDEN, Pair
 from ui.stream import FRAMES_PER_SECOND, Interruptible, Running, RunningAnswers
 
 
@@ -155,3 +157,18 @@ def test_cutting_a_connection_that_never_came_about_is_no_error() -> None:
     transport = Interruptible(_transport())
     transport.cut()
     assert transport.handle_request(httpx.Request("GET", "http://x")).status_code == 200
+
+
+async def test_the_order_is_drawn_and_frames_tell_no_names() -> None:
+    firsts = set()
+    for seed in range(20):
+        made = [_running(iter([Delta(content="x", model=name)])) for name in "ab"]
+        pair = Pair(made, "samples", random.Random(seed))
+        ended: list[int] = []
+        pair.start(lambda ended=ended: ended.append(1))
+        frames = [frame async for frame in pair.watch()]
+        assert not any(name in side for side in frames[-1]["pair"] for name in HIDDEN)
+        assert pair.comparable
+        firsts.add(pair.sides[0].answer.model)
+        assert len(ended) <= 1
+    assert firsts == {"a", "b"}

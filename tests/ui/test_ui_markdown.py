@@ -1,12 +1,14 @@
 """Markdown of answers: the same HTML however it streams, and nothing in it that acts."""
 
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pygments.styles import get_style_by_name
 
-from ui.markdown import StreamedMarkdown, code_styles, render
+from ui.markdown import DARK_CODE, LIGHT_CODE, StreamedMarkdown, code_styles, render
 
 PIECES = st.sampled_from(
     ["# head\n", "words ", "**bold** ", "\n", "\n\n", "- item\n", "1. item\n", "> said\n", "```py\nx = 1\n", "```\n"]
@@ -84,3 +86,22 @@ def test_code_has_colours_for_light_and_dark() -> None:
     assert "[data-theme=light] .code .k" in styles
     assert "[data-theme=dark] .code .k" in styles
     assert '<span class="k">def</span>' in render("```python\ndef f(): pass\n```")
+
+
+@pytest.mark.parametrize(("style", "ground"), [(LIGHT_CODE, "ffffff"), (DARK_CODE, "23211e")])
+def test_every_colour_of_code_can_be_read_on_its_ground(style: str, ground: str) -> None:
+    assert f"--raised: #{ground}" in (Path(__file__).parents[2] / "ui" / "static" / "page.css").read_text()
+    looks = {(look["color"], look["bgcolor"] or ground) for _, look in get_style_by_name(style) if look["color"]}
+    assert min(_contrast(colour, behind) for colour, behind in looks) >= 4.5
+
+
+def _contrast(one: str, other: str) -> float:
+    """WCAG 2.1, 1.4.3: (lighter + 0.05) / (darker + 0.05), of relative luminances."""
+    dark, light = sorted(map(_luminance, (one, other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)]
+    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]

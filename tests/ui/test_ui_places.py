@@ -135,6 +135,20 @@ def test_delete_my_data_does(shown) -> None:
     assert shown.gateway.conversations == {}
 
 
+def test_ones_data_can_be_taken_along(shown) -> None:
+    page = shown.page
+    for number in range(2):
+        shown.ask(f"keep this, {number}")
+        shown.answered()
+        page.click("#new")
+        expect(page.locator("#welcome")).to_be_visible()
+    page.click("#settings")
+    with page.expect_download() as download:
+        page.click("dialog button:has-text('Download my data')")
+    kept = json.loads(download.value.path().read_text())["conversations"]
+    assert sorted(talk["messages"][0]["content"] for talk in kept) == ["keep this, 0", "keep this, 1"]
+
+
 def test_a_conversation_that_is_not_there_is_told_in_a_sentence(shown) -> None:
     shown.page.goto(f"{shown.url}/?c=nothere")
     expect(shown.page.locator(".toast")).to_contain_text("does not exist, or it is not yours")

@@ -6,11 +6,13 @@ import re
 from datetime import UTC, datetime
 from xml.etree import ElementTree
 
+import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from ui.plots import Series, number, plot, ticks
 from ui.training_view import TrainingView, span
+from ui.verdicts import wilson
 from ui.words import load_words
 
 WORDS = load_words("en")
@@ -51,6 +53,37 @@ def test_a_plot_is_well_formed_named_and_tells_each_step() -> None:
     assert "a <b> 0.75" in (svg.get("aria-label") or "")
     points = json.loads(svg.get("data-points") or "")
     assert [one["words"] for one in points] == ["Step 1: a <b> 0.5", "Step 2: a <b> 0.75, c 1"]
+
+
+def test_intervals_are_drawn_as_long_as_they_are_and_within_the_axis() -> None:
+    series = [Series("a", [(1, 0.6)], {1: (0.2, 0.9)})]
+    tree = ElementTree.fromstring(plot("Win rate", "share", "Round", series, level_at=0.5, names={1: "Round 1 (v1)"}))
+    span, level = (tree.find(f".//line[@class='{name}']") for name in ("span s1", "level"))
+    assert span is not None
+    assert level is not None
+    low, high, half = (float(line.get(key) or "") for line, key in ((span, "y1"), (span, "y2"), (level, "y1")))
+    assert (half - high) / (low - half) == pytest.approx(0.4 / 0.3, rel=0.02)
+    assert 10 <= high < low <= 182
+    assert "Round 1 (v1): a 0.6 (0.2 to 0.9)" in (tree.find("svg").get("data-points") or "")  # type: ignore[union-attr]
+
+
+@given(st.integers(1, 400), st.floats(0, 1))
+def test_the_interval_of_votes_holds_their_share_and_narrows(total: int, part: float) -> None:
+    won = round(part * total)
+    low, high = wilson(won, total)
+    assert 0 <= low <= won / total <= high <= 1
+    again = wilson(10 * won, 10 * total)
+    assert again[1] - again[0] < high - low
+
+
+def test_a_verdict_of_an_older_version_shows_what_it_has() -> None:
+    old = {"publish": True, "words": "published", "checks": [], "reward": {"before": 0.1, "after": 0.2}}
+    page = view().round_page({**ROUND, "verdict": old, "metrics": {}})
+    assert "Reward model" in page
+    assert "Win rate" in page
+    assert view().overview(
+        {"live": None, "previous": None, "round": None, "prompts": None}, [{**ROUND, "verdict": old}], [], None
+    )
 
 
 def view(admin: bool = True) -> TrainingView:

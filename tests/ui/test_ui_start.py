@@ -73,7 +73,21 @@ def test_every_sentence_that_scripts_and_python_name_exists() -> None:
 
 def test_no_sentence_is_left_over() -> None:
     code = "".join(path.read_text() for path in [*UI.glob("*.py"), *(UI / "static").glob("*.js")])
-    built = ("state_", "phase_", "thoughts_", "suggest_", "trust_", "consent_", "tag_", "series_")
+    built = (
+        "effort_",
+        "compare_",
+        "by_",
+        "habit_",
+        "metric_",
+        "state_",
+        "phase_",
+        "thoughts_",
+        "suggest_",
+        "trust_",
+        "consent_",
+        "tag_",
+        "series_",
+    )
     left = [
         key
         for key in json.loads((UI / "words" / "en.json").read_text())

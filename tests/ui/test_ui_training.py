@@ -38,7 +38,7 @@ def test_plots_have_axes_units_and_tell_their_values_on_hover(training) -> None:
     assert box is not None
     page.mouse.move(box["x"] + box["width"] - 14, box["y"] + 60)
     expect(figure.locator("output")).to_have_text(re.compile(r"Training step 17: mean of the step 0\.01\d+"))
-    assert page.locator(".plots figure").count() == 4
+    assert page.locator(".plots").first.locator("figure").count() == 4
 
 
 def test_an_admin_rolls_back_with_a_reason(training) -> None:
@@ -64,8 +64,10 @@ def test_a_round_is_stopped_and_another_started(training) -> None:
     page = training.page
     page.click("a[href='?round=2']")
     page.click("#do-cancel-2")
-    page.click("dialog [value=yes]")
+    page.fill("dialog input", "a wrong seed")
+    page.press("dialog input", "Enter")
     expect(page.locator(".badge", has_text="stopped")).to_be_visible()
+    expect(page.locator("#training")).to_contain_text("stopped by local: a wrong seed")
     page.click("text=Back to the overview")
     page.click("#do-start")
     page.fill("dialog input", "a new week")
@@ -85,6 +87,51 @@ def test_the_checkpoint_under_an_answer_leads_to_its_page(shown) -> None:
     expect(page.locator("#training")).to_contain_text("the second judge says +0.312")
     page.go_back()
     expect(page.locator(".row.user .bubble")).to_have_text("hello")
+
+
+def test_win_rates_have_their_intervals_from_round_to_round(training) -> None:
+    page = training.page
+    figure = page.locator(".plots figure", has=page.locator("h3", has_text="Win rate"))
+    expect(figure).to_contain_text("share of pairings won, with interval")
+    assert figure.locator("line.span").count() == 2
+    assert figure.locator("line.level").count() == 1
+    figure.locator("svg").scroll_into_view_if_needed()
+    box = figure.locator("svg").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
+    words = "Round 1 (v1, published): Reward model 0.668 (0.631 to 0.705), Second judge 0.61 (0.568 to 0.652)"
+    expect(figure.locator("output")).to_have_text(words)
+    titles = page.locator(".plots").nth(1).locator("h3")
+    expect(titles).to_have_text(["Win rate", "Gain", "Length", "Malformed answers", "Distance from what was live"])
+
+
+def test_what_people_chose_and_what_was_live_are_told(training) -> None:
+    expect(training.page.locator(".votes")).to_contain_text(
+        "ruminate-v2 was preferred to ruminate-v1 in 7 of 10 comparisons (40% to 89%); 2 were about the same."
+    )
+    row = training.page.locator("tr", has_text="round 1 was better").last
+    expect(row).to_contain_text("round 1")
+    expect(row.locator("a")).to_have_text("v2")
+
+
+def test_a_checkpoints_page_tells_where_it_comes_from(shown) -> None:
+    page = shown.page
+    page.goto(f"{shown.url}/?checkpoint=v2")
+    facts = page.locator(".facts")
+    expect(facts).to_contain_text("v2 ← v1 ← v0")
+    expect(facts).to_contain_text("52 recorded prompts and 204 of the base mix (3 forgotten since)")
+    row = page.locator("tr", has_text="Second judge")
+    expect(row).to_contain_text("+0.312 (+0.201 to +0.423)")
+    expect(row).to_contain_text("61.0% (56.8% to 65.2%)")
+    expect(page.locator("tr", has_text="Tokens of the response").first).to_contain_text("71")
+    expect(page.locator("#training")).to_contain_text("192 held-out prompts, 4 answers each; intervals of 95%.")
+    expect(page.locator("tr", has_text="Name a soup.")).to_contain_text("Leek and potato soup.")
+    page.click("#changed summary")
+    expect(page.locator("#changed tr", has_text="learning_rate")).to_contain_text("0.002")
+    page.wait_for_timeout(2500)  # the page asks again every two seconds
+    expect(page.locator("#changed")).to_have_attribute("open", "")
+    page.click("a[href='?checkpoint=v0']")
+    expect(page.locator(".facts")).to_contain_text("No round: it is the base")
 
 
 def test_a_refusal_of_the_gateway_is_told_in_its_words(training) -> None:

@@ -128,6 +128,23 @@ def test_a_rating_a_new_title_and_a_consent_are_kept(house: House) -> None:
     expect(page.locator("#trust")).to_contain_text("used to train")
 
 
+def test_a_comparison_in_a_new_conversation_is_recorded_by_the_real_gateway(house: House) -> None:
+    page = house.page
+    before = page.locator(".item").count()
+    page.click("#options")
+    page.click("[data-option=compare] label:has-text('Two samples')")
+    page.keyboard.press("Escape")
+    house.ask("which is better?")
+    expect(page.locator(".choose")).to_be_visible()
+    page.reload()
+    expect(page.locator(".choose")).to_be_visible()
+    page.click("[data-choice=left]")
+    expect(page.locator(".toast")).to_have_text("Both were by ruminate-v0.")
+    expect(page.locator(".row.assistant .chosen")).to_be_visible()
+    expect(page.locator(".item")).to_have_count(before + 1)
+    expect(page.locator(".item a[aria-current]")).to_have_text("which is better?")
+
+
 def test_what_is_kept_nowhere_is_still_answered(house: House) -> None:
     page = house.page
     page.click("#settings")

@@ -10,7 +10,7 @@
     const rows = page.querySelector("#rows");
     const welcome = page.querySelector("#welcome");
     const toEnd = page.querySelector("#to-end");
-    let live = null; // the answer in the making: {key, node, blocks, clock}
+    let live = null; // the answer in the making: {key, node, parts (two where two are compared), last}
     let following = true;
 
     const atEnd = () => scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END;
@@ -28,96 +28,63 @@
 
     /* Start an answer at once, before the server has said a word. */
     R.ask = (request) => {
+      if (R.mustChoose()) return;
       const index = request.index ?? rows.children.length;
       const key = request.key ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`;
-      begin({ key, index, user: request.text === undefined ? null : { text: request.text, id: "" } });
-      R.send("answer", { ...request, key, conversation: R.place(), think: R.thinks(), consent: R.chatConsent() });
+      const options = R.options();
+      const user = request.text === undefined ? null : { text: request.text, files: request.files, id: "" };
+      begin({ key, index, user, pair: options.compare !== "" });
+      R.send("answer", { ...request, ...options, key, conversation: R.place(), consent: R.chatConsent() });
     };
 
     function begin(start) {
       if (live) settle();
       keep(start.index);
       if (start.user) rows.append(R.userRow(start.user));
-      const node = R.answerRow({});
+      const node = start.pair ? R.pairRow() : R.answerRow({});
       node.classList.add("live");
-      node.thought.hidden = true;
-      const wait = el("p.waiting", {}, say("waiting"));
-      node.prepend(wait);
       rows.append(node);
       welcome.hidden = true;
-      live = { key: start.key, node, wait, blocks: 0, began: performance.now(), clock: null, tail: el("div.tail"), last: null };
-      node.body.append(live.tail);
+      live = { key: start.key, node, parts: (node.sides ?? [node]).map((one) => R.growing(one, Boolean(node.sides))), last: null };
       busy(true);
       following = true;
       follow();
       R.announce(say("waiting"));
     }
 
-    function tick() {
-      if (!live?.clock) return;
-      const seconds = (performance.now() - live.clock) / 1000;
-      live.node.thought.say(`${say("thinking")} · ${R.duration(Math.floor(seconds * 10) / 10)}`);
-      setTimeout(tick, 100);
-    }
-
     function frame(value) {
       if (!value.key) return;
       if (live?.key !== value.key) {
         if (value.phase === "settled" || rows.querySelector(`[data-key="${CSS.escape(value.key)}"]`)) return;
-        begin({ key: value.key, index: value.index, user: value.user });
-        live.node.dataset.key = value.key;
+        begin({ key: value.key, index: value.index, user: value.user, pair: Boolean(value.pair) });
       }
-      const { node } = live;
-      node.dataset.key = value.key;
+      live.node.dataset.key = value.key;
       live.last = value;
       const wasFollowing = following;
-      if (value.phase !== "waiting") live.wait.remove();
-      if (value.phase === "thinking" && !live.clock) {
-        live.clock = performance.now() - (value.elapsed ?? 0) * 1000;
-        node.thought.classList.add("running");
-        node.thought.hidden = false;
-        node.thought.open = true;
-        tick();
-        R.announce(say("thinking"));
-      }
-      if (value.thought) node.thought.write(value.thought);
-      if (value.phase !== "thinking" && live.clock) closeThought(value);
-      for (; live.blocks < value.blocks.length; live.blocks++) {
-        const block = el("div.block");
-        block.innerHTML = value.blocks[live.blocks];
-        live.tail.before(block);
-      }
-      if (live.tailHtml !== value.tail) { live.tail.innerHTML = value.tail; live.tailHtml = value.tail; }
+      if (value.pair) live.parts.forEach((part, index) => part.take(value.pair[index]));
+      else if (live.parts.length === 1) live.parts[0].take(value);
       if (value.conversation && value.conversation !== R.place()) R.adopt(value.conversation);
       if (value.settled) settle();
       following = wasFollowing;
       follow();
     }
 
-    function closeThought(value) {
-      live.clock = null;
-      const block = live.node.thought;
-      block.classList.remove("running");
-      block.say(R.thoughtTitle(value.seconds, value.thought_tokens));
-      if (!block.touched) R.showThought(block);
-    }
-
-    /* The answer has ended: give its row what a finished one has. */
+    /* The answer has ended: give its row what a finished one has. Two of them wait for a choice. */
     function settle() {
-      const { node, last } = live;
-      live.wait.remove();
-      live.clock = null;
+      const { node, parts, last } = live;
+      for (const part of parts) part.end();
       node.classList.remove("live");
-      const settled = last?.settled;
-      if (settled) {
-        if (!node.thought.touched && last.thought) R.showThought(node.thought);
-        R.finishRow(node, settled.row);
-        const before = node.previousElementSibling;
-        if (before?.classList.contains("user") && settled.user) before.replaceWith(R.userRow(settled.user));
-        R.announce(settled.row.error ?? settled.row.text.slice(0, 200));
-      }
       live = null;
       busy(false);
+      const settled = last?.settled;
+      if (!settled) return;
+      const before = node.previousElementSibling;
+      if (before?.classList.contains("user") && settled.user) before.replaceWith(R.userRow(settled.user));
+      if (settled.choose) R.openChoice(node, last.pair);
+      else if (settled.rows) show({ keep: settled.position, rows: settled.rows });
+      else if (node.sides) { const single = R.answerRow({}); node.replaceWith(single); R.finishRow(single, settled.row); }
+      else R.finishRow(node, settled.row);
+      R.announce(settled.row?.error ?? settled.row?.text.slice(0, 200) ?? "");
     }
 
     function show(value) {
@@ -131,7 +98,7 @@
         R.showThought(node.thought);
         rows.append(node);
       }
-      welcome.hidden = rows.children.length > 0;
+      welcome.hidden = rows.children.length > 0 || Boolean(value.attach);
       if (value.keep === 0) { following = true; requestAnimationFrame(follow); }
       if (value.attach) R.send("answer", { do: "attach", conversation: R.place() });
     }
@@ -146,11 +113,11 @@
       const reached = await fetch("health").then((reply) => reply.ok, () => false);
       missed = reached ? 0 : missed + 1;
       if (missed < 2 || !live) return;
-      const { node } = live;
+      const { note } = live.parts[0].node;
       settle();
-      node.note.hidden = false;
-      node.note.classList.add("failed");
-      node.note.textContent = say("lost");
+      note.hidden = false;
+      note.classList.add("failed");
+      note.textContent = say("lost");
     }, ASK_HEALTH_MS);
 
     R.applyThoughts = () => {

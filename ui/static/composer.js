@@ -6,24 +6,17 @@
   R.parts.push((page) => {
     const form = page.querySelector("#composer");
     const box = form.querySelector("textarea");
-    const think = form.querySelector("#think");
     const fit = (area) => { area.style.height = "auto"; area.style.height = Math.min(area.scrollHeight, 220) + "px"; };
 
-    R.thinks = () => think.getAttribute("aria-pressed") === "true";
-    think.addEventListener("click", () => {
-      think.setAttribute("aria-pressed", String(!R.thinks()));
-      R.remember("think", R.thinks() ? "on" : "off");
-    });
-    think.setAttribute("aria-pressed", String(R.recall("think", "on") === "on"));
-
-    const ready = () => { form.classList.toggle("ready", box.value.trim() !== ""); fit(box); };
+    const ready = () => { form.classList.toggle("ready", box.value.trim() !== "" || R.hasFiles()); fit(box); };
+    R.composerReady = ready;
     box.addEventListener("input", ready);
     const submit = () => {
       const text = box.value.trim();
-      if (!text || R.answering()) return;
+      if ((!text && !R.hasFiles()) || R.answering() || R.mustChoose()) return;
       box.value = "";
-      ready();
-      R.ask({ do: "send", text });
+      const files = R.takeFiles();
+      R.ask({ do: "send", text, files });
     };
     form.addEventListener("submit", (event) => { event.preventDefault(); submit(); });
     box.addEventListener("keydown", (event) => {
@@ -52,7 +45,7 @@
         onsubmit: (event) => {
           event.preventDefault();
           const text = area.value.trim();
-          if (text) R.ask({ do: "edit", id: row.dataset.id, index, text });
+          if (text || row.files.length) R.ask({ do: "edit", id: row.dataset.id, index, text, files: row.files });
         },
         onkeydown: (event) => {
           if (event.key === "Escape") { event.stopPropagation(); close(); R.focusComposer(); }

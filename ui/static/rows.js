@@ -36,21 +36,26 @@
 
   R.userRow = (row) => {
     const node = el("article.row.user", { "data-id": row.id ?? "", "aria-label": say("you_said") },
-      el("div.bubble", {}, row.text),
+      el("div.bubble", {}, ...(row.files ?? []).map(R.fileBlock), row.text),
       el("div.acts", {},
         R.button("edit", say("edit"), null, { "data-do": "edit" }),
         R.button("copy", say("copy"), null, { "data-do": "copy" }),
         stepper(row.branch)));
     node.raw = row.text;
+    node.files = row.files ?? [];
     return node;
   };
 
+  /* What every answer has, put into `node`: its thought, its words, a note on how it ended, its buttons. */
+  R.answerBody = (node) => {
+    const parts = { thought: R.thoughtBlock(), body: el("div.md"), note: el("p.note", { hidden: true }), acts: el("div.acts", { hidden: true }) };
+    node.append(...Object.values(parts));
+    return Object.assign(node, parts);
+  };
+
   R.answerRow = (row) => {
-    const thought = R.thoughtBlock();
-    const body = el("div.md");
-    const node = el("article.row.assistant", { "data-id": row.id ?? "", "aria-label": say("answer_from") },
-      thought, body, el("p.note", { hidden: true }), el("div.acts", { hidden: true }));
-    Object.assign(node, { thought, body, note: node.querySelector(".note"), acts: node.querySelector(".acts"), raw: row.text ?? "" });
+    const node = R.answerBody(el("article.row.assistant", { "data-id": row.id ?? "", "aria-label": say("answer_from") }));
+    node.raw = row.text ?? "";
     return node;
   };
 
@@ -75,6 +80,7 @@
       row.generation && !row.error ? R.button("up", say("good"), null, { "data-do": "good", "aria-pressed": String(row.rating === 1) }) : null,
       row.generation && !row.error ? R.button("down", say("bad"), null, { "data-do": "bad", "aria-pressed": String(row.rating === -1) }) : null,
       stepper(row.branch),
+      row.chosen ? el("span.chosen", {}, say("chosen")) : null,
       row.model ? el("a.by", { href: `?checkpoint=${encodeURIComponent(checkpoint)}`, title: say("checkpoint_title", { name: checkpoint }) }, row.model) : null,
     ].filter(Boolean));
     R.labelCode(node);

@@ -74,7 +74,10 @@
 
     let chatConsent = {}; // by conversation: what was chosen for it here, "" for as the account
     R.chatConsent = () => chatConsent[R.place()] ?? "";
-    R.adopted = (conversation) => { chatConsent = { [conversation]: chatConsent[""] ?? "" }; };
+    R.adopted = (conversation) => {
+      chatConsent = { [conversation]: chatConsent[""] ?? "" };
+      R.optionsAdopted(conversation);
+    };
     R.on("transcript", (value) => { chatConsent[R.place()] = value.consent; });
 
     function trust(where, short) {
@@ -104,6 +107,7 @@
         }), say("learn")),
         el("h2", {}, say("data_title")),
         el("div.dialog-acts.start", {},
+          el("button.plain", { type: "button", onclick: () => R.send("act", { do: "take_data" }) }, say("take_data")),
           el("button.plain.danger-text", { type: "button", onclick: async () => {
             if (await R.confirm({ title: say("delete_data"), text: say("delete_data_ask"), ok: say("delete_data"), danger: true }) === null) return;
             R.send("act", { do: "forget_me" });

@@ -47,7 +47,7 @@
         start: { title: say("round_start") },
         cancel: { title: say("round_cancel") },
       };
-      const reason = await R.confirm({ ...asks[what], field: what === "cancel" ? undefined : say("reason"), ok: asks[what].title, danger: what === "cancel" });
+      const reason = await R.confirm({ ...asks[what], field: say("reason"), ok: asks[what].title, danger: what === "cancel" });
       if (reason !== null) R.send("train", { do: what, name, id, reason, ...R.view() });
     });
 

@@ -1,0 +1,56 @@
+"""A person's choice between two answers to one prompt, and how often which checkpoint was chosen."""
+
+from typing import Any, Literal
+
+import orjson
+from fastapi import APIRouter
+from pydantic import BaseModel, Field, field_validator
+
+from db.queries import feedback
+from server.api.common import House, Me
+from server.errors import invalid
+from server.views import comparison_view
+
+router = APIRouter(prefix="/api/comparisons", tags=["conversations"])
+
+SHOWN_BYTES = 4096  # how it was shown, not what: the words stand in the generations
+
+
+class Choice(BaseModel):
+    left: str = Field(max_length=100)
+    """The generation that stood on the left, or first."""
+    right: str = Field(max_length=100)
+    choice: Literal["left", "right", "tie"]
+    shown: dict[str, Any] = {}
+    """How they were shown: whether blind, whether their thoughts were in sight, for how long, and the like."""
+
+    @field_validator("shown")
+    @classmethod
+    def _short(cls, value: dict[str, Any]) -> dict[str, Any]:
+        size = len(orjson.dumps(value))
+        if size > SHOWN_BYTES:
+            raise ValueError(f"has {size} bytes; expected up to {SHOWN_BYTES}, without the answers themselves")
+        return value
+
+
+@router.post("", status_code=201)
+def compare(gateway: House, me: Me, wish: Choice) -> dict[str, Any]:
+    """Both must be this user's own recorded answers to one prompt: 404 for another's, 400 for two prompts."""
+    with gateway.database.transaction() as session:
+        try:
+            row = feedback.compare(session, me.user_id, wish.left, wish.right, wish.choice, wish.shown)
+        except ValueError as error:
+            raise invalid(str(error), "right") from error
+        return comparison_view(row)
+
+
+@router.get("/tally")
+def tally(gateway: House, _: Me) -> dict[str, Any]:
+    """Of each two checkpoints that people compared, how often each was chosen. Counts only, nobody's words."""
+    with gateway.database.reading() as session:
+        return {
+            "data": [
+                {"models": list(pair), "chosen": [first, second], "ties": ties}
+                for pair, (first, second, ties) in sorted(feedback.chosen(session).items())
+            ]
+        }

@@ -1,0 +1,96 @@
+"""Names for conversations: the model's where it makes sense, else the first words; a person's before both."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+from support.fake_chat_gateway import Script
+
+from ui.files import File, joined
+from ui.titles import LONGEST, shortened, usable
+
+QUESTION, ANSWER = "Plan three dinners for two, no nuts.", "Soup on Monday, rice on Tuesday."
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ("Dinner plan without nuts", "Dinner plan without nuts"),
+        ('**Title:** "dinners for two."\n\nIt is short.', "Dinners for two"),
+        ("«Soup and rice»", "Soup and rice"),
+        ("", ""),
+        ("and and and and", ""),
+        ("The history of tea in the north", ""),
+        ("Dinner " * 4, ""),
+        ("Three dinners for two people who eat no nuts and like soup on Mondays", ""),
+        ("<think> dinners", ""),
+        ("dinners: https://example.org", ""),
+    ],
+)
+def test_a_models_reply_is_a_name_only_where_it_reads_like_one(said: str, name: str) -> None:
+    assert usable(said, QUESTION, ANSWER) == name
+
+
+def test_names_of_other_scripts_are_names() -> None:
+    assert usable("Ужины на двоих", "Составь план: ужины на двоих", "Суп") == "Ужины на двоих"
+
+
+def test_first_words_are_cut_at_a_word_and_leave_files_out() -> None:
+    assert shortened("word " * 40) == "word " * 11 + "word…"
+    assert len(shortened("x" * 400)) <= LONGEST + 1
+    assert shortened(joined([File("notes.txt", "a\nb")], "what is  this?")) == "what is this?"
+    assert shortened(joined([File("notes.txt", "a\nb")], "")) == "notes.txt"
+
+
+def test_the_model_names_a_conversation_and_nothing_is_kept_of_that(shown) -> None:
+    shown.gateway.title = '"Dinners for two"'
+    shown.ask(QUESTION)
+    shown.answered()
+    expect(shown.page.locator(".item")).to_have_text("Dinners for two")
+    expect(shown.page).to_have_title("Dinners for two · Ruminate")
+    (asked,) = shown.gateway.asked_titles
+    assert asked["ruminate"] == {"origin": "title", "consent": "none"}
+    assert asked["chat_template_kwargs"] == {"enable_thinking": False}
+    assert QUESTION in asked["messages"][0]["content"]
+    shown.ask("and dessert?")
+    shown.answered(2)
+    shown.page.wait_for_timeout(300)
+    assert len(shown.gateway.asked_titles) == 1
+
+
+def test_nonsense_is_no_name_the_first_words_serve(shown) -> None:
+    shown.ask(QUESTION)
+    shown.answered()
+    expect(shown.page.locator(".item")).to_have_text(QUESTION)
+    assert [talk["title"] for talk in shown.gateway.conversations.values()] == [QUESTION]
+    assert len(shown.gateway.asked_titles) == 1
+
+
+def test_a_name_that_a_person_gave_wins(shown) -> None:
+    page = shown.page
+    shown.gateway.title = "Dinners for two"
+    shown.gateway.script = Script(response=[f"w{n} " for n in range(60)], pause=0.05)
+    shown.ask(QUESTION)
+    page.wait_for_url(re.compile(r"\?c="))
+    (talk,) = shown.gateway.conversations.values()
+    talk["title"] = "mine"  # as from another tab, while the answer is being written
+    shown.answered()
+    expect(page.locator(".item")).to_have_text("mine")
+    page.wait_for_timeout(500)
+    assert talk["title"] == "mine"
+
+
+def test_a_conversation_gets_its_name_though_its_tab_was_closed(shown) -> None:
+    page = shown.page
+    shown.gateway.title = "Dinners for two"
+    shown.gateway.script = Script(response=[f"w{n} " for n in range(40)], pause=0.04)
+    shown.ask(QUESTION)
+    page.wait_for_url(re.compile(r"\?c="))
+    address = page.url
+    page.close()
+    other = shown.context.new_page()
+    other.goto(address)
+    expect(other.locator(".row.live .md")).to_contain_text("w")
+    expect(other.locator(".row.assistant:not(.live) .md")).to_contain_text("w39")
+    expect(other.locator(".item")).to_have_text("Dinners for two")
+    assert len(shown.gateway.asked) == 1

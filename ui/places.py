@@ -1,0 +1,137 @@
+"""What happens around the chat: turning to a conversation, the side bar, the small things, what is the person's own."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import gradio as gr
+
+from cli.client import GatewayError
+from ui.chat import Chat
+from ui.exports import as_json, as_markdown
+from ui.gate import Gate
+from ui.people import People
+from ui.tab import Tab, Update, Value, told, transcript
+from ui.titles import shortened
+from ui.tree import Conversation
+from ui.words import Words
+
+
+class Places:
+    """The handlers. Built once per process; who is asking comes with each request."""
+
+    def __init__(self, people: People, chat: Chat, words: Words) -> None:
+        self._people, self._chat, self._say = people, chat, words
+
+    async def boot(self, tab: Tab, event: gr.EventData, request: gr.Request) -> tuple[Update, Update, Update]:
+        """The first values of a page: its conversation, the side bar, who is looking."""
+        browser = self._people.browser(request.cookies)
+        gate = self._people.gate(browser)
+        me = await asyncio.to_thread(self._me, gate, browser)
+        if me.get("need_key") or me.get("toast"):
+            return gr.skip(), gr.skip(), me
+        rows, _, trouble = await self.open(tab, event, request)
+        return rows, await asyncio.to_thread(self._side, gate), me if trouble == gr.skip() else {**me, **trouble}
+
+    async def open(self, tab: Tab, event: gr.EventData, request: gr.Request) -> tuple[Update, Update, Update]:
+        """Turn to the conversation in the address, or to a fresh one."""
+        name = event._data.get("conversation")
+        browser = self._people.browser(request.cookies)
+        try:
+            if name:
+                tab.show(await asyncio.to_thread(self._people.gate(browser).conversation, name))
+            else:
+                tab.show(Conversation())
+        except GatewayError as error:
+            tab.show(Conversation(id=name))
+            sentence = self._say("not_found") if error.status == 404 else error.message
+            return transcript(tab), gr.skip(), told(sentence)
+        attach = self._chat.returns(tab, browser)
+        if not attach:
+            tab.conversation.close_gap()
+        return transcript(tab, attach=attach), gr.skip(), gr.skip()
+
+    async def side(self, tab: Tab, request: gr.Request) -> AsyncIterator[Update]:
+        """The side bar after an answer: at once with first words for a name, then with the name that is being made."""
+        gate = self._people.gate(self._people.browser(request.cookies))
+        conversation, naming = tab.conversation, tab.naming
+        try:
+            side = await asyncio.to_thread(self._side, gate)
+            shown = conversation.shown()
+            for line in side["lines"]:
+                if line["id"] == conversation.id and not line["title"] and shown:
+                    line["title"] = shortened(shown[0].text)
+            yield side
+            if naming is None:
+                return
+            title = await asyncio.shield(asyncio.wrap_future(naming))
+            if title:
+                conversation.title = title
+                yield await asyncio.to_thread(self._side, gate)
+        except GatewayError:
+            yield gr.skip()  # the answer above has told the trouble already
+
+    async def act(self, tab: Tab, event: gr.EventData, request: gr.Request) -> tuple[Update, Update, Update]:
+        """One of the small things: step, rate, choose, rename, pin, delete, export, consent, forget."""
+        browser = self._people.browser(request.cookies)
+        gate = self._people.gate(browser)
+        try:
+            return await asyncio.to_thread(self._act, gate, browser, tab, event._data)
+        except GatewayError as error:
+            return gr.skip(), gr.skip(), told(error.message)
+
+    def _act(self, gate: Gate, browser: str, tab: Tab, asked: Mapping[str, Any]) -> tuple[Update, Update, Update]:
+        what, target = asked["do"], f"/api/conversations/{asked.get('conversation')}"
+        if what == "step":
+            if asked["id"] not in tab.conversation.rows:
+                return gr.skip(), gr.skip(), told(self._say("gone"))
+            return transcript(tab, tab.conversation.step(asked["id"], int(asked["by"]))), gr.skip(), gr.skip()
+        if what == "choose":
+            position, sentence = self._chat.choose(tab, gate, browser, asked)
+            return transcript(tab, position) if position is not None else gr.skip(), gr.skip(), told(sentence)
+        if what == "rate":
+            opinion = {"rating": asked["rating"], "tags": asked.get("tags") or [], "words": asked.get("words") or ""}
+            gate.call("POST", f"/api/generations/{asked['generation']}/feedback", opinion)
+            if asked["id"] in tab.conversation.rows:
+                tab.conversation.rows[asked["id"]].rating = int(asked["rating"])
+            return gr.skip(), gr.skip(), gr.skip()
+        if what == "export":
+            return gr.skip(), gr.skip(), told(download=self._export(gate, asked))
+        if what == "take_data":
+            text = json.dumps({"conversations": gate.own_data()}, ensure_ascii=False, indent=2) + "\n"
+            return (
+                gr.skip(),
+                gr.skip(),
+                told(download={"name": "ruminate.json", "type": "application/json", "text": text}),
+            )
+        if what in ("consent", "forget_me"):
+            if what == "consent":
+                gate.call("PUT", "/api/me/consent", {"consent": asked["consent"]})
+            else:
+                gate.call("DELETE", "/api/me/data")
+            done = self._say("consent_saved" if what == "consent" else "deleted_data")
+            return gr.skip(), self._side(gate), {**self._me(gate, browser), **told(done)}
+        if what == "delete":
+            gate.call("DELETE", target)
+        else:
+            change = {"rename": "title", "pin": "pinned", "chat_consent": "consent"}[what]
+            gate.call("PATCH", target, {change: asked[change]})
+        return gr.skip(), self._side(gate), gr.skip()
+
+    def _export(self, gate: Gate, asked: Mapping[str, Any]) -> Value:
+        conversation = gate.conversation(asked["conversation"])
+        name = "".join(letter if letter.isalnum() else "-" for letter in conversation.title).strip("-")[:60] or "chat"
+        if asked["form"] == "json":
+            return {"name": f"{name}.json", "type": "application/json", "text": as_json(conversation)}
+        return {"name": f"{name}.md", "type": "text/markdown", "text": as_markdown(conversation, self._say)}
+
+    def _me(self, gate: Gate, browser: str) -> Value:
+        try:
+            return {**gate.me(), "need_key": False, "signed": self._people.signed_in(browser)}
+        except GatewayError as error:
+            return {"need_key": True} if error.status == 401 else told(error.message)
+
+    def _side(self, gate: Gate) -> Value:
+        return {"n": time.monotonic_ns(), "lines": gate.conversations()}
