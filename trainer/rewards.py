@@ -21,6 +21,15 @@ class RewardModel(Protocol):
         """One score for each (messages, response), in their order."""
 
 
+REWARD_FIGURES = ("reward_disagreement", "verified_share", "verified_passed", "judge_cost", "judge_calls")
+"""What reward models may say of their newest call beside the scores; a round's rows keep it."""
+
+
+def figures_of(model: RewardModel) -> dict[str, float]:
+    """The figures of a model's newest call, by names of REWARD_FIGURES; most models have none."""
+    return dict(getattr(model, "figures", {}))
+
+
 @dataclass(frozen=True)
 class Reader:
     """Reads completions of one model: its tokenizer, its format, and the ids that end a turn."""

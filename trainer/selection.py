@@ -53,9 +53,14 @@ def _choose(work: Work) -> dict[str, int]:
         Prompt(up_to_user(one.messages), "recorded", one.message_id, one.conversation_id, one.user_id)
         for one in work.ledger.trainable()
     )
+    mix = read_mix(settings.base_mix)
+    if work.config.algorithm == "sft":  # it learns from what a teacher was asked, and from nothing else
+        from trainer.sft import lesson_prompts
+
+        recorded, mix = (prompt for prompt in ()), lesson_prompts(settings.teacher_data)
     chosen = curate(
         recorded,
-        read_mix(settings.base_mix),
+        mix,
         None if settings.gate_file is None else read_mix(settings.gate_file),
         lambda messages: len(prompt_ids(work.reader.tokenizer, messages)),
         work.config,

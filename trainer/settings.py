@@ -22,14 +22,22 @@ class RoundConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    algorithm: Literal["grpo"] = Field("grpo", description="How the policy learns.")
+    algorithm: Literal["grpo", "dpo", "ppo", "sft"] = Field("grpo", description="How the policy learns.")
+    rlhf: bool = Field(
+        False, description="The control: sampled, trained and judged without a thought, whatever the algorithm."
+    )
     seed: int = Field(1, ge=0, description="Everything random in a round follows from it.")
 
     # -- training
     steps: int = Field(35, ge=1, description="Updates of the policy in a round.")
     prompts_per_step: int = Field(8, ge=1, description="Different prompts in one update.")
     group_size: int = Field(8, ge=2, description="Samples of each prompt; the mean of the group is their baseline.")
-    learning_rate: float = Field(1e-3, gt=0, description="AdamW's, constant; 1e-6 is right for full weights only.")
+    learning_rate: float = Field(1e-3, gt=0, description="AdamW's; 1e-6 is right for full weights only.")
+    lr_schedule: Literal["constant", "cosine"] = Field("constant", description="How the rate goes on after warm-up.")
+    warmup: float = Field(0.0, ge=0, lt=1, description="Share of the steps in which the rate rises from 0.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's.")
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the mean of gradients.")
+    adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's decay of the mean of their squares.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
     lora_rank: int = Field(8, ge=1, le=512, description="Rank of a new adapter; a continued one keeps its own.")
     lora_alpha: int = Field(16, ge=1, description="The adapter's output is scaled by alpha / rank.")
@@ -40,12 +48,27 @@ class RoundConfig(BaseModel):
     loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = Field("dapo", description="dapo: mean over tokens.")
     scale_rewards: Literal["group", "batch", "none"] = Field("group", description="What advantages are divided by.")
     clip: float = Field(0.2, gt=0, lt=1, description="The ratio of an update is clipped to 1 - clip and 1 + clip.")
+    dual_clip: float = Field(
+        0.0, ge=0, description="Where an advantage is below 0, the ratio counts up to this (Dual-Clip PPO); 0: no bound."
+    )
+    entropy_weight: float = Field(0.0, ge=0, description="Weight of the mean entropy, which the loss rewards.")
     is_mode: Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"] = Field(
         "token_truncate", description="What happens to a token that engine and trainer weigh differently."
     )
     is_cap: float = Field(2.0, gt=1, description="Importance ratios above this are truncated (or masked).")
     micro_batch: int = Field(16, ge=1, description="Samples in one forward pass; lower it when memory runs out.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU, else float32.")
+
+    # -- dpo
+    dpo_beta: float = Field(0.1, gt=0, description="How strongly DPO holds the policy to the reference.")
+    dpo_min_valid: int = Field(4, ge=2, description="Well-formed samples that a prompt needs to make a pair.")
+
+    # -- ppo
+    critic_learning_rate: float = Field(1e-3, gt=0, description="The critic's; 5e-6 is right for full weights only.")
+    gae_gamma: float = Field(1.0, gt=0, le=1, description="Discount of a reward per token.")
+    gae_lambda: float = Field(1.0, ge=0, le=1, description="1: advantages from whole returns; 0: from the next value.")
+    value_clip: float = Field(0.5, gt=0, description="A value moves by this much in an update at most.")
+    ppo_epochs: int = Field(1, ge=1, description="Updates on the samples of one step; the paper's is 1.")
 
     # -- sampling
     temperature: float = Field(1.0, gt=0, le=2, description="Of the samples that are trained on.")
@@ -84,6 +107,10 @@ class RoundConfig(BaseModel):
 
     @model_validator(mode="after")
     def _whole_batches(self) -> "RoundConfig":
+        if 0 < self.dual_clip <= 1 + self.clip:
+            raise ValueError(f"dual_clip = {self.dual_clip:g} must be above 1 + clip = {1 + self.clip:g}, or 0 for none")
+        if self.algorithm == "dpo" and self.dpo_min_valid > self.group_size:
+            raise ValueError(f"dpo_min_valid = {self.dpo_min_valid} is more than group_size = {self.group_size}")
         samples = self.prompts_per_step * self.group_size
         if samples % min(self.micro_batch, samples):
             raise ValueError(
@@ -120,6 +147,11 @@ class TrainerSettings(BaseSettings, RoundConfig):
     base_mix: str = Field(
         str(_TINY / "prompts" / "train.jsonl"),
         description="Prompts that fill a round up: jsonl, parquet or hub, with `messages` or `prompt`.",
+    )
+    teacher_data: str = Field(
+        "",
+        description="Thoughts and responses for sft: a `datasets` folder, jsonl or parquet with `messages` or `prompt`, "
+        "`thought` and `response`.",
     )
     heldout: str = Field(
         "",
@@ -180,7 +212,7 @@ def read_settings(**values: Any) -> TrainerSettings:
         settings = TrainerSettings(**values)
     except ValidationError as error:
         raise BadSetting(sentence(error, PREFIX)) from None
-    for name in ("base_model", "reward_model", "judge_model", "base_mix", "heldout"):
+    for name in ("base_model", "reward_model", "judge_model", "base_mix", "heldout", "teacher_data"):
         value = getattr(settings, name)
         if value and not Path(value).exists() and not HUB_NAME.fullmatch(value):
             raise BadSetting(
