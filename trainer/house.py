@@ -56,6 +56,17 @@ class House:
         tokenizer = load_tokenizer(base, self.settings.template)
         return Reader(tokenizer, FORMATS[self.settings.thinking_format], eos_ids(tokenizer, base))
 
+    @cached_property
+    def control_reader(self) -> Reader:
+        """Reads them where no thought is wanted: its template closes an empty one before the model writes."""
+        from copy import copy
+
+        from thinking.templates import template_text
+
+        tokenizer = copy(self.reader.tokenizer)
+        tokenizer.chat_template = "{%- set enable_thinking = false -%}" + template_text(self.settings.template)
+        return Reader(tokenizer, self.reader.format.without_thought, self.reader.eos_ids)
+
     def prepare(self, row: Round) -> Work:
         """Everything that work on a claimed round needs. What it decides is decided once, at the first claim."""
         folder = (self.settings.home / "rounds" / str(row.id)).absolute()
@@ -79,7 +90,7 @@ class House:
             parent=Parent(parent.id, parent.name, Path(parent.path) if parent.kind != "base" and parent.path else None),
             ledger=ledger,
             gateway=self.gateway,
-            reader=self.reader,
+            reader=self.control_reader if config.rlhf else self.reader,
         )
 
     def close(self) -> None:
