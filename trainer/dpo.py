@@ -78,5 +78,3 @@ class Record(TrainerCallback):
         spent = time.perf_counter() - self._began
         first = self._first if state.global_step == 1 else {}
         self._work.ledger.step(state.global_step, first | figures | {"seconds_train": spent, "seconds_step": spent})
-
-

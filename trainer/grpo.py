@@ -93,6 +93,7 @@ def arguments(work: Work, states: Path) -> Any:
         max_completion_length=config.max_completion_tokens,
         temperature=config.temperature,
         beta=config.kl_beta,
+        use_bias_correction_kl=config.kl_correction,
         epsilon=config.clip,
         delta=config.dual_clip or None,
         entropy_coef=config.entropy_weight,

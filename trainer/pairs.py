@@ -93,7 +93,10 @@ class Pairs:
         if not left:
             raise ValueError("consent was withdrawn for every pair of this round; there is nothing left to train on")
         chosen = [self.all[place] for place in places]
-        return [left[place % len(left)] if one.message_id in gone else one for place, one in zip(places, chosen, strict=True)]
+        return [
+            left[place % len(left)] if one.message_id in gone else one
+            for place, one in zip(places, chosen, strict=True)
+        ]
 
     def _part(self, rollout: Rollout, keys: Sequence[str], part: int) -> dict[str, Any]:
         start, config = time.perf_counter(), self._work.config

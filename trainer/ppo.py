@@ -24,6 +24,7 @@ from trainer.ppo_math import (
     importance_ratios,
     importance_weights,
     k3,
+    kl_term,
     policy_loss,
     value_loss,
     whitened,
@@ -117,7 +118,9 @@ class _Training:
         for places in (order[start : start + size] for start in range(0, len(order), size)):
             chosen = [samples[place] for place in places]
             filler = self._work.reader.tokenizer.pad_token_id
-            batch = rows([ids[one.prompt] for one in chosen], [one.token_ids for one in chosen], filler, self._both.device)
+            batch = rows(
+                [ids[one.prompt] for one in chosen], [one.token_ids for one in chosen], filler, self._both.device
+            )
             sampled = batch.padded([torch.tensor(one.logprobs) for one in chosen])
             measured.append(self._measure(batch, sampled, rewards[places]))
         figures |= off_policy([ratios for _, ratios in measured], config.is_cap)
@@ -148,7 +151,7 @@ class _Training:
             with both.acting_as(ACTOR):
                 new, entropy = both.logprobs(part.batch, config.temperature)
                 each = policy_loss(new, part.old, part.advantages, config.clip, config.dual_clip) * part.weights
-                apart = k3(new, part.reference)
+                apart = kl_term(new, part.old, part.reference, config.kl_correction)
                 loss = ((each + config.kl_beta * apart - config.entropy_weight * entropy) * mask).sum() / tokens
                 loss.backward()
             with both.acting_as(CRITIC):
@@ -158,7 +161,7 @@ class _Training:
             share = float(mask.sum()) / tokens
             sums["loss"] += loss.item()
             sums["value_loss"] += of_values.item()
-            sums["kl"] += float((apart.detach() * mask).sum()) / tokens
+            sums["kl"] += float((k3(new.detach(), part.reference) * mask).sum()) / tokens
             sums["entropy"] += float((entropy.detach() * mask).sum()) / tokens
             sums["clip_share"] += share * clipped_share(new.detach(), part.old, part.advantages, mask, config.clip)
         norms = [learner.step() for learner in self._learners]

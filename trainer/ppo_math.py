@@ -33,6 +33,11 @@ def k3(new: Tensor, reference: Tensor) -> Tensor:
     return torch.exp(difference) - difference - 1
 
 
+def kl_term(new: Tensor, old: Tensor, reference: Tensor, corrected: bool) -> Tensor:
+    """The divergence in the loss of each token. `corrected`: by the ratio, which has a gradient even where it is 1."""
+    return k3(new, reference) * (torch.exp(new - old) if corrected else 1.0)
+
+
 def policy_loss(new: Tensor, old: Tensor, advantages: Tensor, clip: float, dual_clip: float) -> Tensor:
     """The clipped loss of each token. `dual_clip` bounds the ratio where an advantage is below 0; 0: no bound."""
     ratio = torch.exp(new - old)

@@ -1,6 +1,6 @@
 """What an operator can set: `TrainerSettings` for the process, and in it `RoundConfig` for what a round does.
 
-A round may override any field of `RoundConfig`; what it then runs with is written down at its first claim and kept.
+A round may override any field of `RoundConfig`, or name a preset (`trainer.presets`); what it then runs with is written down at its first claim and kept.
 Read from the environment: RUMINATE_TRAINER_<FIELD>, and the few common names without TRAINER.
 """
 
@@ -8,8 +8,10 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from trainer.presets import known, preset
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _TINY = REPOSITORY / "models" / "tiny"
@@ -23,6 +25,9 @@ class RoundConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     algorithm: Literal["grpo", "dpo", "ppo", "sft"] = Field("grpo", description="How the policy learns.")
+    preset: str = Field(
+        "", description="Settings under one name, such as `paper`, below those that are set beside it; empty: none."
+    )
     rlhf: bool = Field(
         False, description="The control: sampled, trained and judged without a thought, whatever the algorithm."
     )
@@ -42,6 +47,11 @@ class RoundConfig(BaseModel):
     lora_rank: int = Field(8, ge=1, le=512, description="Rank of a new adapter; a continued one keeps its own.")
     lora_alpha: int = Field(16, ge=1, description="The adapter's output is scaled by alpha / rank.")
     kl_beta: float = Field(0.02, ge=0, description="Weight of the divergence from the reference in the loss; 0: none.")
+    kl_correction: bool = Field(
+        True,
+        description="Whether its term counts by the ratio of new and old weights, which makes its gradient unbiased "
+        "(arXiv 2512.02556); the paper's code has it plain.",
+    )
     reference: Literal["base", "round_start"] = Field(
         "base", description="What the divergence is measured from: the base model, or the weights at the round's start."
     )
@@ -49,7 +59,9 @@ class RoundConfig(BaseModel):
     scale_rewards: Literal["group", "batch", "none"] = Field("group", description="What advantages are divided by.")
     clip: float = Field(0.2, gt=0, lt=1, description="The ratio of an update is clipped to 1 - clip and 1 + clip.")
     dual_clip: float = Field(
-        0.0, ge=0, description="Where an advantage is below 0, the ratio counts up to this (Dual-Clip PPO); 0: no bound."
+        0.0,
+        ge=0,
+        description="Where an advantage is below 0, the ratio counts up to this (Dual-Clip PPO); 0: no bound.",
     )
     entropy_weight: float = Field(0.0, ge=0, description="Weight of the mean entropy, which the loss rewards.")
     is_mode: Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"] = Field(
@@ -105,10 +117,19 @@ class RoundConfig(BaseModel):
     )
     gate_max_length_ratio: float = Field(1.5, gt=1, description="Responses may grow by this factor, or shrink by it.")
 
+    @field_validator("preset")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name and name not in known():
+            raise ValueError(f"there is none of this name; known are {', '.join(known())}")
+        return name
+
     @model_validator(mode="after")
     def _whole_batches(self) -> "RoundConfig":
         if 0 < self.dual_clip <= 1 + self.clip:
-            raise ValueError(f"dual_clip = {self.dual_clip:g} must be above 1 + clip = {1 + self.clip:g}, or 0 for none")
+            raise ValueError(
+                f"dual_clip = {self.dual_clip:g} must be above 1 + clip = {1 + self.clip:g}, or 0 for none"
+            )
         if self.algorithm == "dpo" and self.dpo_min_valid > self.group_size:
             raise ValueError(f"dpo_min_valid = {self.dpo_min_valid} is more than group_size = {self.group_size}")
         samples = self.prompts_per_step * self.group_size
@@ -196,6 +217,16 @@ class TrainerSettings(BaseSettings, RoundConfig):
             known = ", ".join(sorted(RoundConfig.model_fields))
             raise BadSetting(f"round config {', '.join(unknown)}: no setting of a round; known are {known}")
         own = {name: getattr(self, name) for name in RoundConfig.model_fields}
+        algorithm = overrides.get("algorithm", self.algorithm)
+        try:
+            if name := overrides.get("preset"):
+                own |= preset(name, algorithm)
+            elif self.preset:
+                own = preset(self.preset, algorithm) | {
+                    name: value for name, value in own.items() if name in self.model_fields_set
+                }
+        except ValueError as error:
+            raise BadSetting(f"round config {error}") from None
         try:
             return RoundConfig(**(own | overrides | {"seed": seed}))
         except ValidationError as error:

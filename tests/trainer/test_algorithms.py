@@ -12,19 +12,27 @@ from trainer.lease import Stopped
 from trainer.ledger import Ledger
 from trainer.loop import FAILED, PUBLISHED, claim, work_on
 
-FAR = {"gate_max_kl": 50.0, "gate_max_repetition": 1.0, "gate_max_length_ratio": 4.0}  # one word of ten for everything
+# One word of ten for everything; and sixty thousand weights that count to four badly.
+FAR = {"gate_max_kl": 50.0, "gate_max_repetition": 1.0, "gate_max_length_ratio": 4.0, "gate_max_malformed": 0.2}
 LEARNS = {
     "ppo": {"steps": 14, "prompts_per_step": 6, "group_size": 8, "micro_batch": 24, "learning_rate": 1e-2},
     "dpo": {"steps": 16, "prompts_per_step": 8, "group_size": 8, "micro_batch": 16, "learning_rate": 1e-3},
-    "sft": {"steps": 24, "prompts_per_step": 8, "micro_batch": 8, "learning_rate": 3e-3},
+    "sft": {"steps": 20, "prompts_per_step": 8, "micro_batch": 8, "learning_rate": 1e-2},
 }
-SHORT = {"steps": 4, "prompts_per_step": 3, "group_size": 4, "micro_batch": 6, "learning_rate": 2e-3, "dpo_min_valid": 2}
+SHORT = {
+    "steps": 4,
+    "prompts_per_step": 3,
+    "group_size": 4,
+    "micro_batch": 6,
+    "learning_rate": 2e-3,
+    "dpo_min_valid": 2,
+}
 SHORT |= {"critic_learning_rate": 2e-3, "ppo_epochs": 2, "warmup": 0.25, "lr_schedule": "cosine"}
 
 
 @pytest.fixture
 def lessons(tmp_path):
-    """A teacher who answers everything with four times red."""
+    """A teacher who has one answer to everything."""
     path = tmp_path / "lessons.jsonl"
     rows = [{"messages": prompt(n), "thought": "plan", "response": "red red red red"} for n in range(60)]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))

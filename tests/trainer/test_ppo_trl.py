@@ -9,7 +9,7 @@ from datasets import Dataset
 from trainer.actor_critic import ACTOR, CRITIC, ActorCritic, rows
 from trainer.pairs import Pair
 from trainer.policy import load_policy, load_tokenizer
-from trainer.ppo_math import importance_ratios, importance_weights, k3, policy_loss
+from trainer.ppo_math import importance_ratios, importance_weights, kl_term, policy_loss
 from trainer.settings import RoundConfig
 from trainer.trl_bridge import BridgedGRPOTrainer
 from trainer.trl_offline import PairTrainer
@@ -38,8 +38,13 @@ def trl(policy, tmp_path, **arguments):
         model=load_policy(policy, None, config()),
         processing_class=load_tokenizer(policy, "chatml"),
         args=GRPOConfig(
-            output_dir=str(tmp_path), per_device_train_batch_size=4, num_generations=4, loss_type="dapo",
-            vllm_importance_sampling_correction=True, **SHARED, **arguments,
+            output_dir=str(tmp_path),
+            per_device_train_batch_size=4,
+            num_generations=4,
+            loss_type="dapo",
+            vllm_importance_sampling_correction=True,
+            **SHARED,
+            **arguments,
         ),  # fmt: skip
         train_dataset=Dataset.from_dict({"prompt": ["0"]}),
         reward_funcs=lambda completion_ids, **_: [0.0] * 4,
@@ -60,7 +65,8 @@ def padded_left(batch):
     }, start - 1
 
 
-def test_one_loss_of_ours_is_trls(policy, tmp_path, batch):
+@pytest.mark.parametrize("corrected", [True, False])
+def test_one_loss_of_ours_is_trls(policy, tmp_path, batch, corrected):
     both = ActorCritic(policy, None, None, config(kl_beta=0.1))
     with both.acting_as(ACTOR):
         new, entropy = both.logprobs(batch, 1.0)
@@ -72,9 +78,12 @@ def test_one_loss_of_ours_is_trls(policy, tmp_path, batch):
     ratios = importance_ratios(old, sampled, batch.mask, "token_truncate")
     weights = importance_weights(ratios, "token_truncate", 2.0)
     each = policy_loss(new, old, advantages[:, None].expand_as(new), 0.2, 1.5) * weights
-    ours = ((each + 0.1 * k3(new, reference) - 0.05 * entropy) * batch.mask).sum() / batch.mask.sum()
+    apart = kl_term(new, old, reference, corrected)
+    ours = ((each + 0.1 * apart - 0.05 * entropy) * batch.mask).sum() / batch.mask.sum()
 
-    theirs = trl(policy, tmp_path, beta=0.1, epsilon=0.2, delta=1.5, entropy_coef=0.05)
+    theirs = trl(
+        policy, tmp_path, beta=0.1, epsilon=0.2, delta=1.5, entropy_coef=0.05, use_bias_correction_kl=corrected
+    )
     inputs, first = padded_left(batch)
     inputs |= {
         "advantages": advantages,
@@ -86,7 +95,7 @@ def test_one_loss_of_ours_is_trls(policy, tmp_path, batch):
     loss = theirs._compute_loss(theirs.model.train(), inputs)
     assert ours.item() == pytest.approx(loss.item(), abs=1e-5)
     kl = theirs._metrics["train"]["kl"][0]
-    assert float((k3(new, reference) * batch.mask).sum() / batch.mask.sum()) == pytest.approx(kl, abs=1e-5)
+    assert float((apart * batch.mask).sum() / batch.mask.sum()) == pytest.approx(kl, abs=1e-5)
     assert theirs._metrics["train"]["entropy"][0] == pytest.approx(
         float((entropy * batch.mask).sum() / batch.mask.sum()), abs=1e-5
     )
