@@ -44,7 +44,7 @@ class ThinkingFormat:
 
     @property
     def without_thought(self) -> "ThinkingFormat":
-        """How the same model's text is read when its template has closed an empty thought, so that only a response follows.
+        """How the same model's text is read when its template has closed an empty thought: a response and no more.
 
         That is how thinking is switched off, and how the control of the paper (RLHF) is sampled.
         """

@@ -1,7 +1,7 @@
 """Direct preference optimisation (arXiv 2305.18290) on LoRA weights, by TRL's DPOTrainer.
 
-All pairs come from the policy at the round's start (`trainer.pairs`); then it trains on them, pass after pass, until the
-round's steps are done. An update takes `prompts_per_step` pairs.
+All pairs come from the policy at the round's start (`trainer.pairs`); then it trains on them, pass after pass, until
+the round's steps are done. An update takes `prompts_per_step` pairs.
 """
 
 import time

@@ -15,6 +15,8 @@ from thinking.format import FORMATS
 from trainer.files import read_json, write_json
 from trainer.gateway import Gateway
 from trainer.ledger import Ledger
+from trainer.personal import redacted
+from trainer.reward_file import read_reward_file
 from trainer.rewards import Reader, RewardModel
 from trainer.settings import RoundConfig, TrainerSettings
 from trainer.work import Parent, Work
@@ -110,4 +112,8 @@ class House:
         from trainer.policy import local_folder
         from trainer.rewards import SequenceClassifier
 
+        if model.endswith(".toml"):
+            settings, mixes = self.settings, [self.settings.base_mix, self.settings.gate_file or ""]
+            files = [Path(mix) for mix in mixes if mix.endswith(".jsonl")]
+            return read_reward_file(model).build(settings.home / "judged", files, [redacted])
         return SequenceClassifier(local_folder(model))

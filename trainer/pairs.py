@@ -78,8 +78,8 @@ class Pairs:
         self.figures = {name: _mean([figures[name] for figures in told if name in figures]) for name in sorted(names)}
         if len(self.all) < size:
             raise ValueError(
-                f"{len(keys)} prompts made {len(self.all)} pairs and a step needs {size}; {self.figures['malformed_share']:.0%} "
-                f"of the samples were malformed. Set more steps (prompts), a lower dpo_min_valid "
+                f"{len(keys)} prompts made {len(self.all)} pairs and a step needs {size}; "
+                f"{self.figures['malformed_share']:.0%} of the samples were malformed. Set more steps, a lower dpo_min_valid "
                 f"({work.config.dpo_min_valid}), or warm the policy up with sft"
             )
 
@@ -121,7 +121,7 @@ class Pairs:
         figures["seconds_part"] = time.perf_counter() - start
         return {"pairs": [asdict(pair) for pair in pairs], "figures": figures}
 
-    def _forget(self, gone: set[str | None]) -> None:
+    def _forget(self, gone: set[str]) -> None:
         """Take the words out of the files, and out of memory; a place keeps its number."""
         for file in self._parts:
             kept = read_json(file)

@@ -1,8 +1,8 @@
 """PPO's arithmetic on tensors: advantages, losses, divergence, importance weights. Knows no model and no round.
 
-Formulas: GAE (arXiv 1506.02438, eq. 16), PPO (1707.06347, eq. 7), dual clip (1912.09729, eq. 5), clipped values (OpenAI's
-baselines), k3 (J. Schulman, "Approximating KL divergence", 2020). Log-probabilities are natural; shapes are one value
-per token, and a mask (1: a token of a completion) where rows are padded.
+Formulas: GAE (arXiv 1506.02438, eq. 16), PPO (1707.06347, eq. 7), dual clip (1912.09729, eq. 5), clipped values
+(OpenAI's baselines), k3 (J. Schulman, "Approximating KL divergence", 2020). Log-probabilities are natural; shapes are
+one value per token, and a mask (1: a token of a completion) where rows are padded.
 """
 
 import torch

@@ -1,6 +1,7 @@
 """What an operator can set: `TrainerSettings` for the process, and in it `RoundConfig` for what a round does.
 
-A round may override any field of `RoundConfig`, or name a preset (`trainer.presets`); what it then runs with is written down at its first claim and kept.
+A round may override any field of `RoundConfig`, or name a preset (`trainer.presets`); what it then runs with is
+written down at its first claim and kept.
 Read from the environment: RUMINATE_TRAINER_<FIELD>, and the few common names without TRAINER.
 """
 
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trainer.presets import known, preset
+from trainer.reward_file import read_reward_file
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _TINY = REPOSITORY / "models" / "tiny"
@@ -61,7 +63,7 @@ class RoundConfig(BaseModel):
     dual_clip: float = Field(
         0.0,
         ge=0,
-        description="Where an advantage is below 0, the ratio counts up to this (Dual-Clip PPO); 0: no bound.",
+        description="Where an advantage is below 0, the ratio counts up to this (dual clip); 0: no bound.",
     )
     entropy_weight: float = Field(0.0, ge=0, description="Weight of the mean entropy, which the loss rewards.")
     is_mode: Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"] = Field(
@@ -92,6 +94,20 @@ class RoundConfig(BaseModel):
 
     # -- curation
     per_user_cap: int = Field(64, ge=1, description="Prompts that one user can add to a round.")
+    per_user_daily_cap: int = Field(64, ge=1, description="And of those, prompts that were asked on one day.")
+    near_duplicates: float = Field(
+        0.8,
+        ge=0.5,
+        le=1,
+        description="Prompts that share so much of their runs of three words count as one; 1: all of it.",
+    )
+    languages: str = Field(
+        "", description="Codes such as `en,de`: prompts surely in others are left out; empty: none is."
+    )
+    personal_data: Literal["keep", "redact", "drop"] = Field(
+        "redact",
+        description="Addresses, numbers and keys in prompts: kept, replaced by their kind, or the prompt left out.",
+    )
     min_prompt_characters: int = Field(3, ge=1, description="Shorter messages are left out.")
     heldout_share: float = Field(0.1, ge=0, lt=1, description="Share of conversations that are never trained on.")
 
@@ -161,9 +177,12 @@ class TrainerSettings(BaseSettings, RoundConfig):
     )
     gateway: str = Field("http://127.0.0.1:8000", description="Base URL of the gateway.")
     base_model: str = Field(str(_TINY / "policy"), description="The model that every adapter stands on: folder or hub.")
-    reward_model: str = Field(str(_TINY / "reward"), description="Sequence classifier that rewards: folder or hub.")
+    reward_model: str = Field(
+        str(_TINY / "reward"),
+        description="What rewards: a sequence classifier (folder or hub), or a file of several (.toml).",
+    )
     judge_model: str = Field(
-        str(_TINY / "judge"), description="A second one, never trained on: the gate's own opinion."
+        str(_TINY / "judge"), description="A second one, never trained on: the gate's own opinion; likewise."
     )
     base_mix: str = Field(
         str(_TINY / "prompts" / "train.jsonl"),
@@ -171,8 +190,8 @@ class TrainerSettings(BaseSettings, RoundConfig):
     )
     teacher_data: str = Field(
         "",
-        description="Thoughts and responses for sft: a `datasets` folder, jsonl or parquet with `messages` or `prompt`, "
-        "`thought` and `response`.",
+        description="Thoughts and responses for sft: a `datasets` folder, jsonl or parquet, with `messages` or "
+        "`prompt`, `thought` and `response`.",
     )
     heldout: str = Field(
         "",
@@ -249,6 +268,12 @@ def read_settings(**values: Any) -> TrainerSettings:
             raise BadSetting(
                 f"{PREFIX}{name.upper()} = {value!r}: expected a file or folder that exists, or a hub name"
             )
+    for name in ("reward_model", "judge_model"):
+        if getattr(settings, name).endswith(".toml"):
+            try:
+                read_reward_file(getattr(settings, name))
+            except ValueError as error:
+                raise BadSetting(f"{PREFIX}{name.upper()}: {error}") from None
     return settings
 
 

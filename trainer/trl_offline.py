@@ -37,7 +37,7 @@ def offline_dpo(work: Work, states: Path) -> DPOConfig:
     return DPOConfig(
         **common(work, states, config.prompts_per_step, max(1, config.micro_batch // 2)),
         beta=config.dpo_beta,
-        loss_type="sigmoid",
+        loss_type=["sigmoid"],
         max_length=None,  # curation and sampling have kept to the lengths
         dataloader_drop_last=True,
     )
@@ -71,7 +71,7 @@ class PairTrainer(DPOTrainer):
         return dataset
 
     def _set_signature_columns_if_needed(self) -> None:
-        self._signature_columns = ["place"]
+        self._signature_columns: Any = ["place"]
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         chosen = self._pairs.allowed(inputs["place"].tolist())

@@ -1,4 +1,4 @@
-"""Where PPO computes what TRL computes as well, the numbers agree: clipped loss, k3, entropy, importance weights, DPO."""
+"""Where PPO computes what TRL computes as well, the numbers agree: clipped loss, k3, entropy, weights, DPO."""
 
 import math
 
