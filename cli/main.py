@@ -123,6 +123,18 @@ def rounds(as_json: Json = False) -> None:
 
 
 @app.command()
+def prompts(
+    round_id: Annotated[int | None, typer.Argument(metavar="ROUND", help="A round; by default the newest.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What curation made of a round's prompts: how many were kept and left, and why."""
+    from cli.rounds import funnel
+
+    with _client() as client:
+        funnel(client, round_id, as_json)
+
+
+@app.command()
 def checkpoints(as_json: Json = False) -> None:
     """All checkpoints, newest first."""
     from cli import tables

@@ -1,7 +1,8 @@
 """Which prompts a round learns from and which it is judged on, with a reason for each that was looked at.
 
-Recorded prompts come first, newest first; the base mix fills up. The split is for good, and no prompt is trained on that
-is nearly a held-out one (`trainer.sieve`, which has the rules). Knows no database and no tokenizer: it gets prompts and a way to count tokens.
+Recorded prompts come first, newest first; the base mix fills up. The rules are in `trainer.sieve`: the split is for
+good, and no prompt is trained on that is nearly a held-out one. Knows no database and no tokenizer: it gets prompts and
+a way to count tokens.
 """
 
 import random

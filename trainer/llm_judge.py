@@ -166,13 +166,9 @@ def meetings(conversations: Sequence[str], opponents: int) -> list[tuple[int, in
     for _, group in groupby(range(len(conversations)), key=lambda place: conversations[place]):
         places = list(group)
         count = len(places)
-        near = {
-            frozenset((places[at], places[(at + ahead) % count]))
-            for at in range(count)
-            for ahead in range(1, opponents + 1)
-        }
-        for one, other in sorted(tuple(sorted(pair)) for pair in near if len(pair) == 2):
-            met += [(one, other), (other, one)]
+        ring = [(at, (at + ahead) % count) for at in range(count) for ahead in range(1, opponents + 1)]
+        for one, other in sorted({(min(pair), max(pair)) for pair in ring if pair[0] != pair[1]}):
+            met += [(places[one], places[other]), (places[other], places[one])]
     return met
 
 

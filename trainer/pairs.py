@@ -79,8 +79,8 @@ class Pairs:
         if len(self.all) < size:
             raise ValueError(
                 f"{len(keys)} prompts made {len(self.all)} pairs and a step needs {size}; "
-                f"{self.figures['malformed_share']:.0%} of the samples were malformed. Set more steps, a lower dpo_min_valid "
-                f"({work.config.dpo_min_valid}), or warm the policy up with sft"
+                f"{self.figures['malformed_share']:.0%} of the samples were malformed. Set more steps, a lower "
+                f"dpo_min_valid ({work.config.dpo_min_valid}), or warm the policy up with sft"
             )
 
     def allowed(self, places: Sequence[int]) -> list[Pair]:

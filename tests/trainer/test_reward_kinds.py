@@ -1,4 +1,4 @@
-"""Rewards beyond one classifier: behind an endpoint, from a judge's words, of several, by rules. Real HTTP, small server."""
+"""Rewards beyond one classifier: behind an endpoint, from a judge's words, of several, by rules. Real HTTP."""
 
 import json
 import threading
