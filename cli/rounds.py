@@ -127,9 +127,7 @@ def funnel_text(found: dict[str, Any]) -> str:
         rows = [row for row in found["data"] if row["source"] == source]
         lines.append(f"{source:<10}{sum(row['prompts'] for row in rows):>7} looked at in round {found['round']}")
         for verdict in ("kept", "left"):
-            lines += [
-                f"  {verdict:<8}{row['prompts']:>7} {'to train' if row['split'] == 'train' else 'held out'}: {row['why']}"
-                for row in rows
-                if row["verdict"] == verdict
-            ]
+            for row in (row for row in rows if row["verdict"] == verdict):
+                split = "to train" if row["split"] == "train" else "held out"
+                lines.append(f"  {verdict:<8}{row['prompts']:>7} {split}: {row['why']}")
     return "\n".join(lines) or f"round {found['round']} has chosen no prompts yet"

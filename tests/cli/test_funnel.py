@@ -38,11 +38,11 @@ def test_the_newest_rounds_funnel_is_told_by_source(asked: list[str]) -> None:
     assert told.exit_code == 0, told.output
     assert asked == ["/api/rounds", "/api/rounds/4/prompts"]
     assert [line.split() for line in told.output.splitlines()] == [
-        "recorded 15 looked at in round 4".split(),
-        "kept 3 held out: held out for good".split(),
-        "left 12 to train: a duplicate".split(),
-        "mix 200 looked at in round 4".split(),
-        "kept 200 to train: eligible".split(),
+        ["recorded", "15", "looked", "at", "in", "round", "4"],
+        ["kept", "3", "held", "out:", "held", "out", "for", "good"],
+        ["left", "12", "to", "train:", "a", "duplicate"],
+        ["mix", "200", "looked", "at", "in", "round", "4"],
+        ["kept", "200", "to", "train:", "eligible"],
     ]
 
 
