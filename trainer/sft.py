@@ -5,7 +5,7 @@ the policy's own format and tokenized as an engine would see and write it. The l
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from transformers import PrinterCallback
 
 from trainer.dpo import Record
+from trainer.personal import redacted
 from trainer.policy import load_policy, local_folder, prompt_ids
 from trainer.prompts import Messages, Prompt, identity, up_to_user
 from trainer.rewards import Reader, RewardModel
@@ -65,7 +66,7 @@ class Sft:
 
 def tokenized(work: Work, prompts: list[Prompt]) -> list[dict[str, list[int]]]:
     """Rows of `input_ids` and `labels`, one for each prompt whose lesson can be written and is short enough."""
-    lessons = {identity(lesson.messages): lesson for lesson in read_lessons(work.settings.teacher_data)}
+    lessons = by_prompt(read_lessons(work.settings.teacher_data))
     rows: list[dict[str, list[int]]] = []
     left = {"with a marker in it": 0, "too long": 0}
     for prompt in prompts:
@@ -82,6 +83,14 @@ def tokenized(work: Work, prompts: list[Prompt]) -> list[dict[str, list[int]]]:
         rows.append({"input_ids": asked + answer, "labels": [-100] * len(asked) + answer})
     log.info("round %d: %d lessons; left out: %s", work.round_id, len(rows), left)
     return rows
+
+
+def by_prompt(lessons: Iterable[Lesson]) -> dict[str, Lesson]:
+    """Lessons by the identity of their prompts: as the teacher was asked, and as curation leaves them."""
+    found: dict[str, Lesson] = {}
+    for lesson in lessons:
+        found[identity(lesson.messages)] = found[identity(redacted(lesson.messages))] = lesson
+    return found
 
 
 def completion(reader: Reader, lesson: Lesson) -> list[int]:

@@ -156,3 +156,13 @@ def test_a_language_that_is_not_wanted_is_left_out_and_a_doubtful_one_is_not():
     assert surely_other("ja bitte", "en") is None
     assert surely_other(LONG, "en") is None
     assert sieve(languages="en").judge(recorded(german)).why == "its language is de"
+
+
+def test_a_lesson_is_found_by_its_prompt_as_curation_leaves_it():
+    from trainer.prompts import identity
+    from trainer.sft import Lesson, by_prompt
+
+    lesson = Lesson(said("write to jane@example.org about dinner"), "plan", "Dear Jane")
+    kept = sieve().judge(Prompt(lesson.messages, "mix"))
+    assert kept.prompt.messages != lesson.messages
+    assert by_prompt([lesson])[identity(kept.prompt.messages)] is lesson
