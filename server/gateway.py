@@ -14,6 +14,9 @@ from db.session import Database
 from server.auth import Door, Identity, service_key
 from server.catalog import Catalog
 from server.engine import Engine, new_session, settle
+from server.forms.form import Form, Plain
+from server.forms.messages import Messages
+from server.forms.responses import Responses
 from server.limiting import Caps, Limiter
 from server.manifest import config_hash
 from server.metrics import Metrics, State
@@ -74,9 +77,14 @@ class Gateway:
         parts = (*serving, self.limiter, self.metrics, Repeats(database, pending))
         name = f"{settings.host}:{settings.port}"
         fmt = FORMATS[settings.thinking_format]
-        mirror = settings.mirror_reasoning_content
-        self.chat = Serving("chat", *parts, fmt, name, settings.max_body_bytes, mirror)
-        self.text = Serving("text", *parts, fmt, name, settings.max_body_bytes, False)
+        forms: list[Form] = [
+            Plain("chat", settings.mirror_reasoning_content),
+            Plain("text"),
+            Responses(database, pending),
+            Messages(),
+        ]
+        self.answering = [(form.path, Serving(form, *parts, fmt, name, settings.max_body_bytes)) for form in forms]
+        """The endpoints that write answers, by path."""
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
