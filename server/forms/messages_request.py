@@ -209,8 +209,8 @@ def _tools(given: object, wanted: object) -> dict[str, Any]:
         name = words(choice.get("name"), "tool_choice.name")
         found["tool_choice"] = {"type": "function", "function": {"name": name}}
     elif choice:
-        if choice.get("type") not in CHOICES:
-            raise not_here("tool_choice.type", f"{choice.get('type')!r}; expected auto, any, tool, none")
+        if choice.get("type") not in tuple(CHOICES):
+            raise not_here("tool_choice.type", f"{choice.get('type')!r} is not known; expected auto, any, tool, none")
         found["tool_choice"] = CHOICES[choice["type"]]
     if choice.get("disable_parallel_tool_use") is True:
         found["parallel_tool_calls"] = False

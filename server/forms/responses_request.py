@@ -48,7 +48,7 @@ def read(given: dict[str, Any]) -> Read:
     for name in HINTS:
         body.pop(name, None)
     only(body, ONLY, WHY)
-    if any("logprobs" in str(one) for one in body.pop("include", None) or ()):
+    if "logprobs" in str(body.pop("include", None)):
         raise not_here("include", WHY["logprobs"])
     messages = list(_instructions(body.pop("instructions", None)))
     instructed = bool(messages)

@@ -46,6 +46,7 @@ class Telling(ABC):
         self._hide = hide
         self._open: Part | None = None
         self._over = False
+        self._failure: ApiError | None = None
 
     def events(self, data: bytes) -> bytes:
         return b"".join(encoded(event) for piece in of_events(data) for event in self.take(piece))
@@ -60,11 +61,11 @@ class Telling(ABC):
         if self._over:
             return b""
         self._over = True
-        return b"".join(encoded(event) for event in self.fail(error))
+        return b"".join(encoded(event) for event in self.fail(self._failure or error))
 
     def take(self, piece: Piece) -> Iterator[Event]:
         """The events that a piece of the engine's answer makes."""
-        if self._over:
+        if self._over or (self._failure is not None and not isinstance(piece, Ended)):
             return
         match piece:
             case Begun():
@@ -89,11 +90,13 @@ class Telling(ABC):
             case Counts():
                 self.counts = piece
             case Failed(words):
-                self._over = True
-                yield from self.fail(ApiError(500, words, code="engine_error"))
+                self._failure = ApiError(500, words, code="engine_error")  # told at the end, once the turn is recorded
             case Ended():
-                yield from self._end_part()
                 self._over = True
+                if self._failure is not None:
+                    yield from self.fail(self._failure)
+                    return
+                yield from self._end_part()
                 yield from self.end()
 
     @abstractmethod
