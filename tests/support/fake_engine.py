@@ -118,8 +118,9 @@ class FakeEngine:
         try:
             if not body.get("stream"):
                 await asyncio.sleep(self.first_delay + self.delay * self.words)
-                message = {"role": "assistant", "content": response, "reasoning": reasoning}
-                message["tool_calls"] = [call | {"type": "function"} for call in self._calls()]
+                message: dict[str, Any] = {"role": "assistant", "content": response, "reasoning": reasoning}
+                if self.calls:
+                    message["tool_calls"] = [call | {"type": "function"} for call in self._calls()]
                 choices = [{"index": i, "message": message, **self._end()} for i in range(body.get("n") or 1)]
                 self.served[model] += 1
                 return web.json_response({"id": "x", "object": "chat.completion", "created": 1, "model": model,
@@ -177,7 +178,8 @@ class FakeEngine:
 
     def _end(self) -> dict[str, Any]:
         reason, stop = self.finish
-        return {"finish_reason": "tool_calls" if self.calls and reason == "stop" else reason, "stop_reason": stop}
+        reason = "tool_calls" if self.calls and reason == "stop" else reason
+        return {"finish_reason": reason} if stop is None else {"finish_reason": reason, "stop_reason": stop}
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = await request.json()
