@@ -13,7 +13,20 @@ from starlette.routing import Route
 
 from db.errors import DatabaseUnavailable, NotFound, StorageError
 from db.session import Database
-from server.api import admin, checkpoints, conversations, health, internal, lineage, me, metrics, models, rounds, status
+from server.api import (
+    admin,
+    checkpoints,
+    conversations,
+    health,
+    internal,
+    lineage,
+    me,
+    metrics,
+    models,
+    rounds,
+    status,
+    tokens,
+)
 from server.counting import Counted
 from server.errors import ApiError, not_found, unavailable
 from server.forms.form import ROUTES
@@ -54,7 +67,20 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
 
     app = FastAPI(title="Ruminate", version=version("ruminate"), lifespan=lifespan, docs_url="/docs", redoc_url=None)
     app.state.failure = None  # why the parts could not be started, for the entry point to say
-    for part in (health, metrics, models, status, conversations, me, rounds, checkpoints, lineage, admin, internal):
+    for part in (
+        health,
+        metrics,
+        models,
+        tokens,
+        status,
+        conversations,
+        me,
+        rounds,
+        checkpoints,
+        lineage,
+        admin,
+        internal,
+    ):
         app.include_router(part.router)
     describe(app)
     app.add_middleware(Counted, streaming=frozenset(ROUTES))

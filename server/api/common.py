@@ -25,6 +25,12 @@ async def _identity(request: Request) -> Identity:
     return identity
 
 
+async def _chatting(request: Request) -> Identity:
+    identity = await _asking(request)
+    identity.require("chat")
+    return identity
+
+
 async def _admin(request: Request) -> Identity:
     identity = await _asking(request)
     if not identity.is_admin:
@@ -44,6 +50,8 @@ async def _service(request: Request) -> None:
 
 House = Annotated[Gateway, Depends(_gateway)]
 Me = Annotated[Identity, Depends(_identity)]
+Asking = Annotated[Identity, Depends(_chatting)]
+"""Whoever may ask the model."""
 Admin = Annotated[Identity, Depends(_admin)]
 Operator = Annotated[str, Depends(_operator)]
 """The name of an administrator, or "operator" for the service key."""

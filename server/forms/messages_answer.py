@@ -46,7 +46,7 @@ class MessagesTelling(Telling):
         yield {"type": "message_stop"}
 
     def fail(self, error: ApiError) -> Iterator[Event]:
-        yield _error(error)
+        yield error_body(error)
 
     def whole(self) -> dict[str, Any]:
         return self._message([_block(part, part.text) for part in self.parts], self.counts, *self._stop())
@@ -113,10 +113,10 @@ def speaks(path: str) -> bool:
 
 def told(error: ApiError) -> Response:
     """An error as this API's clients expect it."""
-    return Response(orjson.dumps(_error(error)), error.status, error.headers, "application/json")
+    return Response(orjson.dumps(error_body(error)), error.status, error.headers, "application/json")
 
 
-def _error(error: ApiError) -> dict[str, Any]:
+def error_body(error: ApiError) -> dict[str, Any]:
     kind = KINDS.get(error.status, "invalid_request_error" if error.status < 500 else "api_error")
     known = {"param": error.param, "code": error.code, **error.extra}
     said = {name: value for name, value in known.items() if value is not None}
