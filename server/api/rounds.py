@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from db.errors import RoundAlreadyOpen
 from db.queries import audit, checkpoints, rounds
-from server.api.common import Admin, House, Me
+from server.api.common import Admin, House, Limit, Me, Number
 from server.errors import ApiError
 from server.views import round_view, series
 
@@ -39,7 +39,7 @@ def start_round(gateway: House, admin: Admin, wish: RoundRequest) -> dict[str, A
 
 
 @router.get("")
-def list_rounds(gateway: House, _: Me, limit: int = 100) -> dict[str, Any]:
+def list_rounds(gateway: House, _: Me, limit: Limit = 100) -> dict[str, Any]:
     """Newest first."""
     with gateway.database.reading() as session:
         names = {row.id: row.name for row in checkpoints.list_checkpoints(session)}
@@ -47,7 +47,7 @@ def list_rounds(gateway: House, _: Me, limit: int = 100) -> dict[str, Any]:
 
 
 @router.get("/{round_id}")
-def get_round(gateway: House, _: Me, round_id: int) -> dict[str, Any]:
+def get_round(gateway: House, _: Me, round_id: Number) -> dict[str, Any]:
     """One round with its metrics by step."""
     with gateway.database.reading() as session:
         names = {row.id: row.name for row in checkpoints.list_checkpoints(session)}
@@ -56,7 +56,7 @@ def get_round(gateway: House, _: Me, round_id: int) -> dict[str, Any]:
 
 
 @router.post("/{round_id}/cancel")
-def cancel_round(gateway: House, admin: Admin, round_id: int) -> dict[str, Any]:
+def cancel_round(gateway: House, admin: Admin, round_id: Number) -> dict[str, Any]:
     """Stop a round; its trainer learns so at its next write. One that has ended stays as it is."""
     with gateway.database.transaction() as session:
         row = rounds.cancel_round(session, round_id)

@@ -44,7 +44,7 @@ class FakeEngine:
         return f"http://127.0.0.1:{self._port}"
 
     async def start(self) -> None:
-        app = web.Application(client_max_size=64 << 20)
+        app = web.Application(client_max_size=64 << 20, middlewares=[_validated])
         app.router.add_get("/health", self._health)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/load_lora_adapter", self._load)
@@ -230,6 +230,16 @@ class FakeEngine:
             return BASE_LOGPROB
         said = Path(self.adapters[model]) / "logprob.txt"
         return float(said.read_text()) if said.is_file() else -2.0
+
+
+@web.middleware
+async def _validated(request: web.Request, handler: Any) -> web.StreamResponse:
+    """As vLLM, which checks the types of a body before it works on it, and refuses what does not fit."""
+    try:
+        answer: web.StreamResponse = await handler(request)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        return _error(400, f"1 validation error: {error!r}")
+    return answer
 
 
 def _pieces(text: str) -> list[str]:
