@@ -27,10 +27,12 @@ from server.api import (
     models,
     rounds,
     status,
+    tokens,
 )
-from server.asking import PATHS
 from server.counting import Counted
 from server.errors import ApiError, not_found, unavailable
+from server.forms.form import ROUTES
+from server.forms.messages_answer import speaks, told
 from server.gateway import Gateway
 from server.openapi import describe
 from server.settings import ServerSettings
@@ -57,8 +59,7 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
             raise
         app.state.gateway = gateway
         # Routes of plain ASGI endpoints: what streams by them is not touched by anything in between.
-        app.router.routes.insert(0, Route(PATHS["chat"], gateway.chat, methods=["POST"]))
-        app.router.routes.insert(1, Route(PATHS["text"], gateway.text, methods=["POST"]))
+        app.router.routes[:0] = [Route(path, endpoint, methods=["POST"]) for path, endpoint in gateway.answering]
         try:
             yield
         finally:
@@ -68,12 +69,12 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
 
     app = FastAPI(title="Ruminate", version=version("ruminate"), lifespan=lifespan, docs_url="/docs", redoc_url=None)
     app.state.failure = None  # why the parts could not be started, for the entry point to say
-    for part in (health, metrics, models, events, status, conversations, comparisons, me):
+    for part in (health, metrics, models, tokens, events, status, conversations, comparisons, me):
         app.include_router(part.router)
     for part in (rounds, checkpoints, lineage, admin, internal):
         app.include_router(part.router)
     describe(app)
-    app.add_middleware(Counted, streaming=frozenset(PATHS.values()))
+    app.add_middleware(Counted, streaming=frozenset(ROUTES))
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -82,16 +83,22 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
     return app
 
 
-async def _api_error(_: Request, error: Exception) -> Response:
+def _refusal(request: Request, error: ApiError) -> Response:
+    """An error in the form of the API that the request is in."""
+    return told(error) if speaks(request.url.path) else error.response()
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return error.response()
+    return _refusal(request, error)
 
 
-async def _invalid(_: Request, error: Exception) -> Response:
+async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part not in ("body", "query", "path"))
-    return ApiError(400, f"{place or 'the body'}: {first['msg']}", param=place or None, code="invalid_value").response()
+    words = f"{place or 'the body'}: {first['msg']}"
+    return _refusal(request, ApiError(400, words, param=place or None, code="invalid_value"))
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -101,17 +108,19 @@ async def _http(request: Request, error: Exception) -> Response:
         405: f"{request.url.path} does not take {request.method}",
     }
     headers = dict(error.headers or {})
-    return ApiError(error.status_code, words.get(error.status_code, str(error.detail)), headers=headers).response()
+    said = words.get(error.status_code, str(error.detail))
+    return _refusal(request, ApiError(error.status_code, said, headers=headers))
 
 
-async def _storage(_: Request, error: Exception) -> Response:
+async def _storage(request: Request, error: Exception) -> Response:
     if isinstance(error, NotFound):
-        return not_found(error.what, error.key).response()
+        return _refusal(request, not_found(error.what, error.key))
     if isinstance(error, DatabaseUnavailable):
-        return unavailable(str(error), "database_unavailable").response()
-    return ApiError(409, str(error), code=type(error).__name__).response()
+        return _refusal(request, unavailable(str(error), "database_unavailable"))
+    return _refusal(request, ApiError(409, str(error), code=type(error).__name__))
 
 
 async def _defect(request: Request, error: Exception) -> Response:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return ApiError(500, "the gateway failed on this request; its log has the cause", code="internal_error").response()
+    words = "the gateway failed on this request; its log has the cause"
+    return _refusal(request, ApiError(500, words, code="internal_error"))

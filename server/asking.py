@@ -5,7 +5,7 @@ through.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
@@ -54,20 +54,27 @@ class Ask:
     detached: bool  # goes on to its end when the client leaves
     sampling: dict[str, Any]
     body: dict[str, Any]
+    asked: Mapping[str, Any] = field(default_factory=dict)
+    """The request as it was sent, where it came in another form of API than the engine's."""
 
     def payload(self, model: str) -> bytes:
         """The bytes for the engine, which knows the checkpoint by `model`."""
         return orjson.dumps(self.body | {"model": model})
 
 
-def understand(kind: Kind, raw: bytes, headers: Mapping[bytes, bytes]) -> Ask:
-    """Read a request. Raises ApiError 400 with the field that is wrong."""
+def read_object(raw: bytes) -> dict[str, Any]:
+    """A request's body. Raises ApiError 400 when it is no JSON object."""
     try:
         body = orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise invalid(f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise invalid("the body must be a JSON object")
+    return body
+
+
+def understand(kind: Kind, body: dict[str, Any], headers: Mapping[bytes, bytes]) -> Ask:
+    """Read a request; `body` becomes the engine's. Raises ApiError 400 with the field that is wrong."""
     for name in SERVICE_ONLY & body.keys():
         if body[name] is not None and (name, body[name]) != ("priority", 0):
             raise ApiError(400, f"{name!r} can't be set by a request", code="unsupported_parameter", param=name)

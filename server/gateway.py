@@ -16,6 +16,9 @@ from server.auth import Door, Identity, service_key
 from server.catalog import Catalog
 from server.engine import Engine, new_session, settle
 from server.feed import Feeds
+from server.forms.form import Form, Plain
+from server.forms.messages import Messages
+from server.forms.responses import Responses
 from server.lease import Lease
 from server.limiting import Caps, Limiter
 from server.manifest import config_hash
@@ -98,9 +101,14 @@ class Gateway:
         host = socket.gethostname() if settings.host in EVERYWHERE else settings.host
         name = f"{host}:{settings.port}"
         fmt = FORMATS[settings.thinking_format]
-        mirror = settings.mirror_reasoning_content
-        self.chat = Serving("chat", *parts, fmt, name, settings.max_body_bytes, mirror)
-        self.text = Serving("text", *parts, fmt, name, settings.max_body_bytes, False)
+        forms: list[Form] = [
+            Plain("chat", settings.mirror_reasoning_content),
+            Plain("text"),
+            Responses(database, pending),
+            Messages(),
+        ]
+        self.answering = [(form.path, Serving(form, *parts, fmt, name, settings.max_body_bytes)) for form in forms]
+        """The endpoints that write answers, by path."""
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:

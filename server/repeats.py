@@ -45,6 +45,7 @@ class Key:
 class Stored:
     """The answer of an earlier try, made from its record."""
 
+    generation_id: str
     body: bytes
     headers: list[tuple[bytes, bytes]]
 
@@ -55,8 +56,8 @@ class _Running:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-def key_of(headers: Mapping[bytes, bytes], user_id: str, raw: bytes) -> Key | None:
-    """The key of a request whose body `raw` is JSON; None when it has none. Keys of different users never meet."""
+def key_of(headers: Mapping[bytes, bytes], user_id: str, raw: bytes, path: str) -> Key | None:
+    """The key of a request to `path` whose body `raw` is JSON; None when it has none. Different users' never meet."""
     given = headers.get(HEADER)
     if given is None:
         return None
@@ -64,7 +65,7 @@ def key_of(headers: Mapping[bytes, bytes], user_id: str, raw: bytes) -> Key | No
     if not 0 < len(text) <= LONGEST or not text.isascii() or not text.isprintable():
         raise invalid(f"an Idempotency-Key has 1 to {LONGEST} printable ASCII characters", "Idempotency-Key")
     name = hashlib.sha256(f"{user_id}\n{text}".encode()).hexdigest()[:40]
-    same = orjson.dumps(orjson.loads(raw), option=orjson.OPT_SORT_KEYS)
+    same = orjson.dumps([path, orjson.loads(raw)], option=orjson.OPT_SORT_KEYS)
     return Key(f"idem-{name}", hashlib.sha256(same).hexdigest()[:32])
 
 
@@ -137,7 +138,7 @@ def _stored(row: Generation, key: Key, ask: Ask) -> Stored:
     if unkept or ask.choices != 1:
         what = f"an answer with {unkept[0]}" if unkept else "several choices"
         raise _conflict(f"this request was answered already; {what} can't be replayed", "not_replayable", known)
-    return Stored(orjson.dumps(_answer(row)), _headers(row))
+    return Stored(row.id, orjson.dumps(_answer(row)), _headers(row))
 
 
 def _answer(row: Generation) -> dict[str, Any]:

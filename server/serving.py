@@ -12,12 +12,13 @@ from typing import Any
 
 from db.ids import new_id
 from db.values import Completion, Turn
-from server.asking import PATHS, Ask, Kind, narrowest, understand
+from server.asking import PATHS, Ask, narrowest
 from server.auth import Door, Identity
 from server.catalog import ALIAS, Catalog, Weights
-from server.errors import ApiError, unavailable
+from server.errors import ApiError, invalid, unavailable
 from server.exchange import Exchange, Receive, Send, read_request
 from server.feed import Away, Feeds
+from server.forms.form import Form, Writer
 from server.limiting import Allowance, Limiter
 from server.metrics import Metrics
 from server.outcome import Outcome, ending_of, read_body, read_stream, split_texts
@@ -27,7 +28,6 @@ from server.pool import Moved, Pool
 from server.recording import Recorder, numbered
 from server.relay import Answer, Broken, Relay
 from server.repeats import BODY, Key, Repeats, key_of
-from server.shape import Shape
 from server.stream import Tail
 from server.swap import Swap
 from thinking.format import ThinkingFormat
@@ -39,11 +39,11 @@ INLINE_BYTES = 256 * 1024  # reading an answer takes 2 ms per 256 KiB; longer on
 
 
 class Serving:
-    """An ASGI endpoint for one kind of request."""
+    """An ASGI endpoint for one form of request."""
 
     def __init__(
         self,
-        kind: Kind,
+        form: Form,
         door: Door,
         catalog: Catalog,
         swap: Swap,
@@ -58,14 +58,12 @@ class Serving:
         fmt: ThinkingFormat,
         gateway: str,
         max_body: int,
-        mirror: bool,
     ) -> None:
-        self._kind, self._door, self._catalog, self._swap = kind, door, catalog, swap
+        self._form, self._door, self._catalog, self._swap = form, door, catalog, swap
         self._pool, self._relay, self._recorder, self._places = pool, relay, recorder, places
         self._limiter, self._metrics, self._repeats = limiter, metrics, repeats
         self._feeds = feeds
         self._fmt, self._gateway, self._max_body = fmt, gateway, max_body
-        self._mirror = mirror
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         status = 500
@@ -75,7 +73,7 @@ class Serving:
             status = error.status
             raise
         finally:
-            self._metrics.request(PATHS[self._kind], "POST", status)
+            self._metrics.request(self._form.path, "POST", status)
 
     async def _serve(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> int:
         """Returns the HTTP status; 499 when the client left before its end."""
@@ -83,8 +81,10 @@ class Serving:
         identity = await self._door.identify(headers, scope["client"] and scope["client"][0])
         identity.require("chat")
         raw = await read_request(receive, headers, self._max_body)
-        ask = understand(self._kind, raw, headers)
-        key = key_of(headers, identity.user_id, raw) if self._kind == "chat" else None
+        ask = await self._form.ask(raw, headers, identity)
+        if ask.detached and self._form.path != PATHS["chat"]:
+            raise invalid(f"ruminate.detached is for {PATHS['chat']}, not for {self._form.path}", "ruminate.detached")
+        key = key_of(headers, identity.user_id, raw, self._form.path) if self._form.kind == "chat" else None
         exchange = Exchange(send)
         me = asyncio.current_task()
         assert me is not None
@@ -150,7 +150,7 @@ class Serving:
                 await self._answer(ask, identity, allowance, exchange, key)
             else:
                 exchange.headers += stored.headers
-                await exchange.whole(Shape(ask.hides_thought, self._mirror).body(stored.body))
+                await exchange.whole(self._form.writer(ask, stored.generation_id).body(stored.body))
 
     async def _answer(
         self, ask: Ask, identity: Identity, allowance: Allowance, exchange: Exchange | Away, key: Key | None = None
@@ -195,20 +195,20 @@ class Serving:
                 raise
             turn = replace(turn, engine=answer.engine.url)
             try:
-                exchange.headers += _headers(turn, weights)
+                exchange.headers += _headers(turn, weights, self._form.id_header)
                 exchange.opened(turn)
-                shape = Shape(ask.hides_thought, self._mirror)
+                writer = self._form.writer(ask, turn.generation_id)
                 if ask.stream:
-                    await self._stream(ask, turn, answer, shape, allowance, exchange)
+                    await self._stream(ask, turn, answer, writer, allowance, exchange)
                 else:
                     outcome = read_body(answer.first)
                     await self._record(ask, turn, outcome, allowance, datetime.now(UTC))
-                    await exchange.whole(shape.body(answer.first))
+                    await exchange.whole(writer.body(answer.first))
             finally:
                 answer.close()
 
     async def _stream(
-        self, ask: Ask, turn: Turn, answer: Answer, shape: Shape, allowance: Allowance, exchange: Exchange | Away
+        self, ask: Ask, turn: Turn, answer: Answer, writer: Writer, allowance: Allowance, exchange: Exchange | Away
     ) -> None:
         tail = Tail(ask.wants_usage)
         said: list[bytes] = []
@@ -218,7 +218,7 @@ class Serving:
         try:
             async for data in answer.pieces():
                 said.append(data)
-                if now := shape.events(tail.feed(data)):
+                if now := writer.events(tail.feed(data)):
                     await exchange.piece(now)
                 elif ask.hides_thought:
                     await exchange.alive()
@@ -235,10 +235,10 @@ class Serving:
         outcome.error = outcome.error or trouble
         await self._record(ask, turn, outcome, allowance, first_at)
         if trouble is None:
-            await exchange.end(shape.events(tail.held))
+            await exchange.end(writer.events(tail.held))
         else:
             log.error("answer %s was broken off: %s", turn.generation_id, trouble)
-            await exchange.end(ApiError(502, trouble, code="engine_lost").event())
+            await exchange.end(writer.broken(ApiError(502, trouble, code="engine_lost")))
 
     async def _turn(self, ask: Ask, identity: Identity, weights: Weights, key: Key | None) -> Turn:
         conversation, allowed = await self._places.place(identity, ask)
@@ -315,9 +315,9 @@ def _completion(turn: Turn, outcome: Outcome, index: int, first_at: datetime | N
     )
 
 
-def _headers(turn: Turn, weights: Weights) -> list[tuple[bytes, bytes]]:
+def _headers(turn: Turn, weights: Weights, id_header: bytes) -> list[tuple[bytes, bytes]]:
     found = [
-        (b"x-request-id", turn.request_id.encode()),
+        (id_header, turn.request_id.encode()),
         (b"x-ruminate-generation", turn.generation_id.encode()),
         (b"x-ruminate-checkpoint", weights.name.encode()),
     ]

@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from server.errors import ApiError
+
 _GAP = b"\n\n"
 _DATA = b"data: "
 _TOKENS = ("logprobs", "token_ids")  # of a choice: they spell the thought out once more
@@ -35,6 +37,10 @@ class Shape:
         for choice in answer["choices"]:
             self._choice(choice, "message")
         return orjson.dumps(answer)
+
+    def broken(self, error: ApiError) -> bytes:
+        """The last event of a stream that could not be ended."""
+        return error.event()
 
     def _event(self, event: bytes) -> bytes:
         if not event.startswith(_DATA + b"{"):

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from db.errors import NotFound
 from db.queries import audit, users
 from db.schema import User
-from server.api.common import House, Operator
+from server.api.common import House, Limit, Operator
 from server.errors import ApiError
 from server.gateway import LOCAL
 from server.views import key_view, when
@@ -103,7 +103,7 @@ def revoke_key(gateway: House, by: Operator, key_id: str) -> Response:
 
 
 @router.get("/audit")
-def list_audit(gateway: House, _: Operator, limit: int = 100) -> dict[str, Any]:
+def list_audit(gateway: House, _: Operator, limit: Limit = 100) -> dict[str, Any]:
     """What administrators did, newest first."""
     with gateway.database.reading() as session:
         rows = audit.noted(session, min(max(limit, 1), 1000))

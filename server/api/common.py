@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Query, Request
 
 from server.auth import Identity
 from server.errors import ApiError
@@ -25,6 +25,12 @@ async def _identity(request: Request) -> Identity:
     return identity
 
 
+async def _chatting(request: Request) -> Identity:
+    identity = await _asking(request)
+    identity.require("chat")
+    return identity
+
+
 async def _admin(request: Request) -> Identity:
     identity = await _asking(request)
     if not identity.is_admin:
@@ -44,7 +50,13 @@ async def _service(request: Request) -> None:
 
 House = Annotated[Gateway, Depends(_gateway)]
 Me = Annotated[Identity, Depends(_identity)]
+Asking = Annotated[Identity, Depends(_chatting)]
+"""Whoever may ask the model."""
 Admin = Annotated[Identity, Depends(_admin)]
 Operator = Annotated[str, Depends(_operator)]
 """The name of an administrator, or "operator" for the service key."""
 SERVICE_ONLY = Depends(_service)
+Limit = Annotated[int, Query(ge=1, le=1000)]
+"""How many rows a list has at most."""
+Number = Annotated[int, Path(ge=0, lt=2**31)]
+"""The id of a row that is counted, as databases hold it."""

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from db.queries import conversations, feedback, forget
 from db.schema import Conversation
-from server.api.common import House, Me
+from server.api.common import House, Limit, Me
 from server.forgetting import erase_files
 from server.views import comparison_view, conversation_view, message_view, when
 
@@ -34,7 +34,7 @@ class Opinion(BaseModel):
 
 
 @router.get("/conversations")
-def list_conversations(gateway: House, me: Me, limit: int = 50, before: datetime | None = None) -> dict[str, Any]:
+def list_conversations(gateway: House, me: Me, limit: Limit = 50, before: datetime | None = None) -> dict[str, Any]:
     """The latest first; `before` (the last one's `updated_at`) goes on with the next page."""
     with gateway.database.reading() as session:
         rows = conversations.list_conversations(session, me.user_id, min(max(limit, 1), 500), before)

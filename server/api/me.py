@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from db.errors import NotFound
 from db.queries import conversations, forget, users
-from server.api.common import House, Me
+from server.api.common import House, Limit, Me
 from server.api.conversations import whole
 from server.forgetting import erase_files
 from server.views import key_view
@@ -65,7 +65,7 @@ def set_consent(gateway: House, me: Me, choice: ConsentChoice) -> dict[str, Any]
 
 
 @router.get("/data")
-def export_data(gateway: House, me: Me, limit: int = 50, before: datetime | None = None) -> dict[str, Any]:
+def export_data(gateway: House, me: Me, limit: Limit = 50, before: datetime | None = None) -> dict[str, Any]:
     """Everything that is kept of this user, conversation by conversation, the latest first.
 
     `before` (the last one's `updated_at`) goes on with the next page; an empty one is the end.

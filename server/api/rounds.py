@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from db.errors import RoundAlreadyOpen
 from db.queries import audit, checkpoints, curation, rounds
-from server.api.common import Admin, House, Me
+from server.api.common import Admin, House, Limit, Me, Number
 from server.errors import ApiError
 from server.views import round_view, series
 
@@ -43,7 +43,7 @@ def start_round(gateway: House, admin: Admin, wish: RoundRequest) -> dict[str, A
 
 
 @router.get("")
-def list_rounds(gateway: House, _: Me, limit: int = 100) -> dict[str, Any]:
+def list_rounds(gateway: House, _: Me, limit: Limit = 100) -> dict[str, Any]:
     """Newest first."""
     with gateway.database.reading() as session:
         names = {row.id: row.name for row in checkpoints.list_checkpoints(session)}
@@ -51,7 +51,7 @@ def list_rounds(gateway: House, _: Me, limit: int = 100) -> dict[str, Any]:
 
 
 @router.get("/{round_id}")
-def get_round(gateway: House, _: Me, round_id: int) -> dict[str, Any]:
+def get_round(gateway: House, _: Me, round_id: Number) -> dict[str, Any]:
     """One round with its metrics by step."""
     with gateway.database.reading() as session:
         names = {row.id: row.name for row in checkpoints.list_checkpoints(session)}
@@ -60,7 +60,7 @@ def get_round(gateway: House, _: Me, round_id: int) -> dict[str, Any]:
 
 
 @router.get("/{round_id}/prompts")
-def get_funnel(gateway: House, _: Admin, round_id: int) -> dict[str, Any]:
+def get_funnel(gateway: House, _: Admin, round_id: Number) -> dict[str, Any]:
     """How many prompts curation kept and left, by source and reason. No prompt is told."""
     with gateway.database.reading() as session:
         found = curation.funnel(session, round_id)
@@ -69,7 +69,7 @@ def get_funnel(gateway: House, _: Admin, round_id: int) -> dict[str, Any]:
 
 
 @router.post("/{round_id}/cancel")
-def cancel_round(gateway: House, admin: Admin, round_id: int, wish: Cancellation | None = None) -> dict[str, Any]:
+def cancel_round(gateway: House, admin: Admin, round_id: Number, wish: Cancellation | None = None) -> dict[str, Any]:
     """Stop a round; its trainer learns so at its next write. One that has ended stays as it is."""
     reason = wish.reason.strip() if wish is not None else ""
     with gateway.database.transaction() as session:

@@ -183,6 +183,9 @@ async def test_what_cannot_be_detached_is_refused_and_refusals_keep_their_form(
     ):
         refused = await house.http.post(CHAT, json=wrong)
         assert (refused.status_code, refused.json()["error"]["param"]) == (400, "ruminate.detached")
+    response = {"model": "ruminate", "input": "hello", "stream": True, "ruminate": {"detached": True}}
+    refused = await house.http.post("/v1/responses", json=response)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "ruminate.detached")
     long = await house.http.post(CHAT, json=DETACHED | {"max_tokens": 100_000})
     assert long.status_code == 400
     assert "maximum context length" in long.json()["error"]["message"]

@@ -10,6 +10,7 @@ from support.gateways import Running
 from server.steering import EFFORTS
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
+RESPONSES, MESSAGES = "/v1/responses", "/v1/messages"
 
 
 async def documented(house: Running) -> dict[str, Any]:
@@ -25,14 +26,25 @@ def body(document: dict[str, Any], path: str) -> dict[str, Any]:
 async def test_the_chat_routes_stand_beside_the_others(house: Running) -> None:
     await documented(house)
     paths = (await documented(house))["paths"]  # asked twice: what is added once stays
-    for path in (CHAT, TEXT, "/v1/models", "/api/me", "/api/admin/users", "/metrics"):
+    for path in (
+        CHAT,
+        TEXT,
+        RESPONSES,
+        MESSAGES,
+        "/tokenize",
+        "/v1/embeddings",
+        "/v1/models",
+        "/api/me",
+        "/api/admin/users",
+        "/metrics",
+    ):
         assert path in paths, path
     assert "/health" in paths
 
 
 async def test_every_example_fits_its_schema_and_is_answered(house: Running, engine: FakeEngine) -> None:
     document = await documented(house)
-    for path in (CHAT, TEXT):
+    for path in (CHAT, TEXT, RESPONSES, MESSAGES):
         content = body(document, path)
         jsonschema.Draft202012Validator.check_schema(content["schema"])
         for name, example in content["examples"].items():
@@ -59,11 +71,38 @@ async def test_what_a_schema_forbids_the_gateway_refuses(house: Running) -> None
         jsonschema.validate(good | {"reasoning_effort": effort}, schema)
 
 
+async def test_what_the_newer_schemas_forbid_the_gateway_refuses(house: Running) -> None:
+    document = await documented(house)
+    said = {"model": "ruminate", "max_tokens": 50, "messages": [{"role": "user", "content": "x"}]}
+    for path, good, wrong in (
+        (RESPONSES, {"model": "ruminate", "input": "x"}, {"input": []}),
+        (RESPONSES, {"model": "ruminate", "input": "x"}, {"reasoning": {"effort": "enormous"}}),
+        (RESPONSES, {"model": "ruminate", "input": "x"}, {"background": True}),
+        (RESPONSES, {"model": "ruminate", "input": "x"}, {"truncation": "auto"}),
+        (MESSAGES, said, {"messages": []}),
+        (MESSAGES, said, {"messages": [{"role": "robot", "content": "x"}]}),
+        (MESSAGES, said, {"thinking": {"type": "sometimes"}}),
+        (MESSAGES, said, {"thinking": {"type": "adaptive", "display": "loud"}}),
+        (MESSAGES, said, {"output_config": {"effort": "enormous"}}),
+    ):
+        schema = body(document, path)["schema"]
+        jsonschema.validate(good, schema)
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(good | wrong, schema)
+        assert (await house.http.post(path, json=good | wrong)).status_code == 400, wrong
+
+
 async def test_errors_are_documented_in_the_form_that_they_have(house: Running) -> None:
     document = await documented(house)
-    schema = document["components"]["schemas"]["Error"]
-    responses = document["paths"][CHAT]["post"]["responses"]
-    for status in ("400", "401", "403", "404", "409", "429", "503"):
-        jsonschema.validate(responses[status]["content"]["application/json"]["example"], schema)
-    refused = await house.chat(model="gpt-4")
-    jsonschema.validate(refused.json(), schema)
+    for path, name in ((CHAT, "Error"), (RESPONSES, "Error"), (MESSAGES, "AnthropicError")):
+        schema = document["components"]["schemas"][name]
+        responses = document["paths"][path]["post"]["responses"]
+        for status in ("400", "401", "403", "404", "409", "429", "503"):
+            content = responses[status]["content"]["application/json"]
+            assert content["schema"]["$ref"].endswith(f"/{name}")
+            jsonschema.validate(content["example"], schema)
+        said = {"messages": [{"role": "user", "content": "x"}], "max_tokens": 5}
+        wish = {"model": "gpt-4"} | ({"input": "x"} if path == RESPONSES else said)
+        refused = await house.http.post(path, json=wish)
+        assert refused.status_code == 404
+        jsonschema.validate(refused.json(), schema)

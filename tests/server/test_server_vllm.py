@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import anthropic
 import httpx
 import openai
 import pytest
@@ -89,6 +90,84 @@ async def test_both_modes_separate_the_thought_and_say_the_same(house: Running) 
     assert [(row.reasoning, row.response, row.ending) for row in rows] == [(reasoning, response, "complete")] * 2
     assert rows[0].completion_tokens == rows[1].completion_tokens == whole.usage.completion_tokens
     assert rows[0].reasoning_tokens == rows[1].reasoning_tokens > 0
+
+
+async def test_all_forms_of_a_chat_say_the_same_in_both_modes(house: Running) -> None:
+    """One greedy answer, six times: chat, Responses and Messages, whole and streamed."""
+    client = client_of(house)
+    chat = await client.chat.completions.create(
+        model="ruminate", messages=[{"role": "user", "content": ASKS[0]}], temperature=0, max_tokens=300
+    )
+    thought, said = chat.choices[0].message.reasoning, chat.choices[0].message.content
+    assert thought
+    assert said
+    found = []
+    response = await client.responses.create(model="ruminate", input=ASKS[0], temperature=0, max_output_tokens=300)
+    stream = await client.responses.create(
+        model="ruminate", input=ASKS[0], temperature=0, max_output_tokens=300, stream=True
+    )
+    async for event in stream:
+        last = event
+    assert last.type == "response.completed"
+    for one in (response, last.response):
+        thinking, message = one.output
+        found.append((thinking.content[0].text, message.content[0].text, one.usage.output_tokens))
+        assert one.usage.output_tokens_details.reasoning_tokens > 0
+    async with anthropic.AsyncAnthropic(base_url=house.url, api_key="none", max_retries=0) as claude:
+        wish: Any = {"model": "ruminate", "max_tokens": 300, "messages": [{"role": "user", "content": ASKS[0]}]}
+        greedily: Any = {"extra_body": {"temperature": 0}}
+        whole = await claude.messages.create(**wish, **greedily)
+        async with claude.messages.stream(**wish, **greedily) as following:
+            begun = await anext(aiter(following))
+            final = await following.get_final_message()
+        counted = await claude.messages.count_tokens(model="ruminate", messages=wish["messages"])
+        limited = await claude.messages.create(
+            **wish, **greedily, thinking={"type": "enabled", "budget_tokens": 4}
+        )  # at the budget the thought is closed and the answer still comes
+    for one in (whole, final):
+        thinking, text = one.content
+        found.append((thinking.thinking, text.text, one.usage.output_tokens))
+        assert (one.stop_reason, one.usage.output_tokens_details.thinking_tokens > 0) == ("end_turn", True)
+    assert found == [(thought, said, chat.usage.completion_tokens)] * 4
+    assert begun.message.usage.input_tokens == counted.input_tokens == chat.usage.prompt_tokens
+    assert len(limited.content[0].thinking) < len(thought)
+    assert limited.content[-1].type == "text"
+    with house.database.reading() as session:
+        rows = session.scalars(select(Generation).order_by(Generation.id)).all()
+    assert [(row.reasoning, row.response, row.ending) for row in rows[:5]] == [(thought, said, "complete")] * 5
+    assert len({(row.prompt_tokens, row.completion_tokens, row.reasoning_tokens) for row in rows[:5]}) == 1
+
+
+async def test_an_answer_goes_on_from_another_by_its_id_and_stops_where_it_is_told(house: Running) -> None:
+    client = client_of(house)
+    first = await client.responses.create(model="ruminate", input=ASKS[2], temperature=0, max_output_tokens=300)
+    second = await client.responses.create(
+        model="ruminate", input="name red cat", temperature=0, max_output_tokens=300, previous_response_id=first.id
+    )
+    assert second.usage.input_tokens > first.usage.input_tokens
+    history: Any = [
+        {"role": "user", "content": ASKS[2]},
+        {"role": "assistant", "content": first.output_text},
+        {"role": "user", "content": "name red cat"},
+    ]
+    same = await client.responses.create(model="ruminate", input=history, temperature=0, max_output_tokens=300)
+    assert (same.output_text, same.usage.input_tokens) == (second.output_text, second.usage.input_tokens)
+    short = await client.responses.create(model="ruminate", input=ASKS[2], max_output_tokens=3)
+    assert (short.status, short.incomplete_details.reason) == ("incomplete", "max_output_tokens")
+    function: Any = {
+        "type": "function",
+        "name": "note",
+        "strict": False,
+        "parameters": {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]},
+    }
+    named: Any = {"type": "function", "name": "note"}
+    with pytest.raises(openai.BadRequestError, match="tool"):  # no tool parser: the engine says so
+        await client.responses.create(model="ruminate", input=ASKS[2], tools=[function])
+    called = await client.responses.create(
+        model="ruminate", input=ASKS[2], tools=[function], tool_choice=named, max_output_tokens=200, temperature=0,
+        reasoning={"effort": "none"},
+    )  # fmt: skip
+    assert [item.type for item in called.output if item.type != "reasoning"] == ["function_call"]
 
 
 async def test_a_hundred_seeded_prompts_at_once_do_not_kill_the_engine(house: Running) -> None:

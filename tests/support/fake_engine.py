@@ -25,6 +25,9 @@ class FakeEngine:
         self.delay = 0.0  # seconds between two events
         self.first_delay = 0.0  # before the first
         self.die_after: int | None = None  # events after which the connection breaks
+        self.fail_after: int | None = None  # events after which it says that it failed, as vLLM does
+        self.calls: list[tuple[str, str]] = []  # tools it calls after what it says: name, arguments as JSON text
+        self.finish: tuple[str, str | None] = ("stop", None)  # why it ends, and the stop sequence that it met
         self.fail_next = 0  # answer so many requests by closing the connection at once
         self.ignores_adapters = False
         self.unhealthy = False
@@ -47,13 +50,15 @@ class FakeEngine:
         return f"http://127.0.0.1:{self._port}"
 
     async def start(self) -> None:
-        app = web.Application(client_max_size=64 << 20)
+        app = web.Application(client_max_size=64 << 20, middlewares=[_validated])
         app.router.add_get("/health", self._health)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/load_lora_adapter", self._load)
         app.router.add_post("/v1/unload_lora_adapter", self._unload)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._completions)
+        app.router.add_post("/tokenize", self._tokenize)
+        app.router.add_post("/detokenize", self._detokenize)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port)
@@ -130,19 +135,29 @@ class FakeEngine:
         try:
             if not body.get("stream"):
                 await asyncio.sleep(self.first_delay + self.delay * self.words)
-                choices = [
-                    {"index": i, "message": {"role": "assistant", "content": response, "reasoning": reasoning},
-                     "finish_reason": "stop"}
-                    for i in range(body.get("n") or 1)
-                ]  # fmt: skip
+                message: dict[str, Any] = {"role": "assistant", "content": response, "reasoning": reasoning}
+                if self.calls:
+                    message["tool_calls"] = [call | {"type": "function"} for call in self._calls()]
+                choices = [{"index": i, "message": message, **self._end()} for i in range(body.get("n") or 1)]
                 self.served[model] += 1
                 return web.json_response({"id": "x", "object": "chat.completion", "created": 1, "model": model,
                                           "choices": choices, "usage": usage})  # fmt: skip
             deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
             deltas += [{"reasoning": word} for word in _pieces(reasoning)]
             deltas += [{"content": word} for word in _pieces(response)]
-            events = [_event(model, [{"index": 0, "delta": delta, "finish_reason": None}]) for delta in deltas]
-            events.append(_event(model, [{"index": 0, "delta": {"content": ""}, "finish_reason": "stop"}]))
+            for index, call in enumerate(self._calls()):
+                name, arguments = call["function"]["name"], call["function"]["arguments"]
+                first = {
+                    "index": index,
+                    "id": call["id"],
+                    "type": "function",
+                    "function": {"name": name, "arguments": ""},
+                }
+                bits = [{"index": index, "function": {"arguments": bit}} for bit in _pieces(arguments)]
+                deltas += [{"tool_calls": [one]} for one in (first, *bits)]
+            so_far = usage if (body.get("stream_options") or {}).get("continuous_usage_stats") else None
+            events = [_event(model, [{"index": 0, "delta": delta, "finish_reason": None}], so_far) for delta in deltas]
+            events.append(_event(model, [{"index": 0, "delta": {"content": ""}, **self._end()}], so_far))
             if (body.get("stream_options") or {}).get("include_usage"):
                 events.append(_event(model, [], usage))
             events.append(b"data: [DONE]\n\n")
@@ -158,6 +173,10 @@ class FakeEngine:
         await stream.prepare(request)
         await asyncio.sleep(self.first_delay)
         for index, event in enumerate(events):
+            if index == self.fail_after:
+                failed = {"message": "the fake failed", "type": "InternalServerError", "param": None, "code": 500}
+                await stream.write(b"data: " + json.dumps({"error": failed}).encode() + b"\n\ndata: [DONE]\n\n")
+                return stream
             if self.die_after is not None and index >= self.die_after:
                 assert request.transport is not None
                 request.transport.abort()
@@ -167,6 +186,29 @@ class FakeEngine:
                 await asyncio.sleep(self.delay)
         self.served[model] += 1
         return stream
+
+    def _calls(self) -> list[dict[str, Any]]:
+        return [
+            {"id": f"call-{index}", "function": {"name": name, "arguments": arguments}}
+            for index, (name, arguments) in enumerate(self.calls)
+        ]
+
+    def _end(self) -> dict[str, Any]:
+        reason, stop = self.finish
+        reason = "tool_calls" if self.calls and reason == "stop" else reason
+        return {"finish_reason": reason} if stop is None else {"finish_reason": reason, "stop_reason": stop}
+
+    async def _tokenize(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        if (refusal := self._refuse(request, body)) is not None:
+            return refusal
+        said = body.get("prompt") or " ".join(str(one.get("content")) for one in body["messages"])
+        tokens = list(range(len(said.split())))
+        return web.json_response({"count": len(tokens), "max_model_len": 1024, "tokens": tokens, "token_strs": None})
+
+    async def _detokenize(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        return self._refuse(request, body) or web.json_response({"prompt": " ".join(map(str, body["tokens"]))})
 
     async def _completions(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -209,6 +251,16 @@ class FakeEngine:
             return BASE_LOGPROB
         said = Path(self.adapters[model]) / "logprob.txt"
         return float(said.read_text()) if said.is_file() else -2.0
+
+
+@web.middleware
+async def _validated(request: web.Request, handler: Any) -> web.StreamResponse:
+    """As vLLM, which checks the types of a body before it works on it, and refuses what does not fit."""
+    try:
+        answer: web.StreamResponse = await handler(request)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        return _error(400, f"1 validation error: {error!r}")
+    return answer
 
 
 def _pieces(text: str) -> list[str]:

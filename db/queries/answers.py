@@ -1,0 +1,35 @@
+"""An answer that was given, with the history that it ended: for a request that goes on from it by its id alone."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from db.chain import as_message
+from db.queries.conversations import messages_of
+from db.schema import Conversation, Generation
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One generation, and its conversation from the first message to this answer; without messages it had none."""
+
+    generation: Generation
+    messages: list[dict[str, Any]]
+
+
+def find_answer(session: Session, user_id: str, generation_id: str) -> Answered | None:
+    """None where there is no such generation of this user's, its words were not kept, or they were deleted."""
+    row = session.get(Generation, generation_id)
+    if row is None or row.user_id != user_id or row.response is None or row.conversation_id is None:
+        return None
+    conversation = session.get(Conversation, row.conversation_id)
+    if conversation is None or conversation.deleted_at is not None:
+        return None
+    nodes = {node.id: node for node in messages_of(session, row.conversation_id)}
+    path: list[dict[str, Any]] = []
+    node = nodes.get(row.message_id or "")
+    while node is not None:
+        path.append(as_message(node.role, node.content, node.extra))
+        node = nodes.get(node.parent_id or "")
+    return Answered(row, path[::-1])

@@ -1,0 +1,92 @@
+"""Tokens as the engine's tokenizer has them: counted, listed, put back into text. Nothing is answered or recorded.
+
+And the route of embeddings, which says that there are none.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+from fastapi import APIRouter, Request
+
+from server.api.common import Asking, House, Me
+from server.asking import SERVICE_ONLY, read_object, understand
+from server.auth import Identity
+from server.catalog import ALIAS
+from server.errors import ApiError
+from server.exchange import read_request
+from server.forms.messages_request import conversation
+from server.gateway import Gateway
+
+router = APIRouter(tags=["tokens"])
+
+COUNTED = ("prompt", "messages", "tools", "chat_template_kwargs", "add_special_tokens", "add_generation_prompt",
+           "continue_final_message", "return_token_strs")  # fmt: skip
+"""What of a request tells which tokens it has; nothing else reaches the engine."""
+SAID: dict[str, Any] = {"model": "ruminate", "messages": [{"role": "user", "content": "Plan three dinners."}]}
+
+
+def _example(value: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "additionalProperties": True}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": value}}}}
+
+
+@router.post("/tokenize", openapi_extra=_example(SAID))
+async def tokenize(gateway: House, identity: Asking, request: Request) -> dict[str, Any]:
+    """The tokens of a `prompt`, or of `messages` as the model reads them. `model` may be left out."""
+    return await _count(gateway, identity, await _read(gateway, request), dict(request.headers.raw))
+
+
+@router.post("/detokenize", openapi_extra=_example({"model": "ruminate", "tokens": [5, 6, 7]}))
+async def detokenize(gateway: House, identity: Asking, request: Request) -> dict[str, Any]:
+    """The text of `tokens`."""
+    given = await _read(gateway, request)
+    return await _ask(gateway, identity, "/detokenize", given.get("model") or ALIAS, {"tokens": given.get("tokens")})
+
+
+@router.post("/v1/messages/count_tokens", openapi_extra=_example(SAID))
+async def count_tokens(gateway: House, identity: Asking, request: Request) -> dict[str, Any]:
+    """Anthropic's: how many tokens `messages`, `system` and `tools` are before they are answered."""
+    body = conversation(await _read(gateway, request))
+    found = await _count(gateway, identity, body, dict(request.headers.raw))
+    return {"input_tokens": found["count"]}
+
+
+@router.post("/v1/embeddings", responses={400: {"description": "Always."}}, openapi_extra=_example({"input": "x"}))
+async def embeddings(_: Me) -> None:
+    """Refused: the models here write, they do not embed."""
+    message = "no embeddings are made here: the models of this house write answers; ask a server of an embedding model"
+    raise ApiError(400, message, code="unsupported_endpoint")
+
+
+async def _read(gateway: Gateway, request: Request) -> dict[str, Any]:
+    headers = dict(request.headers.raw)
+    return read_object(await read_request(request.receive, headers, gateway.settings.max_body_bytes))
+
+
+async def _count(
+    gateway: Gateway, identity: Identity, given: dict[str, Any], headers: Mapping[bytes, bytes]
+) -> dict[str, Any]:
+    body = {"model": ALIAS} | {name: value for name, value in given.items() if value is not None}
+    ask = understand("chat" if "messages" in body else "text", body, headers)
+    wanted = {name: ask.body[name] for name in COUNTED if name in ask.body}
+    return await _ask(gateway, identity, "/tokenize", ask.model, wanted)
+
+
+async def _ask(
+    gateway: Gateway, identity: Identity, path: str, model: object, wanted: dict[str, Any]
+) -> dict[str, Any]:
+    """The engine's answer. It counts as a request of the key; ApiError with what the engine refuses."""
+    assert not SERVICE_ONLY & wanted.keys()
+    async with gateway.limiter.admit(identity.key_id or identity.user_id, 1):
+        weights = gateway.catalog.resolve(model)
+        with gateway.pool.using(weights.model):
+            if model != ALIAS:
+                await gateway.swap.admit(weights)
+            payload = orjson.dumps(wanted | {"model": weights.model})
+            answer = await gateway.relay.begin(path, payload, weights.model, False)
+            try:
+                found: dict[str, Any] = orjson.loads(answer.first)
+            finally:
+                answer.close()
+    return found
