@@ -36,6 +36,7 @@ class Stage:
     seed: int
     thinks: float = 1 - WITHOUT_THINKING
     shape: Shape | None = None  # of a model that starts from random weights
+    deeper: bool = False  # one layer more than the stage before it
 
 
 # The order in which a free core takes them, as soon as what they continue is there. A policy first learns to copy from
@@ -45,8 +46,19 @@ STAGES = (
     Stage("policy-1", "", CAREFUL, Schedule(1500, heavy=3.0), 1001, shape=Shape()),
     Stage("judge-1", "", CAREFUL, Schedule(1000, heavy=3.0), 1002, 0.0, Shape(160, 3, 5, 5, intermediate=512)),
     Stage("judge-reader", "judge-1", READING, Schedule(2800, heavy=5.0, muon_lr=0.015, adam_lr=4e-3), 203),
+    Stage(
+        "judge-marker",
+        "judge-reader",
+        READING,
+        Schedule(1100, heavy=5.0, muon_lr=0.015, adam_lr=4e-3),
+        204,
+        deeper=True,
+    ),
     Stage("policy", "policy-1", MIXED, Schedule(700, muon_lr=0.01, adam_lr=4e-3), 2001),
     Stage("reward-reader", "policy-1", READING, Schedule(2000, heavy=5.0, muon_lr=0.015, adam_lr=4e-3), 3),
+    Stage(
+        "reward-marker", "reward-reader", READING, Schedule(500, heavy=5.0, muon_lr=0.01, adam_lr=2e-3), 4, deeper=True
+    ),
 )
 
 
@@ -73,7 +85,7 @@ def train_stage(stage: Stage, folder: Path, held_out: set[str]) -> dict[str, Any
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from models.critic import reading_rows, readings
-    from models.train_policy import build, copied_rows, save_policy, stream, train
+    from models.train_policy import build, copied_rows, deepen, save_policy, stream, train
 
     _one_thread()
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
@@ -81,6 +93,8 @@ def train_stage(stage: Stage, folder: Path, held_out: set[str]) -> dict[str, Any
         model = AutoModelForCausalLM.from_pretrained(folder / stage.start, dtype=torch.float32)
     else:
         model = build(stage.shape, tokenizer, stage.seed - 1000)
+    if stage.deeper:
+        deepen(model)
     if stage.what == READING:
         rows = reading_rows(tokenizer, readings(stage.seed, held_out))
     else:
@@ -203,7 +217,7 @@ class Making:
         for place, what in enumerate(("reward", "judge")):
             pairs = world_pairs(self.args.pairs, SEEDS["pairs"] + 100 * place, self.held_out)
             pairs += policy_pairs(prompts[what], samples[what], SEEDS["pairs"] + place)
-            reader = str(self.work / f"{what}-reader")
+            reader = str(self.work / f"{what}-marker")
             jobs[what] = pool.submit(train_reward_model, what, reader, str(self.out / what), pairs, 31 + place)
         self.note(reward_models={what: job.result() for what, job in jobs.items()})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 import time
 from collections import Counter
@@ -116,6 +117,23 @@ def build(shape: Shape, tokenizer: Any, seed: int) -> Any:
             layer.self_attn.o_proj.weight.zero_()
             layer.mlp.down_proj.weight.zero_()
     return model
+
+
+def deepen(model: Any) -> None:
+    """Give the model one more layer at the top, which adds nothing at first.
+
+    What a model's last layer finds at one token no other token can read; with a layer more, one can.
+    """
+    import torch
+
+    layer = copy.deepcopy(model.model.layers[-1])
+    layer.self_attn.layer_idx = len(model.model.layers)
+    with torch.no_grad():
+        layer.self_attn.o_proj.weight.zero_()
+        layer.mlp.down_proj.weight.zero_()
+    model.model.layers.append(layer)
+    model.config.num_hidden_layers += 1
+    model.config.layer_types = [*model.config.layer_types, model.config.layer_types[-1]]
 
 
 def optimisers(model: Any, schedule: Schedule) -> list[Any]:

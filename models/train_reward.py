@@ -32,7 +32,7 @@ def rising_marks(backbone: Path, tokenizer: Any) -> Any:
     return (marks @ rows)[None] / (marks @ marks)
 
 
-def train(backbone: Path, pairs: Sequence[Pair], folder: Path, seed: int, batch: int = 24, rate: float = 5e-4) -> float:
+def train(backbone: Path, pairs: Sequence[Pair], folder: Path, seed: int, batch: int = 24, rate: float = 2e-4) -> float:
     """One epoch over the pairs from the language model `backbone`; saves bf16 to `folder`; returns seconds."""
     import torch
     from datasets import Dataset
