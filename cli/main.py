@@ -96,7 +96,9 @@ def chat(
 @app.command()
 def train(
     now: Annotated[bool, typer.Option("--now", help="Ask for a round at once (the default; said for clarity).")] = True,
-    algorithm: Annotated[str, typer.Option(help="How the round trains.")] = "grpo",
+    algorithm: Annotated[str, typer.Option(help="How the round trains: grpo, dpo, ppo or sft.")] = "grpo",
+    preset: Annotated[str | None, typer.Option(help="Settings under one name, such as paper.")] = None,
+    rlhf: Annotated[bool, typer.Option("--rlhf", help="The control: the same round without a thought.")] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the round.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the round.")] = None,
     reason: Reason = "asked for on the command line",
@@ -105,7 +107,8 @@ def train(
     """Run one round, or go on with the open one, and watch it to its end."""
     from cli.rounds import run_round
 
-    config = {} if steps is None else {"steps": steps}
+    wished = {"steps": steps, "preset": preset, "rlhf": rlhf or None}
+    config = {name: value for name, value in wished.items() if value is not None}
     with _client() as client:
         sys.exit(run_round(client, algorithm, config, reason, as_json, seed))
 
@@ -117,6 +120,18 @@ def rounds(as_json: Json = False) -> None:
 
     with _client() as client:
         tables.show(client.rounds(), tables.ROUND, as_json)
+
+
+@app.command()
+def prompts(
+    round_id: Annotated[int | None, typer.Argument(metavar="ROUND", help="A round; by default the newest.")] = None,
+    as_json: Json = False,
+) -> None:
+    """What curation made of a round's prompts: how many were kept and left, and why."""
+    from cli.rounds import funnel
+
+    with _client() as client:
+        funnel(client, round_id, as_json)
 
 
 @app.command()

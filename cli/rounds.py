@@ -106,3 +106,28 @@ def _ending(view: dict[str, Any]) -> str:
             return f"round {view['id']} was cancelled at step {view['step']}"
         case _:
             return f"round {view['id']} failed at step {view['step']}: {view['error']}"
+
+
+def funnel(client: GatewayClient, round_id: int | None, as_json: bool) -> None:
+    """Print what curation made of a round's prompts, by source."""
+    if round_id is None:
+        every = client.rounds()
+        if not every:
+            print("no round has been asked for yet", file=sys.stderr)
+            return
+        round_id = every[0]["id"]
+    found = client.get(f"/api/rounds/{round_id}/prompts")
+    print(json.dumps(found, indent=2) if as_json else funnel_text(found))
+
+
+def funnel_text(found: dict[str, Any]) -> str:
+    """The funnel as lines: each source with what was looked at, and under it each end with its count."""
+    lines = []
+    for source in sorted({row["source"] for row in found["data"]}, reverse=True):
+        rows = [row for row in found["data"] if row["source"] == source]
+        lines.append(f"{source:<10}{sum(row['prompts'] for row in rows):>7} looked at in round {found['round']}")
+        for verdict in ("kept", "left"):
+            for row in (row for row in rows if row["verdict"] == verdict):
+                split = "to train" if row["split"] == "train" else "held out"
+                lines.append(f"  {verdict:<8}{row['prompts']:>7} {split}: {row['why']}")
+    return "\n".join(lines) or f"round {found['round']} has chosen no prompts yet"

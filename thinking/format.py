@@ -43,10 +43,18 @@ class ThinkingFormat:
     thinks: bool = True
 
     @property
+    def without_thought(self) -> "ThinkingFormat":
+        """How the same model's text is read when its template has closed an empty thought: a response and no more.
+
+        That is how thinking is switched off, and how the control of the paper (RLHF) is sampled.
+        """
+        return ZERO_RESPONSE if self.response_close else PLAIN
+
+    @property
     def markers(self) -> tuple[str, ...]:
         """Every marker that may never stand inside a thought or a response, in no particular order."""
         if not self.thinks:
-            return ()
+            return (self.response_close,) if self.response_close else ()
         return tuple(m for m in (self.open, self.close, self.response_open, self.response_close) if m)
 
     @property
@@ -67,7 +75,7 @@ class ThinkingFormat:
                     )
         reasoning, response = reasoning.strip(), response.strip()
         if not self.thinks:
-            return response
+            return f"{response}\n{self.response_close}" if self.response_close else response
         opening = "" if self.prefilled else f"{self.open}\n"
         if self.response_open is None:
             return f"{opening}{reasoning}\n{self.close}\n\n{response}"
@@ -89,4 +97,5 @@ THINK = ThinkingFormat("think")
 PREFILLED = ThinkingFormat("prefilled", prefilled=True)
 ZERO = ThinkingFormat("zero", response_open="<response>", response_close="</response>")
 PLAIN = ThinkingFormat("plain", thinks=False)
+ZERO_RESPONSE = ThinkingFormat("zero-response", response_close="</response>", thinks=False)
 FORMATS = {fmt.id: fmt for fmt in (THINK, PREFILLED, ZERO, PLAIN)}

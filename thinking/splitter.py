@@ -115,7 +115,12 @@ class Splitter:
             self._enter(_RESPONSE if fmt.response_open is None else _BETWEEN)
         elif marker == fmt.response_open and self._state == _BETWEEN:
             self._enter(_RESPONSE)
-        elif marker == fmt.response_close and self._state == _RESPONSE and not self._stray and self._has_thought:
+        elif (
+            marker == fmt.response_close
+            and self._state == _RESPONSE
+            and not self._stray
+            and (self._has_thought or not fmt.thinks)
+        ):
             self._state = _AFTER
         else:
             self._stray = True

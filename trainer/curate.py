@@ -1,7 +1,8 @@
 """Which prompts a round learns from and which it is judged on, with a reason for each that was looked at.
 
-Recorded prompts come first, newest first; the base mix fills up. The split is for good (`prompts.is_heldout`).
-Knows no database and no tokenizer: it gets prompts and a way to count tokens.
+Recorded prompts come first, newest first; the base mix fills up. The rules are in `trainer.sieve`: the split is for
+good, and no prompt is trained on that is nearly a held-out one. Knows no database and no tokenizer: it gets prompts and
+a way to count tokens.
 """
 
 import random
@@ -9,20 +10,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from trainer.prompts import Messages, Prompt, identity, is_heldout, root, text_of
+from trainer.prompts import Messages, Prompt
 from trainer.settings import RoundConfig
+from trainer.sieve import Sieve, Verdict
 
 SPARES = 2  # steps' worth of extra mix prompts: they stand in for prompts whose consent is withdrawn on the way
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What curation said of one prompt."""
-
-    prompt: Prompt
-    split: str  # train | heldout
-    kept: bool
-    why: str
 
 
 @dataclass
@@ -55,14 +47,13 @@ def curate(
 
     Raises ValueError when not enough are left to train or to judge on.
     """
-    sieve = _Sieve(config, count_tokens)
-    gate = list(heldout or [])
-    sieve.never_train = {root(prompt.messages) for prompt in gate}
+    gate, asked = list(heldout or []), list(recorded)
+    sieve = Sieve(config, count_tokens, gate, asked)
     wanted = config.steps * config.prompts_per_step
     shuffled = random.Random(f"mix {config.seed}")
     gate_is_set = heldout is not None
     out = Curation()
-    for prompt in recorded:
+    for prompt in asked:
         out.verdicts.append(sieve.judge(prompt))
     _take(out, wanted, config.gate_prompts)
     mixed = list(mix)
@@ -75,13 +66,13 @@ def curate(
         verdict = sieve.judge(prompt)
         if verdict.kept and verdict.split == "train" and len(out.train) >= wanted:
             if len(out.spares) < spare:
-                out.spares.append(prompt)
+                out.spares.append(verdict.prompt)
         elif verdict.kept and verdict.split == "heldout" and gate_is_full:
             continue
         else:
             out.verdicts.append(verdict)
             if verdict.kept:
-                (out.train if verdict.split == "train" else out.heldout).append(prompt)
+                (out.train if verdict.split == "train" else out.heldout).append(verdict.prompt)
     shuffled.shuffle(gate)
     for prompt in gate:
         if len(out.heldout) >= config.gate_prompts:
@@ -116,40 +107,3 @@ def _require(out: Curation, config: RoundConfig) -> None:
         raise ValueError(
             f"{len(out.heldout)} prompts are held out and the gate needs at least 4; set `heldout` or a larger mix"
         )
-
-
-class _Sieve:
-    """Judges one prompt after another; remembers what it has seen."""
-
-    def __init__(self, config: RoundConfig, count_tokens: Callable[[Messages], int]) -> None:
-        self._config, self._count_tokens = config, count_tokens
-        self._seen: set[str] = set()
-        self._by_user: Counter[str] = Counter()
-        self.never_train: set[str] = set()
-
-    def judge(self, prompt: Prompt) -> Verdict:
-        held = is_heldout(prompt.messages, self._config.heldout_share)
-        split = "heldout" if held else "train"
-        why = self._objection(prompt, split)
-        if why is None and prompt.user_id is not None:
-            self._by_user[prompt.user_id] += 1
-        return Verdict(prompt, split, why is None, why or ("held out for good" if held else "eligible"))
-
-    def _objection(self, prompt: Prompt, split: str) -> str | None:
-        config = self._config
-        if not prompt.messages or prompt.messages[-1]["role"] != "user":
-            return "it does not end with a user's message"
-        if len(text_of(prompt.messages[-1]).strip()) < config.min_prompt_characters:
-            return f"shorter than {config.min_prompt_characters} characters"
-        if split == "train" and root(prompt.messages) in self.never_train:
-            return "the gate's prompts begin the same way"
-        same = identity(prompt.messages)
-        if same in self._seen:
-            return "a duplicate"
-        if prompt.user_id is not None and self._by_user[prompt.user_id] >= config.per_user_cap:
-            return f"its user has {config.per_user_cap} in this round already"
-        tokens = self._count_tokens(prompt.messages)
-        if tokens > config.max_prompt_tokens:
-            return f"{tokens} tokens, more than {config.max_prompt_tokens}"
-        self._seen.add(same)
-        return None

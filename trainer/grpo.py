@@ -5,23 +5,20 @@ config becomes TRL's arguments, and how a round resumes; samples and rewards com
 """
 
 import os
-import shutil
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from trainer.files import sync_tree, write_json
-from trainer.policy import copy_adapter, load_policy, local_folder
-from trainer.rewards import RewardModel
+from trainer.policy import load_policy, local_folder
+from trainer.rewards import REWARD_FIGURES, RewardModel
 from trainer.rollout import Rollout
+from trainer.states import COMPLETE as COMPLETE
+from trainer.states import Complete, common, trained
+from trainer.states import last_state as last_state
 from trainer.versions import Versions
 from trainer.work import TrainingPrompts, Work
-
-KEPT_STATES = 2  # saved states on disk: the newest, and the one before it while the newest is written
-COMPLETE = "complete.json"
 
 METRICS = {
     "loss": "loss",
@@ -42,6 +39,7 @@ METRICS = {
     "thought_tokens": "thought_tokens",
     "response_tokens": "response_tokens",
     "recorded_share": "recorded_share",
+    **{name: name for name in REWARD_FIGURES},
 }
 """TRL's names and ours. What a round's row keeps of each step, beside the seconds."""
 
@@ -51,16 +49,7 @@ class Grpo:
 
     def train(self, work: Work, prompts: TrainingPrompts, reward: RewardModel) -> Path:
         """Train from the last complete state, or from the parent; returns the folder of the final adapter."""
-        final, states = work.folder / "candidate", work.folder / "states"
-        if final.is_dir():
-            return final
-        saved = last_state(states)
-        if saved is None or step_of(saved) < work.config.steps:
-            self._run(work, prompts, reward, states, saved)
-            saved = last_state(states)
-        if saved is None or step_of(saved) != work.config.steps:
-            raise RuntimeError(f"training ended at {saved} and not after {work.config.steps} steps")
-        return copy_adapter(saved, final)
+        return trained(work, lambda states, saved: self._run(work, prompts, reward, states, saved))
 
     def _run(self, work: Work, prompts: TrainingPrompts, reward: RewardModel, states: Path, saved: Path | None) -> None:
         from datasets import Dataset
@@ -86,7 +75,7 @@ class Grpo:
             train_dataset=Dataset.from_dict({"prompt": [str(place) for place in range(len(prompts.train))]}),
             rollout_func=rollout.sample,
             reward_funcs=rollout.reward,
-            callbacks=[_Record(work, rollout), _Complete()],
+            callbacks=[_Record(work, rollout), Complete()],
         )
         trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=str(saved) if saved else None)
@@ -94,76 +83,27 @@ class Grpo:
 
 def arguments(work: Work, states: Path) -> Any:
     """TRL's arguments for this round. What is not set here is TRL's default, which the bridge's test pins."""
-    import torch
     from trl import GRPOConfig
 
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")  # that rollout_func may change is why TRL is pinned
-    warnings.filterwarnings("ignore", message=".*pin_memory.*")
     config, samples = work.config, work.config.prompts_per_step * work.config.group_size
-    gpu = torch.cuda.is_available()
     return GRPOConfig(
-        output_dir=str(states),
-        seed=config.seed,
-        max_steps=config.steps,
-        per_device_train_batch_size=min(config.micro_batch, samples),
-        gradient_accumulation_steps=samples // min(config.micro_batch, samples),
+        **common(work, states, samples, config.micro_batch),
         num_generations=config.group_size,
         max_completion_length=config.max_completion_tokens,
         temperature=config.temperature,
-        learning_rate=config.learning_rate,
-        lr_scheduler_type="constant",
-        max_grad_norm=config.max_grad_norm,
         beta=config.kl_beta,
+        use_bias_correction_kl=config.kl_correction,
         epsilon=config.clip,
+        delta=config.dual_clip or None,
+        entropy_coef=config.entropy_weight,
         loss_type=config.loss_type,
         scale_rewards=config.scale_rewards,
         vllm_importance_sampling_correction=True,
         vllm_importance_sampling_mode=config.is_mode,
         vllm_importance_sampling_clip_max=config.is_cap,
         shuffle_dataset=False,  # curation has put them in order
-        save_strategy="steps",
-        save_steps=work.settings.save_every,
-        save_total_limit=KEPT_STATES,
-        logging_steps=1,
-        logging_nan_inf_filter=False,  # a loss that is not a number must show
-        report_to=[],
-        disable_tqdm=True,
-        use_cpu=not gpu,
-        bf16=gpu,
-        gradient_checkpointing=gpu,
-        dataloader_pin_memory=gpu,
     )
-
-
-def step_of(state: Path) -> int:
-    """The step after which a state was saved."""
-    return int(state.name.rsplit("-", 1)[1])
-
-
-def last_state(states: Path) -> Path | None:
-    """The newest complete state. What a killed trainer left half-written is deleted."""
-    found = sorted(states.glob("checkpoint-*"), key=step_of) if states.is_dir() else []
-    complete = [state for state in found if (state / COMPLETE).is_file()]
-    for state in found:
-        if state not in complete:
-            shutil.rmtree(state)
-    return complete[-1] if complete else None
-
-
-class _Complete(TrainerCallback):
-    """Marks a saved state as whole, once everything in it is on disk; and has the last one saved in any case."""
-
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> TrainerControl:
-        if state.global_step >= state.max_steps:
-            control.should_save = True
-        return control
-
-    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
-        sync_tree(folder)
-        write_json(folder / COMPLETE, {"step": state.global_step})
 
 
 class _Record(TrainerCallback):

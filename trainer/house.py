@@ -15,6 +15,8 @@ from thinking.format import FORMATS
 from trainer.files import read_json, write_json
 from trainer.gateway import Gateway
 from trainer.ledger import Ledger
+from trainer.personal import redacted
+from trainer.reward_file import read_reward_file
 from trainer.rewards import Reader, RewardModel
 from trainer.settings import RoundConfig, TrainerSettings
 from trainer.work import Parent, Work
@@ -56,6 +58,17 @@ class House:
         tokenizer = load_tokenizer(base, self.settings.template)
         return Reader(tokenizer, FORMATS[self.settings.thinking_format], eos_ids(tokenizer, base))
 
+    @cached_property
+    def control_reader(self) -> Reader:
+        """Reads them where no thought is wanted: its template closes an empty one before the model writes."""
+        from copy import copy
+
+        from thinking.templates import template_text
+
+        tokenizer = copy(self.reader.tokenizer)
+        tokenizer.chat_template = "{%- set enable_thinking = false -%}" + template_text(self.settings.template)
+        return Reader(tokenizer, self.reader.format.without_thought, self.reader.eos_ids)
+
     def prepare(self, row: Round) -> Work:
         """Everything that work on a claimed round needs. What it decides is decided once, at the first claim."""
         folder = (self.settings.home / "rounds" / str(row.id)).absolute()
@@ -79,7 +92,7 @@ class House:
             parent=Parent(parent.id, parent.name, Path(parent.path) if parent.kind != "base" and parent.path else None),
             ledger=ledger,
             gateway=self.gateway,
-            reader=self.reader,
+            reader=self.control_reader if config.rlhf else self.reader,
         )
 
     def close(self) -> None:
@@ -99,4 +112,8 @@ class House:
         from trainer.policy import local_folder
         from trainer.rewards import SequenceClassifier
 
+        if model.endswith(".toml"):
+            settings, mixes = self.settings, [self.settings.base_mix, self.settings.gate_file or ""]
+            files = [Path(mix) for mix in mixes if mix.endswith(".jsonl")]
+            return read_reward_file(model).build(settings.home / "judged", files, [redacted])
         return SequenceClassifier(local_folder(model))

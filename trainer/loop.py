@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 PUBLISHED, FAILED, REJECTED = 0, 1, 3
 """How a round ended, as an exit code."""
-WORKING_FILES = ("states", "versions", "candidate")
+WORKING_FILES = ("states", "versions", "pairs", "candidate")
 """What a round keeps on disk only while it is open; the checkpoint has its adapter then."""
 
 

@@ -22,6 +22,7 @@ class Prompt:
     message_id: str | None = None
     conversation_id: str | None = None
     user_id: str | None = None
+    day: str | None = None  # on which it was asked
 
 
 def text_of(message: dict[str, Any]) -> str:

@@ -56,7 +56,7 @@ def manifest(
         "kind": "adapter",
         "base": {"name": settings.base_model.rstrip("/").rsplit("/", 1)[-1], "config_hash": base_hash(base)},
         "rank": json.loads((folder / "adapter_config.json").read_text())["r"],
-        "thinking_format": settings.thinking_format,
+        "thinking_format": work.reader.format.id,
         "template_hash": template_hash(settings.template),
         "parent": work.parent.name,
         "round": work.round_id,

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from thinking.format import Parsed, ThinkingFormat
 from trainer.prompts import Messages
+from trainer.transcript import Transcript
 
 
 class RewardModel(Protocol):
@@ -19,6 +20,15 @@ class RewardModel(Protocol):
 
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
         """One score for each (messages, response), in their order."""
+
+
+REWARD_FIGURES = ("reward_disagreement", "verified_share", "verified_passed", "judge_cost", "judge_calls")
+"""What reward models may say of their newest call beside the scores; a round's rows keep it."""
+
+
+def figures_of(model: RewardModel) -> dict[str, float]:
+    """The figures of a model's newest call, by names of REWARD_FIGURES; most models have none."""
+    return dict(getattr(model, "figures", {}))
 
 
 @dataclass(frozen=True)
@@ -93,38 +103,30 @@ class SequenceClassifier:
 
     def __init__(self, path: Path, *, batch: int = 32, max_tokens: int | None = None) -> None:
         import torch
-        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers import AutoConfig, AutoModelForSequenceClassification
 
         self._torch = torch
-        self._tokenizer = AutoTokenizer.from_pretrained(path)
-        if self._tokenizer.chat_template is None:
-            raise ValueError(f"{path} has no chat template; a reward model needs its own to read a conversation")
+        own = getattr(AutoConfig.from_pretrained(path).get_text_config(), "max_position_embeddings", None)
+        self._transcript = Transcript(path, max_tokens, own)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
         self._model = AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype).to(device).eval()
         if self._model.config.num_labels != 1:
             raise ValueError(f"{path} has {self._model.config.num_labels} labels; a reward model has one")
-        self._model.config.get_text_config().pad_token_id = self._tokenizer.pad_token_id
-        limits = (max_tokens, getattr(self._model.config.get_text_config(), "max_position_embeddings", None))
-        self._max_tokens = min(limit for limit in (*limits, self._tokenizer.model_max_length) if limit)
+        self._model.config.get_text_config().pad_token_id = self._transcript.tokenizer.pad_token_id
         self._batch = batch
 
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
         """Scores in the model's own scale. Too long a conversation loses its beginning, never the response's end."""
-        ids = [self._ids(messages, response) for messages, response in pairs]
+        ids = [self._transcript.ids(messages, response) for messages, response in pairs]
         order = sorted(range(len(ids)), key=lambda place: len(ids[place]))  # alike lengths together: little padding
         scores = [0.0] * len(ids)
         with self._torch.inference_mode():
             for start in range(0, len(order), self._batch):
                 places = order[start : start + self._batch]
-                inputs = self._tokenizer.pad(
+                inputs = self._transcript.tokenizer.pad(
                     {"input_ids": [ids[place] for place in places]}, return_tensors="pt", padding_side="right"
                 ).to(self._model.device)
                 for place, score in zip(places, self._model(**inputs).logits[:, 0].float().tolist(), strict=True):
                     scores[place] = score
         return scores
-
-    def _ids(self, messages: Messages, response: str) -> list[int]:
-        said = [*messages, {"role": "assistant", "content": response}]
-        ids: Any = self._tokenizer.apply_chat_template(said, tokenize=True, return_dict=False)
-        return ids[-self._max_tokens :]

@@ -1,7 +1,8 @@
 """One step's experience: groups of samples through the gateway, and what each of them earns.
 
-The two methods are the hooks that TRL calls. TRL hands around a prompt's place in the round as its "prompt"; what is
-asked is looked up here, after consent was asked for again.
+`draw` and `graded` do it; `sample` and `reward` are the same as the hooks that TRL calls. A prompt goes by its key, its
+place in the round as text, which TRL hands around as its "prompt"; what is asked is looked up here, after consent was
+asked for again.
 """
 
 import hashlib
@@ -10,9 +11,10 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
+from trainer.gateway import Sample
 from trainer.policy import prompt_ids
 from trainer.prompts import Prompt
-from trainer.rewards import RewardModel, grade
+from trainer.rewards import Graded, RewardModel, figures_of, grade
 from trainer.versions import Versions
 from trainer.work import TrainingPrompts, Work
 
@@ -28,22 +30,32 @@ class Rollout:
 
     def sample(self, keys: list[str], trainer: Any) -> dict[str, list[Any]]:
         """TRL's `rollout_func`: `keys` come group by group, each repeated as often as it is to be sampled."""
-        start, config, step = time.perf_counter(), self._work.config, trainer.state.global_step
+        config = self._work.config
         groups = keys[:: config.group_size]
         if keys != [key for key in groups for _ in range(config.group_size)]:
             raise ValueError(f"TRL asked for {keys}; expected each prompt {config.group_size} times in a row")
-        self._asked = self._ask_consent(groups, step)
-        ids = [prompt_ids(self._work.reader.tokenizer, self._asked[key].messages) for key in groups]
-        samples = self._versions.sample(
-            ids, config.group_size, config.max_completion_tokens, config.temperature, seed_of(config.seed, step)
-        )
-        self.seconds["sample"] = time.perf_counter() - start
+        ids, samples = self.draw(groups, trainer.state.global_step)
         return {
             "prompt_ids": [ids[sample.prompt] for sample in samples],
             "completion_ids": [sample.token_ids for sample in samples],
             "logprobs": [sample.logprobs for sample in samples],
             "finished": [sample.finished for sample in samples],
         }
+
+    def draw(self, keys: Sequence[str], step: int) -> tuple[list[list[int]], list[Sample]]:
+        """A group of samples for each key, group by group, and the prompts' token ids. The seed follows from `step`."""
+        start, config = time.perf_counter(), self._work.config
+        self._asked = self._ask_consent(keys, step)
+        ids = [prompt_ids(self._work.reader.tokenizer, self._asked[key].messages) for key in keys]
+        samples = self._versions.sample(
+            ids, config.group_size, config.max_completion_tokens, config.temperature, seed_of(config.seed, step)
+        )
+        self.seconds["sample"] = time.perf_counter() - start
+        return ids, samples
+
+    def asked(self, key: str) -> Prompt:
+        """The prompt that was asked for this key in the newest draw: its own, or the one that stood in."""
+        return self._asked[key]
 
     def reward(
         self,
@@ -54,9 +66,19 @@ class Rollout:
         **_: Any,
     ) -> list[float]:
         """TRL's reward function, on token ids: the decoded text that TRL offers has lost what tells formats apart."""
+        return [one.reward for one in self.graded(prompts, completion_ids, finished, log_metric)]
+
+    def graded(
+        self,
+        keys: Sequence[str],
+        completion_ids: Sequence[Sequence[int]],
+        finished: Sequence[bool],
+        log_metric: Callable[[str, float], None],
+    ) -> list[Graded]:
+        """The newest draw's completions, read and scored; `keys` has one for each of them."""
         start, reader, config = time.perf_counter(), self._work.reader, self._work.config
         outputs = [reader.read(ids, done) for ids, done in zip(completion_ids, finished, strict=True)]
-        conversations = [self._asked[key].messages for key in prompts]
+        conversations = [self._asked[key].messages for key in keys]
         graded = grade(self._model, conversations, outputs, config.group_size, config.malformed_margin)
         well = [one.reward for one in graded if one.parsed.well_formed]
         log_metric("malformed_share", 1 - len(well) / len(graded))
@@ -65,8 +87,10 @@ class Rollout:
         log_metric("thought_tokens", fmean(reader.tokens([parsed.reasoning for parsed in outputs])))
         log_metric("response_tokens", fmean(reader.tokens([parsed.response for parsed in outputs])))
         log_metric("recorded_share", fmean(prompt.source == "recorded" for prompt in self._asked.values()))
+        for name, value in figures_of(self._model).items():
+            log_metric(name, value)
         self.seconds["score"] = time.perf_counter() - start
-        return [one.reward for one in graded]
+        return graded
 
     def _ask_consent(self, keys: Sequence[str], step: int) -> dict[str, Prompt]:
         """The prompt behind each key; a mix prompt where a person has withdrawn since, which the record then says."""

@@ -1,7 +1,7 @@
 """A round's prompts, chosen once and written down with every verdict; read back from the rows when it resumes."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from db.schema import RoundPrompt
@@ -49,13 +49,25 @@ def select(work: Work) -> Selection:
 
 def _choose(work: Work) -> dict[str, int]:
     settings = work.settings
-    recorded = (
-        Prompt(up_to_user(one.messages), "recorded", one.message_id, one.conversation_id, one.user_id)
+    recorded: Iterator[Prompt] = (
+        Prompt(
+            up_to_user(one.messages),
+            "recorded",
+            one.message_id,
+            one.conversation_id,
+            one.user_id,
+            f"{one.created_at:%Y-%m-%d}",
+        )
         for one in work.ledger.trainable()
     )
+    mix = read_mix(settings.base_mix)
+    if work.config.algorithm == "sft":  # it learns from what a teacher was asked, and from nothing else
+        from trainer.sft import lesson_prompts
+
+        recorded, mix = iter(()), lesson_prompts(settings.teacher_data)
     chosen = curate(
         recorded,
-        read_mix(settings.base_mix),
+        mix,
         None if settings.gate_file is None else read_mix(settings.gate_file),
         lambda messages: len(prompt_ids(work.reader.tokenizer, messages)),
         work.config,

@@ -1,6 +1,7 @@
 """What an operator can set: `TrainerSettings` for the process, and in it `RoundConfig` for what a round does.
 
-A round may override any field of `RoundConfig`; what it then runs with is written down at its first claim and kept.
+A round may override any field of `RoundConfig`, or name a preset (`trainer.presets`); what it then runs with is
+written down at its first claim and kept.
 Read from the environment: RUMINATE_TRAINER_<FIELD>, and the few common names without TRAINER.
 """
 
@@ -8,8 +9,11 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from trainer.presets import known, preset
+from trainer.reward_file import read_reward_file
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _TINY = REPOSITORY / "models" / "tiny"
@@ -22,30 +26,63 @@ class RoundConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    algorithm: Literal["grpo"] = Field("grpo", description="How the policy learns.")
+    algorithm: Literal["grpo", "dpo", "ppo", "sft"] = Field("grpo", description="How the policy learns.")
+    preset: str = Field(
+        "", description="Settings under one name, such as `paper`, below those that are set beside it; empty: none."
+    )
+    rlhf: bool = Field(
+        False, description="The control: sampled, trained and judged without a thought, whatever the algorithm."
+    )
     seed: int = Field(1, ge=0, description="Everything random in a round follows from it.")
 
     # -- training
     steps: int = Field(35, ge=1, description="Updates of the policy in a round.")
     prompts_per_step: int = Field(8, ge=1, description="Different prompts in one update.")
     group_size: int = Field(8, ge=2, description="Samples of each prompt; the mean of the group is their baseline.")
-    learning_rate: float = Field(1e-3, gt=0, description="AdamW's, constant; 1e-6 is right for full weights only.")
+    learning_rate: float = Field(1e-3, gt=0, description="AdamW's; 1e-6 is right for full weights only.")
+    lr_schedule: Literal["constant", "cosine"] = Field("constant", description="How the rate goes on after warm-up.")
+    warmup: float = Field(0.0, ge=0, lt=1, description="Share of the steps in which the rate rises from 0.")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's.")
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="AdamW's decay of the mean of gradients.")
+    adam_beta2: float = Field(0.999, ge=0, lt=1, description="AdamW's decay of the mean of their squares.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this norm.")
     lora_rank: int = Field(8, ge=1, le=512, description="Rank of a new adapter; a continued one keeps its own.")
     lora_alpha: int = Field(16, ge=1, description="The adapter's output is scaled by alpha / rank.")
     kl_beta: float = Field(0.02, ge=0, description="Weight of the divergence from the reference in the loss; 0: none.")
+    kl_correction: bool = Field(
+        True,
+        description="Whether its term counts by the ratio of new and old weights, which makes its gradient unbiased "
+        "(arXiv 2512.02556); the paper's code has it plain.",
+    )
     reference: Literal["base", "round_start"] = Field(
         "base", description="What the divergence is measured from: the base model, or the weights at the round's start."
     )
     loss_type: Literal["dapo", "grpo", "dr_grpo", "bnpo"] = Field("dapo", description="dapo: mean over tokens.")
     scale_rewards: Literal["group", "batch", "none"] = Field("group", description="What advantages are divided by.")
     clip: float = Field(0.2, gt=0, lt=1, description="The ratio of an update is clipped to 1 - clip and 1 + clip.")
+    dual_clip: float = Field(
+        0.0,
+        ge=0,
+        description="Where an advantage is below 0, the ratio counts up to this (dual clip); 0: no bound.",
+    )
+    entropy_weight: float = Field(0.0, ge=0, description="Weight of the mean entropy, which the loss rewards.")
     is_mode: Literal["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"] = Field(
         "token_truncate", description="What happens to a token that engine and trainer weigh differently."
     )
     is_cap: float = Field(2.0, gt=1, description="Importance ratios above this are truncated (or masked).")
     micro_batch: int = Field(16, ge=1, description="Samples in one forward pass; lower it when memory runs out.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU, else float32.")
+
+    # -- dpo
+    dpo_beta: float = Field(0.1, gt=0, description="How strongly DPO holds the policy to the reference.")
+    dpo_min_valid: int = Field(4, ge=2, description="Well-formed samples that a prompt needs to make a pair.")
+
+    # -- ppo
+    critic_learning_rate: float = Field(1e-3, gt=0, description="The critic's; 5e-6 is right for full weights only.")
+    gae_gamma: float = Field(1.0, gt=0, le=1, description="Discount of a reward per token.")
+    gae_lambda: float = Field(1.0, ge=0, le=1, description="1: advantages from whole returns; 0: from the next value.")
+    value_clip: float = Field(0.5, gt=0, description="A value moves by this much in an update at most.")
+    ppo_epochs: int = Field(1, ge=1, description="Updates on the samples of one step; the paper's is 1.")
 
     # -- sampling
     temperature: float = Field(1.0, gt=0, le=2, description="Of the samples that are trained on.")
@@ -57,6 +94,20 @@ class RoundConfig(BaseModel):
 
     # -- curation
     per_user_cap: int = Field(64, ge=1, description="Prompts that one user can add to a round.")
+    per_user_daily_cap: int = Field(64, ge=1, description="And of those, prompts that were asked on one day.")
+    near_duplicates: float = Field(
+        0.8,
+        ge=0.5,
+        le=1,
+        description="Prompts that share so much of their runs of three words count as one; 1: all of it.",
+    )
+    languages: str = Field(
+        "", description="Codes such as `en,de`: prompts surely in others are left out; empty: none is."
+    )
+    personal_data: Literal["keep", "redact", "drop"] = Field(
+        "redact",
+        description="Addresses, numbers and keys in prompts: kept, replaced by their kind, or the prompt left out.",
+    )
     min_prompt_characters: int = Field(3, ge=1, description="Shorter messages are left out.")
     heldout_share: float = Field(0.1, ge=0, lt=1, description="Share of conversations that are never trained on.")
 
@@ -82,8 +133,21 @@ class RoundConfig(BaseModel):
     )
     gate_max_length_ratio: float = Field(1.5, gt=1, description="Responses may grow by this factor, or shrink by it.")
 
+    @field_validator("preset")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name and name not in known():
+            raise ValueError(f"there is none of this name; known are {', '.join(known())}")
+        return name
+
     @model_validator(mode="after")
     def _whole_batches(self) -> "RoundConfig":
+        if 0 < self.dual_clip <= 1 + self.clip:
+            raise ValueError(
+                f"dual_clip = {self.dual_clip:g} must be above 1 + clip = {1 + self.clip:g}, or 0 for none"
+            )
+        if self.algorithm == "dpo" and self.dpo_min_valid > self.group_size:
+            raise ValueError(f"dpo_min_valid = {self.dpo_min_valid} is more than group_size = {self.group_size}")
         samples = self.prompts_per_step * self.group_size
         if samples % min(self.micro_batch, samples):
             raise ValueError(
@@ -113,13 +177,21 @@ class TrainerSettings(BaseSettings, RoundConfig):
     )
     gateway: str = Field("http://127.0.0.1:8000", description="Base URL of the gateway.")
     base_model: str = Field(str(_TINY / "policy"), description="The model that every adapter stands on: folder or hub.")
-    reward_model: str = Field(str(_TINY / "reward"), description="Sequence classifier that rewards: folder or hub.")
+    reward_model: str = Field(
+        str(_TINY / "reward"),
+        description="What rewards: a sequence classifier (folder or hub), or a file of several (.toml).",
+    )
     judge_model: str = Field(
-        str(_TINY / "judge"), description="A second one, never trained on: the gate's own opinion."
+        str(_TINY / "judge"), description="A second one, never trained on: the gate's own opinion; likewise."
     )
     base_mix: str = Field(
         str(_TINY / "prompts" / "train.jsonl"),
         description="Prompts that fill a round up: jsonl, parquet or hub, with `messages` or `prompt`.",
+    )
+    teacher_data: str = Field(
+        "",
+        description="Thoughts and responses for sft: a `datasets` folder, jsonl or parquet, with `messages` or "
+        "`prompt`, `thought` and `response`.",
     )
     heldout: str = Field(
         "",
@@ -164,6 +236,16 @@ class TrainerSettings(BaseSettings, RoundConfig):
             known = ", ".join(sorted(RoundConfig.model_fields))
             raise BadSetting(f"round config {', '.join(unknown)}: no setting of a round; known are {known}")
         own = {name: getattr(self, name) for name in RoundConfig.model_fields}
+        algorithm = overrides.get("algorithm", self.algorithm)
+        try:
+            if name := overrides.get("preset"):
+                own |= preset(name, algorithm)
+            elif self.preset:
+                own = preset(self.preset, algorithm) | {
+                    name: value for name, value in own.items() if name in self.model_fields_set
+                }
+        except ValueError as error:
+            raise BadSetting(f"round config {error}") from None
         try:
             return RoundConfig(**(own | overrides | {"seed": seed}))
         except ValidationError as error:
@@ -180,12 +262,18 @@ def read_settings(**values: Any) -> TrainerSettings:
         settings = TrainerSettings(**values)
     except ValidationError as error:
         raise BadSetting(sentence(error, PREFIX)) from None
-    for name in ("base_model", "reward_model", "judge_model", "base_mix", "heldout"):
+    for name in ("base_model", "reward_model", "judge_model", "base_mix", "heldout", "teacher_data"):
         value = getattr(settings, name)
         if value and not Path(value).exists() and not HUB_NAME.fullmatch(value):
             raise BadSetting(
                 f"{PREFIX}{name.upper()} = {value!r}: expected a file or folder that exists, or a hub name"
             )
+    for name in ("reward_model", "judge_model"):
+        if getattr(settings, name).endswith(".toml"):
+            try:
+                read_reward_file(getattr(settings, name))
+            except ValueError as error:
+                raise BadSetting(f"{PREFIX}{name.upper()}: {error}") from None
     return settings
 
 

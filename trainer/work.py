@@ -68,12 +68,18 @@ class Algorithm(Protocol):
         """Train to the end and return the folder of the final adapter."""
 
 
-ALGORITHMS = {"grpo": "trainer.grpo:Grpo"}
+ALGORITHMS = {
+    "grpo": "trainer.grpo:Grpo",
+    "dpo": "trainer.dpo:Dpo",
+    "ppo": "trainer.ppo:Ppo",
+    "sft": "trainer.sft:Sft",
+}
+"""By name, the default first; a module is imported when it is chosen."""
 
 
 def algorithm(name: str) -> Algorithm:
     """The algorithm of this name. Raises ValueError for one that there is none of."""
     if name not in ALGORITHMS:
-        raise ValueError(f"algorithm = {name!r}: there is none of this name; known are {', '.join(sorted(ALGORITHMS))}")
+        raise ValueError(f"algorithm = {name!r}: there is none of this name; known are {', '.join(ALGORITHMS)}")
     module, _, attribute = ALGORITHMS[name].partition(":")
     return getattr(import_module(module), attribute)()

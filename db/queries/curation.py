@@ -4,6 +4,8 @@ A prompt is trainable when a turn that asked it allowed training, its user allow
 say otherwise, and no message on its path was given under a lesser consent. Rules about its content are the trainer's.
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
@@ -14,7 +16,7 @@ from sqlalchemy.orm import Session, aliased
 from db.chain import as_message
 from db.ids import first_id_at
 from db.queries.common import chunks
-from db.queries.rounds import _held
+from db.queries.rounds import _held, get_round
 from db.schema import Conversation, Generation, Message, RoundPrompt, User
 from db.values import Consent, CuratedPrompt, Origin, TrainablePrompt
 
@@ -125,6 +127,23 @@ def round_prompts(
     if verdict is not None:
         wanted = wanted.where(RoundPrompt.verdict == verdict)
     return session.scalars(wanted).all()
+
+
+def funnel(session: Session, round_id: int) -> Sequence[tuple[str, str, str, str, int]]:
+    """How many prompts of a round came to which end: (source, split, verdict, why, prompts), the most first.
+
+    Numbers that begin a reason are left out, so that those of one kind count together. Raises NotFound.
+    """
+    get_round(session, round_id)
+    rows = session.execute(
+        select(RoundPrompt.source, RoundPrompt.split, RoundPrompt.verdict, RoundPrompt.why, func.count())
+        .where(RoundPrompt.round_id == round_id)
+        .group_by(RoundPrompt.source, RoundPrompt.split, RoundPrompt.verdict, RoundPrompt.why)
+    )
+    counts: Counter[tuple[str, str, str, str]] = Counter()
+    for source, split, verdict, why, number in rows:
+        counts[source, split, verdict, re.sub(r"^\d+ tokens, ", "", why)] += number
+    return [(*key, number) for key, number in sorted(counts.items(), key=lambda one: (-one[1], one[0]))]
 
 
 def _paths(session: Session, leaves: Sequence[str]) -> dict[str, tuple[list[dict[str, Any]], bool]]:

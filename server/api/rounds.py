@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from db.errors import RoundAlreadyOpen
-from db.queries import audit, checkpoints, rounds
+from db.queries import audit, checkpoints, curation, rounds
 from server.api.common import Admin, House, Me
 from server.errors import ApiError
 from server.views import round_view, series
@@ -57,6 +57,15 @@ def get_round(gateway: House, _: Me, round_id: int) -> dict[str, Any]:
         names = {row.id: row.name for row in checkpoints.list_checkpoints(session)}
         row = rounds.get_round(session, round_id)
         return round_view(row, names) | {"metrics": series(rounds.metrics(session, round_id))}
+
+
+@router.get("/{round_id}/prompts")
+def get_funnel(gateway: House, _: Admin, round_id: int) -> dict[str, Any]:
+    """How many prompts curation kept and left, by source and reason. No prompt is told."""
+    with gateway.database.reading() as session:
+        found = curation.funnel(session, round_id)
+    names = ("source", "split", "verdict", "why", "prompts")
+    return {"round": round_id, "data": [dict(zip(names, row, strict=True)) for row in found]}
 
 
 @router.post("/{round_id}/cancel")

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from support.records import a_turn, its_end, said, settle
 
-from db.errors import LeaseLost
+from db.errors import LeaseLost, NotFound
 from db.queries import conversations, curation, rounds, turns, users
 from db.session import Database
 from db.values import CuratedPrompt, TrainablePrompt
@@ -147,3 +147,24 @@ def test_a_round_s_prompts_are_kept_with_their_verdicts(database: Database, ann:
         assert [row.prompt for row in curation.round_prompts(session, round_id, split="train", verdict="kept")] == [
             said("Hi")
         ]
+
+
+def test_the_funnel_counts_prompts_by_how_they_ended(database: Database) -> None:
+    def row(position: int, verdict: str, why: str, source: str = "mix") -> CuratedPrompt:
+        return CuratedPrompt(position, source, "train", verdict, why, said(f"prompt {position}"))
+
+    with database.transaction() as session:
+        round_id = rounds.request_round(session, "grpo", {}, "someone").id
+        rounds.claim_round(session, "trainer", 60)
+        rows = [row(0, "kept", "eligible"), row(1, "kept", "eligible"), row(2, "left", "900 tokens, more than 512")]
+        rows += [row(3, "left", "513 tokens, more than 512"), row(4, "left", "513 tokens, more than 512")]
+        rows += [row(5, "left", "a duplicate", "recorded")]
+        curation.save_prompts(session, round_id, "trainer", rows)
+    with database.reading() as session:
+        assert curation.funnel(session, round_id) == [
+            ("mix", "train", "left", "more than 512", 3),
+            ("mix", "train", "kept", "eligible", 2),
+            ("recorded", "train", "left", "a duplicate", 1),
+        ]
+        with pytest.raises(NotFound):
+            curation.funnel(session, 99)

@@ -151,3 +151,16 @@ async def test_the_last_clean_checkpoint_has_files_and_passed_its_gate(house: Ru
 def words_in(home: Path) -> list[str]:
     """The files under the home that hold the secret."""
     return [path.name for path in sorted(home.rglob("*")) if path.is_file() and SECRET in path.read_bytes()]
+
+
+async def test_the_funnel_of_a_round_counts_and_tells_no_prompt(house: Running) -> None:
+    await taught(house, "v1", {})
+    answer = await house.http.get("/api/rounds/1/prompts")
+    assert answer.status_code == 200, answer.text
+    assert sorted((row["source"], row["verdict"], row["prompts"]) for row in answer.json()["data"]) == [
+        ("mix", "kept", 1),
+        ("mix", "left", 1),
+        ("recorded", "kept", 1),
+    ]
+    assert SECRET not in answer.content
+    assert (await house.http.get("/api/rounds/99/prompts")).status_code == 404

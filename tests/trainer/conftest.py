@@ -40,9 +40,9 @@ class Site:
     open: Callable[..., House]
     database: Database
 
-    def request(self, seed: int = 7, **config: Any) -> int:
+    def request(self, seed: int = 7, algorithm: str = "grpo", **config: Any) -> int:
         with self.database.transaction() as session:
-            return rounds.request_round(session, "grpo", config, "someone", seed=seed).id
+            return rounds.request_round(session, algorithm, config, "someone", seed=seed).id
 
     def round(self, round_id: int) -> Any:
         with self.database.reading() as session:

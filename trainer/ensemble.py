@@ -1,0 +1,47 @@
+"""Several reward models as one. Where they disagree, a policy finds what pleases one of them alone."""
+
+from collections.abc import Sequence
+from statistics import fmean, pstdev
+from typing import Literal
+
+from trainer.prompts import Messages
+from trainer.rewards import RewardModel, figures_of
+
+Combine = Literal["mean", "minimum", "mean_minus_deviation"]
+
+
+class Ensemble:
+    """Combines its members' scores, each brought to mean 0 and deviation 1 over what is scored together.
+
+    Scores of different models have different scales, so they can be compared only so; one pair alone scores 0.
+    `figures["reward_disagreement"]`: the members' deviation from each other, mean over the newest call, in deviations.
+    """
+
+    def __init__(self, members: Sequence[RewardModel], combine: Combine) -> None:
+        if len(members) < 2:
+            raise ValueError(f"an ensemble of {len(members)} reward models: it needs two or more")
+        self._members, self._combine = members, combine
+        self.figures: dict[str, float] = {}
+
+    def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
+        """Combined scores, in deviations."""
+        told = [standardised(member.score(pairs)) for member in self._members]
+        columns = list(zip(*told, strict=True))
+        apart = [pstdev(column) for column in columns]
+        self.figures = {name: value for member in self._members for name, value in figures_of(member).items()}
+        if apart:
+            self.figures["reward_disagreement"] = fmean(apart)
+        return [combined(column, self._combine) for column in columns]
+
+
+def combined(scores: Sequence[float], how: Combine) -> float:
+    """One score of several."""
+    if how == "minimum":
+        return min(scores)
+    return fmean(scores) - (pstdev(scores) if how == "mean_minus_deviation" else 0.0)
+
+
+def standardised(scores: Sequence[float]) -> list[float]:
+    """With mean 0 and deviation 1; all 0 where all are equal."""
+    spread = pstdev(scores) if scores else 0.0
+    return [(score - fmean(scores)) / spread if spread > 0 else 0.0 for score in scores]

@@ -1,0 +1,136 @@
+"""Preference pairs from the policy's own samples: of each prompt's group the best against the worst, by reward.
+
+Gathered part by part before DPO trains, each part on disk when it is whole, so that a killed round samples none twice.
+What a person withdraws is taken out of the files at the next step. Leaves out how pairs are trained on (`trainer.dpo`).
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from trainer.files import read_json, write_json
+from trainer.rewards import Graded, RewardModel
+from trainer.rollout import Rollout
+from trainer.versions import Versions
+from trainer.work import TrainingPrompts, Work
+
+log = logging.getLogger(__name__)
+
+FOLDER = "pairs"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two completions of one prompt, as token ids. `message_id` is None for a prompt of the base mix."""
+
+    prompt_ids: list[int]
+    chosen_ids: list[int]
+    rejected_ids: list[int]
+    margin: float
+    message_id: str | None
+
+
+def best_and_worst(group: Sequence[Graded], min_valid: int) -> tuple[int, int] | None:
+    """The places of the highest and the lowest reward among the well-formed samples of a group, the first of equals.
+
+    None where fewer than `min_valid` are well-formed, or all of them earn the same.
+    """
+    valid = [place for place, one in enumerate(group) if one.parsed.well_formed]
+    if len(valid) < min_valid:
+        return None
+    best = max(valid, key=lambda place: group[place].reward)
+    worst = min(valid, key=lambda place: group[place].reward)
+    return None if group[best].reward == group[worst].reward else (best, worst)
+
+
+class Pairs:
+    """A round's pairs, in memory and on disk."""
+
+    def __init__(self, work: Work) -> None:
+        self._work, self._folder = work, work.folder / FOLDER
+        self._parts: list[Path] = []
+        self.all: list[Pair] = []
+        self.figures: dict[str, float] = {}
+        """Means over the parts: malformed share, lengths, rewards, and the share of prompts that made a pair."""
+
+    def gather(self, prompts: TrainingPrompts, reward: RewardModel) -> None:
+        """Sample and score what is not on disk yet. Raises ValueError when fewer pairs come of it than a step needs."""
+        work, size = self._work, self._work.config.prompts_per_step
+        self._folder.mkdir(exist_ok=True)
+        versions = Versions(work)
+        versions.clear()
+        rollout = Rollout(work, prompts, versions, reward)
+        keys = [str(place) for place in range(len(prompts.train))]
+        told: list[dict[str, float]] = []
+        for part, start in enumerate(range(0, len(keys), size)):
+            file = self._folder / f"{part:05d}.json"
+            if not file.is_file():
+                write_json(file, self._part(rollout, keys[start : start + size], part))
+                log.info("round %d: sampled part %d of %d", work.round_id, part + 1, -(-len(keys) // size))
+            found = read_json(file)
+            self._parts.append(file)
+            self.all += [Pair(**one) for one in found["pairs"]]
+            told.append(found["figures"])
+        names = {name for figures in told for name in figures}
+        self.figures = {name: _mean([figures[name] for figures in told if name in figures]) for name in sorted(names)}
+        if len(self.all) < size:
+            raise ValueError(
+                f"{len(keys)} prompts made {len(self.all)} pairs and a step needs {size}; "
+                f"{self.figures['malformed_share']:.0%} of the samples were malformed. Set more steps, a lower "
+                f"dpo_min_valid ({work.config.dpo_min_valid}), or warm the policy up with sft"
+            )
+
+    def allowed(self, places: Sequence[int]) -> list[Pair]:
+        """The pairs at these places; another one where a person has withdrawn since. Asks about all, and forgets."""
+        ids = {pair.message_id for pair in self.all if pair.message_id is not None}
+        gone = ids - self._work.ledger.still_trainable(sorted(ids)) if ids else set()
+        if gone:
+            self._forget(gone)
+        left = [pair for pair in self.all if pair.message_id not in gone]
+        if not left:
+            raise ValueError("consent was withdrawn for every pair of this round; there is nothing left to train on")
+        chosen = [self.all[place] for place in places]
+        return [
+            left[place % len(left)] if one.message_id in gone else one
+            for place, one in zip(places, chosen, strict=True)
+        ]
+
+    def _part(self, rollout: Rollout, keys: Sequence[str], part: int) -> dict[str, Any]:
+        start, config = time.perf_counter(), self._work.config
+        ids, samples = rollout.draw(keys, part)
+        figures: dict[str, float] = {}
+        graded = rollout.graded(
+            [keys[sample.prompt] for sample in samples],
+            [sample.token_ids for sample in samples],
+            [sample.finished for sample in samples],
+            figures.__setitem__,
+        )
+        pairs = []
+        for place, key in enumerate(keys):
+            at = place * config.group_size
+            found = best_and_worst(graded[at : at + config.group_size], config.dpo_min_valid)
+            if found is not None:
+                best, worst = (at + one for one in found)
+                margin = graded[best].reward - graded[worst].reward
+                answers = samples[best].token_ids, samples[worst].token_ids
+                pairs.append(Pair(ids[place], *answers, margin, rollout.asked(key).message_id))
+        figures |= {"paired_share": len(pairs) / len(keys), "reward": _mean([one.reward for one in graded])}
+        figures["seconds_part"] = time.perf_counter() - start
+        return {"pairs": [asdict(pair) for pair in pairs], "figures": figures}
+
+    def _forget(self, gone: set[str]) -> None:
+        """Take the words out of the files, and out of memory; a place keeps its number."""
+        for file in self._parts:
+            kept = read_json(file)
+            if any(one["message_id"] in gone for one in kept["pairs"]):
+                for one in kept["pairs"]:
+                    if one["message_id"] in gone:
+                        one |= {"prompt_ids": [], "chosen_ids": [], "rejected_ids": []}
+                write_json(file, kept)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

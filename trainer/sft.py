@@ -1,0 +1,125 @@
+"""Supervised fine-tuning on a teacher's thoughts and responses, the warm start before the others: TRL's SFTTrainer.
+
+The round's prompts are those of the teacher's folder that curation kept; here each gets its answer back, is written in
+the policy's own format and tokenized as an engine would see and write it. The loss is on what the policy writes.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import PrinterCallback
+
+from trainer.dpo import Record
+from trainer.policy import load_policy, local_folder, prompt_ids
+from trainer.prompts import Messages, Prompt, identity, up_to_user
+from trainer.rewards import Reader, RewardModel
+from trainer.states import Complete, trained
+from trainer.work import TrainingPrompts, Work
+
+log = logging.getLogger(__name__)
+
+METRICS = {"loss": "loss", "grad_norm": "grad_norm", "entropy": "entropy", "mean_token_accuracy": "token_accuracy"}
+"""TRL's names and ours."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a teacher thought and answered."""
+
+    messages: Messages
+    thought: str
+    response: str
+
+
+class Sft:
+    """The algorithm `sft`. It samples nothing and asks no reward model; the gate does both."""
+
+    def train(self, work: Work, prompts: TrainingPrompts, reward: RewardModel) -> Path:
+        """Train from the last complete state, or from the parent; returns the folder of the final adapter."""
+        return trained(work, lambda states, saved: self._run(work, prompts, states, saved))
+
+    def _run(self, work: Work, prompts: TrainingPrompts, states: Path, saved: Path | None) -> None:
+        from trainer.trl_offline import offline_sft, sft_trainer
+
+        rows = tokenized(work, [prompt for _, prompt in prompts.train])
+        config = work.config
+        if len(rows) < config.prompts_per_step:
+            raise ValueError(
+                f"{len(rows)} of {len(prompts.train)} lessons fit max_completion_tokens = "
+                f"{config.max_completion_tokens} and the format, and a step needs {config.prompts_per_step}; "
+                f"raise the limit, or lower prompts_per_step"
+            )
+        trainer = sft_trainer(
+            rows,
+            model=load_policy(local_folder(work.settings.base_model), work.parent.path, config),
+            processing_class=work.reader.tokenizer,
+            args=offline_sft(work, states),
+            callbacks=[Record(work, METRICS, {"lessons": float(len(rows))}), Complete()],
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=str(saved) if saved else None)
+
+
+def tokenized(work: Work, prompts: list[Prompt]) -> list[dict[str, list[int]]]:
+    """Rows of `input_ids` and `labels`, one for each prompt whose lesson can be written and is short enough."""
+    lessons = {identity(lesson.messages): lesson for lesson in read_lessons(work.settings.teacher_data)}
+    rows: list[dict[str, list[int]]] = []
+    left = {"with a marker in it": 0, "too long": 0}
+    for prompt in prompts:
+        lesson = lessons[identity(prompt.messages)]
+        try:
+            answer = completion(work.reader, lesson)
+        except ValueError:
+            left["with a marker in it"] += 1
+            continue
+        if len(answer) > work.config.max_completion_tokens:
+            left["too long"] += 1
+            continue
+        asked = prompt_ids(work.reader.tokenizer, prompt.messages)
+        rows.append({"input_ids": asked + answer, "labels": [-100] * len(asked) + answer})
+    log.info("round %d: %d lessons; left out: %s", work.round_id, len(rows), left)
+    return rows
+
+
+def completion(reader: Reader, lesson: Lesson) -> list[int]:
+    """The tokens that the policy is to write, to the end of its turn. Raises ValueError for a marker in the text."""
+    text = reader.format.render(lesson.thought, lesson.response)
+    tokenizer: Any = reader.tokenizer
+    return [*tokenizer(text, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+
+
+def read_lessons(folder: str) -> Iterator[Lesson]:
+    """The rows of a `datasets` folder (`save_to_disk`) or of a jsonl or parquet file.
+
+    Columns: `messages` or `prompt` (text or messages), `thought`, `response`. Raises ValueError where one is missing.
+    """
+    for row in _rows(folder):
+        missing = [name for name in ("thought", "response") if not isinstance(row.get(name), str)]
+        asked = row.get("messages") or row.get("prompt")
+        if missing or not asked:
+            raise ValueError(
+                f"{folder}: expected columns `messages` or `prompt`, `thought` and `response`, found {sorted(row)}"
+            )
+        said = [{"role": "user", "content": asked}] if isinstance(asked, str) else asked
+        yield Lesson(up_to_user(said), row["thought"], row["response"])
+
+
+def lesson_prompts(folder: str) -> Iterator[Prompt]:
+    """What the teacher was asked, for curation. Raises ValueError where no folder is set."""
+    if not folder:
+        raise ValueError("algorithm = 'sft' needs teacher_data: set it to a folder of thoughts and responses")
+    return (Prompt(lesson.messages, "mix") for lesson in read_lessons(folder))
+
+
+def _rows(folder: str) -> Iterator[dict[str, Any]]:
+    from datasets import load_dataset, load_from_disk
+
+    path = Path(folder)
+    if path.is_dir():
+        yield from load_from_disk(folder)
+        return
+    kind = "parquet" if path.suffix == ".parquet" else "json"
+    yield from load_dataset(kind, data_files=folder, split="train", streaming=True)

@@ -1,0 +1,117 @@
+"""The rules of curation, prompt by prompt: each gets a verdict and, kept or left, a reason.
+
+A prompt's split hangs on its conversation's first message alone, by hash; and on those that nearly say the same: one
+that is near a held-out one and not held out itself is left, and the other way round. Of recorded ones the oldest
+decides, so that what was decided once stays.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+from trainer.language import surely_other
+from trainer.near import Near
+from trainer.personal import kinds, redacted
+from trainer.prompts import Messages, Prompt, identity, is_heldout, root, text_of
+from trainer.settings import RoundConfig
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What curation said of one prompt; of one with personal data in it, as it is with that taken out."""
+
+    prompt: Prompt
+    split: str  # train | heldout
+    kept: bool
+    why: str
+
+
+class Sieve:
+    """Judges one prompt after another; remembers what it has seen. `recorded`: newest first."""
+
+    def __init__(
+        self,
+        config: RoundConfig,
+        count_tokens: Callable[[Messages], int],
+        gate: Iterable[Prompt] = (),
+        recorded: Sequence[Prompt] = (),
+    ) -> None:
+        self._config, self._count_tokens = config, count_tokens
+        self._seen: set[str] = set()
+        self._texts, self._firsts = Near(config.near_duplicates), Near(config.near_duplicates)
+        self._splits: list[str] = []  # of the first messages in self._firsts
+        self._by_user: Counter[str] = Counter()
+        self._by_day: Counter[tuple[str, str | None]] = Counter()
+        self._never_train = {root(prompt.messages) for prompt in gate}
+        for prompt in gate:
+            self._cluster(prompt, "gate")
+        for prompt in reversed(recorded):
+            self._cluster(prompt, self._own(prompt))
+
+    def judge(self, prompt: Prompt) -> Verdict:
+        """The verdict on it. What is kept counts for those that follow."""
+        split = self._own(prompt)
+        found = [] if self._config.personal_data == "keep" else kinds(prompt.messages)
+        if found and self._config.personal_data == "drop":
+            return Verdict(prompt, split, False, f"personal data: {', '.join(found)}")
+        if found:
+            prompt = replace(prompt, messages=redacted(prompt.messages))
+        why = self._objection(prompt, split)
+        if why is not None:
+            return Verdict(prompt, split, False, why)
+        self._keep(prompt)
+        said = "held out for good" if split == "heldout" else "eligible"
+        return Verdict(prompt, split, True, f"{said}; taken out: {', '.join(found)}" if found else said)
+
+    def _objection(self, prompt: Prompt, split: str) -> str | None:
+        config, user = self._config, prompt.user_id
+        if not prompt.messages or prompt.messages[-1]["role"] != "user":
+            return "it does not end with a user's message"
+        last = text_of(prompt.messages[-1])
+        if len(last.strip()) < config.min_prompt_characters:
+            return f"shorter than {config.min_prompt_characters} characters"
+        if split == "train" and root(prompt.messages) in self._never_train:
+            return "the gate's prompts begin the same way"
+        if identity(prompt.messages) in self._seen:
+            return "a duplicate"
+        if user is not None and self._by_user[user] >= config.per_user_cap:
+            return f"its user has {config.per_user_cap} in this round already"
+        if user is not None and self._by_day[user, prompt.day] >= config.per_user_daily_cap:
+            return f"its user has {config.per_user_daily_cap} of that day already"
+        tokens = self._count_tokens(prompt.messages)
+        if tokens > config.max_prompt_tokens:
+            return f"{tokens} tokens, more than {config.max_prompt_tokens}"
+        other = surely_other(last, config.languages)
+        if other is not None:
+            return f"its language is {other}"
+        if self._texts.find(_whole(prompt)) is not None:
+            return "nearly a duplicate"
+        cluster = self._cluster(prompt, split)
+        if cluster != split:
+            said = {"gate": "the gate's", "heldout": "a held-out one", "train": "one that can be trained on"}[cluster]
+            return f"nearly the same as {said}"
+        return None
+
+    def _keep(self, prompt: Prompt) -> None:
+        self._seen.add(identity(prompt.messages))
+        self._texts.add(_whole(prompt))
+        if prompt.user_id is not None:
+            self._by_user[prompt.user_id] += 1
+            self._by_day[prompt.user_id, prompt.day] += 1
+
+    def _own(self, prompt: Prompt) -> str:
+        return "heldout" if is_heldout(prompt.messages, self._config.heldout_share) else "train"
+
+    def _cluster(self, prompt: Prompt, own: str) -> str:
+        """The split of the first that nearly began like this one; `own` where this is the first."""
+        first = next((text_of(message) for message in prompt.messages if message["role"] == "user"), "")
+        near = self._firsts.find(first)
+        if near is not None:
+            return self._splits[near]
+        self._firsts.add(first)
+        self._splits.append(own)
+        return own
+
+
+def _whole(prompt: Prompt) -> str:
+    return "\n".join(text_of(message) for message in prompt.messages)

@@ -1,0 +1,117 @@
+"""Saved states of a training, from which a killed round goes on: where they lie, which are whole, when it is done.
+
+And the arguments that all of TRL's trainers share. Knows no algorithm; each of them trains through `trained`.
+"""
+
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from trainer.files import sync_tree, write_json
+from trainer.policy import copy_adapter
+from trainer.work import Work
+
+KEPT_STATES = 2  # saved states on disk: the newest, and the one before it while the newest is written
+COMPLETE = "complete.json"
+
+
+def trained(work: Work, run: Callable[[Path, Path | None], None]) -> Path:
+    """The folder of the final adapter, by `run(folder of states, last complete state)` where it is not there yet."""
+    final, states = work.folder / "candidate", work.folder / "states"
+    if final.is_dir():
+        return final
+    saved = last_state(states)
+    if saved is None or step_of(saved) < work.config.steps:
+        run(states, saved)
+        saved = last_state(states)
+    if saved is None or step_of(saved) != work.config.steps:
+        raise RuntimeError(f"training ended at {saved} and not after {work.config.steps} steps")
+    return copy_adapter(saved, final)
+
+
+def step_of(state: Path) -> int:
+    """The step after which a state was saved."""
+    return int(state.name.rsplit("-", 1)[1])
+
+
+def last_state(states: Path) -> Path | None:
+    """The newest complete state. What a killed trainer left half-written is deleted."""
+    found = sorted(states.glob("checkpoint-*"), key=step_of) if states.is_dir() else []
+    complete = [state for state in found if (state / COMPLETE).is_file()]
+    for state in found:
+        if state not in complete:
+            shutil.rmtree(state)
+    return complete[-1] if complete else None
+
+
+def drop_old(states: Path) -> None:
+    """Delete all states but the newest few."""
+    for state in sorted(states.glob("checkpoint-*"), key=step_of)[:-KEPT_STATES]:
+        shutil.rmtree(state)
+
+
+def schedule(work: Work) -> str:
+    """The learning rate's schedule, by the name that transformers has for it."""
+    config = work.config
+    return "constant_with_warmup" if config.lr_schedule == "constant" and config.warmup else config.lr_schedule
+
+
+def common(work: Work, states: Path, batch: int, micro: int) -> dict[str, Any]:
+    """What TRL's trainers are all told: `batch` samples make an update, `micro` of them (or fewer) a forward pass.
+
+    What is not set is TRL's default, which a bridge's test pins.
+    """
+    import torch
+
+    warnings.filterwarnings("ignore", message=".*pin_memory.*")
+    config, gpu, micro = work.config, torch.cuda.is_available(), divisor(batch, micro)
+    return {
+        "output_dir": str(states),
+        "seed": config.seed,
+        "max_steps": config.steps,
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": batch // micro,
+        "learning_rate": config.learning_rate,
+        "lr_scheduler_type": schedule(work),
+        "warmup_steps": config.warmup,  # below 1: a share of all steps
+        "weight_decay": config.weight_decay,
+        "adam_beta1": config.adam_beta1,
+        "adam_beta2": config.adam_beta2,
+        "max_grad_norm": config.max_grad_norm,
+        "save_strategy": "steps",
+        "save_steps": work.settings.save_every,
+        "save_total_limit": KEPT_STATES,
+        "logging_steps": 1,
+        "logging_nan_inf_filter": False,  # a loss that is not a number must show
+        "report_to": [],
+        "disable_tqdm": True,
+        "use_cpu": not gpu,
+        "bf16": gpu,
+        "gradient_checkpointing": gpu,
+        "dataloader_pin_memory": gpu,
+    }
+
+
+def divisor(batch: int, most: int) -> int:
+    """The largest number that divides `batch` and is not above `most` (at least 1)."""
+    return next(size for size in range(max(1, min(batch, most)), 0, -1) if batch % size == 0)
+
+
+class Complete(TrainerCallback):
+    """Marks a saved state as whole, once everything in it is on disk; and has the last one saved in any case."""
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
+    ) -> TrainerControl:
+        if state.global_step >= state.max_steps:
+            control.should_save = True
+        return control
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"
+        sync_tree(folder)
+        write_json(folder / COMPLETE, {"step": state.global_step})

@@ -1,0 +1,172 @@
+"""Rewards that a rule decides instead of a model: a pattern, a JSON schema, or a Python function of the operator's.
+
+Which rule holds for a prompt follows from the `source` of its row in the base mix; the row may bring `arguments` of its
+own, such as the right answer. A rule's score stands in for the reward model's, or is added to it.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from trainer.prompts import Messages, identity, up_to_user
+from trainer.rewards import RewardModel, figures_of
+
+REGEX_SECONDS = 1.0  # a pattern that takes longer on one response is no match: some take for ever on hostile text
+
+
+class _Rule(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: float = Field(1.0, gt=0, description="What passing is worth; failing is worth 0.")
+    alone: bool = Field(True, description="Whether the rule stands in for the reward model, or adds to its score.")
+
+
+class Regex(_Rule):
+    """The response holds the pattern, or is it (`whole`). `{answer}` in it is the row's argument, taken literally."""
+
+    kind: Literal["regex"]
+    pattern: str
+    whole: bool = False
+
+    @field_validator("pattern")
+    @classmethod
+    def _compiles(cls, pattern: str) -> str:
+        import regex
+
+        try:
+            regex.compile(pattern.replace("{answer}", "x"))
+        except regex.error as error:
+            raise ValueError(f"no regular expression: {error}") from None
+        return pattern
+
+    def check(self, messages: Messages, response: str, arguments: Mapping[str, Any]) -> float:
+        import regex
+
+        pattern = self.pattern.replace("{answer}", regex.escape(str(arguments.get("answer", ""))))
+        look = regex.fullmatch if self.whole else regex.search
+        try:
+            return float(look(pattern, response, timeout=REGEX_SECONDS) is not None)
+        except TimeoutError:
+            return 0.0
+
+
+class JsonSchema(_Rule):
+    """The response is JSON (a code fence around it is taken off) that keeps the schema; the row may bring `schema`."""
+
+    kind: Literal["json_schema"]
+    json_schema: dict[str, Any] = Field(default_factory=dict, alias="schema")
+
+    def check(self, messages: Messages, response: str, arguments: Mapping[str, Any]) -> float:
+        from jsonschema import Draft202012Validator
+
+        text = response.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
+        try:
+            value = json.loads(text)
+        except ValueError:
+            return 0.0
+        return float(Draft202012Validator(arguments.get("schema", self.json_schema)).is_valid(value))
+
+
+class Function(_Rule):
+    """`module:function`, called with (messages, response, **arguments of the row); what it returns is 0 to 1 or a bool.
+
+    It runs in the trainer's process, as the operator's own code: it must not run what a response says.
+    """
+
+    kind: Literal["function"]
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def _is_there(cls, name: str) -> str:
+        named(name)
+        return name
+
+    def check(self, messages: Messages, response: str, arguments: Mapping[str, Any]) -> float:
+        found = float(named(self.name)(messages, response, **arguments))
+        if not 0 <= found <= 1:
+            raise ValueError(f"the rule {self.name} returned {found}; expected 0 to 1, or a bool")
+        return found
+
+
+Rule = Annotated[Regex | JsonSchema | Function, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A rule for one prompt, with what its row brought."""
+
+    rule: Regex | JsonSchema | Function
+    arguments: Mapping[str, Any]
+
+
+class Verified:
+    """A reward model whose scores are a rule's where a prompt has one.
+
+    `figures`: the share of responses that a rule decided in the newest call, and how many of these passed.
+    """
+
+    def __init__(self, model: RewardModel, checks: Mapping[str, Check]) -> None:
+        self._model, self._checks = model, checks
+        self.figures: dict[str, float] = {}
+
+    def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
+        """One score for each (messages, response). The model is not asked where a rule stands alone."""
+        checks = [self._checks.get(identity(messages)) for messages, _ in pairs]
+        asked = [place for place, check in enumerate(checks) if check is None or not check.rule.alone]
+        told = self._model.score([pairs[place] for place in asked]) if asked else []
+        scores = [0.0] * len(pairs)
+        for place, score in zip(asked, told, strict=True):
+            scores[place] = score
+        passed = []
+        for place, check in enumerate(checks):
+            if check is not None:
+                passed.append(check.rule.check(*pairs[place], check.arguments))
+                scores[place] += check.rule.weight * passed[-1]
+        self.figures = figures_of(self._model) if asked else {}
+        self.figures["verified_share"] = len(passed) / len(pairs) if pairs else 0.0
+        if passed:
+            self.figures["verified_passed"] = sum(passed) / len(passed)
+        return scores
+
+
+def read_checks(
+    mix: Path, rules: Mapping[str, Any], same: Iterable[Callable[[Messages], Messages]]
+) -> dict[str, Check]:
+    """The checks of a mix file (jsonl) by the identity of their prompts. Raises ValueError for a source without rule.
+
+    `same`: ways in which curation may rewrite a prompt, after which its check still holds.
+    """
+    checks: dict[str, Check] = {}
+    rewrites = list(same)
+    with mix.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            row = json.loads(line) if line.strip() else {}
+            if "arguments" in row and row.get("source") not in rules:
+                raise ValueError(
+                    f"{mix}, line {number}: source {row.get('source')!r} brings arguments and has no rule; "
+                    f"rules are there for {', '.join(sorted(rules)) or 'none'}"
+                )
+            if row.get("source") in rules:
+                messages = up_to_user(row["messages"])
+                check = Check(rules[row["source"]], row.get("arguments") or {})
+                for written in (messages, *(rewrite(messages) for rewrite in rewrites)):
+                    checks[identity(written)] = check
+    return checks
+
+
+def named(name: str) -> Callable[..., Any]:
+    """The function of the name `module:function`. Raises ValueError when it is not there."""
+    module, _, attribute = name.partition(":")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"expected module:function of a function that can be imported ({error})") from None
+    if not callable(found):
+        raise ValueError(f"{name} is a {type(found).__name__}, no function")
+    return found
