@@ -1,6 +1,6 @@
 """When training ends before its last step: a budget is spent, or something goes wrong.
 
-Called with each step's figures. What is stopped is not lost: the newest saved state, or the best that `trainer.watch`
+Called with each step's figures. What is stopped is not lost: the newest saved state, or the best that `trainer.lookout`
 has seen, goes to the gate, which decides as always. Arithmetic on figures; trains nothing.
 """
 

@@ -21,12 +21,12 @@ from trainer.gateway import GatewayError
 from trainer.house import House
 from trainer.lease import Heartbeat, LeaseLost, Stopped, stop_on_signals
 from trainer.ledger import Ledger
+from trainer.lookout import lookout_of
 from trainer.publish import make_live, write_checkpoint
 from trainer.selection import Selection, select
 from trainer.settings import TrainerSettings
 from trainer.tidy import sweep, tidy
 from trainer.wake import Wake
-from trainer.watch import watch_of
 from trainer.work import Work, algorithm
 
 log = logging.getLogger(__name__)
@@ -130,8 +130,8 @@ def learn(house: House, work: Work) -> int:
 def train(house: House, work: Work, prompts: Selection) -> Path:
     """The folder of the candidate's adapter."""
     work.ledger.phase("train", work.step)
-    watch = watch_of(work, prompts.training.spares, house.reward, house.judge)
-    work.ledger.after_step = Brakes(work.config, work.ledger.metrics(), watch)
+    lookout = lookout_of(work, prompts.training.spares, house.reward, house.judge)
+    work.ledger.after_step = Brakes(work.config, work.ledger.metrics(), lookout)
     return algorithm(work.config.algorithm).train(work, prompts.training, house.reward)
 
 

@@ -83,12 +83,12 @@ class RoundConfig(BaseModel):
     stop_malformed: float = Field(
         0.3, ge=0, le=1, description="And when the malformed share rises by this in a round; 0: never."
     )
-    watch_every: int = Field(
+    lookout_every: int = Field(
         10,
         ge=0,
         description="Steps between looks at prompts not trained on; training ends when reward or judge fell; 0: none.",
     )
-    watch_samples: int = Field(4, ge=1, description="Answers to each of those prompts.")
+    lookout_samples: int = Field(4, ge=1, description="Answers to each of those prompts.")
 
     # -- dpo
     dpo_beta: float = Field(0.1, gt=0, description="How strongly DPO holds the policy to the reference.")

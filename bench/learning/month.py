@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         diary = Diary(home / "diary.jsonl", {"seed": seed, "round_settings": config, **sizes})
         months.append(diary)
         if not all(diary.has("round", week) for week in range(options.weeks)):
-            with running(home / "home", loopback_without_key="false") as stack:
+            with running(home / "home") as stack:
                 Month(stack, diary, seed, options).run(config)
     picture = plot(months, options.out / "month.png")
     found = {

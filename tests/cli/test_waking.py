@@ -1,4 +1,4 @@
-"""What `ruminate up` says about rounds that start by themselves, and what `ruminate rounds` and `status` tell of one."""
+"""What `ruminate up` says about rounds that start by themselves, and how a round tells what made it start."""
 
 import pytest
 

@@ -9,9 +9,9 @@ from support.tiny_policy import Reds
 
 from trainer.brakes import Brakes, Enough
 from trainer.ledger import Ledger
+from trainer.lookout import Look, turned_down
 from trainer.loop import AGAIN, FAILED, PUBLISHED, REJECTED, claim, work_on
 from trainer.settings import RoundConfig
-from trainer.watch import Look, turned_down
 
 
 def pressed(config: RoundConfig, steps: list[dict[str, float]], known=None) -> tuple[int, str] | None:
@@ -148,7 +148,7 @@ class SoursAfter(Reds):
 
 @pytest.mark.parametrize("algorithm", ["grpo", "dpo"])
 def test_a_judge_who_turns_down_gets_the_weights_back_that_it_liked(site, algorithm):
-    round_id = site.request(algorithm=algorithm, steps=9, watch_every=2, watch_samples=2, dpo_min_valid=2)
+    round_id = site.request(algorithm=algorithm, steps=9, lookout_every=2, lookout_samples=2, dpo_min_valid=2)
     house = site.open()
     house.judge = SoursAfter(2)  # likes the weights after 0 and 2 updates
     assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), site.round(round_id).error
@@ -156,9 +156,9 @@ def test_a_judge_who_turns_down_gets_the_weights_back_that_it_liked(site, algori
     assert "the second judge fell from" in stopped["why"]
     assert stopped["step"] == 6  # two looks later, after 4 and after 6 updates
     folder = site.settings.home / "rounds" / str(round_id)
-    seen = json.loads((folder / "watch.json").read_text())
+    seen = json.loads((folder / "looks.json").read_text())
     assert [one["updates"] for one in seen] == [0, 2, 4, 6]
     means = [sum(one["judge"]) for one in seen]
     assert stopped["updates"] == (2 if means[1] > means[0] else 6)  # no weights of the round's own were better than 6's
-    assert len(site.metrics(round_id)["watch_judge"]) == 4
+    assert len(site.metrics(round_id)["lookout_judge"]) == 4
     assert not (folder / "best").exists()

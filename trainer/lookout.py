@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 LEAST_PROMPTS = 4
 SURE = 3.0
 """Standard errors by which the mean over prompts must have fallen."""
-LOOKS, BEST = "watch.json", "best"
+LOOKS, BEST = "looks.json", "best"
 SAMPLES_AS_IT_TRAINS = ("grpo", "ppo")
 """Algorithms that have the newest version loaded on the engine at each step."""
 
@@ -45,7 +45,7 @@ class Look:
     judge: list[float]
 
 
-class Watch:
+class Lookout:
     """The looks of one round, kept in its folder so that a resumed one remembers."""
 
     def __init__(self, work: Work, prompts: Sequence[Prompt], reward: RewardModel, judge: RewardModel) -> None:
@@ -57,7 +57,7 @@ class Watch:
     def __call__(self, step: int) -> None:
         """Look when it is time, after `step`: at the weights that this step sampled from. Raises Enough."""
         updates = step - 1
-        if updates % self._work.config.watch_every:
+        if updates % self._work.config.lookout_every:
             return
         served = self._served(updates)
         if served is None:
@@ -103,20 +103,20 @@ class Watch:
         samples = work.gateway.sample(
             name,
             [prompt_ids(work.reader.tokenizer, prompt.messages) for prompt in self._prompts],
-            config.watch_samples,
+            config.lookout_samples,
             max_tokens=config.max_completion_tokens,
             temperature=config.gate_temperature,
-            seed=seed_of("watch", config.seed),
+            seed=seed_of("lookout", config.seed),
         )
         outputs = [work.reader.read(sample.token_ids, sample.finished) for sample in samples]
         asked = [self._prompts[sample.prompt].messages for sample in samples]
         scores: dict[str, list[float]] = {}
         for which, model in self._models.items():
-            graded = grade(model, asked, outputs, config.watch_samples, config.malformed_margin)
-            rewards = np.array([one.reward for one in graded]).reshape(len(self._prompts), config.watch_samples)
+            graded = grade(model, asked, outputs, config.lookout_samples, config.malformed_margin)
+            rewards = np.array([one.reward for one in graded]).reshape(len(self._prompts), config.lookout_samples)
             scores[which] = rewards.mean(1).tolist()
-        figures = {f"watch_{which}": fmean(each) for which, each in scores.items()}
-        figures["watch_malformed"] = fmean(not parsed.well_formed for parsed in outputs)
+        figures = {f"lookout_{which}": fmean(each) for which, each in scores.items()}
+        figures["lookout_malformed"] = fmean(not parsed.well_formed for parsed in outputs)
         work.ledger.measured(updates + 1, figures)
         return Look(updates, scores["reward"], scores["judge"])
 
@@ -143,9 +143,9 @@ def surely_below(now: np.ndarray, best: np.ndarray) -> bool:
     return float(gap.mean()) > SURE * error
 
 
-def watch_of(work: Work, spares: Sequence[Prompt], reward: RewardModel, judge: RewardModel) -> Watch | None:
-    """The round's watch; None where it is off, the round too short for three looks, or too few prompts there."""
-    every = work.config.watch_every
+def lookout_of(work: Work, spares: Sequence[Prompt], reward: RewardModel, judge: RewardModel) -> Lookout | None:
+    """The round's lookout; None where it is off, the round too short for three looks, or too few prompts there."""
+    every = work.config.lookout_every
     if not every or work.config.steps <= 2 * every or len(spares) < LEAST_PROMPTS:
         return None
-    return Watch(work, spares, reward, judge)
+    return Lookout(work, spares, reward, judge)
