@@ -70,13 +70,13 @@ def curve(months: Sequence[Diary]) -> list[dict[str, Any]]:
     """
     by_day: dict[tuple[int, int], list[dict[str, Any]]] = {}
     for month in months:
-        for day in month.days():
-            by_day.setdefault((day["week"], day["day"]), []).append(day)
-    points = []
-    for (week, day), found in sorted(by_day.items()):
-        if len(found) == len(months):
-            points.append({"week": week, "day": day, **pooled(found)})
-    return points
+        for entry in month.days():
+            by_day.setdefault((entry["week"], entry["day"]), []).append(entry)
+    return [
+        {"week": week, "day": day, **pooled(found)}
+        for (week, day), found in sorted(by_day.items())
+        if len(found) == len(months)
+    ]
 
 
 def pooled(days: Sequence[dict[str, Any]]) -> dict[str, float]:

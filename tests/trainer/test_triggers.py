@@ -1,19 +1,26 @@
 """When a round starts by itself, and that of many trainers one asks for it, once."""
 
+import os
+import subprocess
+import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.records import a_turn, its_end, said, settle
+from support.tiny_policy import make_classifier
 
-from db.queries import rounds, triggers, turns
+from db.queries import curation, rounds, triggers, turns
+from db.queries.users import ensure_user
 from db.session import Database
 from trainer.settings import BadSetting, TrainerSettings, read_settings
 from trainer.triggers import Seen, due, scheduled
 from trainer.wake import Wake
 
+REPOSITORY = Path(__file__).parents[2]
 NOON = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 
 
@@ -82,6 +89,8 @@ def test_a_time_zone_that_is_none_is_refused_at_the_start():
 def database(tmp_path: Path) -> Any:
     found = Database(f"sqlite:///{tmp_path / 'ruminate.db'}")
     found.migrate()
+    with found.transaction() as session:
+        settle(session)
     yield found
     found.close()
 
@@ -89,7 +98,7 @@ def database(tmp_path: Path) -> Any:
 def ask(database: Database, count: int, consent: str = "train", **changed: Any) -> None:
     """So many different prompts, asked and answered just now."""
     with database.transaction() as session:
-        user = settle(session)
+        user = ensure_user(session, "ann", "user", "train").id
         for number in range(count):
             turn = a_turn(user, said(f"{consent} prompt {number} {changed}"), consent=consent, **changed)
             turns.begin_turn(session, turn)
@@ -170,3 +179,48 @@ def test_the_record_is_looked_at_now_and_then_only(database: Database):
     assert patient.ask() is None
     ask(database, 4)
     assert patient.ask() is None
+
+
+def test_a_trainer_that_runs_starts_a_round_by_itself_and_works_on_it(site: Any, policy: Path, tmp_path: Path):
+    judge = make_classifier(policy, tmp_path / "judge", seed=11)
+    ask(site.database, 3)
+    environment = os.environ | {
+        "RUMINATE_HOME": str(site.settings.home),
+        "RUMINATE_SERVICE_KEY": "service",
+        "OMP_NUM_THREADS": "1",
+    }
+    settings = {
+        "GATEWAY": site.settings.gateway, "BASE_MODEL": policy, "REWARD_MODEL": judge, "JUDGE_MODEL": judge,
+        "BASE_MIX": site.settings.base_mix, "HELDOUT": site.settings.heldout,
+        "STEPS": 1, "PROMPTS_PER_STEP": 2, "GROUP_SIZE": 2, "MICRO_BATCH": 4, "MAX_COMPLETION_TOKENS": 16,
+        "GATE_PROMPTS": 4, "GATE_SAMPLES": 1, "TRIGGER_PROMPTS": 3,
+    }  # fmt: skip
+    environment |= {f"RUMINATE_TRAINER_{name}": str(value) for name, value in settings.items()}
+    log = tmp_path / "trainer.log"
+    with log.open("ab") as sink:
+        trainer = subprocess.Popen(
+            [sys.executable, "-m", "trainer"], cwd=REPOSITORY, env=environment, stdout=sink, stderr=subprocess.STDOUT
+        )
+    try:
+        deadline = time.monotonic() + 300
+        while not (found := _all_rounds(site.database)) or found[0].open:
+            assert trainer.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.2)
+    finally:
+        trainer.terminate()
+        trainer.wait(60)
+    assert [(row.trigger, row.state in ("published", "rejected")) for row in found] == [("prompts", True)], found[
+        0
+    ].error
+    told = log.read_text()
+    assert "a round starts by itself when 3 new prompts came in" in told
+    assert "round 1 starts by itself: 3 or more new prompts since the last round" in told
+    with site.database.reading() as session:
+        sources = {row.source for row in curation.round_prompts(session, 1, verdict="kept")}
+    assert "recorded" in sources
+
+
+def _all_rounds(database: Database) -> Any:
+    with database.reading() as session:
+        return rounds.list_rounds(session)
