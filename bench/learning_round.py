@@ -100,7 +100,15 @@ def compare(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
 class Bench:
     """Rounds and gold on one running stack."""
 
-    def __init__(self, stack: Stack, profile: Profile, prompts: list[list[dict[str, Any]]], samples: int) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        profile: Profile,
+        prompts: list[list[dict[str, Any]]],
+        samples: int,
+        most_tokens: int | None = None,
+        most_prompts: int | None = None,
+    ) -> None:
         from thinking.format import FORMATS
         from trainer.policy import eos_ids, load_tokenizer, prompt_ids
         from trainer.rewards import Reader
@@ -108,8 +116,10 @@ class Bench:
         base = Path(profile.base_model)
         tokenizer = load_tokenizer(base, profile.template)
         self._reader = Reader(tokenizer, FORMATS["think"], eos_ids(tokenizer, base))
-        self._ids = [prompt_ids(tokenizer, messages) for messages in prompts]
-        self._stack, self._profile, self._prompts, self._samples = stack, profile, prompts, samples
+        pairs = [(messages, prompt_ids(tokenizer, messages)) for messages in prompts]
+        pairs = [(asked, ids) for asked, ids in pairs if most_tokens is None or len(ids) <= most_tokens][:most_prompts]
+        self.prompts, self._ids = [asked for asked, _ in pairs], [ids for _, ids in pairs]
+        self._stack, self._profile, self._samples = stack, profile, samples
         self._http = httpx.Client(base_url=stack.gateway, headers=stack.service, timeout=900.0)
 
     def gold(self, model: str) -> np.ndarray:
@@ -124,7 +134,7 @@ class Bench:
             rows: list[list[float]] = [[] for _ in part]
             for sample in found:
                 parsed = self._reader.read(sample["token_ids"], sample["finish_reason"] == "stop")
-                messages = self._prompts[start + sample["prompt"]]
+                messages = self.prompts[start + sample["prompt"]]
                 rows[sample["prompt"]].append(score(messages, parsed.response).score)
             scores += [sum(row) / len(row) for row in rows]
         return np.array(scores)
@@ -155,7 +165,7 @@ class Bench:
         with database.transaction() as session:
             round_id = rounds.request_round(session, "grpo", config, "bench", seed=seed).id
         began = time.perf_counter()
-        code = self._train()
+        code = train_once(self._stack, self._profile)
         seconds = time.perf_counter() - began
         with database.reading() as session:
             row, series = rounds.get_round(session, round_id), rounds.metrics(session, round_id)
@@ -167,27 +177,27 @@ class Bench:
         database.close()
         return figures(row, series) | {"exit": code, "seconds": round(seconds, 1), "checkpoint": path}
 
-    def _train(self) -> int:
-        environment = os.environ | {
-            "RUMINATE_HOME": str(self._stack.home),
-            "RUMINATE_SERVICE_KEY": KEY,
-            "RUMINATE_TRAINER_GATEWAY": self._stack.gateway,
-            "RUMINATE_TRAINER_BASE_MODEL": self._profile.base_model,
-            "RUMINATE_TRAINER_REWARD_MODEL": self._profile.reward_model,
-            "RUMINATE_TRAINER_JUDGE_MODEL": self._profile.judge_model,
-            "RUMINATE_TRAINER_BASE_MIX": self._profile.base_mix,
-        }
-        log = self._stack.home / "trainer.log"
-        with log.open("ab") as out:
-            return subprocess.run(
-                [sys.executable, "-m", "trainer", "--once"], env=environment, stdout=out, stderr=out
-            ).returncode
-
     def _call(self, path: str, body: dict[str, Any]) -> Any:
         answer = self._http.post(path, json=body)
         if answer.is_error:
             raise RuntimeError(f"POST {path}: {answer.status_code} {answer.text[:500]}")
         return answer.json()
+
+
+def train_once(stack: Stack, profile: Profile) -> int:
+    """`python -m trainer --once` on the round that waits; how it ended."""
+    environment = os.environ | {
+        "RUMINATE_HOME": str(stack.home),
+        "RUMINATE_SERVICE_KEY": KEY,
+        "RUMINATE_TRAINER_GATEWAY": stack.gateway,
+        "RUMINATE_TRAINER_BASE_MODEL": profile.base_model,
+        "RUMINATE_TRAINER_REWARD_MODEL": profile.reward_model,
+        "RUMINATE_TRAINER_JUDGE_MODEL": profile.judge_model,
+        "RUMINATE_TRAINER_BASE_MIX": profile.base_mix,
+    }
+    with (stack.home / "trainer.log").open("ab") as out:
+        command = [sys.executable, "-m", "trainer", "--once"]
+        return subprocess.run(command, env=environment, stdout=out, stderr=out, check=False).returncode
 
 
 def figures(row: Any, series: dict[str, list[tuple[int, float]]]) -> dict[str, Any]:

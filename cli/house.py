@@ -9,6 +9,7 @@ import secrets
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
 
@@ -34,7 +35,7 @@ class House:
         self.settings, self.profile, self.console = settings, profile, console
         self.processes: list[Supervised] = []
         self._stop = False
-        self._gateway = self._ui = ""
+        self._gateway = self._ui = self._rounds = ""
 
     def run(self) -> int:
         """Check, start, announce, supervise, end. Exit code 0 after a signal, 1 if a process never came up."""
@@ -119,6 +120,7 @@ class House:
         self._add("server", [sys.executable, "-m", "server"], _keep_set(common | server), f"{self._gateway}/health")
         if settings.trainer:
             self._add("trainer", [sys.executable, "-m", "trainer"], _keep_set(common | trainer), None)
+            self._rounds = _when_rounds_start(os.environ | trainer)
         if settings.ui:
             self._add("ui", [sys.executable, "-m", "ui"], _keep_set(common | ui), self._ui)
 
@@ -164,6 +166,8 @@ class House:
         aside.write_text(json.dumps(state))
         aside.replace(run_file)
         self.console.print(f"up after {seconds:.0f} s; OpenAI base URL {self._gateway}/v1; Ctrl-C stops all")
+        if self._rounds:
+            self.console.print(self._rounds, highlight=False)
         self.console.print(f"[bold green]Ruminate is at {self._ui if self.settings.ui else self._gateway}[/]")
 
     def _tick(self) -> None:
@@ -208,6 +212,26 @@ def _keep_set(env: dict[str, str]) -> dict[str, str]:
 def _defaults(prefix: str, values: dict[str, str]) -> dict[str, str]:
     """A profile's settings of a room, without those that the operator's environment sets itself."""
     return {prefix + name: value for name, value in values.items() if prefix + name not in os.environ}
+
+
+def _when_rounds_start(env: Mapping[str, str]) -> str:
+    """What the trainer will do unasked, in one sentence, and how to keep it from it; empty where nothing is set.
+
+    A wrong value is the trainer's to refuse, at its start.
+    """
+    from pydantic import ValidationError
+
+    from trainer.triggers import TriggerSettings
+
+    prefix = "RUMINATE_TRAINER_"
+    values = {
+        name: env[prefix + name.upper()] for name in TriggerSettings.model_fields if env.get(prefix + name.upper())
+    }
+    try:
+        triggers = TriggerSettings.model_validate(values)
+    except ValidationError:
+        return ""
+    return f"{triggers.in_words}; {prefix}AUTOMATIC=false turns that off" if triggers.any_trigger else ""
 
 
 def _service_key(home: Path) -> str:

@@ -62,6 +62,8 @@ TINY = Profile(
     memory_gib=5.0,
     # one's own machine and one's own words: prompts may be trained on until the switch on the page says otherwise
     server={"LOOPBACK_WITHOUT_KEY": "true", "DEFAULT_CONSENT": "train", **UNLIMITED},
+    # somebody's laptop: a round takes ten minutes of a core, so only when there is much to learn and nobody is there
+    trainer={"TRIGGER_IDLE_MINUTES": "10", "TRIGGER_MIN_PROMPTS": "200"},
 )
 
 _WILDCHAT_IF = "allenai/tulu-3-wildchat-if-on-policy-8b"

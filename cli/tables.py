@@ -11,6 +11,7 @@ ROUND: list[Column] = [
     ("state", lambda r: r["state"]),
     ("step", lambda r: f"{r['step'] or 0}/{r['total_steps'] or '?'}"),
     ("algorithm", lambda r: r["algorithm"]),
+    ("trigger", lambda r: r["trigger"]),
     ("parent", lambda r: r["parent"]),
     ("candidate", lambda r: r["candidate"]),
     ("started", lambda r: _when(r["started_at"])),
@@ -82,6 +83,7 @@ def show_status(status: dict[str, Any], as_json: bool) -> None:
     running = status["round"]
     if running:
         console.print(f"round     {running['id']} {running['state']} {running['phase'] or ''} {running['step'] or 0}")
+        console.print(f"          started by {running['trigger']}: {running['reason'] or running['requested_by']}")
     else:
         console.print("round     none is open")
     prompts = status["prompts"]

@@ -36,6 +36,7 @@ METRICS = {
     "is_cut_share": "is_cut_share",
     "malformed_share": "malformed_share",
     "reward_well_formed": "reward_well_formed",
+    "sampled_tokens": "sampled_tokens",
     "thought_tokens": "thought_tokens",
     "response_tokens": "response_tokens",
     "recorded_share": "recorded_share",

@@ -1,6 +1,6 @@
 """A round's rows, as the trainer that holds its lease writes them. Raises `lease.LeaseLost` when it no longer does."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,6 +19,8 @@ class Ledger:
 
     def __init__(self, database: Database, round_id: int, owner: str) -> None:
         self._database, self._round, self._owner = database, round_id, owner
+        self.after_step: Callable[[int, Mapping[str, float]], None] | None = None
+        """Called with each step and its figures, once they are written; what it raises ends the training."""
 
     # -- the round itself
 
@@ -39,6 +41,18 @@ class Ledger:
         with self._held() as session:
             rounds.save_progress(session, self._round, self._owner, "train", step)
             rounds.add_metrics(session, self._round, step, figures, owner=self._owner)
+        if self.after_step is not None:
+            self.after_step(step, figures)
+
+    def measured(self, step: int, figures: Mapping[str, float]) -> None:
+        """Add figures to a step."""
+        with self._held() as session:
+            rounds.add_metrics(session, self._round, step, figures, owner=self._owner)
+
+    def metrics(self) -> dict[str, list[tuple[int, float]]]:
+        """Each figure's (step, value) pairs so far."""
+        with self._database.reading() as session:
+            return rounds.metrics(session, self._round)
 
     def published(self, checkpoint: int, verdict: Mapping[str, Any]) -> Round:
         """End the round with a checkpoint that is live."""
@@ -49,6 +63,11 @@ class Ledger:
         with self._held() as session:
             checkpoints.set_state(session, checkpoint, CheckpointState.REJECTED)
         return self._finish(RoundState.REJECTED, verdict=verdict, candidate=checkpoint)
+
+    def stumbled(self, cause: str) -> None:
+        """Note what went wrong for the first time."""
+        with self._held() as session:
+            rounds.note_error(session, self._round, self._owner, cause)
 
     def failed(self, cause: str) -> Round:
         """End the round with what went wrong; a checkpoint that it had reserved is put away."""

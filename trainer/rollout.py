@@ -84,6 +84,7 @@ class Rollout:
         log_metric("malformed_share", 1 - len(well) / len(graded))
         if well:
             log_metric("reward_well_formed", fmean(well))
+        log_metric("sampled_tokens", float(sum(len(ids) for ids in completion_ids)))
         log_metric("thought_tokens", fmean(reader.tokens([parsed.reasoning for parsed in outputs])))
         log_metric("response_tokens", fmean(reader.tokens([parsed.response for parsed in outputs])))
         log_metric("recorded_share", fmean(prompt.source == "recorded" for prompt in self._asked.values()))

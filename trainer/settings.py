@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from trainer.presets import known, preset
 from trainer.reward_file import read_reward_file
+from trainer.triggers import TriggerSettings
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 _TINY = REPOSITORY / "models" / "tiny"
@@ -72,6 +73,22 @@ class RoundConfig(BaseModel):
     is_cap: float = Field(2.0, gt=1, description="Importance ratios above this are truncated (or masked).")
     micro_batch: int = Field(16, ge=1, description="Samples in one forward pass; lower it when memory runs out.")
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU, else float32.")
+
+    # -- budgets, beside `steps`, and what ends training early; what there is by then goes to the gate
+    max_minutes: float = Field(0.0, ge=0, description="Training ends after so many minutes of steps; 0: no limit.")
+    max_sampled_tokens: int = Field(0, ge=0, description="And once it has sampled so many tokens; 0: no limit.")
+    stop_kl: float = Field(
+        1.0, ge=0, description="And when the divergence rises by this in a round, in nats per token; 0: never."
+    )
+    stop_malformed: float = Field(
+        0.3, ge=0, le=1, description="And when the malformed share rises by this in a round; 0: never."
+    )
+    lookout_every: int = Field(
+        10,
+        ge=0,
+        description="Steps between looks at prompts not trained on; training ends when reward or judge fell; 0: none.",
+    )
+    lookout_samples: int = Field(4, ge=1, description="Answers to each of those prompts.")
 
     # -- dpo
     dpo_beta: float = Field(0.1, gt=0, description="How strongly DPO holds the policy to the reference.")
@@ -156,8 +173,8 @@ class RoundConfig(BaseModel):
         return self
 
 
-class TrainerSettings(BaseSettings, RoundConfig):
-    """The trainer process: where things are, and the defaults of its rounds."""
+class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
+    """The trainer process: where things are, when rounds start by themselves, and the defaults of its rounds."""
 
     model_config = SettingsConfigDict(
         frozen=True, extra="ignore", env_prefix=PREFIX, env_ignore_empty=True, populate_by_name=True

@@ -3,6 +3,7 @@
 And the arguments that all of TRL's trainers share. Knows no algorithm; each of them trains through `trained`.
 """
 
+import logging
 import shutil
 import warnings
 from collections.abc import Callable
@@ -11,23 +12,42 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from trainer.files import sync_tree, write_json
+from trainer.brakes import STOPPED, Enough
+from trainer.files import read_json, sync_tree, write_json
 from trainer.policy import copy_adapter
 from trainer.work import Work
+
+log = logging.getLogger(__name__)
 
 KEPT_STATES = 2  # saved states on disk: the newest, and the one before it while the newest is written
 COMPLETE = "complete.json"
 
 
 def trained(work: Work, run: Callable[[Path, Path | None], None]) -> Path:
-    """The folder of the final adapter, by `run(folder of states, last complete state)` where it is not there yet."""
-    final, states = work.folder / "candidate", work.folder / "states"
+    """The folder of the final adapter, by `run(folder of states, last complete state)` where it is not there yet.
+
+    `run` may end early by raising Enough: then it is the newest state, or the better weights that Enough names.
+    """
+    final, states, early = work.folder / "candidate", work.folder / "states", work.folder / STOPPED
     if final.is_dir():
         return final
     saved = last_state(states)
-    if saved is None or step_of(saved) < work.config.steps:
-        run(states, saved)
+    if not early.is_file() and (saved is None or step_of(saved) < work.config.steps):
+        try:
+            run(states, saved)
+        except Enough as enough:
+            saved = last_state(states)
+            if saved is None:
+                raise RuntimeError(f"training ended before its first state was saved: {enough}") from enough
+            step, better = step_of(saved), enough.adapter
+            log.warning("round %d: training ended after %d steps: %s", work.round_id, step, enough)
+            weights = {"updates": step, "adapter": str(saved)}
+            if better is not None:
+                weights = {"updates": enough.updates, "adapter": str(better)}
+            write_json(early, {"step": step, "why": str(enough)} | weights)
         saved = last_state(states)
+    if early.is_file():
+        return copy_adapter(Path(read_json(early)["adapter"]), final)
     if saved is None or step_of(saved) != work.config.steps:
         raise RuntimeError(f"training ended at {saved} and not after {work.config.steps} steps")
     return copy_adapter(saved, final)

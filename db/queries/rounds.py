@@ -126,6 +126,12 @@ def add_metrics(
         )
 
 
+def note_error(session: Session, round_id: int, owner: str, error: str) -> None:
+    """What went wrong in a round that has not ended; its end replaces it. Raises LeaseLost."""
+    _held(session, round_id, owner).error = error
+    session.flush()
+
+
 def finish_round(
     session: Session,
     round_id: int,

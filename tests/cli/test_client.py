@@ -87,7 +87,7 @@ def test_a_hidden_thought_is_not_printed() -> None:
 
 def round_view(state: str, **more: Any) -> dict[str, Any]:
     empty = dict.fromkeys(("phase", "step", "total_steps", "parent", "candidate", "verdict", "error", "started_at"))
-    return {**empty, "id": 4, "state": state, "algorithm": "grpo", "requested_by": "me", **more}
+    return {**empty, "id": 4, "state": state, "algorithm": "grpo", "requested_by": "me", "trigger": "person", **more}
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from pathlib import Path
 from support.tiny_policy import Reds
 
 from trainer.files import sha256
-from trainer.loop import FAILED, PUBLISHED, REJECTED, claim, work_on
+from trainer.loop import AGAIN, FAILED, PUBLISHED, REJECTED, claim, work_on
+from trainer.tidy import sweep
 
 LEARNS = {"steps": 14, "prompts_per_step": 6, "group_size": 8, "micro_batch": 48, "learning_rate": 1e-2, "kl_beta": 0.0}
 # One word of ten for all of them: far from the base, and all the same.
@@ -81,7 +82,7 @@ def test_a_candidate_that_only_the_reward_model_likes_is_put_away(site):
     assert site.checkpoint(row.candidate_checkpoint_id).state == "rejected"
 
 
-def test_a_round_that_fails_says_why_and_the_trainer_lives_on(site):
+def test_a_round_that_fails_twice_says_why_and_the_trainer_lives_on(site):
     class Broken(Reds):
         def score(self, pairs):
             raise ArithmeticError("the reward model is out of order")
@@ -89,13 +90,48 @@ def test_a_round_that_fails_says_why_and_the_trainer_lives_on(site):
     failed = site.request()
     house = site.open()
     house.reward = Broken()
+    assert work_on(house, claim(house)) == AGAIN
+    assert site.round(failed).state == "running"
+    assert site.round(failed).error == "tried once more after ArithmeticError: the reward model is out of order"
     assert work_on(house, claim(house)) == FAILED
     assert site.round(failed).state == "failed"
-    assert "the reward model is out of order" in site.round(failed).error
+    assert site.round(failed).error == "ArithmeticError: the reward model is out of order"
     assert claim(house) is None
+    assert sweep(house.database, house.gateway, site.settings.home) == [failed]
+    left = sorted(path.name for path in (site.settings.home / "rounds" / str(failed)).iterdir())
+    assert left == ["plan.json", "prompts.json"]
+    assert sweep(house.database, house.gateway, site.settings.home) == []
     house.reward = Reds()
     site.request(steps=1)
     assert work_on(house, claim(house)) in (PUBLISHED, REJECTED)
+
+
+def test_a_round_that_failed_once_goes_on_from_its_last_step_and_forgets_the_failure(site):
+    class FailsAt(Reds):
+        calls = 0
+
+        def score(self, pairs):
+            self.calls += 1
+            if self.calls == 3:
+                raise ConnectionError("the reward model is away")
+            return super().score(pairs)
+
+    round_id = site.request(steps=4)
+    house = site.open()
+    house.reward = FailsAt()
+    assert work_on(house, claim(house)) == AGAIN
+    assert site.round(round_id).step == 2
+    assert work_on(house, claim(house)) in (PUBLISHED, REJECTED)
+    row = site.round(round_id)
+    assert (row.step, row.attempts, row.error) == (4, 2, None)
+    assert house.reward.calls == 3 + 2 + 1  # the third step again, the fourth, and the gate
+
+
+def test_a_round_with_a_wrong_setting_fails_at_once(site):
+    round_id = site.request(learning_speed=1)
+    house = site.open()
+    assert work_on(house, claim(house)) == FAILED
+    assert "learning_speed: no setting of a round" in site.round(round_id).error
 
 
 def test_an_engine_that_restarts_in_the_middle_gets_the_adapter_again(site):

@@ -1,0 +1,171 @@
+"""A month in the small world: simulated people chat through the real gateway, and a round a week learns from them.
+
+For each seed a house of its own. Tastes drift from week to week. Each day people hold their conversations with what is
+live, under their own keys and with consent to training; then the day's prompts are answered once more by the live and
+by the frozen first model, with the same seeds, and the gold judge scores both: before any round has seen them. At the
+week's end a round runs through the gate, in a trainer of its own. What is done is in a diary: run it again to go on.
+Writes `month.png` and `month.json`; JSON is the last line.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from bench.learning.days import DAYS, Diary, curve, prompts_in, talks_of, week_of_days
+from bench.learning.plots import plot
+from bench.learning_round import Bench, figures, train_once
+from bench.stack import Stack, running
+from cli.profiles import TINY
+from models.world.users import Talk, users
+
+SMOKE = {"seeds": [1], "weeks": 2, "people": 2, "conversations": 2, "samples": 1, "prompts": 6}
+SMOKE_ROUND = {"steps": 2, "prompts_per_step": 2, "group_size": 4, "gate_prompts": 8, "gate_samples": 2}
+FIRST = "ruminate-v0"
+MOST_TOKENS = 700  # of a prompt, so that an answer fits the engine's context of 1,024
+ANSWER_TOKENS = 256
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run, or go on with, the months that were asked for, and print the figures."""
+    options = _options(arguments)
+    given = {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in options.set)}
+    config = (SMOKE_ROUND if options.smoke else {}) | given
+    sizes = {name: getattr(options, name) for name in ("people", "conversations", "samples", "prompts")}
+    months = []
+    for seed in options.seeds:
+        home = options.out.absolute() / f"seed-{seed}"
+        diary = Diary(home / "diary.jsonl", {"seed": seed, "round_settings": config, **sizes})
+        months.append(diary)
+        if not all(diary.has("round", week) for week in range(options.weeks)):
+            with running(home / "home") as stack:
+                Month(stack, diary, seed, options).run(config)
+    picture = plot(months, options.out / "month.png")
+    found = {
+        "bench": "learning.month",
+        "seeds": options.seeds,
+        "settings": config,
+        "weeks": [week_of_days(months, week) for week in range(options.weeks)],
+        "rounds": [month.rounds() for month in months],
+        "days": curve(months),
+        "picture": str(picture),
+    }
+    (options.out / "month.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    print(json.dumps(found))
+    return 0
+
+
+class Month:
+    """One seed's month on one running stack."""
+
+    def __init__(self, stack: Stack, diary: Diary, seed: int, options: argparse.Namespace) -> None:
+        self._stack, self._diary, self._seed, self._options = stack, diary, seed, options
+        self._http = httpx.Client(base_url=stack.gateway, timeout=900.0)
+        self._keys = self._people()
+
+    def run(self, config: dict[str, Any]) -> None:
+        """Every day and every round that is not in the diary yet, in order."""
+        for week in range(self._options.weeks):
+            for day in range(DAYS):
+                if not self._diary.has("day", week, day):
+                    self._day(week, day)
+            if not self._diary.has("round", week):
+                self._round(week, config)
+
+    def _day(self, week: int, day: int) -> None:
+        options = self._options
+        talks = talks_of(options.people, week, day, self._seed, options.conversations)
+        asked = [prompt for talk in talks for prompt in prompts_in(self._hold(talk))]
+        live = self._status()["live"]["name"]
+        bench = Bench(self._stack, TINY, asked, options.samples, MOST_TOKENS, options.prompts)
+        if not bench.prompts:
+            return  # nobody said anything that day
+        frozen = bench.gold(FIRST)
+        served = frozen if live == "v0" else bench.gold(f"ruminate-{live}")
+        self._diary.write(
+            "day", week, day, live=live, talks=len(talks), served=_rounded(served), frozen=_rounded(frozen)
+        )
+        print(f"seed {self._seed} week {week} day {day}: {live} {served.mean():.3f}, frozen {frozen.mean():.3f}")
+
+    def _hold(self, talk: Talk) -> list[dict[str, str]]:
+        """Hold a conversation as an ordinary client does, with seeds of the talk's own: doing it again is the same."""
+        headers = {"Authorization": f"Bearer {self._keys[talk.user]}"}
+
+        def answer(said: list[dict[str, str]]) -> str:
+            body = {"model": "ruminate", "messages": said, "max_tokens": ANSWER_TOKENS, "temperature": 0.7}
+            reply = self._http.post(
+                "/v1/chat/completions", json=body | {"seed": talk.seed % 2**31 + len(said)}, headers=headers
+            )
+            if reply.is_error:
+                raise RuntimeError(f"{talk.user} got {reply.status_code}: {reply.text[:300]}")
+            return str(reply.json()["choices"][0]["message"]["content"] or "")
+
+        return talk.messages(answer)
+
+    def _round(self, week: int, config: dict[str, Any]) -> None:
+        from db.queries import rounds, triggers
+        from db.session import Database
+
+        reason = f"the end of week {week}"
+        database = Database(f"sqlite:///{self._stack.home / 'ruminate.db'}")
+        try:
+            with database.transaction() as session:
+                newest = triggers.newest_round(session)
+                if newest is None or newest.reason != reason:
+                    seed = 1000 * self._seed + week
+                    newest = rounds.request_round(session, "grpo", config, "the month", "schedule", reason, seed)
+                round_id, open_now = newest.id, newest.open
+            if open_now:
+                train_once(self._stack, TINY)
+            with database.reading() as session:
+                row, series = rounds.get_round(session, round_id), rounds.metrics(session, round_id)
+                if row.open:
+                    raise RuntimeError(f"round {round_id} has not ended; see {self._stack.home / 'trainer.log'}")
+                self._diary.write("round", week, round=round_id, **figures(row, series))
+        finally:
+            database.close()
+        print(f"seed {self._seed} week {week}: round {round_id} {row.state}")
+
+    def _people(self) -> dict[str, str]:
+        """A key for each of the month's people, made anew; who has one already keeps the old one as well."""
+        keys = {}
+        for user in users(self._options.people, self._seed):
+            name = user.name.replace(" ", ".")
+            made = self._admin("/api/admin/users", {"name": name, "consent": "train"}, but=409)
+            assert made is None or made["name"] == name
+            keys[user.name] = self._admin(f"/api/admin/users/{name}/keys", {"scopes": ["chat"]})["key"]
+        return keys
+
+    def _admin(self, path: str, body: dict[str, Any], but: int | None = None) -> Any:
+        reply = self._http.post(path, json=body, headers=self._stack.service)
+        if reply.status_code == but:
+            return None
+        if reply.is_error:
+            raise RuntimeError(f"POST {path}: {reply.status_code} {reply.text[:300]}")
+        return reply.json()
+
+    def _status(self) -> Any:
+        return self._http.get("/api/status", headers=self._stack.service).raise_for_status().json()
+
+
+def _rounded(scores: Any) -> list[float]:
+    return [round(float(score), 4) for score in scores]
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.learning month", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--weeks", type=int, default=5, help="each with a round at its end")
+    parser.add_argument("--people", type=int, default=12)
+    parser.add_argument("--conversations", type=int, default=4, help="of a person in a week, in the mean")
+    parser.add_argument("--samples", type=int, default=4, help="answers of each model to each prompt, for gold")
+    parser.add_argument("--prompts", type=int, default=32, help="of a day that gold is measured on, at most")
+    parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of every round")
+    parser.add_argument("--smoke", action="store_true", help="minutes instead of hours: shows that it runs, no more")
+    parser.add_argument("--out", type=Path, default=Path("bench/out/month"))
+    if parser.parse_args(arguments).smoke:
+        parser.set_defaults(**SMOKE, out=Path("bench/out/month-smoke"))
+    return parser.parse_args(arguments)

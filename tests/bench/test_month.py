@@ -1,0 +1,115 @@
+"""The month's arithmetic and its diary; the month itself needs an engine and hours."""
+
+import json
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+
+from bench.learning.__main__ import main
+from bench.learning.days import DAYS, Diary, curve, pooled, prompts_in, talks_of, week_of_days
+from bench.learning.month import SMOKE, Month, _options
+from bench.learning.plots import ends, plot
+from models.world.users import Talk, users, week_of
+
+
+def a_month(path: Path, seed: int, gain: float, days: int = DAYS) -> Diary:
+    """The first days of a month in which the served model is better by `gain`."""
+    dice, diary = np.random.default_rng(seed), Diary(path / f"{seed}.jsonl", {"seed": seed})
+    for day in range(days):
+        frozen = dice.uniform(0.4, 0.8, 12)
+        served = frozen + gain + dice.normal(0, 0.02, 12)
+        diary.write("day", 0, day, live="v1", served=served.tolist(), frozen=frozen.tolist())
+    return diary
+
+
+def test_every_talk_of_a_week_is_held_on_one_of_its_days() -> None:
+    dealt = [talk for day in range(DAYS) for talk in talks_of(4, 2, day, 5, 4)]
+    whole = [talk for user in users(4, 5) for talk in week_of(user, 2, 5, 4)]
+    assert sorted(dealt, key=repr) == sorted(whole, key=repr)
+    assert dealt != [talk for day in range(DAYS) for talk in talks_of(4, 3, day, 5, 4)]  # tastes drift
+    assert talks_of(4, 2, 1, 5, 4) == talks_of(4, 2, 1, 5, 4)
+
+
+def test_a_conversation_holds_a_prompt_for_each_message_of_its_user() -> None:
+    said = [{"role": role, "content": str(place)} for place, role in enumerate(("user", "assistant") * 2)]
+    assert list(prompts_in(said)) == [said[:1], said[:3]]
+
+
+def test_a_month_that_was_cut_off_goes_on_from_its_diary(tmp_path: Path) -> None:
+    path = tmp_path / "seed-1" / "diary.jsonl"
+    Diary(path, {"people": 3}).write("day", 0, 0, served=[0.5], frozen=[0.4])
+    again = Diary(path, {"people": 3})
+    assert again.has("day", 0, 0)
+    assert not again.has("day", 0, 1)
+    assert not again.has("round", 0)
+    again.write("round", 0, round=1, state="published")
+    assert Diary(path, {"people": 3}).rounds() == [{"what": "round", "week": 0, "round": 1, "state": "published"}]
+    assert [day["served"] for day in Diary(path, {"people": 3}).days()] == [[0.5]]
+
+
+def test_a_diary_of_other_settings_is_not_gone_on_with(tmp_path: Path) -> None:
+    Diary(tmp_path / "diary.jsonl", {"people": 3}).write("day", 0, 0, served=[0.5], frozen=[0.4])
+    with pytest.raises(ValueError, match=r"was begun with .*'people': 3.*choose another --out"):
+        Diary(tmp_path / "diary.jsonl", {"people": 4})
+
+
+def test_seeds_count_alike_and_the_interval_holds_the_truth(tmp_path: Path) -> None:
+    months = [a_month(tmp_path, seed, 0.05) for seed in (1, 2, 3)]
+    found = week_of_days(months, 0)
+    assert found is not None
+    assert found["difference"] == pytest.approx(0.05, abs=0.005)
+    assert found["low"] < 0.05 < found["high"]
+    assert found["low"] > 0
+    assert week_of_days(months, 1) is None
+    uneven = pooled([{"served": [1.0] * 9, "frozen": [0.0] * 9}, {"served": [0.0], "frozen": [0.0]}])
+    assert uneven["difference"] == 0.5
+    assert (uneven["low"], uneven["high"]) == (0.0, 1.0)  # the two seeds say the opposite, and so does the interval
+
+
+def test_the_curve_has_the_days_that_every_seed_has(tmp_path: Path) -> None:
+    months = [a_month(tmp_path, 1, 0.05), a_month(tmp_path, 2, 0.05, days=3)]
+    assert [(point["week"], point["day"]) for point in curve(months)] == [(0, 0), (0, 1), (0, 2)]
+
+
+def test_the_picture_is_written_with_each_round_between_two_days(tmp_path: Path) -> None:
+    months = [a_month(tmp_path, 1, 0.05)]
+    months[0].write("round", 0, round=1, state="published")
+    assert ends(months) == [(7.5, "published")]
+    assert plot(months, tmp_path / "out" / "month.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_the_smoke_configuration_is_small_and_what_is_said_stands_over_it() -> None:
+    assert {name: getattr(_options(["--smoke"]), name) for name in SMOKE} == SMOKE
+    said = _options(["--smoke", "--weeks", "3"])
+    assert (said.weeks, said.people, said.out) == (3, 2, Path("bench/out/month-smoke"))
+    assert _options([]).seeds == [1, 2, 3]
+
+
+def test_a_talk_is_held_by_its_user_alone_and_the_same_way_again() -> None:
+    asked: list[tuple[str, dict[str, object]]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append((request.headers["Authorization"], json.loads(request.content)))
+        return httpx.Response(200, json={"choices": [{"message": {"content": "Here is a plan."}}]})
+
+    month = object.__new__(Month)
+    month._http = httpx.Client(base_url="http://gateway", transport=httpx.MockTransport(handler))
+    month._keys = {"Ada Abel": "key-of-ada"}
+    talk = next(one for one in week_of(users(1, 1)[0], 0, 1) if one.turns >= 1)
+    talk = Talk("Ada Abel", talk.week, talk.kind, talk.opening, 2, talk.seed)
+    first, again = month._hold(talk), month._hold(talk)
+    assert first == again
+    assert {key for key, _ in asked} == {"Bearer key-of-ada"}
+    assert asked[0][1]["messages"] == [{"role": "user", "content": talk.opening}]
+    half = len(asked) // 2
+    assert [body["seed"] for _, body in asked[:half]] == [body["seed"] for _, body in asked[half:]]
+
+
+def test_an_experiment_that_there_is_none_of_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["learning", "year"])
+    assert main() == 2
+    assert "experiment 'year': there is none of this name; known are month" in capsys.readouterr().err
