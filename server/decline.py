@@ -23,7 +23,7 @@ SLOW = 0.95  # the quantile of the previous one's times
 
 @dataclass(frozen=True)
 class Bounds:
-    """`level`: of false alarms per deployment. `margin`: shares may be so much higher. `slower`: times so many times."""
+    """`level`: of false alarms per deployment; `margin`: shares may be so much higher; `slower`: times so often."""
 
     level: float
     margin: float
@@ -46,6 +46,7 @@ def decline(live: Sequence[Answered], previous: Sequence[Answered], bounds: Boun
             share = sum(ours) / len(ours)
             return (
                 f"{name} went from {sum(before) / max(len(before), 1):.1%} of {len(before)} conversations to "
-                f"{share:.1%} of {len(ours)} (above {bound:.1%}: p = {1 / found:.2g}, needed {bounds.level / TESTS:.2g})"
+                f"{share:.1%} of {len(ours)} (above {bound:.1%}: p = {1 / found:.2g}, "
+                f"needed {bounds.level / TESTS:.2g})"
             )
     return None

@@ -1,4 +1,4 @@
-"""What counts for and against a checkpoint in live traffic: outcomes from 0 (good) to 1 (bad), one for each conversation.
+"""What counts for and against a checkpoint in live traffic: outcomes from 0 (good) to 1 (bad), one a conversation.
 
 Answers of one conversation are not independent of each other, so only its first one counts. Decides nothing.
 """
@@ -42,7 +42,7 @@ def seconds(one: Answered) -> float:
 
 
 def regenerated(of: Sequence[Answered], answers: Iterable[Answered], now: datetime) -> list[tuple[Answered, float]]:
-    """Whether another answer to the same prompt was asked of the same checkpoint, for those of `of` where it is settled.
+    """Whether another answer to the same prompt was asked of the same checkpoint, for those of `of` that are settled.
 
     The choices of one request begin together and are no second try.
     """

@@ -78,11 +78,11 @@ class ServerSettings(BaseSettings):
     """Share of conversations in which a candidate that passed its gate answers until it has proven itself. 0: it goes
     live for everybody at once."""
     canary_level: float = Field(default=0.05, gt=0, lt=1)
-    """Of the canary's tests: how often one that is no worse is rolled back, and one that is worse is promoted, at most."""
+    """Of the canary's tests: how often one that is no worse is rolled back, or one that is worse proven, at most."""
     canary_hours: float = Field(default=24.0, gt=0)
     """After so long a canary that nothing was shown against is promoted by its gate's verdict."""
     rollback_level: float = Field(default=0.01, ge=0, lt=1)
-    """How often, per deployment, live is taken back although it is not above its bounds, at most. 0: never taken back."""
+    """How often, per deployment, live is taken back although it is within its bounds, at most. 0: it never is."""
     rollback_margin: float = Field(default=0.05, gt=0, lt=1)
     """By how much live's share of errors, malformed and slow answers may be above the previous checkpoint's."""
     rollback_slower: float = Field(default=2.0, ge=1)

@@ -129,9 +129,8 @@ class Swap:
             if expected_live is not None and expected_live != state.live.name:
                 raise _changed(expected_live, state.live.name)
             if target.state == "rejected":
-                raise ApiError(
-                    409, f"{target.name} was rejected, see its round or /api/deployments", code="checkpoint_rejected"
-                )
+                what = f"{target.name} was rejected; its round, or the deployments, say why"
+                raise ApiError(409, what, code="checkpoint_rejected")
             if share and state.canary is not None and target.id != state.live.id:
                 if target.id == state.canary.id:
                     return self._answer()

@@ -1,4 +1,4 @@
-"""Which adapters every engine should have: live, previous and canary by the deployment row, and what gateways wish beside them.
+"""Which adapters every engine should have: live, previous and canary by the row, and what gateways wish beside them.
 
 The answer comes from the rows as `server.catalog` last read them, so that all gateways give the same. Loads nothing.
 """

@@ -1,4 +1,4 @@
-"""What came of the answers of a checkpoint: how they ended, what people thought of them. No words that anybody wrote."""
+"""What came of the answers of a checkpoint: how they ended, what people thought of them. Nobody's words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The sequential test: by simulation its false alarms stay under its level although it is looked at after every event."""
+"""The sequential test: by simulation its false alarms stay under its level, looked at after every event."""
 
 import math
 
@@ -12,7 +12,7 @@ SLACK = 3 * math.sqrt(LEVEL * (1 - LEVEL) / RUNS)  # three standard deviations o
 
 
 def gaps(dice: np.random.Generator, candidate: float, live: float, runs: int = RUNS, block: int = 9) -> np.ndarray:
-    """Differences of arms whose answers fail at these rates: (runs, events), each candidate's against nine of live's."""
+    """Differences of arms that fail at these rates: (runs, events), each answer of the candidate against nine."""
     new = dice.binomial(1, candidate, (runs, EVENTS))
     return new - dice.binomial(block, live, (runs, EVENTS)) / block
 
