@@ -1,5 +1,4 @@
-"""Both sides answer the held-out prompts through the gateway, as people are served; then the gate decides, and the watch
-says whether reward rose for another reason than better answers."""
+"""Both sides answer the held-out prompts through the gateway, as people are; the gate decides, the watch warns."""
 
 from collections.abc import Sequence
 from dataclasses import replace
