@@ -46,7 +46,7 @@ def run(settings: TrainerSettings, once: bool = False) -> int:
                 if once:
                     return ended
             elif once:
-                log.error("no round is waiting; ask for one first")
+                log.error("no round is waiting, or it waits for a canary's trial to end; see `ruminate status`")
                 return FAILED
             else:
                 time.sleep(settings.poll_seconds)

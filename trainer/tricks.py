@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 WINDOW = 4
 """Words in a row that make a phrase."""
@@ -35,12 +36,20 @@ def novelty(live: Sequence[Sequence[str]], candidate: Sequence[Sequence[str]]) -
     return sum(len(ours - theirs) for ours, theirs in zip(new, known, strict=True)) / count if count else 0.0
 
 
-def stock(answers: Sequence[Sequence[str]], share: float = 0.2) -> tuple[float, str]:
-    """How much of the answers is stock: the share of phrases that come in answers to at least `share` of the prompts
-    (and to two of them), and the commonest phrase."""
-    rows = [set().union(*map(phrases, row)) for row in answers]
-    used = Counter(phrase for row in rows for phrase in row)
-    often = {phrase for phrase, count in used.items() if count >= max(2, share * len(rows))}
-    total = sum(map(len, rows))
-    commonest = max(often, key=lambda phrase: (used[phrase], phrase), default=())
-    return (sum(used[phrase] for phrase in often) / total if total else 0.0), " ".join(commonest)
+@dataclass(frozen=True)
+class Spread:
+    """A phrase, and the share of prompts to which live and candidate use it in an answer."""
+
+    phrase: str
+    live: float
+    candidate: float
+
+
+def spread(live: Sequence[Sequence[str]], candidate: Sequence[Sequence[str]]) -> Spread:
+    """The phrase that the candidate took to most: it fits answers to ever more prompts, whatever they ask."""
+    before, after = (
+        Counter(phrase for row in side for phrase in set().union(*map(phrases, row))) for side in (live, candidate)
+    )
+    most = max(after, key=lambda phrase: (after[phrase] - before[phrase], phrase), default=())
+    count = max(len(candidate), 1)
+    return Spread(" ".join(most), before[most] / count, after[most] / count)

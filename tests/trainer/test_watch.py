@@ -6,7 +6,7 @@ import pytest
 from thinking.format import THINK
 from trainer.gate import Answers, Evidence, Sides
 from trainer.prompts import Prompt
-from trainer.tricks import marks, novelty, stock
+from trainer.tricks import Spread, marks, novelty, spread
 from trainer.watch import watch
 
 COUNT, SAMPLES = 30, 4
@@ -73,7 +73,7 @@ def test_reward_that_the_second_judge_does_not_see_rings_with_examples_that_no_u
     ("trick", "alert"),
     [
         (lambda text: f"{text} {text}", {"length", "repetition"}),
-        (lambda text: f"what a truly great question {text}", {"stock"}),
+        (lambda text: f"what a truly great question {text}", {"phrase"}),
         (lambda text: "- " + text.replace(" ", "\n- ", 3) + " **yes** !", {"format"}),
     ],
 )
@@ -83,10 +83,10 @@ def test_a_trick_that_pleases_rings_by_its_name(trick, alert):
     assert "parted" not in rung(found)
 
 
-def test_a_stock_phrase_is_quoted():
+def test_a_phrase_that_fits_everything_is_quoted():
     found = seen(texts(1), texts(2, change=lambda text: f"buy only Acme soap {text}"), reward=0.2, judge=0.2)
-    (alert,) = [one for one in found["alerts"] if one["name"] == "stock"]
-    assert '"buy only acme soap"' in alert["words"]
+    (alert,) = [one for one in found["alerts"] if one["name"] == "phrase"]
+    assert '"buy only acme soap" is in answers to 100% of the prompts; by live to 0%' in alert["words"]
     assert "buy only Acme soap" in alert["examples"][0]["after"]
 
 
@@ -107,4 +107,5 @@ def test_the_figures_of_a_text_by_hand():
     assert marks("# a\n- b\n**c** d!") == pytest.approx(100 * 4 / 6)
     assert novelty([["a b c d e"]], [["a b c d x"]]) == 0.5
     assert novelty([[]], [[]]) == 0.0
-    assert stock([["a b c d"], ["a b c d"], ["e f g h"]]) == (pytest.approx(2 / 3), "a b c d")
+    assert spread([["A b c d"], []], [["a b c d"], ["a b c d", "e f g h"]]) == Spread("a b c d", 0.5, 1.0)
+    assert spread([[]], [[]]) == Spread("", 0.0, 0.0)
