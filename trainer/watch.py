@@ -1,7 +1,8 @@
 """The watch for reward hacking: whether reward rose for another reason than better answers. Alerts; stops nothing.
 
-The gate says no by its checks. The watch looks at what may part long before a check fails, and shows it with examples:
-reward against the second judge, where the two disagree, length, repetition, one phrase for everything, novelty, formatting.
+The gate says no by its checks. The watch looks at what may part long before one fails, and shows it with examples:
+reward against the second judge, where the two disagree, length, repetition, one phrase for everything, novelty,
+formatting.
 Examples are of prompts that no user wrote.
 """
 

@@ -107,5 +107,5 @@ def test_the_figures_of_a_text_by_hand():
     assert marks("# a\n- b\n**c** d!") == pytest.approx(100 * 4 / 6)
     assert novelty([["a b c d e"]], [["a b c d x"]]) == 0.5
     assert novelty([[]], [[]]) == 0.0
-    assert spread([["A b c d"], []], [["a b c d"], ["a b c d", "e f g h"]]) == Spread("a b c d", 0.5, 1.0)
+    assert spread([["A b c d"], []], [["a b c d"], ["a b c d"]]) == Spread("a b c d", 0.5, 1.0)
     assert spread([[]], [[]]) == Spread("", 0.0, 0.0)
