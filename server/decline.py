@@ -38,7 +38,7 @@ def decline(live: Sequence[Answered], previous: Sequence[Answered], bounds: Boun
     if len(old) >= PLENTY:
         limit = float(np.quantile([seconds(one) for one in old], SLOW)) * bounds.slower
         slow = [[float(seconds(one) > limit) for one in side] for side in (new, old)]
-        tests.append((f"answers that take more than {limit:.3g} s", *slow))
+        tests.append((f"answers that take more than {limit:.3g} s", slow[0], slow[1]))
     for name, ours, before in tests:
         bound = min((sum(before) + 1) / (len(before) + 2) + bounds.margin, 0.95)
         found = above(np.array(ours), bound)
