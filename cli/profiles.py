@@ -47,6 +47,8 @@ class Profile:
 
 UNLIMITED = dict.fromkeys(("REQUESTS_PER_MINUTE", "TOKENS_PER_MINUTE", "CONCURRENT_ANSWERS", "MAX_CHOICES"), "0")
 
+CANARY = {"CANARY_SHARE": "0.1"}  # people enough to compare; on one's own machine there is nobody to share with
+
 TINY = Profile(
     name="tiny",
     base_model=str(_TINY / "policy"),
@@ -80,6 +82,7 @@ SMALL = Profile(
     gpu=True,
     memory_gib=8.0,
     trainer={"LEARNING_RATE": "2e-5", "MAX_PROMPT_TOKENS": "2048", "MAX_COMPLETION_TOKENS": "2048", "LORA_RANK": "16"},
+    server=dict(CANARY),
 )
 
 SINGLE_GPU = Profile(
@@ -94,6 +97,7 @@ SINGLE_GPU = Profile(
     gpu=True,
     memory_gib=16.0,
     trainer={"LEARNING_RATE": "1e-5", "MAX_PROMPT_TOKENS": "4096", "MAX_COMPLETION_TOKENS": "4096", "LORA_RANK": "16"},
+    server=dict(CANARY),
 )
 
 PROFILES = {profile.name: profile for profile in (TINY, SMALL, SINGLE_GPU)}

@@ -78,6 +78,9 @@ def show_status(status: dict[str, Any], as_json: bool) -> None:
     else:
         console.print(f"live      [bold]{live['name']}[/] since {_when(live['since'])}: {live['reason']}")
     console.print(f"previous  {status['previous'] or 'none'}")
+    if trial := status.get("canary"):
+        since = _when(trial["since"])
+        console.print(f"canary    {trial['name']} in {trial['share']:.0%} of conversations since {since}")
     for engine in status["engines"]:
         console.print(f"engine    {engine['url']} {engine['state']}: {', '.join(engine['adapters']) or 'no adapters'}")
     running = status["round"]

@@ -111,6 +111,7 @@ def story(told: dict[str, Any]) -> str:
     lines.append(f"gate       {verdict.get('words', 'no verdict')}")
     for check in verdict.get("checks") or []:
         lines.append(f"  {'passed' if check['passed'] else 'FAILED'}  {check['name']}: {check['words']}")
+    lines += _alerts(verdict.get("watch"))
     parent = told["parent"]
     lines.append(f"settings   that differ from those of {parent}'s round (its own, then {parent}'s):")
     lines += [f"  {key} = {pair['own']} ({_said(pair['parent'])})" for key, pair in told["changed"].items()] or [
@@ -122,6 +123,19 @@ def story(told: dict[str, Any]) -> str:
         lines += ["sample     " + str(sample.get("prompt", "")), f"  before: {sample.get('before', '')}"]
         lines.append(f"  after:  {sample.get('after', '')}")
     return "\n".join(lines)
+
+
+def _alerts(watch: dict[str, Any] | None) -> list[str]:
+    """What the watch for reward hacking saw; nothing of a checkpoint that was made without it."""
+    if watch is None:
+        return []
+    lines = ["watch      for reward hacking:" + ("" if watch["alerts"] else " nothing parted")]
+    for alert in watch["alerts"]:
+        lines.append(f"  ALERT   {alert['name']}: {alert['words']}")
+        for example in alert["examples"]:
+            lines += [f"    prompt: {example['prompt']}", f"      before: {example['before']}"]
+            lines.append(f"      after:  {example['after']}")
+    return lines
 
 
 def learnt(found: dict[str, Any]) -> str:

@@ -98,6 +98,7 @@ class Generation(Base):
         one_of("origin", "chat", "api", "title", "rollout", "eval"),
         one_of("consent", "none", "history", "train"),
         Index("ix_generations_user_id_started_at", "user_id", "started_at"),
+        Index("ix_generations_checkpoint_id_started_at", "checkpoint_id", "started_at"),
         Index(
             "ix_generations_unfinished",
             "started_at",
@@ -111,7 +112,7 @@ class Generation(Base):
     prompt_message_id: Mapped[str | None] = mapped_column(ForeignKey("messages.id"), index=True)
     user_id: Mapped[str] = mapped_column(ForeignKey("users.id"))
     conversation_id: Mapped[str | None] = mapped_column(ForeignKey("conversations.id"), index=True)
-    checkpoint_id: Mapped[int] = mapped_column(ForeignKey("checkpoints.id"), index=True)
+    checkpoint_id: Mapped[int] = mapped_column(ForeignKey("checkpoints.id"))
     model: Mapped[str]
     engine: Mapped[str]
     gateway: Mapped[str]

@@ -1,9 +1,11 @@
-"""Which checkpoints there are, which one is live, and what a requested model name means. Read from the database's rows.
+"""Which checkpoints there are, which one is live, which one on trial, and what a requested model name means. Read from
+the database's rows.
 
 Keeps the last state it read while the database is down. Loads nothing; `server.keeper` does.
 """
 
 import asyncio
+import hashlib
 import logging
 from dataclasses import dataclass
 from datetime import datetime
@@ -46,7 +48,8 @@ class Weights:
 
 @dataclass(frozen=True)
 class Wanted:
-    """The newest deployment row: `live` answers, `previous` stays loaded for a rollback."""
+    """The newest deployment row: `live` answers, `previous` stays loaded for a rollback, and `canary`, where there is
+    one, answers in its share of the conversations."""
 
     deployment_id: int
     live: Weights
@@ -54,6 +57,15 @@ class Wanted:
     since: datetime
     reason: str
     by: str
+    canary: Weights | None = None
+    canary_share: float = 0.0
+
+    def on_trial(self, conversation: str) -> bool:
+        """Whether the canary answers in this conversation: always the same, and drawn anew for each canary."""
+        if self.canary is None:
+            return False
+        drawn = hashlib.sha256(f"{self.canary.name}:{conversation}".encode()).digest()[:8]
+        return int.from_bytes(drawn, "big") < self.canary_share * 2**64
 
 
 @dataclass(frozen=True)
@@ -132,7 +144,7 @@ class Catalog:
         self._by_name = {one.name: one for one in by_id.values()}
         self.wishes = wished
         if current is not None:
-            previous = current.previous_checkpoint_id
+            previous, canary = current.previous_checkpoint_id, current.canary_checkpoint_id
             self.wanted = Wanted(
                 current.id,
                 by_id[current.live_checkpoint_id],
@@ -140,4 +152,6 @@ class Catalog:
                 current.created_at,
                 current.reason,
                 current.by,
+                None if canary is None else by_id[canary],
+                current.canary_share,
             )

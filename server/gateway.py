@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Coroutine, Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from server.settings import ServerSettings
 from server.spool import Journal, Spool, claim_free, inherit
 from server.streams import Streams
 from server.swap import Swap
+from server.watcher import Rules, Watcher
 from thinking.format import FORMATS
 
 log = logging.getLogger(__name__)
@@ -67,6 +69,8 @@ class Gateway:
             settings.watch_seconds,
             settings.load_seconds,
         )
+        rules = Rules(**{field.name: getattr(settings, field.name) for field in fields(Rules)})
+        self.watcher = Watcher(database, self.catalog, self.lease, self.swap, rules, settings.judge_seconds)
         self.journal, self.spool = Journal(folder), Spool(folder)
         self.recorder = Recorder(database, self.journal, self.spool, settings.record_patience_seconds)
         self.rollouts = Rollouts(
@@ -124,6 +128,7 @@ class Gateway:
         for keeper in self.swap.keepers:
             self._go(keeper.run(), f"keeper of {keeper.engine.url}")
         self._go(self.swap.run(), "swap")
+        self._go(self.watcher.run(), "watcher")
         if self.catalog.wanted is None:
             self._go(self._learn_base(), "base", endless=False)
 

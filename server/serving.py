@@ -8,7 +8,7 @@ import logging
 from collections.abc import MutableMapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from db.ids import new_id
 from db.values import Completion, Turn
@@ -36,6 +36,13 @@ log = logging.getLogger(__name__)
 
 MOVES = 5  # swaps that one request may wait through
 INLINE_BYTES = 256 * 1024  # reading an answer takes 2 ms per 256 KiB; longer ones are read on a thread
+
+
+class Place(NamedTuple):
+    """Which conversation a turn belongs to, and what may be kept of it."""
+
+    conversation: str
+    consent: str
 
 
 class Serving:
@@ -155,17 +162,31 @@ class Serving:
     async def _answer(
         self, ask: Ask, identity: Identity, allowance: Allowance, exchange: Exchange | Away, key: Key | None = None
     ) -> None:
+        self._catalog.resolve(ask.model)  # what is unknown is refused before anything is looked up
+        conversation, allowed = await self._places.place(identity, ask)
+        place = Place(conversation, narrowest(ask.consent, allowed))
         for _ in range(MOVES):
-            weights = self._catalog.resolve(ask.model)
+            weights = self._weights(ask, place)
             try:
-                return await self._answer_from(weights, ask, identity, allowance, exchange, key)
+                return await self._answer_from(weights, place, ask, identity, allowance, exchange, key)
             except Moved:
                 log.info("%s is not what answers %s any more; asked anew", weights.model, ask.model)
         raise unavailable(f"{ask.model!r} meant other weights {MOVES} times while it was asked for; try again")
 
+    def _weights(self, ask: Ask, place: Place) -> Weights:
+        """What answers now: the canary in its conversations, for as long as an engine has it. What is not kept can't be
+        compared, and stays with live."""
+        weights, state = self._catalog.resolve(ask.model), self._catalog.wanted
+        if ask.model != ALIAS or ask.kind == "text" or place.consent == "none" or state is None:
+            return weights
+        if state.canary is not None and state.on_trial(place.conversation) and self._pool.pick(state.canary.model):
+            return state.canary
+        return weights
+
     async def _answer_from(
         self,
         weights: Weights,
+        place: Place,
         ask: Ask,
         identity: Identity,
         allowance: Allowance,
@@ -175,13 +196,13 @@ class Serving:
         def moved() -> bool:
             """Whether another gateway made a swap, of which this one heard while it waited for an engine."""
             if ask.model == ALIAS:
-                return self._catalog.live is None or self._catalog.live.id != weights.id
+                return self._weights(ask, place).id != weights.id
             return weights.path is not None and not self._swap.is_wanted(weights.model)
 
         with self._pool.using(weights.model):
             if ask.model != ALIAS:
                 await self._swap.admit(weights)
-            turn = await self._turn(ask, identity, weights, key)
+            turn = self._turn(ask, place, identity, weights, key)
             self._recorder.begin(turn)
             try:
                 answer = await self._relay.begin(
@@ -240,9 +261,8 @@ class Serving:
             log.error("answer %s was broken off: %s", turn.generation_id, trouble)
             await exchange.end(writer.broken(ApiError(502, trouble, code="engine_lost")))
 
-    async def _turn(self, ask: Ask, identity: Identity, weights: Weights, key: Key | None) -> Turn:
-        conversation, allowed = await self._places.place(identity, ask)
-        consent = narrowest(ask.consent, allowed)
+    def _turn(self, ask: Ask, place: Place, identity: Identity, weights: Weights, key: Key | None) -> Turn:
+        consent = place.consent
         if ask.kind == "text" and consent == "train":
             consent = "history"  # a raw prompt is no conversation: kept, but not learnt from
         kept = consent != "none"
@@ -254,7 +274,7 @@ class Serving:
             checkpoint_id=weights.id,
             model=weights.model,
             started_at=datetime.now(UTC),
-            conversation_id=conversation if kept else None,
+            conversation_id=place.conversation if kept else None,
             sampling=ask.sampling
             | ({} if key is None else {BODY: key.body})
             | ({HIDES: True} if ask.detached and ask.hides_thought else {}),

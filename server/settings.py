@@ -74,6 +74,22 @@ class ServerSettings(BaseSettings):
     load_seconds: float = Field(default=60.0, gt=0)
     """How long an engine may take to load an adapter, and a deployment to reach every engine."""
 
+    canary_share: float = Field(default=0.0, ge=0, le=0.5)
+    """Share of conversations in which a candidate that passed its gate answers until it has proven itself. 0: it goes
+    live for everybody at once."""
+    canary_level: float = Field(default=0.05, gt=0, lt=1)
+    """Of the canary's tests: how often one that is no worse is rolled back, or one that is worse proven, at most."""
+    canary_hours: float = Field(default=24.0, gt=0)
+    """After so long a canary that nothing was shown against is promoted by its gate's verdict."""
+    rollback_level: float = Field(default=0.01, ge=0, lt=1)
+    """How often, per deployment, live is taken back although it is within its bounds, at most. 0: it never is."""
+    rollback_margin: float = Field(default=0.05, gt=0, lt=1)
+    """By how much live's share of errors, malformed and slow answers may be above the previous checkpoint's."""
+    rollback_slower: float = Field(default=2.0, ge=1)
+    """An answer is slow that takes so many times longer than 95 % of the previous checkpoint's did."""
+    judge_seconds: float = Field(default=15.0, gt=0)
+    """How often canary and live are judged by what came of their answers."""
+
     requests_per_minute: int = Field(default=120, ge=0)
     """Chats and completions that one key may ask for in a minute; 0 is no limit (as in the tiny profile)."""
     tokens_per_minute: int = Field(default=400_000, ge=0)

@@ -10,11 +10,12 @@ import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from db.errors import DatabaseUnavailable, DeploymentChanged
 from db.queries import checkpoints, deployments
 from db.session import Database
-from server.catalog import ALIAS, Catalog, Weights
+from server.catalog import ALIAS, Catalog, Wanted, Weights
 from server.errors import ApiError, unavailable
 from server.keeper import Adapter, Keeper
 from server.lease import Lease
@@ -27,6 +28,17 @@ from server.wanting import Wanting, adapter_of
 log = logging.getLogger(__name__)
 
 PACE_SECONDS = 0.05  # between two looks of a gateway that waits for another one's keepers
+
+
+class Proposal(NamedTuple):
+    """What is to be written: `target` live, or on trial in `share` of conversations, in the place of what is wanted."""
+
+    target: Weights
+    by: str
+    reason: str
+    instead_of: Wanted
+    share: float
+    disown: bool
 
 
 class Swap:
@@ -85,11 +97,22 @@ class Swap:
             except TimeoutError:
                 continue
 
-    async def deploy(self, name: str, by: str, reason: str, expected_live: str | None = None) -> dict[str, str | None]:
+    async def deploy(
+        self,
+        name: str,
+        by: str,
+        reason: str,
+        expected_live: str | None = None,
+        *,
+        share: float = 0.0,
+        disown: bool = False,
+    ) -> dict[str, str | None]:
         """Make a checkpoint ("v3", or "previous") live: on every healthy engine, probed, then for everybody at once.
 
-        Asking for what is live already changes nothing. Raises ApiError: 404 unknown, 409 when live is not
-        `expected_live`, 422 when the checkpoint is unfit or an engine serves other weights, 503 without an engine.
+        `share`: put it on trial instead, in this share of conversations. Another canary's trial ends; asking for what
+        is live already changes nothing else. `disown`: reject what is given up, be it live or the canary.
+        Raises ApiError: 404 unknown, 409 when live is not `expected_live` or another canary is on trial, 422 when the
+        checkpoint is unfit or an engine serves other weights, 503 without an engine.
         """
         async with self._deploying:
             await self._catalog.refresh()
@@ -101,20 +124,29 @@ class Swap:
                     "there is no previous checkpoint to go back to" if name == "previous" else f"no checkpoint {name!r}"
                 )
                 raise ApiError(404, what, code="checkpoint_not_found", param="checkpoint")
-            if target.id == state.live.id:
+            if target.id == state.live.id and state.canary is None:
                 return self._answer()
             if expected_live is not None and expected_live != state.live.name:
                 raise _changed(expected_live, state.live.name)
             if target.state == "rejected":
-                raise ApiError(409, f"{target.name} was rejected by its gate", code="checkpoint_rejected")
+                what = f"{target.name} was rejected; its round, or the deployments, say why"
+                raise ApiError(409, what, code="checkpoint_rejected")
+            if share and state.canary is not None and target.id != state.live.id:
+                if target.id == state.canary.id:
+                    return self._answer()
+                what = (
+                    f"{state.canary.name} is on trial; make it live, or end its trial by making {state.live.name} live"
+                )
+                raise ApiError(409, what, code="canary_on_trial")
+            wish = Proposal(target, by, reason, state, share if target.id != state.live.id else 0.0, disown)
             try:
                 if target.path is not None or target.kind != "base":
                     adapter = await self._fit(target)
                     async with self._wanting.candidate(adapter):
                         await self._everywhere(adapter)
-                        await asyncio.to_thread(self._propose, target, by, reason, state.deployment_id)
+                        await asyncio.to_thread(self._propose, wish)
                 else:
-                    await asyncio.to_thread(self._propose, target, by, reason, state.deployment_id)
+                    await asyncio.to_thread(self._propose, wish)
             except DeploymentChanged as error:
                 raise _changed(state.live.name, str(error)) from error
             except DatabaseUnavailable as error:
@@ -123,7 +155,7 @@ class Swap:
                 await self._catalog.refresh()
                 self._tell()
             self.swaps += 1
-            log.info("%s is live, made so by %s: %s", target.name, by, reason)
+            log.info("%s is %s, made so by %s: %s", target.name, "on trial" if share else "live", by, reason)
             return self._answer()
 
     async def admit(self, target: Weights) -> None:
@@ -211,19 +243,34 @@ class Swap:
             if self._lease.role == "follows":
                 await asyncio.sleep(PACE_SECONDS)
 
-    def _propose(self, target: Weights, by: str, reason: str, expected: int) -> None:
+    def _propose(self, wish: Proposal) -> None:
+        target, state = wish.target, wish.instead_of
+        live, canary, expected = state.live, state.canary, state.deployment_id
         with self._database.transaction() as session:
             row = checkpoints.lock_checkpoint(session, target.id)
             if row.kind != "base" and row.path is None:  # pruned by another gateway since it was looked at
                 raise _without_files(target)
-            deployments.propose(session, live_id=target.id, by=by, reason=reason, expected_id=expected)
+            if wish.share:
+                deployments.propose(
+                    session, live.id, wish.by, wish.reason, expected, canary_id=target.id, canary_share=wish.share
+                )
+                checkpoints.set_state(session, target.id, "canary")
+                return
+            deployments.propose(session, target.id, wish.by, wish.reason, expected)
             if target.kind != "base":
                 checkpoints.set_state(session, target.id, "published")
+            if canary is not None and canary.id != target.id:
+                checkpoints.set_state(session, canary.id, "rejected" if wish.disown else "retired")
+            if deployments.is_rollback(session, live.id, target.id):
+                checkpoints.set_state(session, live.id, "rejected" if wish.disown else "retired")
+                why = f"built on {live.name}, which was rolled back to {target.name} by {wish.by}: {wish.reason}"
+                deployments.abort_built_on(session, live.id, why)
 
     def _answer(self) -> dict[str, str | None]:
         state = self._catalog.wanted
         assert state is not None
-        return {"live": state.live.name, "previous": state.previous.name if state.previous else None}
+        found = {"live": state.live.name, "previous": state.previous.name if state.previous else None}
+        return found if state.canary is None else found | {"canary": state.canary.name}
 
     def _tell(self) -> None:
         """Something is wanted otherwise: the own keepers look now, other gateways are told."""

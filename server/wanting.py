@@ -1,4 +1,4 @@
-"""Which adapters every engine should have: live and previous by the deployment row, and what gateways wish beside them.
+"""Which adapters every engine should have: live, previous and canary by the row, and what gateways wish beside them.
 
 The answer comes from the rows as `server.catalog` last read them, so that all gateways give the same. Loads nothing.
 """
@@ -37,8 +37,8 @@ class Wanting:
     def adapters(self) -> list[Adapter]:
         """What every engine should have just now, most important first."""
         state = self._catalog.wanted
-        serving = [] if state is None else [state.live, *([state.previous] if state.previous else [])]
-        found = {one.model: adapter_of(one) for one in serving if one.path is not None}
+        serving = [] if state is None else [state.live, state.previous, state.canary]
+        found = {one.model: adapter_of(one) for one in serving if one is not None and one.path is not None}
         for wish in self._catalog.wishes:
             adapter = self._wished(wish)
             if adapter is not None:

@@ -1,17 +1,19 @@
-"""Both sides answer the held-out prompts through the gateway, as people are served; then the gate decides."""
+"""Both sides answer the held-out prompts through the gateway, as people are; the gate decides, the watch warns."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 
 from thinking.format import Parsed
 from trainer.files import write_json
-from trainer.gate import Answers, Verdict, judge
+from trainer.gate import Answers, Verdict, decide, measure
 from trainer.policy import prompt_ids
 from trainer.prompts import Prompt, text_of
 from trainer.rewards import RewardModel
 from trainer.rollout import seed_of
 from trainer.versions import Versions
+from trainer.watch import watch
 from trainer.work import Work
 
 TokenIds = tuple[list[int], list[int]]
@@ -25,7 +27,7 @@ PROMPTS_AT_ONCE = 32  # in one request: so that a stop or a lost lease is notice
 def examine(
     work: Work, candidate: Path, prompts: Sequence[Prompt], reward: RewardModel, second: RewardModel
 ) -> Verdict:
-    """Sample both sides on the same prompts with the same seeds, and judge them."""
+    """Sample both sides on the same prompts with the same seeds, judge them, and watch for reward hacking."""
     conversations = [prompt.messages for prompt in prompts]
     versions = Versions(work)
     versions.clear()
@@ -34,9 +36,10 @@ def examine(
     new, sequences = answers(work, name, prompts)
     apart = divergence(work, name, sequences)
     write_json(work.folder / SAMPLES, before_and_after(prompts, old, new))
-    verdict = judge(conversations, old, new, reward, second, work.config, apart)
+    found = measure(conversations, old, new, reward, second, work.config, apart)
     versions.clear()
-    return verdict
+    verdict = decide(found, work.config)
+    return replace(verdict, figures=verdict.figures | {"watch": watch(found, old, new, prompts)})
 
 
 def before_and_after(prompts: Sequence[Prompt], old: Answers, new: Answers) -> list[dict[str, str]]:

@@ -93,9 +93,22 @@ def judge(
 
     `kl`: the candidate's divergence from live on its own answers, nats per token.
     """
+    return decide(measure(conversations, live, candidate, reward, second, config, kl), config)
+
+
+def measure(
+    conversations: Sequence[Messages],
+    live: Answers,
+    candidate: Answers,
+    reward: RewardModel,
+    second: RewardModel,
+    config: RoundConfig,
+    kl: float | None = None,
+) -> Evidence:
+    """What the verdict rests on; arguments as of `judge`."""
     first, other = (_score(model, conversations, live, candidate, config) for model in (reward, second))
     lengths = Sides(_lengths(live), _lengths(candidate))
-    return decide(Evidence(first, other, lengths, live.habits, candidate.habits, kl), config)
+    return Evidence(first, other, lengths, live.habits, candidate.habits, kl)
 
 
 def decide(found: Evidence, config: RoundConfig) -> Verdict:

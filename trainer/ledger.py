@@ -120,6 +120,13 @@ class Ledger:
             row = deployments.current(session)
             return None if row is None else checkpoints.get_checkpoint(session, row.live_checkpoint_id)
 
+    def deployed(self) -> set[str]:
+        """Names of what is live and what is on trial."""
+        with self._database.reading() as session:
+            row = deployments.current(session)
+            ids = [] if row is None else [row.live_checkpoint_id, row.canary_checkpoint_id]
+            return {checkpoints.get_checkpoint(session, one).name for one in ids if one is not None}
+
     def checkpoint(self, checkpoint_id: int) -> Checkpoint:
         """The checkpoint of this id."""
         with self._database.reading() as session:

@@ -56,7 +56,7 @@ def run(settings: TrainerSettings, once: bool = False) -> int:
                 if once and ended != AGAIN:
                     return ended
             elif once:
-                log.error("no round is waiting; ask for one first")
+                log.error("no round is waiting, or it waits for a canary's trial to end; see `ruminate status`")
                 return FAILED
             elif wake.ask() is None:
                 time.sleep(settings.poll_seconds)

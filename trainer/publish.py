@@ -70,13 +70,16 @@ def manifest(
 
 
 def make_live(work: Work, checkpoint: str, reason: str) -> None:
-    """Ask the gateway to load, probe and flip. Raises LiveChanged, or GatewayError with its reason."""
+    """Ask the gateway to load, probe and flip, or to put it on trial, as the house has it.
+
+    Raises LiveChanged, or GatewayError with its reason.
+    """
     try:
         work.gateway.deploy(checkpoint, work.parent.name, f"round {work.round_id}", reason)
     except GatewayError as error:
-        live = work.ledger.live()
-        if live is not None and live.name == checkpoint:
+        if checkpoint in work.ledger.deployed():
             return  # an earlier attempt got through, and its answer was lost
+        live = work.ledger.live()
         if live is not None and live.name != work.parent.name:
             raise LiveChanged(
                 f"{live.name} is live; {checkpoint} was judged against {work.parent.name}. Start another round"

@@ -1,14 +1,16 @@
 """Which checkpoint is wanted live, changed by compare-and-set, and what each engine was seen to have."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
-from sqlalchemy import delete, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from db.errors import DeploymentChanged
-from db.queries.checkpoints import get_checkpoint
+from db.queries.checkpoints import get_checkpoint, lineage
 from db.queries.common import insert, utcnow
+from db.queries.rounds import cancel_round, open_round
 from db.schema import Deployment, EngineState
 
 
@@ -61,6 +63,31 @@ def propose(
             raise  # not the race: a canary that does not exist, a share that is no share
         raise DeploymentChanged(expected_id, newest_id) from error
     return wanted
+
+
+def live_since(session: Session) -> datetime | None:
+    """When what is live became so; rows that began or ended a canary meanwhile don't count. None before the first."""
+    newest = current(session)
+    if newest is None:
+        return None
+    other = select(func.max(Deployment.id)).where(Deployment.live_checkpoint_id != newest.live_checkpoint_id)
+    last = session.scalars(other).one() or 0
+    return session.scalars(select(func.min(Deployment.created_at)).where(Deployment.id > last)).one()
+
+
+def is_rollback(session: Session, live_id: int, target_id: int) -> bool:
+    """Whether `live_id` was built on `target_id`, so that making that one live takes something back."""
+    return target_id != live_id and target_id in {one.id for one in lineage(session, live_id)}
+
+
+def abort_built_on(session: Session, checkpoint_id: int, why: str) -> int | None:
+    """Cancel the open round if its parent is this checkpoint, or was built on it. Gives its id, or None."""
+    running = open_round(session)
+    if running is None or running.parent_checkpoint_id is None:
+        return None
+    if checkpoint_id not in {one.id for one in lineage(session, running.parent_checkpoint_id)}:
+        return None
+    return cancel_round(session, running.id, why).id
 
 
 def history(session: Session, limit: int = 100) -> Sequence[Deployment]:

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from db.errors import LeaseLost, NotFound, RoundAlreadyOpen
 from db.queries.common import insert, shared_now, utcnow
-from db.schema import Round, RoundMetric
+from db.schema import Deployment, Round, RoundMetric
 from db.values import RoundState
 
 ENDED = (RoundState.PUBLISHED, RoundState.REJECTED, RoundState.FAILED, RoundState.CANCELLED)
@@ -62,7 +62,8 @@ def open_round(session: Session) -> Round | None:
 def claim_round(session: Session, owner: str, lease_seconds: float) -> Round | None:
     """The round that waits for a trainer, or whose trainer let its lease run out; None when there is none.
 
-    Of many who ask at once one gets it. A claim counts as an attempt; phase and step say where to resume.
+    Of many who ask at once one gets it. A claim counts as an attempt; phase and step say where to resume. One that was
+    not begun waits while a canary is on trial: what it would start from is being decided.
     """
     now = shared_now(session)
     free = or_(Round.state == RoundState.REQUESTED, and_(Round.state == RoundState.RUNNING, Round.lease_until < now))
@@ -71,6 +72,8 @@ def claim_round(session: Session, owner: str, lease_seconds: float) -> Round | N
     ).first()
     if row is None:
         return None
+    if row.state == RoundState.REQUESTED and canary_on_trial(session):
+        return None
     row.state = RoundState.RUNNING
     row.lease_owner = owner
     row.lease_until = now + timedelta(seconds=lease_seconds)
@@ -78,6 +81,11 @@ def claim_round(session: Session, owner: str, lease_seconds: float) -> Round | N
     row.started_at = row.started_at or now
     session.flush()
     return row
+
+
+def canary_on_trial(session: Session) -> bool:
+    newest = select(Deployment.canary_checkpoint_id).order_by(Deployment.id.desc()).limit(1)
+    return session.scalars(newest).first() is not None
 
 
 def heartbeat(session: Session, round_id: int, owner: str, lease_seconds: float) -> bool:

@@ -22,6 +22,8 @@ class DeploymentRequest(BaseModel):
     reason: str = Field("", max_length=1000)
     expected_live: str | None = None
     """What is live as far as the asker knows; refused when it is not."""
+    canary_share: float = Field(0.0, ge=0, le=0.5)
+    """Above 0: not live yet, but on trial in this share of conversations. Making live live again ends a trial."""
 
 
 class PruneRequest(BaseModel):
@@ -62,6 +64,8 @@ def list_deployments(gateway: House, _: Me) -> dict[str, Any]:
             "id": row.id,
             "live": names[row.live_checkpoint_id],
             "previous": names[row.previous_checkpoint_id] if row.previous_checkpoint_id is not None else None,
+            "canary": names[row.canary_checkpoint_id] if row.canary_checkpoint_id is not None else None,
+            "canary_share": row.canary_share,
             "by": row.by,
             "reason": row.reason,
             "created_at": when(row.created_at),
@@ -74,7 +78,9 @@ def list_deployments(gateway: House, _: Me) -> dict[str, Any]:
 @router.post("/deployments")
 async def deploy(gateway: House, admin: Admin, wish: DeploymentRequest) -> dict[str, str | None]:
     """Make a checkpoint live. Answers once it is, on every healthy engine, with its probe passed."""
-    done = await gateway.swap.deploy(wish.checkpoint, admin.name, wish.reason, wish.expected_live)
+    done = await gateway.swap.deploy(
+        wish.checkpoint, admin.name, wish.reason, wish.expected_live, share=wish.canary_share
+    )
     await asyncio.to_thread(note_deployment, gateway, admin.name, wish, done)
     return done
 

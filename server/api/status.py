@@ -25,6 +25,9 @@ def status(gateway: House, _: Me) -> dict[str, Any]:
         "version": version("ruminate"),
         "live": live,
         "previous": wanted.previous.name if wanted is not None and wanted.previous is not None else None,
+        "canary": None
+        if wanted is None or wanted.canary is None
+        else {"name": wanted.canary.name, "share": wanted.canary_share, "since": when(wanted.since)},
         "engines": [
             {
                 "url": engine.url,

@@ -1,0 +1,114 @@
+"""Looks at live traffic so that nobody has to: ends a canary's trial, and takes back a live checkpoint that declines.
+
+Only the gateway that holds the lease looks, and writes by compare-and-set what it saw; the others read the row. What it
+knows stands in the database, so that any gateway goes on where another one ended.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from db.errors import DatabaseUnavailable
+from db.queries import arms, deployments
+from db.session import Database
+from server import decline, trial
+from server.catalog import SERVED, Catalog, Wanted
+from server.errors import ApiError
+from server.lease import Lease
+from server.swap import Swap
+
+log = logging.getLogger(__name__)
+
+CANARY, WATCH = "the canary's trial", "the watch on live traffic"
+"""By whom these deployments are, in their rows."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """See the gateway's settings of the same names."""
+
+    canary_level: float
+    canary_hours: float
+    rollback_level: float
+    rollback_margin: float
+    rollback_slower: float
+
+
+class Watcher:
+    """The one that decides on checkpoints by what came of their answers."""
+
+    def __init__(
+        self, database: Database, catalog: Catalog, lease: Lease, swap: Swap, rules: Rules, interval: float
+    ) -> None:
+        self._database, self._catalog, self._lease, self._swap = database, catalog, lease, swap
+        self._rules, self._interval = rules, interval
+
+    async def run(self) -> None:
+        """Look again and again until cancelled."""
+        while True:
+            await asyncio.sleep(self._interval)
+            if self._lease.role == "holds":
+                await self.look()
+
+    async def look(self) -> None:
+        """Decide on what is deployed now, where it is clear by now. A refusal is tried again at the next look."""
+        await self._catalog.refresh()
+        state = self._catalog.wanted
+        if state is None or self._catalog.trouble is not None:
+            return
+        try:
+            if state.canary is not None:
+                await self._end_trial(state)
+            await self._take_back(state)
+        except (ApiError, DatabaseUnavailable) as error:
+            log.warning("what is deployed stays for now: %s", error)
+
+    async def _end_trial(self, state: Wanted) -> None:
+        assert state.canary is not None
+        verdict = await asyncio.to_thread(self._judge, state)
+        if verdict is not None:
+            target = state.canary if verdict.promote else state.live
+            await self._decide(target.name, CANARY, verdict.reason, state, disown=not verdict.promote)
+
+    async def _take_back(self, state: Wanted) -> None:
+        """Back to the previous checkpoint, if live grew out of it: what was rolled back itself is nothing to go to."""
+        previous = state.previous
+        if not self._rules.rollback_level or previous is None or previous.id > state.live.id:
+            return
+        if self._catalog.wanted is not state or (previous.kind != "base" and previous.state not in SERVED):
+            return
+        why = await asyncio.to_thread(self._decline, state)
+        if why is not None:
+            reason = f"{state.live.name} rolled back to {previous.name}: {why}"
+            await self._decide(previous.name, WATCH, reason, state, disown=True)
+
+    async def _decide(self, name: str, by: str, reason: str, state: Wanted, disown: bool) -> None:
+        if self._lease.role == "holds":
+            await self._swap.deploy(name, by, reason, state.live.name, disown=disown)
+            log.warning("%s", reason)
+
+    def _judge(self, state: Wanted) -> trial.Decision | None:
+        assert state.canary is not None
+        canary, live = state.canary, state.live
+        with self._database.reading() as session:
+            seen = trial.Seen(
+                arms.answered(session, [canary.id, live.id], since=state.since),
+                arms.thumbs(session, [canary.id, live.id], state.since),
+                arms.choices(session, canary.id, live.id, state.since),
+            )
+        now = datetime.now(UTC)
+        found = trial.figures(seen, canary.id, live.id, state.canary_share, now)
+        limit = timedelta(hours=self._rules.canary_hours)
+        return trial.decide(found, (canary.name, live.name), self._rules.canary_level, now - state.since, limit)
+
+    def _decline(self, state: Wanted) -> str | None:
+        assert state.previous is not None
+        rules = self._rules
+        with self._database.reading() as session:
+            since = deployments.live_since(session)
+            live = arms.answered(session, [state.live.id], since=since, most=decline.MOST)
+            before = arms.answered(session, [state.previous.id], before=since, most=decline.MOST, newest=True)
+        return decline.decline(
+            live, before, decline.Bounds(rules.rollback_level, rules.rollback_margin, rules.rollback_slower)
+        )

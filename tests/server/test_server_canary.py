@@ -1,0 +1,274 @@
+"""A canary: sticky by conversation, judged by what came of its answers, promoted or rolled back with its reason."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.adapters import add_checkpoint
+from support.fake_engine import FakeEngine
+from support.gateways import Running, running_gateway
+from support.records import a_turn, its_end, said
+
+from db.queries import checkpoints, deployments, feedback, rounds, turns, users
+from db.session import Database
+
+
+@pytest.fixture
+async def shared(engine: FakeEngine, tmp_path: Path, database_url: str) -> AsyncIterator[Running]:
+    """A house with half of the conversations for a canary; it judges when the test asks it to."""
+    settings = {"canary_share": 0.5, "judge_seconds": 3600.0, "lease_seconds": 30.0, "database_url": database_url}
+    async with running_gateway(tmp_path / "home", [engine.url], **settings) as running:
+        await running.until_ready()
+        yield running
+
+
+async def publish(house: Running, name: str, live: str = "v0") -> dict:
+    """As the trainer does."""
+    wish = {"checkpoint": name, "expected_live": live, "by": "round 1", "reason": "passed the gate"}
+    answer = await house.service.post("/internal/deploy", json=wish)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def model_in(house: Running, conversation: str, text: str = "hello", **more: object) -> str:
+    answer = await house.chat(text, ruminate={"conversation_id": conversation, **more})
+    assert answer.status_code == 200, answer.text
+    return str(answer.json()["model"])
+
+
+def arms_of(house: Running, count: int) -> tuple[list[str], list[str]]:
+    """Names of so many conversations of the canary, and of live."""
+    state = house.gateway.catalog.wanted
+    assert state is not None
+    names = [f"c{number}" for number in range(10 * count)]
+    found = [name for name in names if state.on_trial(name)], [name for name in names if not state.on_trial(name)]
+    return found[0][:count], found[1][:count]
+
+
+def record(database: Database, checkpoint: int, conversations: list[str], **how: object) -> list[str]:
+    """An answer in each of these conversations, long ago enough for a second try to have been asked for."""
+    dice, made = np.random.default_rng(0), []
+    with database.transaction() as session:
+        user = users.ensure_user(session, "ann", "user", "train").id
+        for place, name in enumerate(conversations):
+            begun = datetime.now(UTC) + timedelta(minutes=1, milliseconds=int(dice.integers(1000)) + place)
+            turn = a_turn(user, said(f"{name} asks"), checkpoint_id=checkpoint, conversation_id=name, started_at=begun)
+            turns.record_turn(session, turn, its_end(turn, ended_at=begun + timedelta(seconds=1), **how))
+            made.append(turn.generation_id)
+    return made
+
+
+def newest(house: Running):  # type: ignore[no-untyped-def]
+    with house.database.reading() as session:
+        row = deployments.current(session)
+        assert row is not None
+        states = {one.name: one.state for one in checkpoints.list_checkpoints(session)}
+        return row, states
+
+
+async def test_a_published_candidate_answers_in_its_share_of_conversations_and_always_in_the_same(
+    shared: Running, engine: FakeEngine
+) -> None:
+    name = add_checkpoint(shared.database, shared.home)
+    assert await publish(shared, name) == {"live": "v0", "previous": None, "canary": "v1"}
+    assert await publish(shared, name) == {"live": "v0", "previous": None, "canary": "v1"}  # as a trainer that resumes
+    new, old = arms_of(shared, 3)
+    for _ in range(2):
+        assert {await model_in(shared, one) for one in new} == {"ruminate-v1"}
+        assert {await model_in(shared, one) for one in old} == {"ruminate-v0"}
+    assert await model_in(shared, new[0], consent="none") == "ruminate-v0"  # what is not kept can't be compared
+    status = (await shared.http.get("/api/status")).json()
+    assert (status["live"]["name"], status["canary"]["name"], status["canary"]["share"]) == ("v0", "v1", 0.5)
+    row, states = newest(shared)
+    assert (row.canary_checkpoint_id, row.canary_share, states["v1"]) == (1, 0.5, "canary")
+    history = (await shared.http.get("/api/deployments")).json()["data"]
+    assert [one["canary"] for one in history] == ["v1", None]
+
+
+async def test_about_the_share_of_conversations_is_drawn_and_others_for_another_canary(shared: Running) -> None:
+    add_checkpoint(shared.database, shared.home)
+    await publish(shared, "v1")
+    state = shared.gateway.catalog.wanted
+    assert state is not None
+    drawn = [state.on_trial(f"conversation {number}") for number in range(4000)]
+    assert abs(sum(drawn) / 4000 - 0.5) < 0.04
+
+
+async def test_a_canary_that_no_engine_has_costs_nobody_an_answer(
+    shared: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_checkpoint(shared.database, shared.home)
+    await publish(shared, "v1")
+    new, _ = arms_of(shared, 1)
+    pool = shared.gateway.pool
+    found = pool.pick
+    monkeypatch.setattr(pool, "pick", lambda model, avoid=(): None if model == "ruminate-v1" else found(model, avoid))
+    assert await model_in(shared, new[0]) == "ruminate-v0"
+
+
+async def test_a_canary_whose_answers_break_is_rolled_back_and_says_why(shared: Running) -> None:
+    name = add_checkpoint(shared.database, shared.home)
+    await publish(shared, name)
+    new, old = arms_of(shared, 40)
+    record(shared.database, 0, old)
+    await shared.gateway.watcher.look()
+    assert newest(shared)[0].canary_checkpoint_id == 1, "nothing is shown yet"
+    record(shared.database, 1, new, ending="malformed")
+    await shared.gateway.watcher.look()
+    row, states = newest(shared)
+    assert (row.live_checkpoint_id, row.canary_checkpoint_id, row.by) == (0, None, "the canary's trial")
+    assert row.reason.startswith("canary v1 rolled back: malformed 100.0% against 0.0% of v0 are more (p = ")
+    assert states["v1"] == "rejected"
+    assert (await shared.chat()).json()["model"] == "ruminate-v0"
+    refused = await shared.http.post("/api/deployments", json={"checkpoint": "v1"})
+    assert refused.json()["error"]["code"] == "checkpoint_rejected"
+
+
+async def test_thumbs_down_alone_roll_a_canary_back(shared: Running) -> None:
+    add_checkpoint(shared.database, shared.home)
+    await publish(shared, "v1")
+    new, old = arms_of(shared, 30)
+    ratings = [(record(shared.database, 0, old), 1), (record(shared.database, 1, new), -1)]
+    with shared.database.transaction() as session:
+        user = users.ensure_user(session, "ann", "user", "train").id
+        for made, rating in ratings:
+            for one in made:
+                feedback.give_feedback(session, one, user, rating)
+    await shared.gateway.watcher.look()
+    assert "thumbs down 100.0% against 0.0%" in newest(shared)[0].reason
+
+
+async def test_a_canary_that_is_no_worse_is_promoted_and_a_round_waits_until_then(
+    shared: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.outcomes.SETTLED", timedelta(minutes=-10))
+    add_checkpoint(shared.database, shared.home)
+    await publish(shared, "v1")
+    new, old = arms_of(shared, 120)
+    record(shared.database, 0, old)
+    record(shared.database, 1, new)
+    with shared.database.transaction() as session:
+        rounds.request_round(session, "grpo", {}, "ann")
+        assert rounds.claim_round(session, "trainer", 60) is None
+    await shared.gateway.watcher.look()
+    row, states = newest(shared)
+    assert (row.live_checkpoint_id, row.previous_checkpoint_id, row.canary_checkpoint_id) == (1, 0, None), row.reason
+    assert row.reason.startswith("canary v1 promoted: errors 0.0% against 0.0%, malformed 0.0% against 0.0%, regen")
+    assert states["v1"] == "published"
+    assert (await shared.chat()).json()["model"] == "ruminate-v1"
+    with shared.database.transaction() as session:
+        assert rounds.claim_round(session, "trainer", 60) is not None
+
+
+async def test_a_canary_with_too_little_traffic_is_promoted_when_its_time_is_over(
+    engine: FakeEngine, tmp_path: Path
+) -> None:
+    """And by the gateway itself, without anybody asking for it."""
+    settings = {"canary_share": 0.5, "canary_hours": 1e-4, "judge_seconds": 0.1}
+    async with running_gateway(tmp_path / "home", [engine.url], **settings) as house:
+        await house.until_ready()
+        add_checkpoint(house.database, house.home)
+        await publish(house, "v1")
+        for _ in range(500):
+            if newest(house)[0].live_checkpoint_id == 1:
+                break
+            await asyncio.sleep(0.02)
+        assert newest(house)[0].reason.startswith(
+            "canary v1 promoted by its gate's verdict: 0.0001 hours showed nothing"
+        )
+
+
+async def test_a_trial_is_ended_by_hand_and_a_second_canary_waits(shared: Running) -> None:
+    for _ in range(2):
+        add_checkpoint(shared.database, shared.home)
+    await publish(shared, "v1")
+    wish = {"checkpoint": "v2", "canary_share": 0.1}
+    refused = await shared.http.post("/api/deployments", json=wish)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "canary_on_trial")
+    ended = await shared.http.post("/api/deployments", json={"checkpoint": "v0", "reason": "enough"})
+    assert ended.json() == {"live": "v0", "previous": None}
+    assert newest(shared)[1]["v1"] == "retired"
+    assert (await shared.http.post("/api/deployments", json=wish)).json()["canary"] == "v2"
+
+
+async def make_live(house: Running, name: str) -> None:
+    answer = await house.http.post("/api/deployments", json={"checkpoint": name, "reason": "a test"})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("how", ["errors", "malformed answers", "answers that take more than 2 s"])
+async def test_a_live_checkpoint_that_declines_is_rolled_back_with_what_was_built_on_it(
+    shared: Running, how: str
+) -> None:
+    add_checkpoint(shared.database, shared.home)
+    record_before(shared.database, 60)
+    await make_live(shared, "v1")
+    with shared.database.transaction() as session:
+        asked = rounds.request_round(session, "grpo", {}, "ann").id
+        rounds.claim_round(session, "trainer", 60)
+        rounds.save_progress(session, asked, "trainer", "train", 1, parent_id=1)
+    some = [f"bad {n}" for n in range(9)]
+    if how.startswith("answers"):
+        slow(shared.database, some)
+    else:
+        record(shared.database, 1, some, ending={"errors": "error"}.get(how, "malformed"))
+    await shared.gateway.watcher.look()
+    row, states = newest(shared)
+    assert (row.live_checkpoint_id, row.previous_checkpoint_id, row.by) == (0, 1, "the watch on live traffic")
+    assert row.reason.startswith(f"v1 rolled back to v0: {how} went from 0.0% of 60 conversations to 100.0% of 9")
+    assert states["v1"] == "rejected"
+    assert (await shared.chat()).json()["model"] == "ruminate-v0"
+    with shared.database.reading() as session:
+        cancelled = rounds.get_round(session, asked)
+    assert (cancelled.state, cancelled.error.split(",")[0]) == ("cancelled", "built on v1")
+    before = row.id
+    record(shared.database, 0, [f"later {n}" for n in range(30)], ending="malformed")
+    await shared.gateway.watcher.look()
+    assert newest(shared)[0].id == before, "it never goes back to what was rolled back"
+
+
+async def test_a_live_checkpoint_that_is_like_the_one_before_stays(shared: Running) -> None:
+    add_checkpoint(shared.database, shared.home)
+    record_before(shared.database, 60)
+    await make_live(shared, "v1")
+    record(shared.database, 1, [f"fine {n}" for n in range(60)])
+    before = newest(shared)[0].id
+    await shared.gateway.watcher.look()
+    assert newest(shared)[0].id == before
+
+
+async def test_a_rollback_by_hand_aborts_the_round_that_was_built_on_it_too(shared: Running) -> None:
+    add_checkpoint(shared.database, shared.home)
+    await make_live(shared, "v1")
+    with shared.database.transaction() as session:
+        asked = rounds.request_round(session, "grpo", {}, "ann").id
+        rounds.claim_round(session, "trainer", 60)
+        rounds.save_progress(session, asked, "trainer", "train", 1, parent_id=1)
+    await make_live(shared, "previous")
+    with shared.database.reading() as session:
+        assert rounds.get_round(session, asked).state == "cancelled"
+    assert newest(shared)[1]["v1"] == "retired"
+    await make_live(shared, "v1")  # a person may
+
+
+def record_before(database: Database, count: int) -> None:
+    """Answers of v0 from before anything else became live, a second each."""
+    with database.transaction() as session:
+        user = users.ensure_user(session, "ann", "user", "train").id
+        for number in range(count):
+            begun = datetime.now(UTC) - timedelta(hours=1, seconds=number)
+            turn = a_turn(user, said(f"before {number}"), conversation_id=f"before {number}", started_at=begun)
+            turns.record_turn(session, turn, its_end(turn, ended_at=begun + timedelta(seconds=1)))
+
+
+def slow(database: Database, names: list[str]) -> None:
+    """Answers of v1 that take three seconds."""
+    with database.transaction() as session:
+        user = users.ensure_user(session, "ann", "user", "train").id
+        for name in names:
+            begun = datetime.now(UTC) + timedelta(minutes=1)
+            turn = a_turn(user, said(name), checkpoint_id=1, conversation_id=name, started_at=begun)
+            turns.record_turn(session, turn, its_end(turn, ended_at=begun + timedelta(seconds=3)))
