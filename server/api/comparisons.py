@@ -27,7 +27,10 @@ class Choice(BaseModel):
     @field_validator("shown")
     @classmethod
     def _short(cls, value: dict[str, Any]) -> dict[str, Any]:
-        size = len(orjson.dumps(value))
+        try:
+            size = len(orjson.dumps(value))
+        except TypeError as error:  # the database could not give such a value back either
+            raise ValueError(f"holds what cannot be kept: {error}") from error
         if size > SHOWN_BYTES:
             raise ValueError(f"has {size} bytes; expected up to {SHOWN_BYTES}, without the answers themselves")
         return value

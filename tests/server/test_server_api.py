@@ -177,3 +177,6 @@ async def test_checkpoints_and_deployments_are_listed(house: Running) -> None:
     assert (await house.http.get("/api/checkpoints/v9")).status_code == 404
     (first,) = (await house.http.get("/api/deployments")).json()["data"]
     assert first["live"] == "v0"
+    large = await house.http.post("/api/comparisons", json={**wish, "shown": {"number": 2**70}})
+    assert large.status_code == 400
+    assert "holds what cannot be kept" in large.json()["error"]["message"]

@@ -103,10 +103,10 @@ async def test_no_request_at_any_gateway_fails_while_checkpoints_are_swapped(
         for name in names:
             await asyncio.sleep(0.1)
             assert (await deploy(one.http, name)).status_code == 200
+        await until(lambda: "ruminate-v6" in models[one.url])
         await until(lambda: {"ruminate-v5", "ruminate-v6"} & models[two.url] != set())
         stop.set()
         await asyncio.gather(*clients)
-        assert "ruminate-v6" in models[one.url]
         await until(lambda: set(engine.adapters) == {"ruminate-v5", "ruminate-v6"})
 
 
