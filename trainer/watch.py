@@ -6,7 +6,7 @@ formatting.
 Examples are of prompts that no user wrote.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ def watch(found: Evidence, live: Answers, candidate: Answers, prompts: Sequence[
     reward, judge = _gains(found.reward), _gains(found.judge)
     before, after = _disagreement(found, within_live=True), _disagreement(found)
     phrase = spread(old, new)
-    tricks = [np.array([np.mean([marks(text) for text in row]) for row in side]) for side in (old, new)]
+    tricks = [np.array([_mean(marks(text) for text in row) for row in side]) for side in (old, new)]
     grown = np.array([_length(b) - _length(a) for a, b in zip(old, new, strict=True)])
     longer = found.candidate.response_tokens / max(found.live.response_tokens, 1.0)
     figures = {
@@ -119,4 +119,10 @@ def _examples(prompts: Sequence[Prompt], old: Rows, new: Rows, order: np.ndarray
 
 
 def _length(row: Sequence[str]) -> float:
-    return float(np.mean([len(text) for text in row])) if row else 0.0
+    return _mean(len(text) for text in row)
+
+
+def _mean(values: Iterable[float]) -> float:
+    """The mean, and 0 of none: a prompt may have no well-formed answer."""
+    found = list(values)
+    return sum(found) / len(found) if found else 0.0

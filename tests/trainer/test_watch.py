@@ -60,6 +60,12 @@ def test_an_honest_gain_rings_nothing():
     assert found["figures"]["reward_gain"] == pytest.approx(0.5, abs=0.2)
 
 
+def test_a_prompt_without_a_well_formed_answer_leaves_every_figure_a_number():
+    old, new = texts(1), texts(2)
+    old[0] = new[0] = new[1] = [""] * SAMPLES
+    assert np.isfinite(list(seen(old, new)["figures"].values())).all()
+
+
 def test_reward_that_the_second_judge_does_not_see_rings_with_examples_that_no_user_wrote():
     found = seen(texts(1), texts(2), reward=1.0, judge=0.0)
     assert rung(found) == {"parted"}
