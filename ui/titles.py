@@ -27,7 +27,10 @@ def shortened(message: str) -> str:
 
 def usable(said: str, question: str, answer: str) -> str:
     """A model's reply as a name, or "" where it is none: too long, several things, or about something else."""
-    line = next((line for line in said.splitlines() if line.strip()), "")
+    lines = [line for line in said.splitlines() if line.strip()]
+    if not lines or len(lines) > 2:
+        return ""  # an answer to the question, not a name for it
+    line = lines[0]
     line = re.sub(r"^(title|name)\s*:\s*", "", line.strip().strip("#*_ "), flags=re.IGNORECASE)
     line = " ".join(line.strip("\"'“”‘’«»*_` .").split())
     words = re.findall(r"[^\W_]+", line.casefold())

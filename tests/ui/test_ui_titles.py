@@ -24,6 +24,7 @@ QUESTION, ANSWER = "Plan three dinners for two, no nuts.", "Soup on Monday, rice
         ("Dinner " * 4, ""),
         ("Three dinners for two people who eat no nuts and like soup on Mondays", ""),
         ("<think> dinners", ""),
+        ("You could make these dinners.\n1. Soup.\n2. Rice.", ""),
         ("dinners: https://example.org", ""),
     ],
 )
