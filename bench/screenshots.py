@@ -102,7 +102,7 @@ def _welcome(page: Any, url: str) -> None:
 def _thinking(page: Any, url: str) -> None:
     _ask(page)
     page.wait_for_function(
-        "() => (document.querySelector('.thought-text')?.textContent.length ?? 0) > 150", timeout=60_000
+        "() => (document.querySelector('.thought-text')?.textContent.length ?? 0) > 20", timeout=60_000
     )
 
 

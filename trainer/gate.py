@@ -80,22 +80,6 @@ class Verdict:
         return {"publish": self.publish, "words": self.words, "checks": checks, **self.figures}
 
 
-def judge(
-    conversations: Sequence[Messages],
-    live: Answers,
-    candidate: Answers,
-    reward: RewardModel,
-    second: RewardModel,
-    config: RoundConfig,
-    kl: float | None = None,
-) -> Verdict:
-    """Compare the answers to `conversations`. `reward` trained the candidate, `second` did not.
-
-    `kl`: the candidate's divergence from live on its own answers, nats per token.
-    """
-    return decide(measure(conversations, live, candidate, reward, second, config, kl), config)
-
-
 def measure(
     conversations: Sequence[Messages],
     live: Answers,
@@ -105,7 +89,10 @@ def measure(
     config: RoundConfig,
     kl: float | None = None,
 ) -> Evidence:
-    """What the verdict rests on; arguments as of `judge`."""
+    """What the verdict rests on, from the answers to `conversations`. `reward` trained the candidate, `second` did not.
+
+    `kl`: the candidate's divergence from live on its own answers, nats per token.
+    """
     first, other = (_score(model, conversations, live, candidate, config) for model in (reward, second))
     lengths = Sides(_lengths(live), _lengths(candidate))
     return Evidence(first, other, lengths, live.habits, candidate.habits, kl)

@@ -14,9 +14,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from trainer.policy import load_policy, local_folder
 from trainer.rewards import REWARD_FIGURES, RewardModel
 from trainer.rollout import Rollout
-from trainer.states import COMPLETE as COMPLETE
 from trainer.states import Complete, common, trained
-from trainer.states import last_state as last_state
 from trainer.versions import Versions
 from trainer.work import TrainingPrompts, Work
 

@@ -209,7 +209,7 @@ ODD: list[Any] = [
 ]  # fmt: skip
 
 
-def answered_or_refused(read: Callable[[Any], Any], body: dict[str, Any]) -> None:
+def assert_answered_or_refused(read: Callable[[Any], Any], body: dict[str, Any]) -> None:
     given_as = orjson.dumps(body)
     try:
         read(body)
@@ -224,7 +224,7 @@ def answered_or_refused(read: Callable[[Any], Any], body: dict[str, Any]) -> Non
 def test_no_odd_value_of_any_field_is_too_odd_for_a_refusal(read: Callable[[Any], Any]) -> None:
     for field in FIELDS:
         for value in ODD:
-            answered_or_refused(read, GOOD[read] | {field: value})
+            assert_answered_or_refused(read, GOOD[read] | {field: value})
 
 
 @pytest.mark.parametrize("read", GOOD)
@@ -236,6 +236,6 @@ def test_no_odd_value_of_any_field_is_too_odd_for_a_refusal(read: Callable[[Any]
 def test_whatever_is_sent_is_read_or_refused_in_words(
     read: Callable[[Any], Any], wrong: dict[str, Any], inner: dict[str, Any]
 ) -> None:
-    answered_or_refused(read, GOOD[read] | wrong)
+    assert_answered_or_refused(read, GOOD[read] | wrong)
     deeper = {name: value | inner if isinstance(value, dict) else [inner] for name, value in wrong.items()}
-    answered_or_refused(read, GOOD[read] | deeper)
+    assert_answered_or_refused(read, GOOD[read] | deeper)

@@ -7,7 +7,7 @@ import pytest
 from support.tiny_policy import prompt
 
 from thinking.format import THINK
-from trainer.gate import Answers, Evidence, Sides, decide, judge
+from trainer.gate import Answers, Evidence, Sides, decide, measure
 from trainer.habits import Habits, habits, repetition
 from trainer.intervals import at_equal_length, interval, paired, pairings
 from trainer.settings import RoundConfig
@@ -45,7 +45,7 @@ def answers(dice, first, second, *, malformed=0.0, tokens=50.0):
 def verdict(first, second, *, seed=0, config=CONFIG, **changed):
     dice = np.random.default_rng(seed)
     live, candidate = answers(dice, 0, 0), answers(dice, first, second, **changed)
-    return judge(CONVERSATIONS, live, candidate, Lookup(0), Lookup(1), config)
+    return decide(measure(CONVERSATIONS, live, candidate, Lookup(0), Lookup(1), config), config)
 
 
 def failed(found):

@@ -164,7 +164,7 @@ def test_what_a_round_keeps_on_disk_is_bounded(site):
 
 
 def test_a_half_written_state_is_not_resumed_from(tmp_path):
-    from trainer.grpo import COMPLETE, last_state
+    from trainer.states import COMPLETE, last_state
 
     for step in (1, 2, 10):
         (tmp_path / f"checkpoint-{step}").mkdir()
