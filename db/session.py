@@ -62,6 +62,8 @@ class Database:
         # Both share one pool; what differs is how a transaction begins.
         self._writing = sessionmaker(self.engine, expire_on_commit=False)
         reading = self.engine.execution_options(ruminate_reads=True, postgresql_readonly=True)
+        if self.kind == "postgresql":  # its default shows each statement another state
+            reading = reading.execution_options(isolation_level="REPEATABLE READ")
         self._reading = sessionmaker(reading, expire_on_commit=False)
 
     @property

@@ -213,8 +213,13 @@ class Gateway:
             if task.cancelled() or (task.exception() is None and not endless):
                 return
             log.critical("%s ended; this gateway ends too", name, exc_info=task.exception())
-            os.kill(os.getpid(), signal.SIGTERM)
+            end_process()
 
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(ended)
         self._tasks.append(task)
+
+
+def end_process() -> None:
+    """As its supervisor would: requests in flight end, turns are written."""
+    os.kill(os.getpid(), signal.SIGTERM)

@@ -49,7 +49,10 @@ class Watcher:
         while True:
             await asyncio.sleep(self._interval)
             if self._lease.role == "holds":
-                await self.look()
+                try:
+                    await self.look()
+                except Exception:
+                    log.exception("what is deployed stays for now: the look at live traffic failed")
 
     async def look(self) -> None:
         """Decide on what is deployed now, where it is clear by now. A refusal is tried again at the next look."""

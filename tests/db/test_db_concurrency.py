@@ -103,3 +103,19 @@ def test_what_is_deleted_while_turns_come_in_stays_deleted(database: Database) -
         refused.extend(left.why for left in turns.begin_many(session, [late]))
     assert refused
     assert all("deleted" in why for why in refused)
+
+
+def test_a_reading_session_sees_one_state_throughout(database: Database) -> None:
+    with database.transaction() as session:
+        settle(session)
+
+    def add() -> None:
+        with database.transaction() as session:
+            turn = a_turn(settle(session, "bob"), said("Hi"), conversation_id="later")
+            turns.record_turn(session, turn, its_end(turn))
+
+    with database.reading() as session:
+        before = session.scalar(select(func.count()).select_from(Generation))
+        together(add)
+        assert session.scalar(select(func.count()).select_from(Generation)) == before
+    assert counts(database)[0] == (before or 0) + 1

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import uvicorn
 
 from db.session import Database
@@ -44,7 +45,10 @@ class Running:
 
 @asynccontextmanager
 async def running_gateway(home: Path, engines: list[str], **settings: Any) -> AsyncIterator[Running]:
-    """Start a gateway with a fresh home (or an old one: then it goes on with what is there) and stop it at the end."""
+    """Start a gateway with a fresh home (or an old one: then it goes on with what is there) and stop it at the end.
+
+    One whose background task ended would end this process; here the test fails instead, with the gateway's log.
+    """
     values = {
         "home": home, "service_key": SERVICE_KEY, "engines": tuple(engines), "loopback_without_key": True,
         "default_consent": "train", "watch_seconds": 0.05, "engine_wait_seconds": 3.0, "port": 8000,
@@ -57,6 +61,9 @@ async def running_gateway(home: Path, engines: list[str], **settings: Any) -> As
     await asyncio.to_thread(database.migrate)
     app = create_app(config, database)
     server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, timeout_graceful_shutdown=1))
+    patch = pytest.MonkeyPatch()
+    ended: list[bool] = []
+    patch.setattr("server.gateway.end_process", lambda: ended.append(True))
     task = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         assert not task.done(), "the gateway did not start"
@@ -75,3 +82,5 @@ async def running_gateway(home: Path, engines: list[str], **settings: Any) -> As
         server.should_exit = True
         await task
         database.close()
+        patch.undo()
+        assert not ended, "a background task of the gateway ended; its log says which one and why"

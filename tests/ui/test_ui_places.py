@@ -2,7 +2,9 @@
 
 import json
 import re
+from itertools import pairwise
 
+import pytest
 from playwright.sync_api import expect
 from support.fake_chat_gateway import FakeGateway, Script, serving
 
@@ -106,6 +108,22 @@ def test_the_page_says_what_is_recorded_and_consent_can_be_changed(shown) -> Non
     assert page.locator("dialog input[type=checkbox]").count() == 1
     page.keyboard.press("Escape")
     expect(page.locator("dialog")).to_have_count(0)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_choices_of_consent_stand_one_under_another_inside_their_dialog(shown, width: int) -> None:
+    page = shown.page
+    page.set_viewport_size({"width": width, "height": 800})
+    page.click("#settings")
+    dialog = page.locator("dialog.settings").bounding_box()
+    boxes = [option.bounding_box() for option in page.locator("dialog.settings .option").all()]
+    assert len(boxes) == 3
+    for upper, lower in pairwise(boxes):
+        assert upper["y"] + upper["height"] <= lower["y"]
+    for box in boxes:
+        assert box["height"] > 40
+        assert dialog["x"] <= box["x"]
+        assert box["x"] + box["width"] <= dialog["x"] + dialog["width"]
 
 
 def test_one_conversation_can_be_kept_out_of_training(shown) -> None:

@@ -37,7 +37,7 @@
             el("textarea", { id: "message", rows: "1", placeholder: say("placeholder"), "aria-label": say("placeholder"), autofocus: true }),
             el("div.composer-line", {},
               el("button.think", { type: "button", id: "think", "aria-pressed": "true", title: say("think_hint") }, say("think")),
-              el("button.options", { type: "button", id: "options", "aria-expanded": "false", "aria-controls": "options-panel", "aria-label": say("options"), title: say("options") }, icon("sliders"), el("span")),
+              el("button.opener", { type: "button", id: "options", "aria-expanded": "false", "aria-controls": "options-panel", "aria-label": say("options"), title: say("options") }, icon("sliders"), el("span")),
               button("clip", say("attach"), null, { id: "attach" }),
               el("input", { type: "file", id: "file-input", multiple: true, hidden: true, "aria-label": say("attach") }),
               el("div.segments", { role: "radiogroup", "aria-label": say("thoughts"), id: "thoughts" },
