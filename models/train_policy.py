@@ -119,6 +119,22 @@ def build(shape: Shape, tokenizer: Any, seed: int) -> Any:
     return model
 
 
+def attend_in_float32(model: Any) -> None:
+    """Have attention computed in float32 under autocast: on a CPU its backward pass then takes half as long."""
+    import torch
+    from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    from transformers.masking_utils import sdpa_mask
+
+    def forward(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> Any:
+        with torch.autocast("cpu", enabled=False):
+            return sdpa_attention_forward(module, query.float(), key.float(), value.float(), mask, **options)
+
+    AttentionInterface.register("sdpa_float32", forward)
+    AttentionMaskInterface.register("sdpa_float32", sdpa_mask)
+    model.set_attn_implementation("sdpa_float32")
+
+
 def deepen(model: Any) -> None:
     """Give the model one more layer at the top, which adds nothing at first.
 
@@ -184,6 +200,7 @@ def train(
     import torch.nn.functional as F
 
     model.train()
+    attend_in_float32(model)
     opts = optimisers(model, schedule)
     base = [[g["lr"] for g in o.param_groups] for o in opts]
     began, seen, losses = time.monotonic(), 0, []

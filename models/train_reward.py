@@ -11,7 +11,7 @@ from typing import Any
 
 from models.critic import last_token, reading_template
 from models.pairs import Pair
-from models.train_policy import open_files
+from models.train_policy import attend_in_float32, open_files
 
 
 def conversation_ids(tokenizer: Any, messages: Sequence[dict[str, Any]], response: str) -> list[int]:
@@ -43,6 +43,7 @@ def train(backbone: Path, pairs: Sequence[Pair], folder: Path, seed: int, batch:
     tokenizer = AutoTokenizer.from_pretrained(backbone)
     tokenizer.chat_template = reading_template()
     model = AutoModelForSequenceClassification.from_pretrained(backbone, num_labels=1, dtype=torch.float32)
+    attend_in_float32(model)
     with torch.no_grad():
         model.score.weight.copy_(rising_marks(backbone, tokenizer))
     rows = [
