@@ -62,7 +62,8 @@ class Watcher:
             return
         try:
             if state.live.state == "rejected":
-                return await self._leave(state)
+                await self._leave(state)
+                return
             if state.canary is not None:
                 await self._end_trial(state)
             await self._take_back(state)

@@ -1,4 +1,4 @@
-"""A rebuild as rows: what is rejected, which rounds are done again and in what order, and what nobody starts meanwhile."""
+"""A rebuild as rows: what is rejected, which rounds are done again in what order, and what nobody starts meanwhile."""
 
 from collections.abc import Sequence
 from typing import Any
