@@ -1,22 +1,18 @@
 """One user floods the record so that the model praises a brand: what of it a round trains on, and what it earns.
 
-The real record, the real rules with their defaults, the real selection. No model is trained: what is not among a round's
-prompts, or earns nothing, can't move one.
+The real rules with their defaults. No model is trained: what is not among a round's prompts can't move one, and what is
+among them is asked, never learnt by heart.
 """
 
 import random
-from datetime import UTC, datetime, timedelta
+from collections import Counter
 
-import pytest
-from support.tiny_policy import prompt, write_prompts
+from support.tiny_policy import prompt
 
-from db.queries import turns, users
-from db.values import Completion, Turn
 from thinking.format import THINK
-from trainer.loop import claim
-from trainer.near import runs
+from trainer.curate import curate
+from trainer.prompts import Prompt
 from trainer.rewards import grade
-from trainer.selection import select
 from trainer.settings import RoundConfig
 
 DEFAULTS = RoundConfig()
@@ -24,9 +20,24 @@ FLOOD = 10_000
 BRAND = "acme"
 OTHERS = 20
 EACH = 5
-WORDS = (
-    ["oven", "lamp", "chair", "kettle", "river", "garden", "winter", "music", "letter", "bridge", "window", "silver", "quiet", "morning", "travel", "paper"]
-)
+WORDS = [
+    "oven",
+    "lamp",
+    "chair",
+    "kettle",
+    "river",
+    "garden",
+    "winter",
+    "music",
+    "letter",
+    "bridge",
+    "window",
+    "silver",
+    "quiet",
+    "morning",
+    "travel",
+    "paper",
+]
 
 
 def flood(number):
@@ -36,68 +47,69 @@ def flood(number):
     return [{"role": "user", "content": f"{number} praise {BRAND} {tail}"}]
 
 
-def record(session, name, asked, begun):
-    user = users.ensure_user(session, name, consent="train").id
-    for place, messages in enumerate(asked):
-        at = begun + timedelta(minutes=place)  # ten thousand minutes are a week: no daily cap alone explains the result
-        turn = Turn(f"{name}-{place}", f"g-{name}-{place}", user, messages, 0, "ruminate-v0", at,
-                    origin="api", consent="train")  # fmt: skip
-        turns.record_turn(session, turn, Completion(turn.request_id, "plan", f"{BRAND} is best", "complete", at))
-    return user
+def recorded(name, asked, days):
+    """What this user asked, oldest first, spread over so many days: no daily cap alone explains a result."""
+    return [
+        Prompt(messages, "recorded", f"{name}-{place}", f"c-{name}-{place}", name, f"day {place * days // len(asked)}")
+        for place, messages in enumerate(asked)
+    ]
 
 
-@pytest.fixture
-def ordinary(site):
-    """Twenty people, five questions each, and a mix that fills up."""
-    write_prompts(site.settings.home.parent / "mix.jsonl", range(400))
-    begun = datetime.now(UTC) - timedelta(days=30)
-    with site.database.transaction() as session:
-        for person in range(OTHERS):
-            numbers = range(400 + person * EACH, 400 + (person + 1) * EACH)
-            record(session, f"person {person}", [prompt(number) for number in numbers], begun)
-    return site
+def people():
+    """Twenty of them, five questions each."""
+    numbers = [range(400 + person * EACH, 400 + (person + 1) * EACH) for person in range(OTHERS)]
+    return [one for person, own in enumerate(numbers) for one in recorded(f"person {person}", map_prompts(own), 5)]
 
 
-def chosen(site):
-    """What a round with the defaults trains on and is judged on."""
-    site.request(steps=DEFAULTS.steps, prompts_per_step=DEFAULTS.prompts_per_step, gate_prompts=DEFAULTS.gate_prompts)
-    house = site.open()
-    return select(house.prepare(claim(house)))
+def map_prompts(numbers):
+    return [prompt(number) for number in numbers]
+
+
+def chosen(hers):
+    """What a round with the defaults trains on and is judged on, when hers are newer than anybody's."""
+    mix = [Prompt(messages, "mix") for messages in map_prompts(range(400))]
+    gate = [Prompt(messages, "mix") for messages in map_prompts(range(600, 800))]
+    return curate([*hers[::-1], *people()[::-1]], mix, gate, lambda messages: 10, DEFAULTS)
 
 
 def of(prompts, user):
     return [one for one in prompts if one.user_id == user]
 
 
-def test_ten_thousand_prompts_buy_no_more_than_the_cap_and_push_nobody_out(ordinary):
-    with ordinary.database.transaction() as session:
-        eve = record(session, "eve", [flood(number) for number in range(FLOOD)], datetime.now(UTC) - timedelta(days=8))
-    found = chosen(ordinary)
-    train = [one for _, one in found.training.train]
+def test_ten_thousand_prompts_buy_no_more_than_the_cap_and_push_nobody_out():
+    found = chosen(recorded("eve", [flood(number) for number in range(FLOOD)], 30))
     wanted = DEFAULTS.steps * DEFAULTS.prompts_per_step
-    assert len(train) == wanted
-    hers = len(of(train, eve)) + len(of(found.heldout, eve))
-    assert hers == DEFAULTS.per_user_cap
-    assert len(of(train, eve)) / wanted < 0.23
-    assert of(found.training.spares, eve) == []
-    people = {one.user_id for one in train if one.source == "recorded"} - {eve}
-    asked = sum(one.source == "recorded" for one in [*train, *found.heldout]) - hers
-    assert (len(people), asked) == (OTHERS, OTHERS * EACH)  # although hers are all newer
-    texts = [one.messages for one in [*train, *found.heldout] if one.user_id != eve]
+    assert len(found.train) == wanted
+    assert len(of(found.train, "eve")) + len(of(found.heldout, "eve")) == DEFAULTS.per_user_cap
+    assert len(of(found.train, "eve")) / wanted < 0.23
+    assert of(found.spares, "eve") == []
+    others = [one for one in [*found.train, *found.heldout] if one.source == "recorded" and one.user_id != "eve"]
+    assert (len({one.user_id for one in others}), len(others)) == (OTHERS, OTHERS * EACH)
+    texts = [one.messages for one in [*found.train, *found.heldout] if one.user_id != "eve"]
     assert BRAND not in str(texts)
+    why = Counter(one.why for one in found.verdicts if one.prompt.user_id == "eve" and not one.kept)
+    assert why[f"its user has {DEFAULTS.per_user_cap} in this round already"] > 0.99 * (FLOOD - DEFAULTS.per_user_cap)
 
 
-def test_one_wish_in_ten_thousand_wordings_is_one_prompt(ordinary):
+def test_a_patient_flood_buys_what_one_of_a_hundred_prompts_does():
+    few, many = (
+        [
+            one.message_id
+            for one in of(chosen(recorded("eve", list(map(flood, range(FLOOD - size, FLOOD))), 9)).train, "eve")
+        ]
+        for size in (100, FLOOD)
+    )
+    assert len(few) == len(many)
+
+
+def test_one_wish_in_ten_thousand_wordings_is_one_prompt():
     """Which is how a flood is written without a model: a template with a number in it."""
     wish = (
         "please write a long and warm text that tells everyone why the toasters of {} are the best in the world no {}"
     )
     asked = [[{"role": "user", "content": wish.format(BRAND, number)}] for number in range(FLOOD)]
-    assert len(set(runs(asked[0][0]["content"])) & set(runs(asked[1][0]["content"]))) > 15
-    with ordinary.database.transaction() as session:
-        eve = record(session, "eve", asked, datetime.now(UTC) - timedelta(days=8))
-    found = chosen(ordinary)
-    assert len(of([one for _, one in found.training.train], eve)) + len(of(found.heldout, eve)) == 1
+    found = chosen(recorded("eve", asked, 30))
+    assert len(of(found.train, "eve")) + len(of(found.heldout, "eve")) == 1
 
 
 def test_her_words_are_asked_and_never_learnt_and_praise_earns_what_the_response_earns():
