@@ -213,12 +213,9 @@ def _stayed_near(kl: float, config: RoundConfig) -> Check:
 
 
 def _kept_answers_hold(found: Regressions, config: RoundConfig) -> Check:
-    """Fell is what fell by more than is allowed, and by more than chance explains."""
-    fall = found.live_share - found.candidate_share
-    fell = fall > config.gate_max_regression and found.chance < 1 - config.gate_confidence
     words = (
         f"of {found.cases} answers that people keep an eye on {found.candidate_share:.0%} hold, "
         f"with live {found.live_share:.0%} (allowed: {-config.gate_max_regression:+.0%} or what chance explains; "
         f"by chance so few hold in {found.chance:.1%} of cases)"
     )
-    return Check("regressions", not fell, words)
+    return Check("regressions", not found.fell(config), words)

@@ -60,6 +60,11 @@ class Regressions:
             total = np.convolve(total, _hypergeometric(old + new, self.samples))
         return float(min(1.0, total[: sum(self.candidate) + 1].sum()))
 
+    def fell(self, config: RoundConfig) -> bool:
+        """Whether fewer of the candidate's hold: by more than is allowed, and by more than chance explains."""
+        fall = self.live_share - self.candidate_share
+        return fall > config.gate_max_regression and self.chance < 1 - config.gate_confidence
+
     def as_json(self) -> dict[str, Any]:
         """For a row; those of which fewer hold than of live's are named by their ids."""
         pairs = zip(self.ids, self.live, self.candidate, strict=True)

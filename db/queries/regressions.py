@@ -56,6 +56,12 @@ def kept_by(session: Session, user_id: str) -> Sequence[tuple[Regression, Genera
     return [(row[0], row[1]) for row in rows]
 
 
+def kept_among(session: Session, generation_ids: Sequence[str]) -> Sequence[Regression]:
+    """Those of these answers that are kept, oldest first."""
+    wanted = select(Regression).where(Regression.generation_id.in_(generation_ids))
+    return session.scalars(wanted.order_by(Regression.id)).all()
+
+
 def to_ask(session: Session, most: int, per_user: int) -> list[KeptAnswer]:
     """What the gate asks again: of each user the newest `per_user`, in all the newest `most`; oldest first.
 
