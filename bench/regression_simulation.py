@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    dice, config = np.random.default_rng(options.seed), RoundConfig()
+    dice, config = np.random.default_rng(options.seed), RoundConfig.model_validate({})
     print("| hold with live, with the candidate | " + " | ".join(f"{kept} kept" for kept in KEPT) + " |")
     for live, candidate in CHANCES:
         shares = [np.mean([stopped(dice, kept, live, candidate, config) for _ in range(options.runs)]) for kept in KEPT]
