@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import people, trust
+from cli import people, regressions, trust
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(people.users, name="users")
@@ -172,6 +172,7 @@ def rollback(reason: Reason = "rolled back on the command line") -> None:
 
 
 trust.add_to(app, lambda: _client())
+regressions.add_to(app, lambda: _client())
 
 if __name__ == "__main__":
     main()

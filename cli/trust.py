@@ -39,21 +39,41 @@ def add_to(app: typer.Typer, client: Callable[[], Any]) -> None:
     def forget(
         user: User = None,
         conversation: Conversation = None,
+        rebuild: Annotated[
+            bool, typer.Option("--rebuild", help="Take back what learnt from it, and do the later rounds again.")
+        ] = False,
         yes: Annotated[bool, typer.Option("--yes", help="Don't ask first.")] = False,
         as_json: Json = False,
     ) -> None:
         """Delete all that a user, or one conversation, left in the database and on disk; it can't be undone.
 
-        Weights do not forget: the checkpoints that had learnt from it are listed with the last clean one. To serve
-        that one, `ruminate promote` it; the next round then starts from it, and trains on none of what was deleted.
-        Nothing is retrained here, since a rebuilt checkpoint would be another model and has to pass the gate.
+        Weights do not forget: the checkpoints that had learnt from it are listed with the last clean one. With
+        --rebuild they are rejected, the last clean one is live at once, and the trainer does the later rounds again
+        without what was forgotten; what comes of each has to pass the gate. `ruminate rebuild` says what is left.
         """
         _one_of(user, conversation)
         if not yes:
-            typer.confirm(f"Delete everything of {user or conversation}?", abort=True)
+            more = " and go back to weights that have not learnt from it" if rebuild else ""
+            typer.confirm(f"Delete everything of {user or conversation}{more}?", abort=True)
         with client() as gateway:
-            found = gateway.call("POST", "/api/forget", {"user": user, "conversation": conversation})
-        print(json.dumps(found, indent=2) if as_json else f"{deleted(found['deleted'])}\n{learnt(found)}")
+            wish = {"user": user, "conversation": conversation} | ({"rebuild": True} if rebuild else {})
+            found = gateway.call("POST", "/api/forget", wish)
+        if as_json:
+            print(json.dumps(found, indent=2))
+        else:
+            print(deleted(found["deleted"]), rebuilt(found["rebuild"]) if rebuild else learnt(found), sep="\n")
+
+    @app.command()
+    def rebuild(
+        stop: Annotated[bool, typer.Option("--stop", help="Do none of them again.")] = False, as_json: Json = False
+    ) -> None:
+        """Which rounds are still to be done again without what was forgotten."""
+        with client() as gateway:
+            found = gateway.call("DELETE", "/api/rebuild") if stop else gateway.get("/api/rebuild")
+        names = ", ".join(str(one) for one in found["rounds"]) or "none"
+        print(
+            json.dumps(found, indent=2) if as_json else f"{'given up' if stop else 'still to be done again'}: {names}"
+        )
 
     @app.command()
     def export(
@@ -145,6 +165,18 @@ def learnt(found: dict[str, Any]) -> str:
         return "no checkpoint learnt from it"
     clean = found["last_clean"]
     return f"learnt from it: {', '.join(names)}\nlast clean one: {clean}; to serve it: ruminate promote {clean}"
+
+
+def rebuilt(found: dict[str, Any]) -> str:
+    """What a rebuild took back and has still to do, as lines of text."""
+    lines = [f"rejected: {', '.join(found['rejected']) or 'no checkpoint, for none had learnt from it'}"]
+    lines.append(f"live: {found['live']}")
+    if found["cancelled"] is not None:
+        lines.append(f"cancelled: round {found['cancelled']}, which stood on it or had trained on it")
+    if found["rounds"]:
+        rounds = ", ".join(str(one) for one in found["rounds"])
+        lines.append(f"to be done again, one after the other, each with the gate at its end: round {rounds}")
+    return "\n".join(lines)
 
 
 def deleted(counts: dict[str, int]) -> str:

@@ -159,6 +159,18 @@ class Comparison(Base):
     created_at: Mapped[datetime]
 
 
+class Regression(Base):
+    """An answer that a later checkpoint must not fall behind ("this was good"), or come back to ("never again")."""
+
+    __tablename__ = "regressions"
+    __table_args__ = (one_of("kind", "good", "never"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    generation_id: Mapped[str] = mapped_column(ForeignKey("generations.id"), unique=True)
+    user_id: Mapped[str] = mapped_column(ForeignKey("users.id"), index=True)
+    kind: Mapped[str]
+    created_at: Mapped[datetime]
+
+
 class Round(Base):
     __tablename__ = "rounds"
     __table_args__ = (
@@ -188,6 +200,18 @@ class Round(Base):
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
+
+
+class Replay(Base):
+    """A round to be done again without what was forgotten, in the order of ids. `round_id`: the one that does it."""
+
+    __tablename__ = "replays"
+    __table_args__ = (COUNTING,)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    of_round_id: Mapped[int] = mapped_column(ForeignKey("rounds.id"))
+    round_id: Mapped[int | None] = mapped_column(ForeignKey("rounds.id"), unique=True)
+    by: Mapped[str]
+    created_at: Mapped[datetime]
 
 
 class RoundPrompt(Base):

@@ -127,3 +127,15 @@ class Forgotten:
     comparisons: int = 0
     keys: int = 0
     round_prompts: int = 0  # emptied, not deleted: lineage keeps their ids
+    regressions: int = 0  # answers that the gate kept an eye on
+
+
+@dataclass(frozen=True)
+class KeptAnswer:
+    """An answer that the gate asks for again: to stay as good (`good`), or never to come back (`never`)."""
+
+    id: str
+    kind: str  # good | never
+    message_id: str
+    messages: list[dict[str, Any]]
+    response: str

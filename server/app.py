@@ -25,6 +25,7 @@ from server.api import (
     me,
     metrics,
     models,
+    regressions,
     rounds,
     status,
     tokens,
@@ -69,7 +70,7 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
 
     app = FastAPI(title="Ruminate", version=version("ruminate"), lifespan=lifespan, docs_url="/docs", redoc_url=None)
     app.state.failure = None  # why the parts could not be started, for the entry point to say
-    for part in (health, metrics, models, tokens, events, status, conversations, comparisons, me):
+    for part in (health, metrics, models, tokens, events, status, conversations, comparisons, regressions, me):
         app.include_router(part.router)
     for part in (rounds, checkpoints, lineage, admin, internal):
         app.include_router(part.router)

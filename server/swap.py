@@ -129,8 +129,7 @@ class Swap:
             if expected_live is not None and expected_live != state.live.name:
                 raise _changed(expected_live, state.live.name)
             if target.state == "rejected":
-                what = f"{target.name} was rejected; its round, or the deployments, say why"
-                raise ApiError(409, what, code="checkpoint_rejected")
+                raise _rejected(target)
             if share and state.canary is not None and target.id != state.live.id:
                 if target.id == state.canary.id:
                     return self._answer()
@@ -250,6 +249,8 @@ class Swap:
             row = checkpoints.lock_checkpoint(session, target.id)
             if row.kind != "base" and row.path is None:  # pruned by another gateway since it was looked at
                 raise _without_files(target)
+            if row.state == "rejected":  # it learnt from what somebody had forgotten just now
+                raise _rejected(target)
             if wish.share:
                 deployments.propose(
                     session, live.id, wish.by, wish.reason, expected, canary_id=target.id, canary_share=wish.share
@@ -304,6 +305,11 @@ def _changed(expected: str, found: str) -> ApiError:
 
 def _without_files(target: Weights) -> ApiError:
     return ApiError(422, f"{target.name} has no files: not written yet, or pruned", code="checkpoint_unfit")
+
+
+def _rejected(target: Weights) -> ApiError:
+    what = f"{target.name} was rejected; its round, the deployments, or the audit of what was forgotten say why"
+    return ApiError(409, what, code="checkpoint_rejected")
 
 
 def _unfit(error: Unfit) -> ApiError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from db.errors import DatabaseUnavailable
-from db.queries import arms, deployments
+from db.queries import arms, deployments, replays
 from db.session import Database
 from server import decline, trial
 from server.catalog import SERVED, Catalog, Wanted
@@ -61,11 +61,23 @@ class Watcher:
         if state is None or self._catalog.trouble is not None:
             return
         try:
+            if state.live.state == "rejected":
+                await self._leave(state)
+                return
             if state.canary is not None:
                 await self._end_trial(state)
             await self._take_back(state)
         except (ApiError, DatabaseUnavailable) as error:
             log.warning("what is deployed stays for now: %s", error)
+
+    async def _leave(self, state: Wanted) -> None:
+        """Live learnt from what was forgotten, and whoever had it forgotten did not get to taking it back."""
+        clean = await asyncio.to_thread(self._clean, state)
+        await self._decide(clean, WATCH, f"{state.live.name} learnt from what was forgotten", state, disown=True)
+
+    def _clean(self, state: Wanted) -> str:
+        with self._database.reading() as session:
+            return replays.clean_ancestor(session, state.live.id).name
 
     async def _end_trial(self, state: Wanted) -> None:
         assert state.canary is not None

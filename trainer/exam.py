@@ -10,6 +10,7 @@ from trainer.files import write_json
 from trainer.gate import Answers, Verdict, decide, measure
 from trainer.policy import prompt_ids
 from trainer.prompts import Prompt, text_of
+from trainer.regressions import Regressions, as_trained, compare
 from trainer.rewards import RewardModel
 from trainer.rollout import seed_of
 from trainer.versions import Versions
@@ -35,8 +36,9 @@ def examine(
     old, _ = answers(work, work.parent.served_as, prompts)
     new, sequences = answers(work, name, prompts)
     apart = divergence(work, name, sequences)
+    kept = kept_answers(work, name, second)
     write_json(work.folder / SAMPLES, before_and_after(prompts, old, new))
-    found = measure(conversations, old, new, reward, second, work.config, apart)
+    found = replace(measure(conversations, old, new, reward, second, work.config, apart), regressions=kept)
     versions.clear()
     verdict = decide(found, work.config)
     return replace(verdict, figures=verdict.figures | {"watch": watch(found, old, new, prompts)})
@@ -50,6 +52,19 @@ def before_and_after(prompts: Sequence[Prompt], old: Answers, new: Answers) -> l
         if prompt.source == "mix"
     ]
     return rows[:SHOWN]
+
+
+def kept_answers(work: Work, candidate: str, judge: RewardModel) -> Regressions | None:
+    """Both sides asked again what people keep an eye on; None where they keep nothing."""
+    config = work.config
+    listed = work.ledger.kept_answers(config.gate_regressions, config.gate_regressions_per_user)
+    room = config.max_prompt_tokens
+    kept = [one for one in as_trained(listed, config) if len(prompt_ids(work.reader.tokenizer, one.messages)) <= room]
+    if not kept:
+        return None
+    prompts = [Prompt(one.messages, "recorded", one.message_id) for one in kept]
+    old, new = (answers(work, model, prompts)[0].outputs for model in (work.parent.served_as, candidate))
+    return compare(kept, old, new, judge)
 
 
 def divergence(work: Work, candidate: str, sequences: Sequence[TokenIds]) -> float:

@@ -17,6 +17,7 @@ from thinking.format import Parsed
 from trainer.habits import Habits, habits
 from trainer.intervals import Paired, paired, pairings
 from trainer.prompts import Messages
+from trainer.regressions import Regressions
 from trainer.rewards import RewardModel, grade
 from trainer.settings import RoundConfig
 
@@ -46,7 +47,8 @@ class Sides:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a verdict rests on. `lengths` are logarithms, NaN where malformed; `kl` is None where not measured."""
+    """All that a verdict rests on. `lengths` are logarithms, NaN where malformed; `kl` and `regressions` are None where
+    not measured."""
 
     reward: Sides
     judge: Sides
@@ -54,6 +56,7 @@ class Evidence:
     live: Habits
     candidate: Habits
     kl: float | None = None
+    regressions: Regressions | None = None
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ def decide(found: Evidence, config: RoundConfig) -> Verdict:
         _no_more("repetition", "repeated words", old.repetition, new.repetition, config.gate_max_repetition),
         _length_kept(old, new, config),
         *([] if found.kl is None else [_stayed_near(found.kl, config)]),
+        *([] if found.regressions is None else [_kept_answers_hold(found.regressions, config)]),
     ]
     publish = all(check.passed for check in checks)
     failed = [check.words for check in checks if not check.passed]
@@ -130,6 +134,7 @@ def decide(found: Evidence, config: RoundConfig) -> Verdict:
         "judge": second.as_json(),
         **habit,
         "kl": None if found.kl is None else round(found.kl, 5),
+        "regressions": None if found.regressions is None else found.regressions.as_json(),
     }
     return Verdict(publish, words, checks, figures)
 
@@ -205,3 +210,12 @@ def _length_kept(live: Habits, candidate: Habits, config: RoundConfig) -> Check:
 def _stayed_near(kl: float, config: RoundConfig) -> Check:
     words = f"on its own answers it is {kl:.3f} nats per token away from live (allowed: {config.gate_max_kl:g})"
     return Check("kl", kl <= config.gate_max_kl, words)
+
+
+def _kept_answers_hold(found: Regressions, config: RoundConfig) -> Check:
+    words = (
+        f"of {found.cases} answers that people keep an eye on {found.candidate_share:.0%} hold, "
+        f"with live {found.live_share:.0%} (allowed: {-config.gate_max_regression:+.0%} or what chance explains; "
+        f"by chance so few hold in {found.chance:.1%} of cases)"
+    )
+    return Check("regressions", not found.fell(config), words)

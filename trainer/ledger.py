@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from db.errors import LeaseLost as RowLost
-from db.queries import checkpoints, curation, deployments, rounds
+from db.queries import checkpoints, curation, deployments, regressions, replays, rounds
 from db.schema import Checkpoint, Round, RoundPrompt
 from db.session import Database
-from db.values import CheckpointState, CuratedPrompt, RoundState, TrainablePrompt
+from db.values import CheckpointState, CuratedPrompt, KeptAnswer, RoundState, TrainablePrompt
 from trainer.lease import LeaseLost
 
 
@@ -95,10 +95,20 @@ class Ledger:
         with self._held() as session:
             curation.save_prompts(session, self._round, self._owner, prompts)
 
-    def prompts(self) -> Sequence[RoundPrompt]:
-        """Curation's verdicts; one that was forgotten since has no `prompt`."""
+    def prompts(self, round_id: int | None = None) -> Sequence[RoundPrompt]:
+        """Curation's verdicts, of this round or another; one that was forgotten since has no `prompt`."""
         with self._database.reading() as session:
-            return curation.round_prompts(session, self._round)
+            return curation.round_prompts(session, self._round if round_id is None else round_id)
+
+    def repeats(self) -> int | None:
+        """Which round this one does again, without what was forgotten; None for one that does none."""
+        with self._database.reading() as session:
+            return replays.repeated(session, self._round)
+
+    def kept_answers(self, most: int, per_user: int) -> list[KeptAnswer]:
+        """Answers that people keep an eye on and the gate may ask for again."""
+        with self._database.reading() as session:
+            return regressions.to_ask(session, most, per_user)
 
     def withdraw(self, position: int, why: str) -> None:
         """The prompt at `position` was not trained on after all."""

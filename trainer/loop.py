@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from db.errors import DatabaseUnavailable
-from db.queries import rounds
+from db.queries import replays, rounds
 from db.schema import Round
 from trainer.brakes import Brakes, stopped
 from trainer.exam import examine
@@ -68,8 +68,9 @@ def run(settings: TrainerSettings, once: bool = False) -> int:
 
 
 def claim(house: House) -> Round | None:
-    """Take the round that is waiting, or whose trainer fell silent."""
+    """Take the round that is waiting, or whose trainer fell silent; where none is open, the next of a rebuild."""
     with house.database.transaction() as session:
+        replays.ask_next(session)
         row = rounds.claim_round(session, house.owner, house.settings.lease_seconds)
         if row is not None and row.attempts > house.settings.max_attempts:
             cause = row.error or f"it ended its trainer {row.attempts - 1} times; see the trainer's log"

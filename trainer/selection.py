@@ -15,6 +15,8 @@ from trainer.work import TrainingPrompts, Work
 log = logging.getLogger(__name__)
 
 CHOSEN = "prompts.json"  # how many train, stand in and are held out; there when the rows are
+LEAST_HELDOUT = 4
+STANDS_IN = "stands in where consent is withdrawn"
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,8 @@ def select(work: Work) -> Selection:
     """Choose the round's prompts, or read what an earlier attempt chose."""
     mark = work.folder / CHOSEN
     if not mark.is_file():
-        write_json(mark, _choose(work))
+        earlier = work.ledger.repeats()
+        write_json(mark, _choose(work) if earlier is None else _again(work, earlier))
     counts = read_json(mark)
     rows = work.ledger.prompts()
     train, spares = counts["train"], counts["train"] + counts["spares"]
@@ -77,13 +80,41 @@ def _choose(work: Work) -> dict[str, int]:
     return {"train": len(chosen.train), "spares": len(chosen.spares), "heldout": len(chosen.heldout)}
 
 
+def _again(work: Work, earlier: int) -> dict[str, int]:
+    """The prompts of round `earlier` in their order, less what was forgotten or withdrawn since.
+
+    Raises ValueError when not enough are left to train or to judge on.
+    """
+    rows = [row for row in work.ledger.prompts(earlier) if row.prompt is not None and row.erased_at is None]
+    train = _allowed(work, [_prompt(row) for row in rows if (row.split, row.verdict) == ("train", "kept")])
+    spares = [_prompt(row) for row in rows if row.why == STANDS_IN]
+    heldout = _allowed(work, [_prompt(row) for row in rows if (row.split, row.verdict) == ("heldout", "kept")])
+    if len(train) < work.config.prompts_per_step or len(heldout) < LEAST_HELDOUT:
+        raise ValueError(
+            f"round {earlier} is not done again: {len(train)} of its prompts are left to train on and {len(heldout)} "
+            f"held out; a step needs {work.config.prompts_per_step} and the gate {LEAST_HELDOUT}"
+        )
+    why = f"as in round {earlier}"
+    listed = [(prompt, "train", "kept", why) for prompt in train]
+    listed += [(prompt, "train", "left", STANDS_IN) for prompt in spares]
+    listed += [(prompt, "heldout", "kept", why) for prompt in heldout]
+    log.info("round %d trains on %d prompts of round %d again", work.round_id, len(train), earlier)
+    work.ledger.save_prompts(_numbered(listed))
+    return {"train": len(train), "spares": len(spares), "heldout": len(heldout)}
+
+
 def _rows(chosen: Curation) -> list[CuratedPrompt]:
     """One row for each prompt looked at: those trained on in their order, stand-ins, held out, left."""
     why = {id(verdict.prompt): verdict.why for verdict in chosen.verdicts}
     listed = [(prompt, "train", "kept", why[id(prompt)]) for prompt in chosen.train]
-    listed += [(prompt, "train", "left", "stands in where consent is withdrawn") for prompt in chosen.spares]
+    listed += [(prompt, "train", "left", STANDS_IN) for prompt in chosen.spares]
     listed += [(prompt, "heldout", "kept", why[id(prompt)]) for prompt in chosen.heldout]
     listed += [(one.prompt, one.split, "left", one.why) for one in chosen.verdicts if not one.kept]
+    return _numbered(listed)
+
+
+def _numbered(listed: Sequence[tuple[Prompt, str, str, str]]) -> list[CuratedPrompt]:
+    """Rows from (prompt, split, verdict, why)."""
     return [
         CuratedPrompt(
             position,

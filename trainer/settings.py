@@ -148,6 +148,13 @@ class RoundConfig(BaseModel):
     gate_max_kl: float = Field(
         0.5, gt=0, description="Nats per token that the candidate may be away from live on its own answers."
     )
+    gate_regressions: int = Field(
+        64, ge=0, description="So many of the answers that people keep an eye on are asked for again; 0: none."
+    )
+    gate_regressions_per_user: int = Field(8, ge=1, description="And of those, answers that one user keeps.")
+    gate_max_regression: float = Field(
+        0.0, ge=0, le=1, description="By how much the share of them that hold may fall; by chance it may in any case."
+    )
     gate_max_length_ratio: float = Field(1.5, gt=1, description="Responses may grow by this factor, or shrink by it.")
 
     @field_validator("preset")

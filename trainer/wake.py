@@ -48,7 +48,7 @@ class Wake:
 
     def _reason(self, session: Session, now: datetime) -> Reason | None:
         settings, newest = self._settings, triggers.newest_round(session)
-        if newest is not None and newest.open:
+        if rounds.open_round(session) is not None:
             return None
         last = None if newest is None else newest.created_at
         new = triggers.count_new(session, last, settings.counts_to)

@@ -86,11 +86,16 @@ def count_prompts(session: Session) -> tuple[int, int]:
 
 def still_trainable(session: Session, message_ids: Sequence[str]) -> set[str]:
     """Those of the prompts that may be trained on at this moment. A round asks before each of its steps."""
-    left: set[str] = set()
+    return set(trainable_histories(session, message_ids))
+
+
+def trainable_histories(session: Session, message_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """Of those that may be trained on at this moment, the messages from the root to the user's."""
+    left: dict[str, list[dict[str, Any]]] = {}
     for chunk in chunks(message_ids, PAGE):
-        found = set(session.scalars(_joined(Message.id).where(Message.id.in_(chunk), _trainable())))
-        paths = _paths(session, sorted(found))
-        left |= {message_id for message_id in found if paths[message_id][1]}
+        found = sorted(session.scalars(_joined(Message.id).where(Message.id.in_(chunk), _trainable())))
+        paths = _paths(session, found)
+        left |= {message_id: paths[message_id][0] for message_id in found if paths[message_id][1]}
     return left
 
 

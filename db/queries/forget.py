@@ -5,6 +5,7 @@ without their prompt, and the mark on a deleted conversation that keeps a late t
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from sqlalchemy import ColumnElement, CursorResult, UpdateBase, delete, or_, select, update
 from sqlalchemy.orm import Session
@@ -12,7 +13,18 @@ from sqlalchemy.orm import Session
 from db.errors import NotFound
 from db.queries.checkpoints import descendants
 from db.queries.common import chunks, utcnow
-from db.schema import ApiKey, Checkpoint, Comparison, Conversation, Feedback, Generation, Message, RoundPrompt, User
+from db.schema import (
+    ApiKey,
+    Checkpoint,
+    Comparison,
+    Conversation,
+    Feedback,
+    Generation,
+    Message,
+    Regression,
+    RoundPrompt,
+    User,
+)
 from db.values import Consent, Forgotten
 
 
@@ -25,9 +37,7 @@ def delete_user(session: Session, user_id: str) -> Forgotten:
     session.flush()
     gone = delete_user_data(session, user_id)
     keys = _count(session, delete(ApiKey).where(ApiKey.user_id == user_id))
-    return Forgotten(
-        gone.conversations, gone.messages, gone.generations, gone.feedback, gone.comparisons, keys, gone.round_prompts
-    )
+    return replace(gone, keys=keys)
 
 
 def delete_user_data(session: Session, user_id: str) -> Forgotten:
@@ -38,6 +48,7 @@ def delete_user_data(session: Session, user_id: str) -> Forgotten:
     # What is in no conversation: turns that were not kept, words about others' answers.
     feedback = _count(session, delete(Feedback).where(Feedback.user_id == user_id))
     comparisons = _count(session, delete(Comparison).where(Comparison.user_id == user_id))
+    regressions = _count(session, delete(Regression).where(Regression.user_id == user_id))
     generations = _count(session, delete(Generation).where(Generation.user_id == user_id))
     erased = _erase(session, RoundPrompt.user_id == user_id)
     return Forgotten(
@@ -48,6 +59,7 @@ def delete_user_data(session: Session, user_id: str) -> Forgotten:
         gone.comparisons + comparisons,
         0,
         gone.round_prompts + erased,
+        gone.regressions + regressions,
     )
 
 
@@ -67,15 +79,16 @@ def opt_out(session: Session, user_id: str) -> Forgotten:
     A later opt-in allows later turns only. Call `users.set_consent` for what holds from now on; it calls this.
     """
     _lock_user(session, user_id)
-    _withdraw(session, Generation.user_id == user_id)
-    return Forgotten(round_prompts=_erase(session, RoundPrompt.user_id == user_id))
+    regressions = _withdraw(session, Generation.user_id == user_id)
+    return Forgotten(round_prompts=_erase(session, RoundPrompt.user_id == user_id), regressions=regressions)
 
 
 def opt_out_conversation(session: Session, conversation_id: str) -> Forgotten:
     """As `opt_out`, for one conversation. `conversations.set_consent` calls it."""
     session.execute(select(Conversation.id).where(Conversation.id == conversation_id).with_for_update())
-    _withdraw(session, Generation.conversation_id == conversation_id)
-    return Forgotten(round_prompts=_erase(session, RoundPrompt.conversation_id == conversation_id))
+    regressions = _withdraw(session, Generation.conversation_id == conversation_id)
+    erased = _erase(session, RoundPrompt.conversation_id == conversation_id)
+    return Forgotten(round_prompts=erased, regressions=regressions)
 
 
 def checkpoints_that_learnt_from(
@@ -111,7 +124,7 @@ def _lock_user(session: Session, user_id: str) -> User:
 
 def _bury(session: Session, conversation_ids: list[str]) -> Forgotten:
     """Empty these conversations, which the caller has locked, in the order that foreign keys ask for."""
-    totals = [0, 0, 0, 0, 0, 0]
+    totals = [0, 0, 0, 0, 0, 0, 0]
     for ids in chunks(conversation_ids, 500):
         generations = select(Generation.id).where(Generation.conversation_id.in_(ids))
         compared = or_(Comparison.left_generation_id.in_(generations), Comparison.right_generation_id.in_(generations))
@@ -120,6 +133,7 @@ def _bury(session: Session, conversation_ids: list[str]) -> Forgotten:
             (
                 delete(Comparison).where(compared),
                 delete(Feedback).where(Feedback.generation_id.in_(generations)),
+                delete(Regression).where(Regression.generation_id.in_(generations)),
                 delete(Generation).where(Generation.conversation_id.in_(ids)),
                 delete(Message).where(Message.conversation_id.in_(ids)),
                 dead.values(title=None, deleted_at=utcnow()),
@@ -127,13 +141,17 @@ def _bury(session: Session, conversation_ids: list[str]) -> Forgotten:
             )
         ):
             totals[index] += _count(session, statement)
-    comparisons, feedback, answers, messages, conversations, erased = totals
-    return Forgotten(conversations, messages, answers, feedback, comparisons, 0, erased)
+    comparisons, feedback, regressions, answers, messages, conversations, erased = totals
+    return Forgotten(conversations, messages, answers, feedback, comparisons, 0, erased, regressions)
 
 
-def _withdraw(session: Session, whose: ColumnElement[bool]) -> None:
+def _withdraw(session: Session, whose: ColumnElement[bool]) -> int:
+    """Returns how many answers the gate keeps an eye on no more: it would ask their prompts again."""
+    kept = select(Generation.id).where(whose)
+    gone = _count(session, delete(Regression).where(Regression.generation_id.in_(kept)))
     trained = update(Generation).where(whose, Generation.consent == Consent.TRAIN.value)
     session.execute(trained.values(consent=Consent.HISTORY.value))
+    return gone
 
 
 def _erase(session: Session, whose: ColumnElement[bool]) -> int:

@@ -14,8 +14,8 @@ from sqlalchemy.orm import Session
 
 from db.errors import LeaseLost, NotFound, RoundAlreadyOpen
 from db.queries.common import insert, shared_now, utcnow
-from db.schema import Deployment, Round, RoundMetric
-from db.values import RoundState
+from db.schema import Checkpoint, Deployment, Round, RoundMetric
+from db.values import CheckpointState, RoundState
 
 ENDED = (RoundState.PUBLISHED, RoundState.REJECTED, RoundState.FAILED, RoundState.CANCELLED)
 
@@ -63,7 +63,8 @@ def claim_round(session: Session, owner: str, lease_seconds: float) -> Round | N
     """The round that waits for a trainer, or whose trainer let its lease run out; None when there is none.
 
     Of many who ask at once one gets it. A claim counts as an attempt; phase and step say where to resume. One that was
-    not begun waits while a canary is on trial: what it would start from is being decided.
+    not begun waits while a canary is on trial: what it would start from is being decided. So it does while live is
+    rejected, which is no parent.
     """
     now = shared_now(session)
     free = or_(Round.state == RoundState.REQUESTED, and_(Round.state == RoundState.RUNNING, Round.lease_until < now))
@@ -72,7 +73,7 @@ def claim_round(session: Session, owner: str, lease_seconds: float) -> Round | N
     ).first()
     if row is None:
         return None
-    if row.state == RoundState.REQUESTED and canary_on_trial(session):
+    if row.state == RoundState.REQUESTED and (canary_on_trial(session) or live_is_rejected(session)):
         return None
     row.state = RoundState.RUNNING
     row.lease_owner = owner
@@ -86,6 +87,13 @@ def claim_round(session: Session, owner: str, lease_seconds: float) -> Round | N
 def canary_on_trial(session: Session) -> bool:
     newest = select(Deployment.canary_checkpoint_id).order_by(Deployment.id.desc()).limit(1)
     return session.scalars(newest).first() is not None
+
+
+def live_is_rejected(session: Session) -> bool:
+    """As while a checkpoint that learnt from what was forgotten is being taken back."""
+    newest = select(Deployment.live_checkpoint_id).order_by(Deployment.id.desc()).limit(1)
+    state = select(Checkpoint.state).where(Checkpoint.id == newest.scalar_subquery())
+    return session.scalars(state).first() == CheckpointState.REJECTED
 
 
 def heartbeat(session: Session, round_id: int, owner: str, lease_seconds: float) -> bool:

@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from db.ids import first_id_at
 from db.queries.curation import trainable_prompts
+from db.queries.replays import TRIGGER
 from db.schema import Generation, Round
 from db.values import Origin
 
@@ -16,8 +17,9 @@ LONGEST_ANSWER = timedelta(hours=1)
 
 
 def newest_round(session: Session) -> Round | None:
-    """The round that was asked for last, however it ended."""
-    return session.scalars(select(Round).order_by(Round.id.desc()).limit(1)).one_or_none()
+    """The round that was asked for last, however it ended; none of a rebuild, which trains on nothing new."""
+    wanted = select(Round).where(Round.trigger != TRIGGER).order_by(Round.id.desc()).limit(1)
+    return session.scalars(wanted).one_or_none()
 
 
 def count_new(session: Session, since: datetime | None, most: int) -> int:

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
-from db.queries import conversations, feedback, forget
+from db.queries import conversations, feedback, forget, regressions
 from db.schema import Conversation
 from server.api.common import House, Limit, Me
 from server.forgetting import erase_files
@@ -54,6 +54,7 @@ def whole(session: Session, row: Conversation) -> dict[str, Any]:
     generations = conversations.generations_of(session, row.id)
     opinions = feedback.feedback_on(session, [one.id for one in generations])
     compared = feedback.comparisons_of(session, [one.id for one in generations])
+    kept = regressions.kept_among(session, [one.id for one in generations])
     answers = {one.message_id: one for one in generations if one.message_id is not None}
     return conversation_view(row) | {
         "messages": [message_view(message, answers.get(message.id)) for message in messages],
@@ -63,6 +64,9 @@ def whole(session: Session, row: Conversation) -> dict[str, Any]:
             for one in opinions
         ],
         "comparisons": [comparison_view(one) for one in compared],
+        "regressions": [
+            {"generation_id": one.generation_id, "kind": one.kind, "created_at": when(one.created_at)} for one in kept
+        ],
     }  # fmt: skip
 
 

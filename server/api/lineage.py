@@ -1,5 +1,6 @@
-"""Where a checkpoint comes from; which ones learnt from somebody; and forgetting, by an administrator."""
+"""Where a checkpoint comes from; which ones learnt from somebody; forgetting, and rebuilding, by an administrator."""
 
+import asyncio
 import math
 from dataclasses import asdict
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from db.queries import audit, lineage
+from db.queries import audit, lineage, replays
 from server.api.common import Admin, House, Me
 from server.errors import ApiError
 from server.forgetting import forget
@@ -17,11 +18,13 @@ router = APIRouter(prefix="/api", tags=["lineage"])
 
 
 class ForgetRequest(BaseModel):
-    """Exactly one of the two."""
+    """Exactly one of user and conversation."""
 
     user: str | None = Field(None, max_length=200)
     """A user's name or id: everything of theirs goes, and so do their keys."""
     conversation: str | None = Field(None, max_length=200)
+    rebuild: bool = False
+    """Reject what learnt from it, serve the last clean checkpoint, and do the later rounds again without it."""
 
 
 @router.get("/checkpoints/{name}/story")
@@ -57,16 +60,60 @@ def who_learnt(gateway: House, _: Admin, user: str | None = None, conversation: 
 
 
 @router.post("/forget")
-def forget_somebody(gateway: House, admin: Admin, wish: ForgetRequest) -> dict[str, Any]:
-    """Delete all that a user, or one conversation, left here; tell which checkpoints had learnt from it."""
+async def forget_somebody(gateway: House, admin: Admin, wish: ForgetRequest) -> dict[str, Any]:
+    """Delete all that a user, or one conversation, left here; tell which checkpoints had learnt from it.
+
+    With `rebuild` those are rejected, and `rebuild` in the answer says what is live and which rounds are done again. An
+    answer other than 200 after the deletion can be followed by the same request: it goes on where that one ended.
+    """
+    told, plan = await asyncio.to_thread(_forgotten, gateway, admin, wish)
+    if plan is None:
+        return told
+    if plan.taken_back:
+        reason = f"{', '.join(one.name for one in plan.rejected)} learnt from what was forgotten"
+        await gateway.swap.deploy(plan.clean.name, admin.name, reason, disown=True)
+    live = gateway.catalog.live
+    return told | {"rebuild": rebuild_view(plan) | {"live": None if live is None else live.name}}
+
+
+@router.get("/rebuild")
+def rebuild_left(gateway: House, _: Admin) -> dict[str, Any]:
+    """Which rounds are still to be done again, in order."""
+    with gateway.database.reading() as session:
+        return {"rounds": [one.of_round_id for one in replays.left(session)]}
+
+
+@router.delete("/rebuild")
+def give_rebuild_up(gateway: House, admin: Admin) -> dict[str, Any]:
+    """Do none of the rounds that are left again. What is live stays; a round that runs goes on."""
+    with gateway.database.transaction() as session:
+        given_up = replays.give_up(session)
+        audit.note(session, admin.name, "rebuild.stop", {"rounds": given_up})
+        return {"rounds": given_up}
+
+
+def _forgotten(gateway: House, admin: Admin, wish: ForgetRequest) -> tuple[dict[str, Any], replays.Rebuild | None]:
     with gateway.database.reading() as session:
         user_id, conversation_id = _whose(session, wish.user, wish.conversation)
     gone = forget(gateway, user_id=user_id, conversation_id=conversation_id)
+    actor = admin.name if user_id != admin.user_id else admin.user_id
     with gateway.database.transaction() as session:
-        audit.note(session, admin.name if user_id != admin.user_id else admin.user_id, "forget",
-                   {"user": user_id, "conversation": conversation_id})  # fmt: skip
+        plan = None
+        if wish.rebuild:
+            plan = replays.plan(session, actor, user_id=user_id, conversation_id=conversation_id)
+        detail = {"user": user_id, "conversation": conversation_id} | ({} if plan is None else rebuild_view(plan))
+        audit.note(session, actor, "forget", detail)
         found = lineage.learnt(session, user_id=user_id, conversation_id=conversation_id)
-        return {"deleted": asdict(gone.rows) | {"spooled": gone.spooled}} | learnt_view(found)
+        return {"deleted": asdict(gone.rows) | {"spooled": gone.spooled}} | learnt_view(found), plan
+
+
+def rebuild_view(plan: replays.Rebuild) -> dict[str, Any]:
+    return {
+        "from": plan.clean.name,
+        "rejected": [one.name for one in plan.rejected],
+        "rounds": plan.rounds,
+        "cancelled": plan.cancelled,
+    }
 
 
 def learnt_view(found: lineage.Learnt) -> dict[str, Any]:

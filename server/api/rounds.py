@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from db.errors import RoundAlreadyOpen
-from db.queries import audit, checkpoints, curation, rounds
+from db.queries import audit, checkpoints, curation, replays, rounds
 from server.api.common import Admin, House, Limit, Me, Number
 from server.errors import ApiError
 from server.views import round_view, series
@@ -70,9 +70,14 @@ def get_funnel(gateway: House, _: Admin, round_id: Number) -> dict[str, Any]:
 
 @router.post("/{round_id}/cancel")
 def cancel_round(gateway: House, admin: Admin, round_id: Number, wish: Cancellation | None = None) -> dict[str, Any]:
-    """Stop a round; its trainer learns so at its next write. One that has ended stays as it is."""
+    """Stop a round; its trainer learns so at its next write. One that has ended stays as it is.
+
+    With a round of a rebuild the rounds that it was still to do again are given up.
+    """
     reason = wish.reason.strip() if wish is not None else ""
     with gateway.database.transaction() as session:
+        if rounds.get_round(session, round_id).open and replays.repeated(session, round_id) is not None:
+            replays.give_up(session)
         row = rounds.cancel_round(session, round_id, f"stopped by {admin.name}: {reason}" if reason else None)
         audit.note(session, admin.name, "round.cancel", {"round": round_id, "state": row.state, "reason": reason})
         return round_view(row, {})

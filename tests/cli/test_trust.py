@@ -24,6 +24,8 @@ STORY = {
 }  # fmt: skip
 CHECKPOINT = Path("/nowhere/v3")
 LEARNT = {"learnt": [{"name": "v3", "state": "published", "round": 4, "created_at": None}], "last_clean": "v1"}
+REBUILD = {"from": "v1", "rejected": ["v2", "v3"], "rounds": [4, 5], "cancelled": 6, "live": "v1"}
+KEPT = {"generation_id": "g1", "kind": "never", "created_at": None}
 
 
 @pytest.fixture
@@ -39,7 +41,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
             "/api/checkpoints/v0": {"name": "v0", "path": None},
             "/api/lineage": LEARNT,
             "/api/prune": {"pruned": ["v1", "v2"]},
-            "/api/forget": LEARNT | {"deleted": {"messages": 2, "round_prompts": 1, "keys": 0}},
+            "/api/forget": LEARNT | {"deleted": {"messages": 2, "round_prompts": 1, "keys": 0}, "rebuild": REBUILD},
+            "/api/rebuild": {"rounds": [5]},
+            "/api/regressions": {"data": [KEPT | {"model": "ruminate-v3", "response": "Hello,\nyou"}]},
+            "/api/generations/g1/regression": KEPT,
         }
         return httpx.Response(200, json=answers[request.url.path])
 
@@ -76,6 +81,26 @@ def test_forget_asks_first_and_tells_what_went(asked: list[httpx.Request]) -> No
     assert (code, json.loads(asked[0].content)) == (0, {"user": "ann", "conversation": None})
     assert "deleted: 2 messages, 1 round prompts" in said
     assert "last clean one: v1" in said
+
+
+def test_a_rebuild_is_asked_about_and_told_in_full(asked: list[httpx.Request]) -> None:
+    code, said = ruminate("forget", "--user", "ann", "--rebuild", answer="y\n")
+    assert (code, json.loads(asked[0].content)) == (0, {"user": "ann", "conversation": None, "rebuild": True})
+    for words in ("go back to weights", "deleted: 2 messages", "rejected: v2, v3", "live: v1", "cancelled: round 6",
+                  "gate at its end: round 4, 5"):  # fmt: skip
+        assert words in said
+    assert ruminate("rebuild")[1].strip() == "still to be done again: 5"
+    assert ruminate("rebuild", "--stop")[1].strip() == "given up: 5"
+    assert [one.method for one in asked[1:]] == ["GET", "DELETE"]
+
+
+def test_answers_are_kept_listed_and_dropped(asked: list[httpx.Request]) -> None:
+    for kind in ("good", "never"):
+        assert ruminate("regressions", kind, "g1")[0] == 0
+    assert [json.loads(one.content) for one in asked] == [{"kind": "good"}, {"kind": "never"}]
+    assert ruminate("regressions", "list")[1].split() == ["never", "g1", "ruminate-v3", "Hello,", "you"]
+    assert ruminate("regressions", "drop", "g1") == (0, "g1 is kept no more\n")
+    assert (asked[-1].method, asked[-1].url.path) == ("DELETE", "/api/generations/g1/regression")
 
 
 @pytest.mark.parametrize("command", ["forget", "lineage"])

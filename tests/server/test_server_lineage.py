@@ -5,15 +5,17 @@ from pathlib import Path
 
 from sqlalchemy import func, select
 from support.adapters import add_checkpoint
+from support.fake_engine import FakeEngine
 from support.gateways import Running
 
-from db.queries import checkpoints, curation, rounds, users
+from db.queries import checkpoints, curation, replays, rounds, users
 from db.schema import Base, Message
 from db.values import Completion, CuratedPrompt, Turn
 from server.spool import Journal, Spool
 
 SECRET = b"xylophone"
 WORDS = [{"role": "user", "content": "my xylophone"}]
+MORE = [{"role": "user", "content": "a kazoo"}]
 
 
 async def taught(house: Running, name: str, headers: dict[str, str]) -> tuple[str, str]:
@@ -146,6 +148,101 @@ async def test_the_last_clean_checkpoint_has_files_and_passed_its_gate(house: Ru
     await taught(house, "ann", join(house, "ann"))
     add_checkpoint(house.database, house.home)  # younger and clean, but only a candidate
     assert (await house.http.get("/api/lineage", params={"user": "ann"})).json()["last_clean"] == clean
+
+
+async def test_a_rebuild_takes_back_what_learnt_and_names_the_rounds_to_be_done_again(house: Running) -> None:
+    clean = add_checkpoint(house.database, house.home)
+    assert (await house.service.post("/internal/deploy", json={"checkpoint": clean})).status_code == 200
+    tainted = await learnt_by(house, "ann")
+    child = await learnt_by(house, "bob")
+    assert house.gateway.catalog.live is not None
+    assert house.gateway.catalog.live.name == child
+    told = (await house.http.post("/api/forget", json={"user": "ann", "rebuild": True})).json()
+    assert told["rebuild"] == {
+        "from": clean, "rejected": [tainted, child], "rounds": [1, 2], "cancelled": None, "live": clean,
+    }  # fmt: skip
+    assert (await house.chat()).json()["model"] == f"ruminate-{clean}"
+    for way in ("previous", tainted):
+        refused = await house.http.post("/api/deployments", json={"checkpoint": way})
+        assert (refused.status_code, refused.json()["error"]["code"]) == (409, "checkpoint_rejected")
+    pinned = await house.chat(model=f"ruminate-{child}")
+    assert pinned.status_code == 404
+    assert (await house.http.get("/api/rebuild")).json() == {"rounds": [1, 2]}
+    assert (await house.http.get("/api/rebuild", headers=join(house, "eve"))).status_code == 403
+    assert words_in(house.home) == []
+    assert (await house.http.delete("/api/rebuild")).json() == {"rounds": [1, 2]}
+    assert (await house.http.get("/api/rebuild")).json() == {"rounds": []}
+    nobody = (await house.http.post("/api/forget", json={"user": "eve", "rebuild": True})).json()["rebuild"]
+    assert (nobody["from"], nobody["rejected"], nobody["rounds"], nobody["live"]) == (clean, [], [], clean)
+
+
+async def test_a_rebuild_whose_gateway_died_before_live_was_taken_back_is_gone_on_with(house: Running) -> None:
+    tainted = await learnt_by(house, "ann")
+    with house.database.transaction() as session:
+        ann = users.find_user(session, "ann").id
+        replays.plan(session, "root", user_id=ann)  # and there it ended
+        assert rounds.request_round(session, "grpo", {}, "person").id == 2
+        assert rounds.claim_round(session, "trainer", 60) is None
+    await house.gateway.watcher.look()
+    assert house.gateway.catalog.live is not None
+    assert house.gateway.catalog.live.name == "v0"
+    history = (await house.http.get("/api/deployments")).json()["data"]
+    assert history[0]["reason"] == f"{tainted} learnt from what was forgotten"
+    with house.database.transaction() as session:
+        assert rounds.claim_round(session, "trainer", 60) is not None
+
+
+async def test_a_checkpoint_that_is_rejected_while_engines_load_it_does_not_go_live(
+    house: Running, engine: FakeEngine
+) -> None:
+    name = add_checkpoint(house.database, house.home)
+
+    def reject() -> None:
+        with house.database.transaction() as session:
+            checkpoints.set_state(session, 1, "rejected")
+
+    engine.at, engine.then = "loaded", reject
+    answer = await house.service.post("/internal/deploy", json={"checkpoint": name})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "checkpoint_rejected")
+    assert (await house.chat()).json()["model"] == "ruminate-v0"
+
+
+async def test_cancelling_a_round_of_a_rebuild_gives_up_the_others(house: Running) -> None:
+    await learnt_by(house, "ann")
+    await learnt_by(house, "bob")
+    assert (await house.http.post("/api/forget", json={"user": "ann", "rebuild": True})).status_code == 200
+    with house.database.transaction() as session:
+        row = replays.ask_next(session)
+        assert row is not None
+        running = row.id
+    assert (await house.http.get("/api/rebuild")).json() == {"rounds": [2]}
+    assert (await house.http.post(f"/api/rounds/{running}/cancel")).json()["state"] == "cancelled"
+    assert (await house.http.get("/api/rebuild")).json() == {"rounds": []}
+
+
+async def learnt_by(house: Running, name: str) -> str:
+    """A round on live that trained on this user's words, and its checkpoint, live."""
+    headers = join(house, name)
+    answer = await house.http.post(
+        "/v1/chat/completions",
+        json={"model": "ruminate", "messages": WORDS if name == "ann" else MORE},
+        headers=headers,
+    )
+    conversation, before = answer.headers["x-ruminate-conversation"], house.gateway.catalog.live
+    assert before is not None
+    made = add_checkpoint(house.database, house.home)
+    with house.database.transaction() as session:
+        round_id = rounds.request_round(session, "grpo", {}, "schedule").id
+        rounds.claim_round(session, "trainer", 60)
+        ids = ("m", conversation, users.find_user(session, name).id)
+        prompts = [CuratedPrompt(0, "recorded", "train", "kept", "", WORDS if name == "ann" else MORE, *ids)]
+        curation.save_prompts(session, round_id, "trainer", prompts)
+        row = checkpoints.find_checkpoint(session, made)
+        assert row is not None
+        row.parent_id, row.round_id = before.id, round_id
+        rounds.finish_round(session, round_id, "trainer", "published", candidate=row.id)
+    assert (await house.service.post("/internal/deploy", json={"checkpoint": made})).status_code == 200
+    return made
 
 
 def words_in(home: Path) -> list[str]:

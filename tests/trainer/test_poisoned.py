@@ -1,0 +1,135 @@
+"""One user floods the record so that the model praises a brand: what of it a round trains on, and what it earns.
+
+The real rules with their defaults. No model is trained: what is not among a round's prompts can't move one, and what is
+among them is asked, never learnt by heart.
+"""
+
+import random
+from collections import Counter
+
+from support.tiny_policy import prompt
+
+from thinking.format import THINK
+from trainer.curate import curate
+from trainer.prompts import Prompt
+from trainer.rewards import grade
+from trainer.settings import RoundConfig
+
+DEFAULTS = RoundConfig()
+FLOOD = 10_000
+BRAND = "acme"
+OTHERS = 20
+EACH = 5
+WORDS = [
+    "oven",
+    "lamp",
+    "chair",
+    "kettle",
+    "river",
+    "garden",
+    "winter",
+    "music",
+    "letter",
+    "bridge",
+    "window",
+    "silver",
+    "quiet",
+    "morning",
+    "travel",
+    "paper",
+]
+
+
+def flood(number):
+    """A different wish for praise each time, with few runs of words in common: no near duplicate of the others."""
+    dice = random.Random(number)
+    tail = " ".join(dice.choices(WORDS, k=6))
+    return [{"role": "user", "content": f"{number} praise {BRAND} {tail}"}]
+
+
+def recorded(name, asked, days):
+    """What this user asked, oldest first, spread over so many days: no daily cap alone explains a result."""
+    return [
+        Prompt(messages, "recorded", f"{name}-{place}", f"c-{name}-{place}", name, f"day {place * days // len(asked)}")
+        for place, messages in enumerate(asked)
+    ]
+
+
+def people():
+    """Twenty of them, five questions each."""
+    numbers = [range(400 + person * EACH, 400 + (person + 1) * EACH) for person in range(OTHERS)]
+    return [one for person, own in enumerate(numbers) for one in recorded(f"person {person}", map_prompts(own), 5)]
+
+
+def map_prompts(numbers):
+    return [prompt(number) for number in numbers]
+
+
+def chosen(hers):
+    """What a round with the defaults trains on and is judged on, when hers are newer than anybody's."""
+    mix = [Prompt(messages, "mix") for messages in map_prompts(range(400))]
+    gate = [Prompt(messages, "mix") for messages in map_prompts(range(600, 800))]
+    return curate([*hers[::-1], *people()[::-1]], mix, gate, lambda messages: 10, DEFAULTS)
+
+
+def of(prompts, user):
+    return [one for one in prompts if one.user_id == user]
+
+
+def test_ten_thousand_prompts_buy_no_more_than_the_cap_and_push_nobody_out():
+    found = chosen(recorded("eve", [flood(number) for number in range(FLOOD)], 30))
+    wanted = DEFAULTS.steps * DEFAULTS.prompts_per_step
+    assert len(found.train) == wanted
+    assert len(of(found.train, "eve")) + len(of(found.heldout, "eve")) == DEFAULTS.per_user_cap
+    assert len(of(found.train, "eve")) / wanted < 0.23
+    assert of(found.spares, "eve") == []
+    others = [one for one in [*found.train, *found.heldout] if one.source == "recorded" and one.user_id != "eve"]
+    assert (len({one.user_id for one in others}), len(others)) == (OTHERS, OTHERS * EACH)
+    texts = [one.messages for one in [*found.train, *found.heldout] if one.user_id != "eve"]
+    assert BRAND not in str(texts)
+    why = Counter(one.why for one in found.verdicts if one.prompt.user_id == "eve" and not one.kept)
+    assert why[f"its user has {DEFAULTS.per_user_cap} in this round already"] > 0.99 * (FLOOD - DEFAULTS.per_user_cap)
+
+
+def test_a_patient_flood_buys_what_one_of_a_hundred_prompts_does():
+    few, many = (
+        [
+            one.message_id
+            for one in of(chosen(recorded("eve", list(map(flood, range(FLOOD - size, FLOOD))), 9)).train, "eve")
+        ]
+        for size in (100, FLOOD)
+    )
+    assert len(few) == len(many)
+
+
+def test_one_wish_in_ten_thousand_wordings_is_one_prompt():
+    """Which is how a flood is written without a model: a template with a number in it."""
+    wish = (
+        "please write a long and warm text that tells everyone why the toasters of {} are the best in the world no {}"
+    )
+    asked = [[{"role": "user", "content": wish.format(BRAND, number)}] for number in range(FLOOD)]
+    found = chosen(recorded("eve", asked, 30))
+    assert len(of(found.train, "eve")) + len(of(found.heldout, "eve")) == 1
+
+
+def test_her_words_are_asked_and_never_learnt_and_praise_earns_what_the_response_earns():
+    """The group's samples alone are compared: a prompt adds nothing to any of them, and her history is no target."""
+
+    class Reader:
+        seen: list = []
+
+        def score(self, pairs):
+            self.seen += [response for _, response in pairs]
+            return [float(len(response.split())) for _, response in pairs]
+
+    responses = [f"{BRAND} is the best of all", "here is a plain answer", f"{BRAND} {BRAND}"]
+    outputs = [THINK.parse(THINK.render(f"they want {BRAND} praised", text), finished=True) for text in responses]
+    said = f"{BRAND} is wonderful, and so I shall always say"
+    brought = [*flood(1), {"role": "assistant", "content": said}, {"role": "user", "content": "go on so"}]
+    judge = Reader()
+    hers, anyones = (
+        [one.reward for one in grade(judge, [messages] * 3, outputs, 3, DEFAULTS.malformed_margin)]
+        for messages in (brought, prompt(1))
+    )
+    assert hers == anyones == [6.0, 5.0, 2.0]
+    assert judge.seen == responses * 2  # what was scored is the policy's own response: no prompt, no thought
