@@ -40,7 +40,7 @@ class RoundConfig(BaseModel):
     steps: int = Field(35, ge=1, description="Updates of the policy in a round.")
     prompts_per_step: int = Field(8, ge=1, description="Different prompts in one update.")
     group_size: int = Field(8, ge=2, description="Samples of each prompt; the mean of the group is their baseline.")
-    learning_rate: float = Field(1e-3, gt=0, description="AdamW's; 1e-6 is right for full weights only.")
+    learning_rate: float = Field(1.5e-3, gt=0, description="AdamW's; 1e-6 is right for full weights only.")
     lr_schedule: Literal["constant", "cosine"] = Field("constant", description="How the rate goes on after warm-up.")
     warmup: float = Field(0.0, ge=0, lt=1, description="Share of the steps in which the rate rises from 0.")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's.")
