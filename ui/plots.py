@@ -95,10 +95,13 @@ def plot(
     for index, one in enumerate(drawn, start=1):
         aside = (index - 1) * ASIDE if one.spans else 0
         if not one.spans:
-            parts.append(f'<path class="line-{index}" d="{_path([(x(step), y(value)) for step, value in one.points])}"/>')
+            parts.append(
+                f'<path class="line-{index}" d="{_path([(x(step), y(value)) for step, value in one.points])}"/>'
+            )
         if len(one.points) == 1 or one.spans:
             parts += [
-                f'<circle class="line-{index}" cx="{x(step) + aside}" cy="{y(value)}" r="3"/>' for step, value in one.points
+                f'<circle class="line-{index}" cx="{x(step) + aside}" cy="{y(value)}" r="3"/>'
+                for step, value in one.points
             ]
         parts += [
             f'<line class="span line-{index}" x1="{x(step) + aside}" x2="{x(step) + aside}" y1="{y(low)}" y2="{y(high)}"/>'
@@ -106,7 +109,9 @@ def plot(
         ]
     parts.append(f'<line class="at" y1="{TOP}" y2="{HEIGHT - BOTTOM}" visibility="hidden"/>')
     points = json.dumps([{"x": x(step), "words": _words(_name(across, step, names), step, drawn)} for step in steps])
-    keys = "".join(f'<span class="key line-{index}">{escape(one.name)}</span>' for index, one in enumerate(drawn, start=1))
+    keys = "".join(
+        f'<span class="key line-{index}">{escape(one.name)}</span>' for index, one in enumerate(drawn, start=1)
+    )
     label = f"{title}, {unit}: " + "; ".join(f"{one.name} {number(one.points[-1][1])}" for one in drawn)
     return (
         f"<figure><h3>{escape(title)}</h3><figcaption><span>{escape(unit)}</span><span>{keys}</span></figcaption>"
