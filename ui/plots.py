@@ -104,8 +104,8 @@ def plot(
                 for step, value in one.points
             ]
         parts += [
-            f'<line class="span line-{index}" x1="{x(step) + aside}" x2="{x(step) + aside}" y1="{y(low)}" y2="{y(high)}"/>'
-            for step, (low, high) in one.spans.items()
+            f'<line class="span line-{index}" x1="{at}" x2="{at}" y1="{y(low)}" y2="{y(high)}"/>'
+            for at, (low, high) in ((x(step) + aside, span) for step, span in one.spans.items())
         ]
     parts.append(f'<line class="at" y1="{TOP}" y2="{HEIGHT - BOTTOM}" visibility="hidden"/>')
     points = json.dumps([{"x": x(step), "words": _words(_name(across, step, names), step, drawn)} for step in steps])

@@ -31,9 +31,11 @@
       const index = request.index ?? rows.children.length;
       const key = request.key ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`;
       const options = R.options();
-      const user = request.text === undefined ? null : { text: request.text, files: request.files, id: "" };
+      const { kept, ...asked } = request; // files of a message that is edited are at the server already
+      const user = request.text === undefined ? null : { text: request.text, files: request.files, pictures: request.pictures, id: "" };
+      if (kept) { delete asked.files; delete asked.pictures; }
       begin({ key, index, user, pair: options.compare !== "" });
-      R.send("answer", { ...request, ...options, key, conversation: R.place(), consent: R.chatConsent() });
+      R.send("answer", { ...asked, ...options, key, conversation: R.place(), consent: R.chatConsent() });
     };
 
     function begin(start) {

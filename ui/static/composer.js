@@ -17,8 +17,7 @@
       if (R.isLost()) { R.toast(say("lost")); return; }
       R.draftSent(text);
       box.value = "";
-      const files = R.takeFiles();
-      R.ask({ do: "send", text, files });
+      R.ask({ do: "send", text, ...R.takeFiles() });
     };
     form.addEventListener("submit", (event) => { event.preventDefault(); submit(); });
     box.addEventListener("keydown", (event) => {
@@ -43,7 +42,8 @@
         onsubmit: (event) => {
           event.preventDefault();
           const text = area.value.trim();
-          if (text || row.files.length) R.ask({ do: "edit", id: row.dataset.id, index, text, files: row.files });
+          const { files, pictures } = row;
+          if (text || files.length || pictures.length) R.ask({ do: "edit", id: row.dataset.id, index, text, files, pictures, kept: true });
         },
         onkeydown: (event) => {
           if (event.key === "Escape") { event.stopPropagation(); close(); R.focusComposer(); }

@@ -38,13 +38,14 @@
 
   R.userRow = (row) => {
     const node = el("article.row.user", { "data-id": row.id ?? "", "aria-label": say("you_said") },
-      el("div.bubble", { dir: "auto" }, ...(row.files ?? []).map(R.fileBlock), ...words(row.text)),
+      el("div.bubble", { dir: "auto" }, ...(row.files ?? []).map(R.fileBlock), ...(row.pictures ?? []).map(R.pictureBlock), ...words(row.text)),
       el("div.acts", {},
         R.button("edit", say("edit"), null, { "data-do": "edit" }),
         R.button("copy", say("copy"), null, { "data-do": "copy" }),
         stepper(row.branch)));
     node.raw = row.text;
     node.files = row.files ?? [];
+    node.pictures = row.pictures ?? [];
     return node;
   };
 
