@@ -108,6 +108,7 @@ def test_shortcuts_work_and_are_listed(shown) -> None:
     page = shown.page
     shown.ask("first talk")
     shown.answered()
+    expect(page.locator(".item")).to_have_count(1)
     page.keyboard.press("Control+k")
     page.keyboard.type("first")
     page.keyboard.press("ArrowDown")
@@ -144,6 +145,7 @@ def test_a_conversation_is_held_with_the_keyboard_alone(shown) -> None:
     page.focus(".thought summary")
     page.keyboard.press("Enter")
     expect(page.locator(".thought-text")).to_be_visible()
+    expect(page.locator(".item")).to_have_count(1)
     page.focus(".item .icon-button")
     page.keyboard.press("Enter")
     expect(page.locator(".menu button").first).to_be_focused()
@@ -170,7 +172,8 @@ def test_on_a_phone_nothing_is_wider_than_the_screen(shown) -> None:
     shown.gateway.script = Script(response=["| a | b |\n|--|--|\n", f"| {'wide' * 40} | c |\n\n", "x" * 300])
     shown.ask("y" * 200)
     shown.answered()
-    fits = "() => [document.documentElement, document.querySelector('#scroll')].every((one) => one.scrollWidth <= innerWidth)"
+    parts = "[document.documentElement, document.querySelector('#scroll')]"
+    fits = f"() => {parts}.every((one) => one.scrollWidth <= innerWidth)"
     assert page.evaluate(fits)
     page.click("#menu")
     expect(page.locator("#side")).to_be_visible()
