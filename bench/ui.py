@@ -5,6 +5,8 @@ The gateway is the tests' own, which writes at a set pace, so that the figures a
 - time between frames while an answer streams into a conversation of 200 turns (ms), ours and a plain gr.Chatbot's
 - what a first visit loads (KB over the wire), and when one can type
 - what the browser's and the server's memory gain over 500 turns
+
+Open WebUI is not measured beside it.
 """
 
 import argparse

@@ -17,6 +17,12 @@ HEALTH_SECONDS = 5.0  # an engine whose event loop is busy with a long prompt an
 CONNECT_SECONDS = 5.0  # on a private network a connection is there at once or not at all
 KEEPALIVE_SECONDS = 3.0  # vLLM closes an idle connection after 5: let go first, so that none is used while it closes
 
+IMAGE = (  # 64 x 64, white
+    "data:image/png;base64,"
+    "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAAAAACPAi4CAAAAKUlEQVR42u3MQREAAAwCIPuX"
+    "1hD77SAA6VEEAoFAIBAIBAKBQCAQfA8Gpwvw4qrwDDIAAAAASUVORK5CYII="
+)
+
 State = Literal["starting", "ready", "behind", "down"]
 """starting: never answered yet. behind: healthy, without a wanted adapter. down: ejected until it answers again."""
 
@@ -27,6 +33,10 @@ class EngineFailed(Exception):
     def __init__(self, url: str, what: str) -> None:
         super().__init__(f"engine {url}: {what}")
         self.url, self.what = url, what
+
+
+class EngineRefused(EngineFailed):
+    """The engine works, and answered with an error."""
 
 
 class EngineDown(EngineFailed):
@@ -53,6 +63,7 @@ class Engine:
         self.detail = "not seen yet"
         self.healthy = False
         self.base: Card | None = None
+        self.takes_images: bool | None = None  # None: not found out yet
         self.loaded: dict[str, str] = {}  # adapters that are loaded and verified: name → path
         self.in_flight = 0
         self.since = time.time()
@@ -67,6 +78,7 @@ class Engine:
             self.state = "down"
         self.detail = why
         self.loaded.clear()
+        self.takes_images = None
 
     async def observe(self) -> list[Card]:
         """The models it has. Raises EngineFailed when it is late, EngineDown when it is gone."""
@@ -79,6 +91,23 @@ class Engine:
             raise EngineFailed(self.url, f"/v1/models is not what vLLM answers ({error!r})") from error
         self.base = next((card for card in cards if card.parent is None), None)
         return cards
+
+    async def find_out_images(self) -> None:
+        """Whether its model takes images: vLLM's list of models doesn't say, but it refuses to count one's tokens for a
+        model that reads text only. Stays unknown where it gives no answer."""
+        if self.base is None:
+            return
+        part = {"type": "image_url", "image_url": {"url": IMAGE}}
+        body = {"model": self.base.id, "messages": [{"role": "user", "content": [part]}]}
+        try:
+            await self._call("POST", "/tokenize", body)
+            self.takes_images = True
+        except EngineRefused:
+            self.takes_images = False
+        except EngineDown:
+            raise
+        except EngineFailed:
+            return
 
     async def load(self, name: str, path: str, seconds: float) -> None:
         """Register the adapter at `path` (a folder that the engine can read) under `name`."""
@@ -122,7 +151,7 @@ class Engine:
         if got.status == 503 or (got.status == 500 and b"EngineDeadError" in answer):
             raise EngineDown(self.url, f"{path} says {got.status}: its engine process died")
         if got.status >= 400:
-            raise EngineFailed(self.url, f"{path} says {got.status}: {message_of(answer)}")
+            raise EngineRefused(self.url, f"{path} says {got.status}: {message_of(answer)}")
         return answer
 
 

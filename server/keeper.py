@@ -108,6 +108,8 @@ class Keeper:
         try:
             cards = await engine.observe()
             await self._agree(cards)
+            if engine.takes_images is None:
+                await engine.find_out_images()
             self._strikes = 0
         except EngineDown as error:
             self._eject(error.what)

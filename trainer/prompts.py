@@ -23,6 +23,7 @@ class Prompt:
     conversation_id: str | None = None
     user_id: str | None = None
     day: str | None = None  # on which it was asked
+    pictures: bool = False  # whether something else than text was asked as well, which `messages` leave out
 
 
 def text_of(message: dict[str, Any]) -> str:
@@ -31,6 +32,12 @@ def text_of(message: dict[str, Any]) -> str:
     if isinstance(content, str):
         return content
     return "\n".join(part.get("text", "") for part in content if part.get("type") == "text")
+
+
+def has_pictures(messages: Messages) -> bool:
+    """Whether a message holds other parts than text."""
+    contents = [message["content"] for message in messages if isinstance(message.get("content"), list)]
+    return any(part.get("type") != "text" for content in contents for part in content)
 
 
 def normalised(text: str) -> str:

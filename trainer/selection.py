@@ -9,7 +9,7 @@ from db.values import CuratedPrompt
 from trainer.curate import Curation, curate
 from trainer.files import read_json, write_json
 from trainer.policy import prompt_ids
-from trainer.prompts import Prompt, read_mix, up_to_user
+from trainer.prompts import Prompt, has_pictures, read_mix, up_to_user
 from trainer.work import TrainingPrompts, Work
 
 log = logging.getLogger(__name__)
@@ -60,6 +60,7 @@ def _choose(work: Work) -> dict[str, int]:
             one.conversation_id,
             one.user_id,
             f"{one.created_at:%Y-%m-%d}",
+            has_pictures(one.messages),
         )
         for one in work.ledger.trainable()
     )

@@ -67,6 +67,8 @@ class Sieve:
         config, user = self._config, prompt.user_id
         if not prompt.messages or prompt.messages[-1]["role"] != "user":
             return "it does not end with a user's message"
+        if prompt.pictures:
+            return "it holds more than text, which rounds do not learn from"
         last = text_of(prompt.messages[-1])
         if len(last.strip()) < config.min_prompt_characters:
             return f"shorter than {config.min_prompt_characters} characters"

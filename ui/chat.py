@@ -16,6 +16,8 @@ from ui.compare import SIDES, Pair
 from ui.files import MOST_CHARACTERS, TooLong, given, joined, parted
 from ui.gate import Gate
 from ui.people import People
+from ui.pictures import MOST, BadPictures, apart
+from ui.pictures import given as given_pictures
 from ui.stream import Running, RunningAnswers
 from ui.tab import Tab, Value
 from ui.titles import Titles
@@ -56,6 +58,9 @@ class Chat:
                 return
             except TooLong as error:
                 yield self._refused(asked, self._say("files_too_long", size=error.size, most=MOST_CHARACTERS))
+                return
+            except BadPictures:
+                yield self._refused(asked, self._say("pictures_bad", most=MOST))
                 return
             running = self._begin(tab, browser, prompt, asked, models)
         conversation, tab.naming = tab.conversation, running.naming
@@ -146,7 +151,7 @@ class Chat:
         options["conversation"] = conversation.id or (uuid4().hex if len(models) > 1 else None)
         made = [self._running(gate, messages, {**options, "model": model}) for model in models]
         for one in made:
-            one.prompt = prompt.text
+            one.prompt = prompt.content
         running: Running | Pair = made[0] if len(made) == 1 else Pair(made, asked["compare"])
         untitled = not conversation.title
 
@@ -156,7 +161,7 @@ class Chat:
             answer = made[0].answer
             if untitled and answer.phase is Phase.DONE and answer.conversation_id and answer.response:
                 self._titles.begin(
-                    running.naming, gate, answer.conversation_id, messages[0]["content"], answer.response
+                    running.naming, gate, answer.conversation_id, apart(messages[0]["content"])[0], answer.response
                 )
             else:
                 running.naming.set_result("")
@@ -165,7 +170,7 @@ class Chat:
         running.start(on_end=ended)
         return running
 
-    def _running(self, gate: Gate, messages: list[dict[str, str]], options: dict[str, Any]) -> Running:
+    def _running(self, gate: Gate, messages: list[dict[str, Any]], options: dict[str, Any]) -> Running:
         return Running(lambda transport: gate.stream(transport, messages, options), gate.transport())
 
     def _prompt(self, conversation: Conversation, asked: Mapping[str, Any]) -> Row:
@@ -178,22 +183,23 @@ class Chat:
             if not old.text and (old.error or old.generation is None):
                 conversation.drop(old)
             return conversation.rows[old.parent]
-        files = given(asked.get("files"))
+        files, pictures = given(asked.get("files")), given_pictures(asked.get("pictures"))
         if asked["do"] == "edit":
             old = conversation.rows[asked["id"]]
-            parent, files = old.parent, parted(old.text)[0]
+            parent, files, pictures = old.parent, parted(old.text)[0], old.pictures
         else:
             parent = conversation.path[-1] if conversation.path else None
-        row = Row("user", joined(files, str(asked["text"])), parent)
+        row = Row("user", joined(files, str(asked["text"])), parent, pictures=pictures)
         conversation.add(row)
         return row
 
     def _prompt_of(self, tab: Tab, running: Running | Pair) -> Row:
         """The row that a running answer belongs to, put back if the record does not have it yet."""
         shown = tab.conversation.shown()
-        if shown and shown[-1].role == "user" and shown[-1].text == running.prompt:
+        if shown and shown[-1].role == "user" and shown[-1].content == running.prompt:
             return shown[-1]
-        row = Row("user", running.prompt, shown[-1].id if shown else None)
+        words, pictures = apart(running.prompt)
+        row = Row("user", words, shown[-1].id if shown else None, pictures=pictures)
         tab.conversation.add(row)
         return row
 
@@ -245,6 +251,7 @@ class Chat:
 
 
 def _words(row: Row) -> Value:
-    """A user's message as the page shows it: words, and files folded."""
+    """A user's message as the page shows it: words, files folded, pictures."""
     files, words = parted(row.text)
-    return {"text": words, "files": [{"name": file.name, "text": file.text} for file in files]}
+    shown = [{"name": file.name, "text": file.text} for file in files]
+    return {"text": words, "files": shown, "pictures": row.pictures}

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from ui.answer import Phase
+from ui.pictures import Content
 from ui.stream import Running, frames
 
 SIDES = ("left", "right")
@@ -29,7 +30,7 @@ class Pair:
         self._lock = threading.Lock()
 
     @property
-    def prompt(self) -> str:
+    def prompt(self) -> Content:
         """What both answer."""
         return self.sides[0].prompt
 

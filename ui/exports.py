@@ -12,6 +12,7 @@ def as_markdown(conversation: Conversation, words: Words) -> str:
     for row in conversation.shown():
         if row.role == "user":
             parts.append(f"## {words('you_said')}\n\n{row.text}")
+            parts += [f"![{words('picture')}]({url})" for url in row.pictures]
             continue
         parts.append(f"## {row.model or words('answer_from')}")
         if row.thought:
@@ -28,6 +29,7 @@ def as_json(conversation: Conversation) -> str:
             "parent": row.parent,
             "role": row.role,
             "text": row.text,
+            "pictures": row.pictures or None,
             "thought": row.thought or None,
             "model": row.model or None,
             "ending": row.ending if row.role == "assistant" else None,

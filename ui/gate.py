@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from cli.client import Delta, GatewayClient, GatewayError
+from ui.pictures import apart
 from ui.stream import Interruptible
 from ui.tree import Conversation, Row
 
@@ -29,7 +30,7 @@ class Gate:
         return GatewayClient(self._base_url, self._key, transport or self.transport())
 
     def stream(
-        self, transport: Interruptible, messages: list[dict[str, str]], options: dict[str, Any]
+        self, transport: Interruptible, messages: list[dict[str, Any]], options: dict[str, Any]
     ) -> Iterator[Delta]:
         """One answer, piece by piece. `options`: conversation, think, effort, consent, model. Raises GatewayError."""
         extra: dict[str, Any] = {
@@ -79,7 +80,13 @@ class Gate:
         with self.client() as client:
             consent = client.get("/api/me/consent")["consent"]
             status = client.status()
-            return {"consent": consent, "live": status.get("live"), "previous": status.get("previous")}
+            sees = takes_pictures(items(client.get("/v1/models")))
+            return {
+                "consent": consent,
+                "live": status.get("live"),
+                "previous": status.get("previous"),
+                "pictures": sees,
+            }
 
     def previous(self) -> str | None:
         """The checkpoint that was live before, under the name to ask for it; None where there was none."""
@@ -131,6 +138,12 @@ def items(reply: Any) -> list[dict[str, Any]]:
     return list(reply["data"] if isinstance(reply, dict) else reply)
 
 
+def takes_pictures(cards: list[dict[str, Any]]) -> bool:
+    """Whether the live model takes pictures, as the gateway's list of models says; an older gateway doesn't say."""
+    live = next((card for card in cards if card["id"] == "ruminate"), {})
+    return "image" in ((live.get("architecture") or {}).get("input_modalities") or [])
+
+
 def _prefer(talk: Conversation, comparison: dict[str, Any]) -> None:
     """Mark the answer that was chosen, and show it where its rival ends the path."""
     by_generation = {row.generation: row for row in talk.rows.values() if row.generation}
@@ -150,9 +163,11 @@ def _row(item: dict[str, Any], ratings: dict[str, int]) -> Row | None:
     if item["role"] not in ("user", "assistant"):
         return None
     made = item.get("generation") or {}
+    words, pictures = apart(item["content"])
     return Row(
         role=item["role"],
-        text=_text(item["content"]),
+        text=words,
+        pictures=pictures,
         parent=item.get("parent_id"),
         id=item["id"],
         thought=made.get("reasoning") or "",
@@ -162,9 +177,3 @@ def _row(item: dict[str, Any], ratings: dict[str, int]) -> Row | None:
         ending=made.get("ending") or "complete",
         rating=ratings.get(made.get("id") or ""),
     )
-
-
-def _text(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "\n".join(part.get("text", "") for part in content or [] if part.get("type") == "text")

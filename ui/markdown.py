@@ -4,11 +4,13 @@ The text is a model's and thus anybody's: raw HTML is escaped, links are checked
 address could carry the conversation to somebody else's server). No scripts or styles come from outside.
 """
 
+import re
 from collections.abc import Sequence
 from html import escape
 
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
+from markdown_it.rules_block import StateBlock
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from pygments import highlight
@@ -18,6 +20,7 @@ from pygments.util import ClassNotFound
 
 from ui.formulas import add_formulas
 
+_NUMBERED = re.compile(r"\d{1,9}[.)]\s+\S")
 _FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True)
 LIGHT_CODE, DARK_CODE = "xcode", "monokai"  # of Pygments' styles those whose every colour meets WCAG AA on our grounds
 
@@ -57,10 +60,18 @@ class StreamedMarkdown:
         env: EnvType = {}
         groups = _top_level(_MARKDOWN.parse(rest, env))
         starts = [group[0].map[0] if group[0].map else 0 for group in groups]
-        sure = max((at for at, start in enumerate(starts) if start + 2 <= rest.count("\n")), default=0)
+        lines = rest.split("\n")
+        sure = max(
+            (
+                at
+                for at, start in enumerate(starts)
+                if start + 2 <= len(lines) - 1 and not (at and _tied(groups[at - 1], groups[at], lines[start - 1]))
+            ),
+            default=0,
+        )
         self.blocks += [_html(group, env) for group in groups[:sure]]
         if sure:
-            self._done += sum(len(line) + 1 for line in rest.split("\n")[: starts[sure]])
+            self._done += sum(len(line) + 1 for line in lines[: starts[sure]])
         self.tail = "".join(_html(group, env) for group in groups[sure:])
 
 
@@ -71,6 +82,11 @@ def _top_level(tokens: Sequence[Token]) -> list[list[Token]]:
             groups.append([])
         groups[-1].append(token)
     return groups
+
+
+def _tied(above: Sequence[Token], below: Sequence[Token], between: str) -> bool:
+    """Whether a block's end hangs on the one above: a paragraph right below a numbered list (see `_goes_on`)."""
+    return above[0].type == "ordered_list_open" and below[0].type == "paragraph_open" and bool(between.strip())
 
 
 def _html(tokens: Sequence[Token], env: EnvType) -> str:
@@ -114,12 +130,32 @@ def _table_close(
     return "</table></div>\n"
 
 
+def _line_below_a_list(state: StateBlock, line: int, last: int, silent: bool) -> bool:
+    """Ends a list item's paragraph at a line that is not indented as far as the item.
+
+    CommonMark lets such a line go on with the item ("lazy continuation", 5.2), for mail with broken lines. A model
+    that writes it means a new paragraph; and with a next number below it, the list to go on after that.
+    """
+    return silent and (0 <= state.sCount[line] < state.blkIndent or _goes_on(state, line))
+
+
+def _goes_on(state: StateBlock, line: int) -> bool:
+    """Whether a paragraph that stands right below a numbered list is followed by an item of that list."""
+    if not state.tokens or state.tokens[-1].type != "ordered_list_close" or state.sCount[line] < 0:
+        return False
+    began = next(t for t in reversed(state.tokens) if t.type == "ordered_list_open" and t.level == state.level)
+    words = state.src[state.bMarks[line] + state.tShift[line] : state.eMarks[line]]
+    beside = began.map is not None and not any(state.isEmpty(at) for at in range(began.map[1] - 1, line))
+    return beside and _NUMBERED.match(words) is not None
+
+
 _OUTSIDE = 'target="_blank" rel="noopener noreferrer nofollow"'
 
 
 def _reader() -> MarkdownIt:
     reader = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
     add_formulas(reader)
+    reader.block.ruler.before("paragraph", "line_below_a_list", _line_below_a_list, {"alt": ["paragraph"]})
     for name, rule in (
         ("fence", _fence),
         ("code_block", _fence),

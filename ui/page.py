@@ -29,6 +29,9 @@ SCRIPTS = (
     "options",
     "files",
     "composer",
+    "drafts",
+    "reach",
+    "keys",
     "side",
     "training",
 )  # each stands on those before it

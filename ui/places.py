@@ -62,7 +62,7 @@ class Places:
             shown = conversation.shown()
             for line in side["lines"]:
                 if line["id"] == conversation.id and not line["title"] and shown:
-                    line["title"] = shortened(shown[0].text)
+                    line["title"] = shortened(shown[0].text) or self._say("picture")
             yield side
             if naming is None:
                 return

@@ -67,7 +67,7 @@ def plot(
     kept = [*([0.0] if zero else []), *([] if level_at is None else [level_at])]
     upright = ticks(min([*values, *kept]), max([*values, *kept]))
     level = [tick for tick in ticks(steps[0], max(steps[-1], steps[0] + 1), 6) if tick == int(tick)]
-    apart = 0.5 if any(one.spans for one in drawn) else 0.0  # dots stand clear of the frame
+    apart = 0.5 if len(steps) == 1 or any(one.spans for one in drawn) else 0.0  # dots stand clear of the frame
     left, right = steps[0] - apart, max(steps[-1] + apart, steps[0] + 1 - apart)
 
     def x(step: float) -> float:
@@ -95,18 +95,23 @@ def plot(
     for index, one in enumerate(drawn, start=1):
         aside = (index - 1) * ASIDE if one.spans else 0
         if not one.spans:
-            parts.append(f'<path class="s{index}" d="{_path([(x(step), y(value)) for step, value in one.points])}"/>')
+            parts.append(
+                f'<path class="line-{index}" d="{_path([(x(step), y(value)) for step, value in one.points])}"/>'
+            )
         if len(one.points) == 1 or one.spans:
             parts += [
-                f'<circle class="s{index}" cx="{x(step) + aside}" cy="{y(value)}" r="3"/>' for step, value in one.points
+                f'<circle class="line-{index}" cx="{x(step) + aside}" cy="{y(value)}" r="3"/>'
+                for step, value in one.points
             ]
         parts += [
-            f'<line class="span s{index}" x1="{x(step) + aside}" x2="{x(step) + aside}" y1="{y(low)}" y2="{y(high)}"/>'
-            for step, (low, high) in one.spans.items()
+            f'<line class="span line-{index}" x1="{at}" x2="{at}" y1="{y(low)}" y2="{y(high)}"/>'
+            for at, (low, high) in ((x(step) + aside, span) for step, span in one.spans.items())
         ]
     parts.append(f'<line class="at" y1="{TOP}" y2="{HEIGHT - BOTTOM}" visibility="hidden"/>')
     points = json.dumps([{"x": x(step), "words": _words(_name(across, step, names), step, drawn)} for step in steps])
-    keys = "".join(f'<span class="key s{index}">{escape(one.name)}</span>' for index, one in enumerate(drawn, start=1))
+    keys = "".join(
+        f'<span class="key line-{index}">{escape(one.name)}</span>' for index, one in enumerate(drawn, start=1)
+    )
     label = f"{title}, {unit}: " + "; ".join(f"{one.name} {number(one.points[-1][1])}" for one in drawn)
     return (
         f"<figure><h3>{escape(title)}</h3><figcaption><span>{escape(unit)}</span><span>{keys}</span></figcaption>"

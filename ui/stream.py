@@ -17,6 +17,7 @@ import httpx
 
 from cli.client import Delta, GatewayError
 from ui.answer import Answer
+from ui.pictures import Content
 
 FRAMES_PER_SECOND = 25  # smooth to the eye, and a page of 200 turns still draws each in time
 
@@ -62,7 +63,7 @@ class Running:
 
     def __init__(self, open_stream: Opener, transport: httpx.BaseTransport) -> None:
         self.answer = Answer(started=time.monotonic())
-        self.prompt = ""  # what it answers, for a page that comes back to it
+        self.prompt: Content = ""  # what it answers, for a page that comes back to it
         self.naming: Future[str] = Future()  # the name that its conversation gets at its end; "" for none
         self._open = open_stream
         self._transport = Interruptible(transport)

@@ -66,6 +66,6 @@ class Titles:
             title = usable(gate.short_answer(ask, origin="title"), question, answer)
         except GatewayError:
             title = ""  # busy or refused: the first words serve
-        wish = {"title": title or shortened(question), "unless_titled": True}
+        wish = {"title": title or shortened(question) or self._say("picture"), "unless_titled": True}
         changed = gate.call("PATCH", f"/api/conversations/{conversation}", wish)
         return str(changed.get("title") or "")

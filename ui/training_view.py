@@ -229,11 +229,17 @@ class TrainingView:
         if not samples:
             return ""
         head = self._head("sample_prompt", "sample_before", "sample_after")
+        labels = [escape(self._say(f"sample_{key}")) for key in _SAMPLE]
         body = "".join(
-            "<tr>" + "".join(f'<td class="wide">{escape(str(one.get(key) or ""))}</td>' for key in _SAMPLE) + "</tr>"
+            "<tr>"
+            + "".join(
+                f'<td class="wide" data-label="{label}">{escape(str(one.get(key) or ""))}</td>'
+                for key, label in zip(_SAMPLE, labels, strict=True)
+            )
+            + "</tr>"
             for one in samples
         )
-        table = f'<div class="table-wrap" tabindex="0"><table>{head}{body}</table></div>'
+        table = f'<div class="table-wrap samples" tabindex="0"><table>{head}{body}</table></div>'
         return f"<h2>{self._say('samples')}</h2>{table}"
 
     # -- small pieces

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 from ui.files import parted
 from ui.markdown import render
+from ui.pictures import Content, together
 
 
 @dataclass
@@ -30,6 +31,13 @@ class Row:
     error: str | None = None
     chosen: bool = False
     """Whether it was preferred to another answer."""
+    pictures: list[str] = field(default_factory=list)
+    """Addresses of the pictures that go with a user's words."""
+
+    @property
+    def content(self) -> Content:
+        """What the message says, in OpenAI's form."""
+        return together(self.text, self.pictures)
 
 
 class Conversation:
@@ -53,14 +61,14 @@ class Conversation:
         """The rows on the page, from the first."""
         return [self.rows[name] for name in self.path]
 
-    def messages(self, until: str | None) -> list[dict[str, str]]:
+    def messages(self, until: str | None) -> list[dict[str, Any]]:
         """The path from the root to row `until`, in OpenAI form; a failed or empty answer is left out."""
         chain: list[Row] = []
         while until is not None:
             row = self.rows[until]
             chain.append(row)
             until = row.parent
-        return [{"role": row.role, "content": row.text} for row in reversed(chain) if row.text]
+        return [{"role": row.role, "content": row.content} for row in reversed(chain) if row.content]
 
     def siblings(self, row: Row) -> list[Row]:
         """The branches at this place, oldest first, the row itself among them."""
@@ -134,6 +142,7 @@ class Conversation:
             "role": row.role,
             "text": words,
             "files": [{"name": file.name, "text": file.text} for file in files],
+            "pictures": row.pictures,
             "html": render(row.text) if row.role == "assistant" else "",
             "thought": row.thought,
             "model": row.model,

@@ -28,7 +28,9 @@ async def get_model(gateway: House, _: Me, model: str) -> dict[str, Any]:
 def _cards(gateway: House) -> list[dict[str, Any]]:
     wanted = gateway.catalog.wanted
     longest = next((engine.base.max_model_len for engine in gateway.pool.engines if engine.base), None)
-    more = {"object": "model", "owned_by": "ruminate", "max_model_len": longest}
+    images = any(engine.takes_images for engine in gateway.pool.engines)
+    modalities = {"input_modalities": ["text", "image"] if images else ["text"], "output_modalities": ["text"]}
+    more = {"object": "model", "owned_by": "ruminate", "max_model_len": longest, "architecture": modalities}
     cards = []
     if wanted is not None:
         cards.append({"id": ALIAS, "created": int(wanted.since.timestamp()), "root": wanted.live.model, **more})

@@ -1,11 +1,14 @@
 """Chats through the gateway: streamed and whole, byte for byte, recorded before they end."""
 
+import asyncio
 import json
+from pathlib import Path
 
 import openai
+import pytest
 from sqlalchemy import select
 from support.fake_engine import FakeEngine
-from support.gateways import Running
+from support.gateways import Running, running_gateway
 
 from db.schema import Generation
 
@@ -150,3 +153,19 @@ async def test_models_lists_the_alias_and_the_checkpoints(house: Running) -> Non
     listed = (await house.http.get("/v1/models")).json()
     assert [card["id"] for card in listed["data"]] == ["ruminate", "ruminate-v0"]
     assert json.dumps(listed)
+
+
+@pytest.mark.parametrize(("takes", "said"), [(False, ["text"]), (True, ["text", "image"])])
+async def test_models_say_whether_their_engine_takes_images(
+    engine: FakeEngine, tmp_path: Path, takes: bool, said: list[str]
+) -> None:
+    engine.takes_images = takes
+    async with running_gateway(tmp_path / "home", [engine.url]) as house:
+        await house.until_ready()
+        async with asyncio.timeout(10):  # it is asked right after the engine's first answer
+            while True:
+                listed = (await house.http.get("/v1/models")).json()["data"]
+                if [card["architecture"]["input_modalities"] for card in listed] == [said, said]:
+                    break
+                await asyncio.sleep(0.05)
+        assert house.gateway.pool.engines[0].takes_images is takes

@@ -54,6 +54,7 @@ class FakeGateway:
         self.cancelled = 0
         self.consent = "train"
         self.live, self.previous = "v2", "v1"
+        self.takes_pictures = False
         self.conversations: dict[str, dict[str, Any]] = {}
         self.feedback: list[dict[str, Any]] = []
         self.rounds = [_round(1, "published", 40), _round(2, "running", 17)]
@@ -143,6 +144,11 @@ class FakeGateway:
             headers = {"X-Ruminate-Generation": name, "X-Ruminate-Conversation": talk["id"]}
             stream = self._stream(body, talk, name)
             return StreamingResponse(stream, media_type="text/event-stream", headers=headers)
+
+        @app.get("/v1/models")
+        def models() -> dict[str, Any]:
+            takes = ["text", "image"] if self.takes_pictures else ["text"]
+            return {"data": [{"id": "ruminate", "object": "model", "architecture": {"input_modalities": takes}}]}
 
         @app.get("/api/me")
         def me() -> dict[str, Any]:

@@ -28,6 +28,7 @@ class FakeEngine:
         self.fail_after: int | None = None  # events after which it says that it failed, as vLLM does
         self.calls: list[tuple[str, str]] = []  # tools it calls after what it says: name, arguments as JSON text
         self.finish: tuple[str, str | None] = ("stop", None)  # why it ends, and the stop sequence that it met
+        self.takes_images = False
         self.fail_next = 0  # answer so many requests by closing the connection at once
         self.ignores_adapters = False
         self.unhealthy = False
@@ -200,6 +201,9 @@ class FakeEngine:
 
     async def _tokenize(self, request: web.Request) -> web.Response:
         body = await request.json()
+        if any(isinstance(one.get("content"), list) for one in body.get("messages", [])):
+            done = {"count": 1, "max_model_len": 1024, "tokens": [0], "token_strs": None}
+            return web.json_response(done) if self.takes_images else _error(400, f"{BASE} is not a multimodal model")
         if (refusal := self._refuse(request, body)) is not None:
             return refusal
         said = body.get("prompt") or " ".join(str(one.get("content")) for one in body["messages"])

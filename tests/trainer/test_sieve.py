@@ -1,5 +1,7 @@
 """What curation leaves out besides lengths and duplicates: near ones, personal data, languages, one user's flood."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from trainer.language import surely_other
 from trainer.near import Near, runs
 from trainer.personal import kinds, personal, redacted
-from trainer.prompts import Prompt, is_heldout
+from trainer.prompts import Prompt, has_pictures, is_heldout
 from trainer.settings import RoundConfig
 from trainer.sieve import Sieve
 
@@ -166,3 +168,13 @@ def test_a_lesson_is_found_by_its_prompt_as_curation_leaves_it():
     kept = sieve().judge(Prompt(lesson.messages, "mix"))
     assert kept.prompt.messages != lesson.messages
     assert by_prompt([lesson])[identity(kept.prompt.messages)] is lesson
+
+
+def test_what_was_asked_about_a_picture_is_not_learnt_from_without_it():
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+    asked = [{"role": "user", "content": [picture, {"type": "text", "text": LONG}]}]
+    assert has_pictures(asked)
+    assert not has_pictures(said(LONG))
+    assert not has_pictures([{"role": "user", "content": [{"type": "text", "text": LONG}]}])
+    verdict = sieve().judge(replace(recorded(LONG), pictures=has_pictures(asked)))
+    assert (verdict.kept, verdict.why) == (False, "it holds more than text, which rounds do not learn from")

@@ -140,7 +140,7 @@ def test_an_error_is_a_sentence_with_a_retry_that_works(shown) -> None:
     shown.gateway.script = Script(refuse=(503, "no engine is ready; it is starting"))
     shown.ask("hello")
     note = shown.page.locator(".note.failed")
-    expect(note).to_contain_text("no engine is ready; it is starting")
+    expect(note).to_contain_text("No engine is ready; it is starting.")
     shown.gateway.script = Script()
     note.locator("button").click()
     shown.answered()
@@ -151,7 +151,7 @@ def test_an_error_is_a_sentence_with_a_retry_that_works(shown) -> None:
 def test_an_answer_that_breaks_off_keeps_its_text_and_says_so(shown) -> None:
     shown.gateway.script = Script(thought=[], break_after=2)
     shown.ask("hello")
-    expect(shown.page.locator(".note.failed")).to_contain_text("the engine went away in mid-answer; try again")
+    expect(shown.page.locator(".note.failed")).to_contain_text("The engine went away in mid-answer; try again.")
     expect(shown.page.locator(".row.assistant .md")).to_contain_text("a plan")
 
 

@@ -4,14 +4,28 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pygments.styles import get_style_by_name
 
 from ui.markdown import DARK_CODE, LIGHT_CODE, StreamedMarkdown, code_styles, render
 
 PIECES = st.sampled_from(
-    ["# head\n", "words ", "**bold** ", "\n", "\n\n", "- item\n", "1. item\n", "> said\n", "```py\nx = 1\n", "```\n"]
+    [
+        "# head\n",
+        "words ",
+        "line\n",
+        "  indented\n",
+        "**bold** ",
+        "\n",
+        "\n\n",
+        "- item\n",
+        "1. item\n",
+        "2. next\n",
+        "> said\n",
+        "```py\nx = 1\n",
+        "```\n",
+    ]
     + [
         "| a | b |\n|--|--|\n",
         "| 1 | 2 |\n",
@@ -29,12 +43,28 @@ PIECES = st.sampled_from(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(PIECES, max_size=30), st.integers(1, 9))
+@example(["1. item\n", *["line\n"] * 4, "2. next\n", "line\n"], 1)
 def test_streaming_gives_what_the_whole_gives(pieces: list[str], size: int) -> None:
     text = "".join(pieces)
     streamed = StreamedMarkdown()
     for end in range(0, len(text) + size, size):
         streamed.update(text[:end])
     assert "".join(streamed.blocks) + streamed.tail == render(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "html"),
+    [
+        ("1. Soup.\n2. Rice.\nStart with rice.", "<ol><li>Soup.</li><li>Rice.</li></ol><p>Start with rice.</p>"),
+        ("- a\n  still a", "<ul><li>a<br />still a</li></ul>"),
+        ("- a\n  - b\n  of a\nbelow", "<ul><li>a<ul><li>b</li></ul>of a</li></ul><p>below</p>"),
+        ("1. a\nwords\n2. b", '<ol><li>a</li></ol><p>words</p><ol start="2"><li>b</li></ol>'),
+        ("> - a\n> below", "<blockquote><ul><li>a</li></ul><p>below</p></blockquote>"),
+        ("> said\nand on", "<blockquote><p>said<br />and on</p></blockquote>"),
+    ],
+)
+def test_a_line_right_below_a_list_is_a_paragraph_of_its_own(text: str, html: str) -> None:
+    assert render(text).replace("\n", "") == html
 
 
 def test_a_finished_block_is_parsed_once() -> None:

@@ -58,7 +58,7 @@ def test_a_plot_is_well_formed_named_and_tells_each_step() -> None:
 def test_intervals_are_drawn_as_long_as_they_are_and_within_the_axis() -> None:
     series = [Series("a", [(1, 0.6)], {1: (0.2, 0.9)})]
     tree = ElementTree.fromstring(plot("Win rate", "share", "Round", series, level_at=0.5, names={1: "Round 1 (v1)"}))
-    span, level = (tree.find(f".//line[@class='{name}']") for name in ("span s1", "level"))
+    span, level = (tree.find(f".//line[@class='{name}']") for name in ("span line-1", "level"))
     assert span is not None
     assert level is not None
     low, high, half = (float(line.get(key) or "") for line, key in ((span, "y1"), (span, "y2"), (level, "y1")))

@@ -141,4 +141,4 @@ def test_a_refusal_of_the_gateway_is_told_in_its_words(training) -> None:
     training.gateway.rounds[1]["state"] = "running"
     page.click("#do-start")
     page.press("dialog input", "Enter")
-    expect(page.locator(".toast")).to_contain_text("round 2 is still open; wait for it or stop it")
+    expect(page.locator(".toast")).to_contain_text("Round 2 is still open; wait for it or stop it.")

@@ -75,13 +75,20 @@
       try { localStorage.setItem("ruminate-" + key, value); } catch { /* private mode: nothing to keep it in */ }
     },
 
+    /* What a program said, as a sentence: a capital, unless it begins with a name, and a full stop. */
+    sentence(words) {
+      const begun = words.replace(/^[a-z]+(?=[ ,;:])/, (word) => word[0].toUpperCase() + word.slice(1));
+      return /[.!?…]$/.test(begun) ? begun : begun + ".";
+    },
+
     duration(seconds) {
       if (seconds < 60) return R.say("second", { n: seconds < 10 ? Math.max(0.1, seconds).toFixed(1).replace(/\.0$/, "") : Math.round(seconds) });
       return R.say("minute", { m: Math.floor(seconds / 60), s: Math.round(seconds % 60) });
     },
 
     async copy(text, button) {
-      await navigator.clipboard.writeText(text);
+      if (navigator.clipboard) await navigator.clipboard.writeText(text);
+      else copyOldWay(text);
       const before = button.getAttribute("aria-label");
       button.classList.add("done");
       R.announce(R.say("copied"));
@@ -94,6 +101,16 @@
       if (status) status.textContent = text;
     },
   });
+
+  /* A page that came over plain HTTP from another machine has no clipboard of its own. */
+  function copyOldWay(text) {
+    const area = R.el("textarea", { "aria-hidden": "true", class: "unseen" });
+    area.value = text;
+    document.getElementById("page").append(area);
+    area.select();
+    document.execCommand("copy");
+    area.remove();
+  }
 
   const ICONS = {
     menu: '<path d="M4 7h16M4 12h16M4 17h10"/>',
@@ -112,7 +129,7 @@
     dots: '<circle cx="5" cy="12" r="1.300"/><circle cx="12" cy="12" r="1.300"/><circle cx="19" cy="12" r="1.300"/>',
     pin: '<path d="M9 4h6l-1 6 3 3H7l3-3zM12 13v7"/>',
     theme: '<path d="M20 14.500A8.500 8.500 0 0 1 9.500 4a8.500 8.500 0 1 0 10.500 10.500z"/>',
-    gear: '<path d="M4 7h9M17 7h3M4 17h3M11 17h9"/><circle cx="15" cy="7" r="2"/><circle cx="9" cy="17" r="2"/>',
+    gear: '<circle cx="12" cy="12" r="3"/><path d="M12 3.500v2.300M12 18.200v2.300M3.500 12h2.300M18.200 12h2.300M6 6l1.600 1.600M16.400 16.400 18 18M6 18l1.600-1.600M16.400 7.600 18 6"/><circle cx="12" cy="12" r="6.200"/>',
     sliders: '<path d="M4 7h10M18 7h2M4 12h2M10 12h10M4 17h8M16 17h4"/><circle cx="16" cy="7" r="1.800"/><circle cx="8" cy="12" r="1.800"/><circle cx="14" cy="17" r="1.800"/>',
     clip: '<path d="m20 11-8.500 8.500a5 5 0 0 1-7-7L13 4a3.400 3.400 0 0 1 4.800 4.800l-8.300 8.200a1.700 1.700 0 0 1-2.400-2.400L14.500 7"/>',
     file: '<path d="M7 3h7l5 5v12a1 1 0 0 1-1 1H7a1 1 0 0 1-1-1V4a1 1 0 0 1 1-1zM14 3v5h5"/>',

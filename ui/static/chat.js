@@ -2,7 +2,6 @@
 (() => {
   const R = window.ruminate;
   const { el, say } = R;
-  const ASK_HEALTH_MS = 4000;
   const NEAR_END = 80; // pixels from the end within which the page follows the answer
 
   R.parts.push((page) => {
@@ -32,9 +31,11 @@
       const index = request.index ?? rows.children.length;
       const key = request.key ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`;
       const options = R.options();
-      const user = request.text === undefined ? null : { text: request.text, files: request.files, id: "" };
+      const { kept, ...asked } = request; // files of a message that is edited are at the server already
+      const user = request.text === undefined ? null : { text: request.text, files: request.files, pictures: request.pictures, id: "" };
+      if (kept) { delete asked.files; delete asked.pictures; }
       begin({ key, index, user, pair: options.compare !== "" });
-      R.send("answer", { ...request, ...options, key, conversation: R.place(), consent: R.chatConsent() });
+      R.send("answer", { ...asked, ...options, key, conversation: R.place(), consent: R.chatConsent() });
     };
 
     function begin(start) {
@@ -54,6 +55,7 @@
 
     function frame(value) {
       if (!value.key) return;
+      R.draftArrived(value.phase === "failed" && !value.user && !value.thought && !value.blocks?.length);
       if (live?.key !== value.key) {
         if (value.phase === "settled" || rows.querySelector(`[data-key="${CSS.escape(value.key)}"]`)) return;
         begin({ key: value.key, index: value.index, user: value.user, pair: Boolean(value.pair) });
@@ -106,19 +108,15 @@
     R.on("transcript", show);
     R.on("live", frame);
 
-    /* A page whose server died would wait for ever: while an answer runs, ask now and then whether it is there. */
-    let missed = 0;
-    setInterval(async () => {
-      if (!live) { missed = 0; return; }
-      const reached = await fetch("health").then((reply) => reply.ok, () => false);
-      missed = reached ? 0 : missed + 1;
-      if (missed < 2 || !live) return;
+    /* The rest of the answer will not come: leave it as it is. */
+    R.giveUp = () => {
+      if (!live) return;
       const { note } = live.parts[0].node;
       settle();
       note.hidden = false;
       note.classList.add("failed");
-      note.textContent = say("lost");
-    }, ASK_HEALTH_MS);
+      note.textContent = say("interrupted");
+    };
 
     R.applyThoughts = () => {
       const mode = R.recall("thoughts", "collapsed");

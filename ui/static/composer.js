@@ -14,9 +14,10 @@
     const submit = () => {
       const text = box.value.trim();
       if ((!text && !R.hasFiles()) || R.answering() || R.mustChoose()) return;
+      if (R.isLost()) { R.toast(say("lost")); return; }
+      R.draftSent(text);
       box.value = "";
-      const files = R.takeFiles();
-      R.ask({ do: "send", text, files });
+      R.ask({ do: "send", text, ...R.takeFiles() });
     };
     form.addEventListener("submit", (event) => { event.preventDefault(); submit(); });
     box.addEventListener("keydown", (event) => {
@@ -27,10 +28,6 @@
       }
     });
     form.querySelector("#stop").addEventListener("click", () => R.send("halt", { conversation: R.place() }));
-    document.addEventListener("keydown", (event) => {
-      if (event.key === "Escape" && R.answering() && !document.querySelector("dialog[open]")) R.send("halt", { conversation: R.place() });
-      if (event.key === "k" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); R.openSide?.(true); page.querySelector("#search").focus(); }
-    });
     R.focusComposer = () => { if (matchMedia("(pointer: fine)").matches) box.focus(); };
     page.querySelector("#suggestions").addEventListener("click", (event) => {
       if (event.target.matches("button") && !R.answering()) R.ask({ do: "send", text: event.target.textContent });
@@ -38,14 +35,15 @@
 
     R.editRow = (row, index) => {
       if (R.answering() || row.querySelector("form")) return;
-      const area = el("textarea", { "aria-label": say("edit"), rows: "1" }, row.raw);
+      const area = el("textarea", { "aria-label": say("edit"), rows: "1", dir: "auto" }, row.raw);
       const bubble = row.querySelector(".bubble");
       const close = () => { editor.remove(); bubble.hidden = false; row.classList.remove("editing"); };
       const editor = el("form.editor", {
         onsubmit: (event) => {
           event.preventDefault();
           const text = area.value.trim();
-          if (text || row.files.length) R.ask({ do: "edit", id: row.dataset.id, index, text, files: row.files });
+          const { files, pictures } = row;
+          if (text || files.length || pictures.length) R.ask({ do: "edit", id: row.dataset.id, index, text, files, pictures, kept: true });
         },
         onkeydown: (event) => {
           if (event.key === "Escape") { event.stopPropagation(); close(); R.focusComposer(); }
@@ -85,6 +83,7 @@
       }, say("tag_" + tag)))), el("div.why-line", {}, words, el("button.plain", { type: "submit" }, say("send")),
       R.button("close", say("close"), () => why.remove())));
       row.append(why);
+      why.scrollIntoView({ block: "nearest" });
     };
   });
 })();

@@ -1,8 +1,36 @@
-/* Text files that go with a message: chosen, dropped or pasted; read here, checked here, shown folded. */
+/* What goes with a message: text files, and pictures where the model takes them. Chosen, dropped or pasted; read and checked here. */
 (() => {
   const R = window.ruminate;
   const { el, say, button, icon } = R;
   const MOST = 400_000; // characters together, as the server takes them
+  const MOST_PICTURES = 4;
+  const EDGE = 2048; // pixels; models scale a picture down to about as much
+  const AS_IT_IS = 1_000_000; // bytes up to which a small picture is left as it is
+
+  /* A picture as a data URL that a model reads. Photographs are written anew: where and with what they were taken stays here. */
+  async function asPicture(file) {
+    const image = await createImageBitmap(file);
+    const scale = Math.min(1, EDGE / Math.max(image.width, image.height));
+    if (scale === 1 && file.size <= AS_IT_IS && ["image/png", "image/webp", "image/gif"].includes(file.type)) {
+      return new Promise((resolve, reject) => {
+        const reader = new FileReader();
+        reader.onload = () => resolve(reader.result);
+        reader.onerror = () => reject(reader.error);
+        reader.readAsDataURL(file);
+      });
+    }
+    const canvas = el("canvas", { width: Math.round(image.width * scale), height: Math.round(image.height * scale) });
+    const pen = canvas.getContext("2d");
+    pen.fillStyle = "white";
+    pen.fillRect(0, 0, canvas.width, canvas.height);
+    pen.drawImage(image, 0, 0, canvas.width, canvas.height);
+    return canvas.toDataURL("image/jpeg", 0.85);
+  }
+
+  /* A picture as it stands in a message. One that lies elsewhere is a link: nothing is loaded from other servers. */
+  R.pictureBlock = (url) => url.startsWith("data:image/")
+    ? el("img.picture", { src: url, alt: say("picture") })
+    : el("a.picture", { href: /^https?:/.test(url) ? url : null, target: "_blank", rel: "noopener noreferrer nofollow" }, say("picture"));
 
   /* A file as it stands in a message: its name, how long it is, its text once somebody looks. */
   R.fileBlock = (file) => {
@@ -16,16 +44,19 @@
     const list = page.querySelector("#files");
     const input = page.querySelector("#file-input");
     let files = [];
+    let pictures = []; // {name, url}
 
     function draw() {
       list.replaceChildren(...files.map((file) => el("li", {}, icon("file"), el("span", {}, file.name),
         button("close", say("file_remove", { name: file.name }), () => { files = files.filter((one) => one !== file); draw(); }))));
-      list.hidden = files.length === 0;
+      list.append(...pictures.map((picture) => el("li", {}, el("img", { src: picture.url, alt: "" }), el("span", {}, picture.name),
+        button("close", say("file_remove", { name: picture.name }), () => { pictures = pictures.filter((one) => one !== picture); draw(); }))));
+      list.hidden = !R.hasFiles();
       R.composerReady();
     }
     async function add(given) {
       for (const one of given) {
-        if (one.type.startsWith("image/")) { R.toast(say("file_image", { name: one.name })); continue; }
+        if (one.type.startsWith("image/") && one.type !== "image/svg+xml") { await addPicture(one); continue; }
         if (one.size > MOST * 4) { R.toast(say("file_long", { name: one.name, most: MOST })); continue; }
         const text = (await one.text()).replace(/\r\n/g, "\n");
         if (text.includes("\0") || text.includes("\ufffd")) { R.toast(say("file_binary", { name: one.name })); continue; }
@@ -36,8 +67,19 @@
       draw();
       R.focusComposer();
     }
-    R.hasFiles = () => files.length > 0;
-    R.takeFiles = () => { const taken = files; files = []; draw(); return taken; };
+    async function addPicture(one) {
+      if (!R.me?.pictures) { R.toast(say("file_image", { name: one.name })); return; }
+      if (pictures.length >= MOST_PICTURES) { R.toast(say("file_images", { most: MOST_PICTURES })); return; }
+      try { pictures.push({ name: one.name, url: await asPicture(one) }); } catch { R.toast(say("file_broken", { name: one.name })); }
+    }
+    R.hasFiles = () => files.length + pictures.length > 0;
+    R.takeFiles = () => {
+      const taken = { files, pictures: pictures.map((one) => one.url) };
+      files = [];
+      pictures = [];
+      draw();
+      return taken;
+    };
 
     page.querySelector("#attach").addEventListener("click", () => input.click());
     input.addEventListener("change", async () => { await add([...input.files]); input.value = ""; });

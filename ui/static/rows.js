@@ -2,6 +2,8 @@
 (() => {
   const R = window.ruminate;
   const { el, say, icon } = R;
+  const LONG = 4000; // characters of a message from which on it is shown folded
+  const LONG_LINES = 40;
 
   /* The thought of an answer; its text is put into the page only once somebody looks. */
   R.thoughtBlock = () => {
@@ -36,19 +38,32 @@
 
   R.userRow = (row) => {
     const node = el("article.row.user", { "data-id": row.id ?? "", "aria-label": say("you_said") },
-      el("div.bubble", {}, ...(row.files ?? []).map(R.fileBlock), row.text),
+      el("div.bubble", { dir: "auto" }, ...(row.files ?? []).map(R.fileBlock), ...(row.pictures ?? []).map(R.pictureBlock), ...words(row.text)),
       el("div.acts", {},
         R.button("edit", say("edit"), null, { "data-do": "edit" }),
         R.button("copy", say("copy"), null, { "data-do": "copy" }),
         stepper(row.branch)));
     node.raw = row.text;
     node.files = row.files ?? [];
+    node.pictures = row.pictures ?? [];
     return node;
   };
 
+  /* What somebody wrote; of something very long the beginning, until one asks for all of it. */
+  function words(text) {
+    if (text.length < LONG && text.split("\n").length < LONG_LINES) return [text];
+    const body = el("div.folded", {}, text);
+    const more = el("button.text-button", { type: "button", "aria-expanded": "false", onclick: () => {
+      const open = !body.classList.toggle("folded");
+      more.textContent = say(open ? "show_less" : "show_all");
+      more.setAttribute("aria-expanded", String(open));
+    } }, say("show_all"));
+    return [body, more];
+  }
+
   /* What every answer has, put into `node`: its thought, its words, a note on how it ended, its buttons. */
   R.answerBody = (node) => {
-    const parts = { thought: R.thoughtBlock(), body: el("div.md"), note: el("p.note", { hidden: true }), acts: el("div.acts", { hidden: true }) };
+    const parts = { thought: R.thoughtBlock(), body: el("div.md", { dir: "auto" }), note: el("p.note", { hidden: true }), acts: el("div.acts", { hidden: true }) };
     node.append(...Object.values(parts));
     return Object.assign(node, parts);
   };
@@ -88,7 +103,7 @@
 
   /* Why an answer looks unfinished, in a sentence; null where it does not. */
   R.noteFor = (row) => {
-    if (row.error) return row.error;
+    if (row.error) return R.sentence(row.error);
     if (row.ending === "stopped") return say("stopped");
     if (row.ending === "interrupted" || row.ending === "error") return say("interrupted");
     if (row.ending === "truncated_thought" || (row.ending === "length" && !row.text)) return say("length_thought");

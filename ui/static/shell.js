@@ -24,6 +24,7 @@
           el("div.spring"),
           button("theme", say("theme"), toggleTheme, { id: "theme" }),
           button("gear", say("settings"), () => R.openSettings(), { id: "settings" })),
+        el("div.lost", { id: "lost", role: "alert", hidden: true }, say("lost")),
         el("section.view", { id: "view-chat", role: "tabpanel", "aria-labelledby": "tab-chat" },
           el("div.scroll", { id: "scroll", tabindex: "-1" },
             el("div.welcome", { id: "welcome" }, mark(), el("h1", {}, say("welcome")), el("p", {}, say("welcome_more")),
@@ -34,7 +35,7 @@
           el("form.composer", { id: "composer" },
             el("div.options-panel", { id: "options-panel", hidden: true }),
             el("ul.files", { id: "files", hidden: true, "aria-label": say("files") }),
-            el("textarea", { id: "message", rows: "1", placeholder: say("placeholder"), "aria-label": say("placeholder"), autofocus: true }),
+            el("textarea", { id: "message", rows: "1", placeholder: say("placeholder"), "aria-label": say("placeholder"), dir: "auto", autofocus: true }),
             el("div.composer-line", {},
               el("button.think", { type: "button", id: "think", "aria-pressed": "true", title: say("think_hint") }, say("think")),
               el("button.opener", { type: "button", id: "options", "aria-expanded": "false", "aria-controls": "options-panel", "aria-label": say("options"), title: say("options") }, icon("sliders"), el("span")),
@@ -89,7 +90,7 @@
   });
 
   R.toast = (words) => {
-    const toast = el("div.toast", {}, words);
+    const toast = el("div.toast", {}, R.sentence(words));
     document.getElementById("toasts").append(toast);
     setTimeout(() => toast.remove(), 7000);
   };
@@ -113,6 +114,7 @@
   R.adopt = (conversation) => {
     history.replaceState(null, "", "?" + new URLSearchParams({ c: conversation }));
     shown = conversation;
+    R.draftAdopted(conversation);
     R.adopted(conversation);
   };
 

@@ -12,7 +12,10 @@
     function draw() {
       const wanted = search.value.trim().toLowerCase();
       const found = lines.filter((line) => (line.title || say("untitled")).toLowerCase().includes(wanted));
+      const focused = list.contains(document.activeElement) && document.activeElement;
+      const at = focused && { id: focused.closest(".item").dataset.id, tag: focused.localName };
       list.replaceChildren(...(found.length ? found.map(item) : [el("p.quiet", {}, say(lines.length ? "nothing_found" : "empty_list"))]));
+      if (at) list.querySelector(`.item[data-id="${CSS.escape(at.id)}"] ${at.tag}`)?.focus(); // the list was drawn anew around whoever is in it
       R.markPlace();
     }
     function item(line) {
@@ -23,7 +26,7 @@
     }
     function menu(anchor, line) {
       document.querySelector(".menu")?.remove();
-      const entry = (words, run, cls = "") => el("button" + cls, { type: "button", role: "menuitem", onclick: () => { close(); run(); } }, words);
+      const entry = (words, run, cls = "") => el("button" + cls, { type: "button", role: "menuitem", onclick: () => { close(); anchor.focus(); run(); } }, words);
       const act = (what, more = {}) => R.send("act", { do: what, conversation: line.id, ...more });
       const box = el("div.menu", { role: "menu" },
         entry(say("rename"), async () => {
@@ -67,6 +70,17 @@
       document.title = line?.title ? `${line.title} · ${say("app")}` : say("app");
     };
     search.addEventListener("input", draw);
+    search.addEventListener("keydown", (event) => {
+      const first = list.querySelector(".item a");
+      if (event.key === "ArrowDown" && first) { event.preventDefault(); first.focus(); }
+      if (event.key === "Enter" && first && search.value) first.click();
+    });
+    list.addEventListener("keydown", (event) => {
+      const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+      const links = [...list.querySelectorAll(".item a")];
+      const next = by && links[links.indexOf(document.activeElement.closest(".item")?.firstElementChild) + by];
+      if (by) { event.preventDefault(); (next ?? (by < 0 ? search : links[0]))?.focus(); }
+    });
     R.on("side", (value) => { lines = value.lines; draw(); });
     draw();
 
@@ -114,7 +128,8 @@
             dialog.close();
             R.go(null);
           } }, say("delete_data")),
-          me.signed ? el("button.plain", { type: "button", onclick: () => signOut() }, say("signout")) : null));
+          me.signed ? el("button.plain", { type: "button", onclick: () => signOut() }, say("signout")) : null),
+        el("button.text-button.keys-link", { type: "button", onclick: () => { dialog.close(); R.openKeys(); } }, say("keys")));
       page.append(dialog);
       dialog.addEventListener("close", () => dialog.remove());
       dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
@@ -138,7 +153,7 @@
       page.append(dialog);
       dialog.showModal();
     }
-    async function signOut() { await fetch("signout", { method: "POST" }); location.href = location.pathname; }
+    async function signOut() { R.forgetDrafts(); await fetch("signout", { method: "POST" }); location.href = location.pathname; }
 
     let toastSeen = 0;
     R.on("me", (value) => {

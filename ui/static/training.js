@@ -18,7 +18,10 @@
 
     const shown = () => !page.querySelector("#view-training").hidden;
     const ask = () => { const { checkpoint, round } = R.view(); R.send("training", { checkpoint, round }); };
+    let address = "";
     R.showTraining = () => {
+      if (address !== location.search) box.parentElement.scrollTop = 0; // another page begins at its top
+      address = location.search;
       ask();
       clearInterval(timer);
       timer = setInterval(() => {
