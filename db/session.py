@@ -133,7 +133,7 @@ def _make_file(path: Path) -> None:
 
 
 def _sqlite(url: URL) -> Engine:
-    engine = create_engine(url, json_serializer=to_json, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(url, json_serializer=to_json, pool_use_lifo=True, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:

@@ -28,6 +28,7 @@ class FakeEngine:
         self.fail_after: int | None = None  # events after which it says that it failed, as vLLM does
         self.calls: list[tuple[str, str]] = []  # tools it calls after what it says: name, arguments as JSON text
         self.finish: tuple[str, str | None] = ("stop", None)  # why it ends, and the stop sequence that it met
+        self.garbles: bytes | None = None  # what it says instead of an answer in one piece
         self.fail_next = 0  # answer so many requests by closing the connection at once
         self.ignores_adapters = False
         self.unhealthy = False
@@ -118,6 +119,8 @@ class FakeEngine:
             return web.Response(status=500)
         if body.get("model") != BASE and body.get("model") not in self.adapters:
             return _error(404, f"The model `{body.get('model')}` does not exist.")
+        if self.garbles is not None and not body.get("stream"):
+            return web.Response(body=self.garbles, content_type="application/json")
         if body.get("max_tokens", 1) == 100_000:
             return _error(400, "max_tokens is too large: 100000. This model's maximum context length is 1024 tokens")
         return None
