@@ -15,6 +15,7 @@ from db.queries import checkpoints, deployments, users
 from db.session import Database
 from server.auth import Door, Identity, service_key
 from server.catalog import Catalog
+from server.claim import claim_free, has_ended
 from server.engine import Engine, new_session, settle
 from server.feed import Feeds
 from server.forms.form import Form, Plain
@@ -34,7 +35,7 @@ from server.repeats import Repeats
 from server.rollouts import Rollouts
 from server.serving import Serving
 from server.settings import ServerSettings
-from server.spool import Journal, Spool, claim_free, inherit
+from server.spool import Journal, Spool, inherit
 from server.streams import Streams
 from server.swap import Swap
 from server.watcher import Rules, Watcher
@@ -56,9 +57,8 @@ class Gateway:
         self.pool = Pool([Engine(url, self._session) for url in settings.engines], settings.max_waiting)
         self._claim = claim_free(settings.spool)
         folder = self._claim.folder
-        # Nobody else can hold the folder meanwhile, so a process that is started again goes on as the same holder.
-        me = f"{socket.gethostname()}:{folder.resolve()}"
-        self.lease = Lease(database, me, settings.lease_seconds)
+        me = self._claim.name
+        self.lease = Lease(database, me, settings.lease_seconds, has_ended)
         self.notices = Notices(settings.redis_url, me)
         self.swap = Swap(
             database,
