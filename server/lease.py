@@ -3,8 +3,8 @@
 `holds`: it alone loads and unloads. `follows`: another one does. `alone`: the database can't be asked; then it only
 adds what is missing and takes nothing away, since another gateway may know better. Loads nothing itself.
 
-A SQLite file has one machine, where everybody sees whether the holder has ended. So there the lease is a long one, which
-is looked at often and written rarely, and that of a gateway which has ended is taken over at the next look.
+A SQLite file has one machine, where everybody sees whether the holder has ended. So there the lease is a long one,
+which is looked at often and written rarely, and that of a gateway which has ended is taken over at the next look.
 """
 
 import asyncio

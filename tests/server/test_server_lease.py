@@ -1,6 +1,6 @@
 """The lease on one machine: rarely written while its holder lives, taken over at once when that has ended."""
 
-import subprocess
+import asyncio
 import sys
 import time
 from pathlib import Path
@@ -61,7 +61,7 @@ async def test_it_is_renewed_long_before_it_runs_out(
     lease = Lease(database, claimed(tmp_path / "spool" / "one").name, 3.5, has_ended)
     await lease.beat()
     first = until(database)
-    time.sleep(0.6)
+    await asyncio.sleep(0.6)
     await lease.beat()
     assert until(database) > first
 
@@ -70,10 +70,12 @@ async def test_a_gateway_that_is_killed_is_followed_at_the_next_look_and_one_tha
     database: Database, tmp_path: Path
 ) -> None:
     folder = tmp_path / "spool" / "one"
-    dying = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
+    dying = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOLD, str(folder), stdout=asyncio.subprocess.PIPE
+    )
     try:
         assert dying.stdout is not None
-        name = dying.stdout.readline().strip()
+        name = (await dying.stdout.readline()).decode().strip()
         first = Lease(database, name, 2.5, has_ended)
         await first.beat()
         second = Lease(database, claimed(tmp_path / "spool" / "two").name, 2.5, has_ended)
@@ -81,7 +83,7 @@ async def test_a_gateway_that_is_killed_is_followed_at_the_next_look_and_one_tha
         assert (first.role, second.role) == ("holds", "follows")
     finally:
         dying.kill()
-        dying.wait()
+        await dying.wait()
     await second.beat()
     assert second.role == "holds"
     await first.beat()

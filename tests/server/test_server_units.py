@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.values import Completion, Turn
-from server.claim import Claim, claim_free, has_ended
+from server.claim import Claim, claim_free
 from server.outcome import ending_of, read_stream
 from server.recording import interrupted
 from server.spool import Journal, Spool, inherit
