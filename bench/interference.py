@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def main() -> int:
         busy, alone, together = Times(), [], []
         for number in range(options.rounds):  # in turns, so that a machine that grows busier meets both alike
             alone.append(one_round(bench, number, options.steps))
-            times, round_ = chatting(stack, options, asked, lambda n=number: one_round(bench, n, options.steps))
+            times, round_ = chatting(stack, options, asked, partial(one_round, bench, number, options.steps))
             busy.add(times)
             together.append(round_)
     report = compared(idle, busy, alone, together)
