@@ -8,11 +8,12 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import people, regressions, trust
+from cli import engines, people, regressions, trust
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(people.users, name="users")
 app.add_typer(people.keys, name="keys")
+app.add_typer(engines.engines, name="engines")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs instead of a table.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; it is kept with the change.")]
 

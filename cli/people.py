@@ -15,7 +15,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Name = Annotated[str, typer.Argument(help="The user's name.")]
 
 
-def _client() -> Any:
+def client() -> Any:
+    """The gateway, as its administrator."""
     from cli import settings
     from cli.client import GatewayClient
 
@@ -28,8 +29,8 @@ def list_users(as_json: Json = False) -> None:
     """Everybody, with how many valid keys they have."""
     from cli import tables
 
-    with _client() as client:
-        tables.show(client.get("/api/admin/users")["data"], tables.USER, as_json)
+    with client() as gateway:
+        tables.show(gateway.get("/api/admin/users")["data"], tables.USER, as_json)
 
 
 @users.command("add")
@@ -43,8 +44,8 @@ def add_user(
 ) -> None:
     """Add a user; `ruminate keys add` gives them a key."""
     wish = {"name": name, "role": "admin" if admin else "user", "consent": consent}
-    with _client() as client:
-        made = client.call("POST", "/api/admin/users", wish)
+    with client() as gateway:
+        made = gateway.call("POST", "/api/admin/users", wish)
     print(
         json.dumps(made, indent=2) if as_json else f"{made['name']} is a {made['role']} with consent {made['consent']}"
     )
@@ -53,8 +54,8 @@ def add_user(
 @users.command("disable")
 def disable_user(name: Name, as_json: Json = False) -> None:
     """Revoke all keys of a user; what they said stays."""
-    with _client() as client:
-        done = client.call("POST", f"/api/admin/users/{_quoted(name)}/disable", {})
+    with client() as gateway:
+        done = gateway.call("POST", f"/api/admin/users/{_quoted(name)}/disable", {})
     print(
         json.dumps(done, indent=2) if as_json else f"{name} can't get in any more; {done['revoked']} keys were revoked"
     )
@@ -67,8 +68,8 @@ def list_keys(
     """All keys, by their first characters."""
     from cli import tables
 
-    with _client() as client:
-        found = client.get("/api/admin/keys", **({"user": user} if user else {}))["data"]
+    with client() as gateway:
+        found = gateway.get("/api/admin/keys", **({"user": user} if user else {}))["data"]
     tables.show(found, tables.KEY, as_json)
 
 
@@ -82,9 +83,9 @@ def add_key(
     as_json: Json = False,
 ) -> None:
     """Make a key. It is printed once, on standard output, and can't be shown again."""
-    with _client() as client:
+    with client() as gateway:
         wish = {"scopes": scope or [], "expires_in_days": days}
-        made = client.call("POST", f"/api/admin/users/{_quoted(name)}/keys", wish)
+        made = gateway.call("POST", f"/api/admin/users/{_quoted(name)}/keys", wish)
     if as_json:
         print(json.dumps(made, indent=2))
         return
@@ -96,8 +97,8 @@ def add_key(
 @keys.command("revoke")
 def revoke_key(key_id: Annotated[str, typer.Argument(help="Its id, as `ruminate keys list` shows it.")]) -> None:
     """Make a key open nothing any more."""
-    with _client() as client:
-        client.call("DELETE", f"/api/admin/keys/{_quoted(key_id)}")
+    with client() as gateway:
+        gateway.call("DELETE", f"/api/admin/keys/{_quoted(key_id)}")
     print(f"key {key_id} is revoked")
 
 

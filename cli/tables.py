@@ -28,6 +28,15 @@ CHECKPOINT: list[Column] = [
     ("files", lambda c: c["path"]),
 ]
 
+ENGINE: list[Column] = [
+    ("engine", lambda e: e["url"]),
+    ("state", lambda e: e["state"]),
+    ("answers", lambda e: e["in_flight"]),
+    ("adapters", lambda e: ", ".join(e["adapters"]) or "none"),
+    ("from", lambda e: "settings" if e["in_settings"] else "added"),
+    ("detail", lambda e: e["detail"]),
+]
+
 USER: list[Column] = [
     ("user", lambda u: u["name"]),
     ("role", lambda u: u["role"]),

@@ -285,6 +285,16 @@ class Deployment(Base):
     created_at: Mapped[datetime]
 
 
+class Engine(Base):
+    """What was changed about an engine while gateways run: added to those of their settings, or removed from them."""
+
+    __tablename__ = "engines"
+    url: Mapped[str] = mapped_column(primary_key=True)
+    wanted: Mapped[bool]
+    by: Mapped[str]
+    at: Mapped[datetime]
+
+
 class EngineState(Base):
     """What an engine has loaded, probed since (`loaded`), or could not take (`failed`, and why)."""
 

@@ -123,6 +123,8 @@ class Database:
             trouble = translate(self.url, error)
             if trouble is None:
                 raise
+            if self.kind == "sqlite":
+                self.engine.dispose()  # the file may be another one by now; what is open would go on with the old one
             raise trouble from error
 
 
@@ -133,7 +135,12 @@ def _make_file(path: Path) -> None:
 
 
 def _sqlite(url: URL) -> Engine:
-    engine = create_engine(url, json_serializer=to_json, connect_args={"timeout": BUSY_SECONDS})
+    engine = create_engine(
+        url,
+        json_serializer=to_json,
+        pool_use_lifo=True,  # who writes most gets the connection that has the pages of its last write at hand
+        connect_args={"timeout": BUSY_SECONDS},
+    )
 
     @event.listens_for(engine, "connect")
     def prepare(connection: Any, _: Any) -> None:

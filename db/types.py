@@ -13,6 +13,8 @@ from sqlalchemy import DateTime, Dialect, Float, Text
 from sqlalchemy.types import TypeDecorator
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+_READABLE = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_ESCAPED = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 def storable(text: str) -> str:
@@ -25,10 +27,8 @@ def to_json(value: Any) -> str:
 
     Raises ValueError on NaN and infinities, which are no JSON.
     """
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    if _UNSTORABLE.search(text):
-        return json.dumps(value, allow_nan=False, separators=(",", ":"))
-    return text
+    text = _READABLE.encode(value)
+    return _ESCAPED.encode(value) if _UNSTORABLE.search(text) else text
 
 
 class UtcTime(TypeDecorator[datetime]):

@@ -18,6 +18,7 @@ from server.api import (
     checkpoints,
     comparisons,
     conversations,
+    engines,
     events,
     health,
     internal,
@@ -72,7 +73,7 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
     app.state.failure = None  # why the parts could not be started, for the entry point to say
     for part in (health, metrics, models, tokens, events, status, conversations, comparisons, regressions, me):
         app.include_router(part.router)
-    for part in (rounds, checkpoints, lineage, admin, internal):
+    for part in (rounds, checkpoints, lineage, admin, engines, internal):
         app.include_router(part.router)
     describe(app)
     app.add_middleware(Counted, streaming=frozenset(ROUTES))

@@ -1,5 +1,5 @@
-"""Which checkpoints there are, which one is live, which one on trial, and what a requested model name means. Read from
-the database's rows.
+"""Which checkpoints there are, which one is live, which one on trial, and what a requested model name means; which
+engines were added and removed. Read from the database's rows.
 
 Keeps the last state it read while the database is down. Loads nothing; `server.keeper` does.
 """
@@ -7,13 +7,14 @@ Keeps the last state it read while the database is down. Loads nothing; `server.
 import asyncio
 import hashlib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from db.errors import DatabaseUnavailable
-from db.queries import checkpoints, deployments, wishes
+from db.queries import checkpoints, deployments, engines, wishes
 from db.session import Database
 from server.errors import no_model, unavailable
 
@@ -92,6 +93,9 @@ class Catalog:
         self._reading = asyncio.Lock()
         self.wanted: Wanted | None = None
         self.wishes: tuple[Wish, ...] = ()  # oldest first
+        self.engines: dict[str, bool] = {}  # what was changed about them while gateways run
+        self.read: Callable[[], None] = lambda: None
+        """Called after each reading."""
         self.trouble: str | None = None
 
     @property
@@ -109,6 +113,7 @@ class Catalog:
             except DatabaseUnavailable as error:
                 self.trouble = str(error)
                 return False
+            self.read()
         return before != self._state()
 
     def resolve(self, model: object) -> Weights:
@@ -140,6 +145,7 @@ class Catalog:
             wished = tuple(Wish(row.kind, row.name, row.path) for row in wishes.wanted(session))
             rows = checkpoints.list_checkpoints(session)
             current = deployments.current(session)
+            self.engines = engines.changes(session)
         by_id = {row.id: weights(row) for row in rows}
         self._by_name = {one.name: one for one in by_id.values()}
         self.wishes = wished

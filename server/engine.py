@@ -28,15 +28,14 @@ State = Literal["starting", "ready", "behind", "down"]
 
 
 class EngineFailed(Exception):
-    """The engine can't be reached, answered late, or refused a call that it should not refuse."""
+    """The engine can't be reached, answered late or what can't be read, or refused a call that it should not refuse.
 
-    def __init__(self, url: str, what: str) -> None:
+    `status` is the HTTP status of a refusal.
+    """
+
+    def __init__(self, url: str, what: str, status: int | None = None) -> None:
         super().__init__(f"engine {url}: {what}")
-        self.url, self.what = url, what
-
-
-class EngineRefused(EngineFailed):
-    """The engine works, and answered with an error."""
+        self.url, self.what, self.status = url, what, status
 
 
 class EngineDown(EngineFailed):
@@ -88,7 +87,7 @@ class Engine:
             listed = orjson.loads(answer)["data"]
             cards = [Card(m["id"], m.get("root") or "", m.get("parent"), m.get("max_model_len")) for m in listed]
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise EngineFailed(self.url, f"/v1/models is not what vLLM answers ({error!r})") from error
+            raise self.unlike("/v1/models", error) from error
         self.base = next((card for card in cards if card.parent is None), None)
         return cards
 
@@ -102,12 +101,11 @@ class Engine:
         try:
             await self._call("POST", "/tokenize", body)
             self.takes_images = True
-        except EngineRefused:
-            self.takes_images = False
         except EngineDown:
             raise
-        except EngineFailed:
-            return
+        except EngineFailed as error:
+            if error.status is not None:
+                self.takes_images = False
 
     async def load(self, name: str, path: str, seconds: float) -> None:
         """Register the adapter at `path` (a folder that the engine can read) under `name`."""
@@ -118,12 +116,24 @@ class Engine:
         await self._call("POST", "/v1/unload_lora_adapter", {"lora_name": name}, seconds)
 
     async def complete(self, body: Mapping[str, Any], seconds: float) -> dict[str, Any]:
-        """A non-streaming completion of token ids, for the trainer and for probes. Returns vLLM's own answer."""
+        """A non-streaming completion of token ids, for the trainer and for probes. Returns vLLM's own answer, which has
+        `choices`. Raises EngineFailed."""
         self.in_flight += 1
         try:
-            return orjson.loads(await self._call("POST", "/v1/completions", body, seconds))
+            answer = await self._call("POST", "/v1/completions", body, seconds)
         finally:
             self.in_flight -= 1
+        try:
+            found = orjson.loads(answer)
+        except orjson.JSONDecodeError as error:
+            raise self.unlike("/v1/completions", error) from error
+        if not isinstance(found, dict) or not isinstance(found.get("choices"), list):
+            raise self.unlike("/v1/completions", answer[:200])
+        return found
+
+    def unlike(self, path: str, what: object) -> EngineFailed:
+        """For an answer that can't be read; `what` shows why."""
+        return EngineFailed(self.url, f"{path} is not what vLLM answers ({what!r})")
 
     async def open(self, path: str, body: bytes, silence: float) -> aiohttp.ClientResponse:
         """Begin a request whose answer the caller reads and closes. Raises EngineDown when there is no engine."""
@@ -151,7 +161,7 @@ class Engine:
         if got.status == 503 or (got.status == 500 and b"EngineDeadError" in answer):
             raise EngineDown(self.url, f"{path} says {got.status}: its engine process died")
         if got.status >= 400:
-            raise EngineRefused(self.url, f"{path} says {got.status}: {message_of(answer)}")
+            raise EngineFailed(self.url, f"{path} says {got.status}: {message_of(answer)}", got.status)
         return answer
 
 

@@ -52,11 +52,11 @@ class Exchange:
         self.left = True
         work.cancel()
 
-    async def piece(self, data: bytes) -> None:
+    async def piece(self, data: bytes, more: bool = True) -> None:
         self._last = time.monotonic()
         if not self._begun:
             await self._start(b"text/event-stream; charset=utf-8", [(b"cache-control", b"no-cache"), NO_BUFFER])
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
     async def alive(self) -> None:
         """Say now and then that something happens, by a comment, which clients skip: silence makes them give up."""
@@ -67,8 +67,8 @@ class Exchange:
         """The answer to this turn begins. A client that is there needs nothing more."""
 
     async def end(self, data: bytes) -> None:
-        await self.piece(data)
-        await self.close()
+        """The last piece and the end of the answer, in one write."""
+        await self.piece(data, more=False)
 
     async def close(self) -> None:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -15,11 +15,14 @@ from db.queries import checkpoints, deployments, users
 from db.session import Database
 from server.auth import Door, Identity, service_key
 from server.catalog import Catalog
-from server.engine import Engine, new_session, settle
+from server.claim import claim_free, has_ended
+from server.engine import new_session, settle
 from server.feed import Feeds
+from server.fleet import Fleet
 from server.forms.form import Form, Plain
 from server.forms.messages import Messages
 from server.forms.responses import Responses
+from server.keeper import Keeper
 from server.lease import Lease
 from server.limiting import Caps, Limiter
 from server.manifest import config_hash
@@ -34,7 +37,7 @@ from server.repeats import Repeats
 from server.rollouts import Rollouts
 from server.serving import Serving
 from server.settings import ServerSettings
-from server.spool import Journal, Spool, claim_free, inherit
+from server.spool import Journal, Spool, inherit
 from server.streams import Streams
 from server.swap import Swap
 from server.watcher import Rules, Watcher
@@ -53,12 +56,11 @@ class Gateway:
         self.settings, self.database = settings, database
         self._session = new_session()
         self.catalog = Catalog(database)
-        self.pool = Pool([Engine(url, self._session) for url in settings.engines], settings.max_waiting)
+        self.pool = Pool(settings.max_waiting)
         self._claim = claim_free(settings.spool)
         folder = self._claim.folder
-        # Nobody else can hold the folder meanwhile, so a process that is started again goes on as the same holder.
-        me = f"{socket.gethostname()}:{folder.resolve()}"
-        self.lease = Lease(database, me, settings.lease_seconds)
+        me = self._claim.name
+        self.lease = Lease(database, me, settings.lease_seconds, has_ended)
         self.notices = Notices(settings.redis_url, me)
         self.swap = Swap(
             database,
@@ -69,6 +71,7 @@ class Gateway:
             settings.watch_seconds,
             settings.load_seconds,
         )
+        self.fleet = Fleet(settings.engines, self.catalog, self.swap, self._session, self._keep)
         rules = Rules(**{field.name: getattr(settings, field.name) for field in fields(Rules)})
         self.watcher = Watcher(database, self.catalog, self.lease, self.swap, rules, settings.judge_seconds)
         self.journal, self.spool = Journal(folder), Spool(folder)
@@ -125,8 +128,7 @@ class Gateway:
         await self.lease.beat()
         self._go(self.lease.run(), "lease")
         self._go(self.notices.run(), "notices")
-        for keeper in self.swap.keepers:
-            self._go(keeper.run(), f"keeper of {keeper.engine.url}")
+        self.fleet.start()
         self._go(self.swap.run(), "swap")
         self._go(self.watcher.run(), "watcher")
         if self.catalog.wanted is None:
@@ -206,7 +208,10 @@ class Gateway:
                     log.error("%s", error)
                 await self.catalog.refresh()
 
-    def _go(self, work: Coroutine[Any, Any, None], name: str, endless: bool = True) -> None:
+    def _keep(self, keeper: Keeper) -> asyncio.Task[None]:
+        return self._go(keeper.run(), f"keeper of {keeper.engine.url}")
+
+    def _go(self, work: Coroutine[Any, Any, None], name: str, endless: bool = True) -> asyncio.Task[None]:
         """Run a background task; if it ends by itself, so does the process, which its supervisor restarts."""
 
         def ended(task: asyncio.Task[None]) -> None:
@@ -218,6 +223,7 @@ class Gateway:
         task = asyncio.create_task(work, name=name)
         task.add_done_callback(ended)
         self._tasks.append(task)
+        return task
 
 
 def end_process() -> None:

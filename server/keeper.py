@@ -65,6 +65,7 @@ class Keeper:
         self._tried: dict[str, tuple[str, Verdict, float]] = {}  # name → (path, what came of it, when)
         self._told: dict[str, Verdict] = {}  # what the shared rows said when they were last read
         self._begun = self._ended = 0
+        self._removed = False
         self._round = asyncio.Event()
 
     def wake(self) -> None:
@@ -85,8 +86,15 @@ class Keeper:
         """Return after a look that began after this call has ended."""
         running = self._begun
         self._wake.set()
-        while self._ended <= running:
+        while self._ended <= running and not self._removed:
             await self._round.wait()
+
+    def remove(self) -> None:
+        """Send its engine nothing more; whoever waits for a look waits no longer."""
+        self._removed = True
+        self.engine.mark_down("removed")
+        self._round.set()
+        self._pool.notify()
 
     async def run(self) -> None:
         """Look after the engine until cancelled."""

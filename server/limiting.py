@@ -65,6 +65,11 @@ class Limiter:
             _redis(redis_url) if redis_url else storage_from_string("async+memory://")
         )
 
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether an answer's tokens are to be told to `spend`."""
+        return "tokens" in self._limits
+
     @asynccontextmanager
     async def admit(self, who: str, choices: int) -> AsyncIterator[Allowance]:
         """Let one request of the key `who` in, for as long as it is answered."""
@@ -88,7 +93,7 @@ class Limiter:
 
     async def spend(self, allowance: Allowance, tokens: int) -> None:
         """Count an answer's tokens once they are known. What has begun is never cut off: the next request pays."""
-        if "tokens" not in self._limits or not tokens or time.monotonic() < self._down_until:
+        if not self.counts_tokens or not tokens or time.monotonic() < self._down_until:
             return
         try:
             async with asyncio.timeout(REDIS_SECONDS):

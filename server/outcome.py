@@ -4,7 +4,8 @@ Reads the engine's own forms (chat and text completions, streamed and not); thou
 from the engine's parser.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -58,20 +59,29 @@ def ending_of(reasoning: str, response: str, finish_reason: str | None, calls_to
 def read_stream(chunks: Iterable[bytes]) -> Outcome:
     """The outcome of a stream of server-sent events, in pieces of any size."""
     outcome = Outcome()
-    for event in b"".join(chunks).split(b"\n\n"):
-        if not event.startswith(b"data: ") or event.startswith(b"data: [DONE]"):
-            continue
-        try:
-            _take(outcome, orjson.loads(event[6:]), "delta")
-        except orjson.JSONDecodeError:
-            continue  # cut off in the middle: the engine died, or the client left
+    events = [event[6:] for event in b"".join(chunks).split(b"\n\n") if event.startswith(b"data: {")]
+    for piece in _parsed(events):
+        _take(outcome, piece, "delta")
     return outcome
 
 
+def _parsed(events: list[bytes]) -> Iterator[dict[str, Any]]:
+    """All of them at once, as one list; one by one where one was cut off: the engine died, or the client left."""
+    try:
+        yield from orjson.loads(b"[" + b",".join(events) + b"]")
+    except orjson.JSONDecodeError:
+        for event in events:
+            with suppress(orjson.JSONDecodeError):
+                yield orjson.loads(event)
+
+
 def read_body(body: bytes) -> Outcome:
-    """The outcome of an answer in one piece."""
+    """The outcome of an answer in one piece; one that can't be read is an error."""
     outcome = Outcome()
-    _take(outcome, orjson.loads(body), "message")
+    try:
+        _take(outcome, orjson.loads(body), "message")
+    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        return Outcome(error=f"the engine's answer is not what vLLM answers ({error!r})")
     return outcome
 
 

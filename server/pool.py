@@ -19,8 +19,8 @@ class Moved(Exception):
 class Pool:
     """All engines of this gateway."""
 
-    def __init__(self, engines: list[Engine], max_waiting: int) -> None:
-        self.engines = engines
+    def __init__(self, max_waiting: int) -> None:
+        self.engines: list[Engine] = []
         self._max_waiting = max_waiting
         self._waiting = 0
         self._changed = asyncio.Event()

@@ -23,7 +23,8 @@ async def completion_logprobs(
 ) -> list[list[float]]:
     """Natural-log probability of each completion token given what stands before it, for each sequence.
 
-    `sequences`: {"prompt_ids": [...], "completion_ids": [...]}. At temperature 1, of the raw distribution.
+    `sequences`: {"prompt_ids": [...], "completion_ids": [...]}. At temperature 1, of the raw distribution. Raises
+    EngineFailed.
     """
     found: list[list[float]] = []
     for start in range(0, len(sequences), CALL_SEQUENCES):
@@ -37,10 +38,13 @@ async def completion_logprobs(
             "priority": priority,
         }
         choices = (await engine.complete(body, seconds))["choices"]
-        for choice, one in zip(sorted(choices, key=lambda choice: choice["index"]), part, strict=True):
-            given = len(one["prompt_ids"])
-            rows = choice["prompt_logprobs"][given:]
-            found.append([row[str(t)]["logprob"] for row, t in zip(rows, one["completion_ids"], strict=True)])
+        try:
+            for choice, one in zip(sorted(choices, key=lambda choice: choice["index"]), part, strict=True):
+                given = len(one["prompt_ids"])
+                rows = choice["prompt_logprobs"][given:]
+                found.append([row[str(t)]["logprob"] for row, t in zip(rows, one["completion_ids"], strict=True)])
+        except (KeyError, TypeError, ValueError) as error:
+            raise engine.unlike("/v1/completions", error) from error
     return found
 
 

@@ -32,7 +32,6 @@ CROWD = 32  # turns at once that a commit would keep waiting: some 15 ms on one 
 class _Item:
     record: Record
     done: asyncio.Future[None]
-    loop: asyncio.AbstractEventLoop
 
 
 class Recorder:
@@ -62,6 +61,7 @@ class Recorder:
                 "%d answers were broken off when this gateway last ended; they are recorded as interrupted", len(left)
             )
         self._journal.start()
+        self._loop = asyncio.get_running_loop()
         self._thread.start()
 
     def begin(self, turn: Turn) -> None:
@@ -87,11 +87,11 @@ class Recorder:
         if time.monotonic() - self._busy_since > self._patience:  # a commit hangs: don't queue up behind it
             await asyncio.to_thread(self._to_spool, [(turn, completion)])
             return
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        self._queue.put(_Item((turn, completion), done, loop))
+        done: asyncio.Future[None] = self._loop.create_future()
+        self._queue.put(_Item((turn, completion), done))
         try:
-            await asyncio.wait_for(asyncio.shield(done), self._patience)
+            async with asyncio.timeout(self._patience):
+                await done
         except TimeoutError:
             self._report(f"the database took longer than {self._patience:g} s; turns go to the spool")
             await asyncio.to_thread(self._to_spool, [(turn, completion)])
@@ -114,8 +114,7 @@ class Recorder:
             items, ending = self._next(0.0 if quiet else RETRY_SECONDS)
             if items:
                 self._keep([item.record for item in items])
-                for item in items:
-                    item.loop.call_soon_threadsafe(_resolve, item.done)
+                self._loop.call_soon_threadsafe(_resolve, [item.done for item in items])
             if quiet and not ending and len(items) < CROWD:
                 self._replay_some()
 
@@ -230,9 +229,10 @@ class Recorder:
         self.trouble = trouble
 
 
-def _resolve(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_result(None)
+def _resolve(these: list[asyncio.Future[None]]) -> None:
+    for done in these:
+        if not done.done():  # else its turn went to the spool: the wait was too long
+            done.set_result(None)
 
 
 def interrupted(turn: Turn, reasoning: str = "", response: str = "") -> Completion:

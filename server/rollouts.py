@@ -55,9 +55,9 @@ class Rollouts:
                 for index, prompt in enumerate(prompts)
             ]
         return [
-            {"prompt": index, "sample": choice["index"], **_sample(choice)}
+            {"prompt": index, **sample}
             for index, task in enumerate(tasks)
-            for choice in sorted(task.result(), key=lambda choice: choice["index"])
+            for sample in sorted(task.result(), key=lambda sample: sample["sample"])
         ]
 
     async def logprobs(self, model: str, sequences: Sequence[dict[str, Any]]) -> list[list[float]]:
@@ -98,7 +98,10 @@ class Rollouts:
         async with self._slots(n):
             engine = await self._pool.wait(model, self._deadline())
             try:
-                return (await engine.complete(body, CALL_SECONDS))["choices"]
+                choices = (await engine.complete(body, CALL_SECONDS))["choices"]
+                return [_sample(choice) for choice in choices]
+            except (KeyError, TypeError) as error:
+                raise _failed(engine.unlike("/v1/completions", error)) from error
             except EngineFailed as error:
                 raise _failed(error) from error
 
@@ -127,6 +130,7 @@ def _seed(seed: int | None, index: int) -> int | None:
 
 def _sample(choice: dict[str, Any]) -> dict[str, Any]:
     return {
+        "sample": choice["index"],
         "token_ids": choice["token_ids"],
         "logprobs": choice["logprobs"]["token_logprobs"],
         "finish_reason": choice["finish_reason"],
@@ -136,4 +140,5 @@ def _sample(choice: dict[str, Any]) -> dict[str, Any]:
 def _failed(error: EngineFailed) -> ApiError:
     if isinstance(error, EngineDown):
         return unavailable(str(error))
-    return ApiError(502 if "no answer" in error.what else 400, str(error), code="engine_error")
+    refused = error.status is not None and error.status < 500
+    return ApiError(400 if refused else 502, str(error), code="engine_error")

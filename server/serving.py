@@ -224,6 +224,8 @@ class Serving:
                 else:
                     outcome = read_body(answer.first)
                     await self._record(ask, turn, outcome, allowance, datetime.now(UTC))
+                    if outcome.error is not None:
+                        raise ApiError(502, f"{answer.engine.url}: {outcome.error}", code="engine_error")
                     await exchange.whole(writer.body(answer.first))
             finally:
                 answer.close()
@@ -306,10 +308,10 @@ class Serving:
         for index in range(max(1, len(outcome.choices))):
             one = numbered(turn, index, turn.generation_id if index == 0 else new_id())
             records.append((one, _completion(one, outcome, index, first_at, ending)))
-        await asyncio.gather(
-            self._limiter.spend(allowance, outcome.tokens),
-            *(self._recorder.complete(one, completion) for one, completion in records),
-        )
+        completing = [self._recorder.complete(one, completion) for one, completion in records]
+        if self._limiter.counts_tokens:
+            completing.append(self._limiter.spend(allowance, outcome.tokens))
+        await (completing[0] if len(completing) == 1 else asyncio.gather(*completing))
 
 
 def _completion(turn: Turn, outcome: Outcome, index: int, first_at: datetime | None, ending: str | None) -> Completion:

@@ -70,7 +70,8 @@ class ServerSettings(BaseSettings):
     watch_seconds: float = Field(default=1.0, gt=0)
     """How often each engine is looked at, and the wanted state is read."""
     lease_seconds: float = Field(default=2.5, gt=0)
-    """How long the gateway that looks after the engines may say nothing until another one of its database does."""
+    """How long the gateway that looks after the engines may say nothing until another one of its database does. On
+    SQLite, where it is seen at once that it has ended, a minute at least."""
     load_seconds: float = Field(default=60.0, gt=0)
     """How long an engine may take to load an adapter, and a deployment to reach every engine."""
 

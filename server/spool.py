@@ -5,7 +5,6 @@ lines outlive the process without fsync. `Spool` holds finished turns through po
 replayed; the database drops one that it has already, which makes it exactly once. Neither interprets a turn.
 """
 
-import fcntl
 import os
 import shutil
 import threading
@@ -18,11 +17,10 @@ from typing import Any
 import orjson
 
 from db.values import Completion, Turn
+from server.claim import Claim
 
 _COMPACT_BYTES = 1 << 20  # the journal is rewritten with its open turns alone once it is this large
 _FILE_BYTES = 16 << 20  # a spool file is closed at this size, so that a replay frees disk as it goes
-
-MOST_GATEWAYS = 64  # of one home and port
 
 Record = tuple[Turn, Completion]
 
@@ -224,39 +222,6 @@ class Spool:
             os.fsync(fd)
         finally:
             os.close(fd)
-
-
-class Claim:
-    """Holds a gateway's folder for as long as the process lives: nobody else may replay it meanwhile."""
-
-    def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.folder = folder
-        self._fd = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
-
-    def take(self) -> bool:
-        """Whether nobody else holds it."""
-        try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def release(self) -> None:
-        os.close(self._fd)
-
-
-def claim_free(folder: Path) -> Claim:
-    """Claim `folder` or, where another gateway of this home holds it, the first free one of those named after it.
-
-    Gateways in containers have the same port and may share a home. Raises OSError when there is none.
-    """
-    for number in range(1, MOST_GATEWAYS + 1):
-        claim = Claim(folder if number == 1 else folder.with_name(f"{folder.name}-{number}"))
-        if claim.take():
-            return claim
-        claim.release()
-    raise OSError(f"{folder} and {MOST_GATEWAYS - 1} more are in use by other gateways; give this one another port")
 
 
 def inherit(own: Spool, root: Path, completed: Callable[[Turn], Completion]) -> int:

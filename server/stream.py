@@ -28,12 +28,17 @@ class Tail:
             cut = data.rfind(_GAP)
             cut = 0 if cut < 0 else cut + len(_GAP)
             data, self._partial = data[:cut], data[cut:]
-        if not self._held and _USAGE not in data and _DONE not in data:
+        if self._held:
+            return self._cut(data)
+        ends = [at for at in (data.find(_USAGE), data.find(_DONE)) if at >= 0]
+        if not ends:
             return data
-        return self._cut(data)
+        begin = data.rfind(_GAP, 0, min(ends))
+        begin = 0 if begin < 0 else begin + len(_GAP)
+        return data[:begin] + self._cut(data[begin:])
 
     def _cut(self, data: bytes) -> bytes:
-        """The slow way, once or twice a stream: event by event."""
+        """The slow way, for the last few events: one by one."""
         now: list[bytes] = []
         for event in data.split(_GAP)[:-1]:
             if event.startswith(_DONE):

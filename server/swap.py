@@ -16,6 +16,7 @@ from db.errors import DatabaseUnavailable, DeploymentChanged
 from db.queries import checkpoints, deployments
 from db.session import Database
 from server.catalog import ALIAS, Catalog, Wanted, Weights
+from server.engine import Engine
 from server.errors import ApiError, unavailable
 from server.keeper import Adapter, Keeper
 from server.lease import Lease
@@ -60,11 +61,8 @@ class Swap:
         self._deploying = asyncio.Lock()
         self._hurry = asyncio.Event()
         self._wanting = Wanting(database, catalog, lease.holder, lease.seconds, self._tell)
-        shared = Observed(database, lease.holder)
-        self.keepers = [
-            Keeper(engine, pool, lease, shared, self.wanted, notices.send, interval, load_seconds, self._inspect)
-            for engine in pool.engines
-        ]
+        self._shared = Observed(database, lease.holder)
+        self.keepers: list[Keeper] = []
         self.swaps = 0
         lease.changed = self._wake
         notices.heard = self.hurry
@@ -77,6 +75,22 @@ class Swap:
     def wanted(self) -> list[Adapter]:
         """What every engine should have just now, most important first."""
         return self._wanting.adapters()
+
+    def join(self, engine: Engine) -> Keeper:
+        """An engine is added: it takes requests once its keeper, which the caller runs, has found it in order."""
+        keeper = Keeper(
+            engine, self._pool, self._lease, self._shared, self.wanted, self._notices.send,
+            self._interval, self._load_seconds, self._inspect,
+        )  # fmt: skip
+        self._pool.engines.append(engine)
+        self.keepers.append(keeper)
+        return keeper
+
+    def leave(self, keeper: Keeper) -> None:
+        """An engine is removed: it takes nothing more, and answers that it writes go on to their end."""
+        self._pool.engines.remove(keeper.engine)
+        self.keepers.remove(keeper)
+        keeper.remove()
 
     def hurry(self) -> None:
         """Read the rows now instead of at the next tick, and look at the engines: something changed."""
@@ -226,7 +240,7 @@ class Swap:
             if not late:
                 raise unavailable("no engine is up; try again in a moment")
             try:
-                await asyncio.wait_for(_any_look(late), deadline - loop.time())
+                await asyncio.wait_for(_each_look(late), deadline - loop.time())
             except TimeoutError:
                 late_urls = ", ".join(keeper.engine.url for keeper in late)
                 raise unavailable(f"{late_urls} did not load {adapter.name} in {self._load_seconds:g} s") from None
@@ -284,7 +298,7 @@ class Swap:
             keeper.wake()
 
 
-async def _any_look(keepers: Iterable[Keeper]) -> None:
+async def _each_look(keepers: Iterable[Keeper]) -> None:
     await asyncio.gather(*(keeper.next_look() for keeper in keepers))
 
 

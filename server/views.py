@@ -8,6 +8,7 @@ from typing import Any
 from db.queries.users import is_valid
 from db.schema import ApiKey, Checkpoint, Comparison, Conversation, Generation, Message, Round
 from server.catalog import Weights
+from server.engine import Engine
 
 
 def when(time: datetime | None) -> str | None:
@@ -49,6 +50,16 @@ def checkpoint_view(row: Checkpoint, names: dict[int, str], live: Weights | None
         "live": live is not None and live.id == row.id,
         "path": row.path,
         "manifest": row.manifest,
+    }
+
+
+def engine_view(engine: Engine) -> dict[str, Any]:
+    return {
+        "url": engine.url,
+        "state": engine.state,
+        "detail": engine.detail,
+        "adapters": sorted(engine.loaded),
+        "in_flight": engine.in_flight,
     }
 
 

@@ -10,16 +10,27 @@ from db.queries.common import insert, shared_now
 from db.schema import Lease
 
 
-def take(session: Session, name: str, holder: str, seconds: float) -> str:
-    """Take the lease, or hold it for longer; gives who holds it now: somebody else, or "" if it was just given up."""
+def take(session: Session, name: str, holder: str, seconds: float, gone: str | None = None) -> str:
+    """Take the lease, or hold it for longer; gives who holds it now: somebody else, or "" if it was just given up.
+
+    `gone` is a holder that is known to have ended: its lease is free before its time has passed.
+    """
     now = shared_now(session)
     until = now + timedelta(seconds=seconds)
     statement = insert(session, Lease).values(name=name, holder=holder, until=until)
     free = or_(Lease.holder == holder, Lease.until < now)
+    if gone is not None:
+        free = or_(free, Lease.holder == gone)
     session.execute(
         statement.on_conflict_do_update(index_elements=["name"], set_={"holder": holder, "until": until}, where=free)
     )
     return session.scalars(select(Lease.holder).where(Lease.name == name)).one_or_none() or ""
+
+
+def held(session: Session, name: str) -> tuple[str, float] | None:
+    """Who holds it and for how many seconds more, below 0 where its time has passed; None: nobody."""
+    row = session.get(Lease, name)
+    return None if row is None else (row.holder, (row.until - shared_now(session)).total_seconds())
 
 
 def release(session: Session, name: str, holder: str) -> None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter
 
 from db.queries import checkpoints, curation, rounds
 from server.api.common import House, Me
-from server.views import round_view, when
+from server.views import engine_view, round_view, when
 
 router = APIRouter(tags=["status"])
 
@@ -28,16 +28,7 @@ def status(gateway: House, _: Me) -> dict[str, Any]:
         "canary": None
         if wanted is None or wanted.canary is None
         else {"name": wanted.canary.name, "share": wanted.canary_share, "since": when(wanted.since)},
-        "engines": [
-            {
-                "url": engine.url,
-                "state": engine.state,
-                "detail": engine.detail,
-                "adapters": sorted(engine.loaded),
-                "in_flight": engine.in_flight,
-            }
-            for engine in gateway.pool.engines
-        ],
+        "engines": [engine_view(engine) for engine in list(gateway.pool.engines)],
         "round": None if open_round is None else round_view(open_round, names),
         "prompts": {"recorded": recorded, "trainable": trainable},
         "chats": gateway.pool.chats,

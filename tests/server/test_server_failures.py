@@ -9,6 +9,7 @@ from pathlib import Path
 import openai
 import pytest
 from sqlalchemy import select
+from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 
@@ -48,6 +49,32 @@ async def test_an_engine_that_dies_in_the_middle_ends_the_stream_with_a_clear_er
     (recorded,) = generations(house)
     assert recorded.ending == "error"
     assert recorded.reasoning == engine.text("ruminate-v0")[0]
+
+
+GARBLED = [b"", b'{"choices": [', b"[]", b'{"choices": null}', b'{"choices": [{}]}', b"<html></html>"]
+
+
+@pytest.mark.parametrize("garbled", GARBLED)
+async def test_an_answer_that_can_not_be_read_is_an_engines_error_everywhere(
+    house: Running, engine: FakeEngine, tmp_path: Path, garbled: bytes
+) -> None:
+    engine.garbles = garbled
+    chat = await house.chat()
+    assert (chat.status_code, chat.json()["error"]["code"]) == (502, "engine_error")
+    assert engine.url in chat.json()["error"]["message"]
+    (recorded,) = generations(house)
+    assert recorded.ending == "error"
+    sampled = {"model": "ruminate-v0", "prompts": [[1, 2]], "max_tokens": 1}
+    measured = {"model": "ruminate-v0", "sequences": [{"prompt_ids": [1], "completion_ids": [2]}]}
+    for path, wish in (("/internal/sample", sampled), ("/internal/logprobs", measured)):
+        answer = await house.service.post(path, json=wish)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_error"), answer.text
+    name = add_checkpoint(house.database, tmp_path)
+    refused = await house.http.post("/api/deployments", json={"checkpoint": name, "reason": "a test"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (422, "adapter_refused")
+    assert "is not what vLLM answers" in refused.json()["error"]["message"]
+    engine.garbles = None
+    assert (await house.chat()).status_code == 200  # the keeper outlived it
 
 
 async def test_a_request_that_streamed_nothing_yet_is_sent_again(house: Running, engine: FakeEngine) -> None:

@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from db.values import Completion, Turn
+from server.claim import Claim, claim_free
 from server.outcome import ending_of, read_stream
 from server.recording import interrupted
-from server.spool import Claim, Journal, Spool, claim_free, inherit
+from server.spool import Journal, Spool, inherit
 from server.stream import Tail
 
 USAGE = b'data: {"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2}}\n\n'

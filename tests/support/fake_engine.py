@@ -20,8 +20,8 @@ BASE_LOGPROB = -1.0  # of every token, by the base; an adapter's folder says its
 class FakeEngine:
     """Start it with `await start()`; `url` is where it listens. A restart keeps the port and forgets all adapters."""
 
-    def __init__(self, words: int = 6) -> None:
-        self.words = words
+    def __init__(self, words: int = 6, base: str = BASE) -> None:
+        self.words, self.base = words, base
         self.delay = 0.0  # seconds between two events
         self.first_delay = 0.0  # before the first
         self.die_after: int | None = None  # events after which the connection breaks
@@ -29,9 +29,12 @@ class FakeEngine:
         self.calls: list[tuple[str, str]] = []  # tools it calls after what it says: name, arguments as JSON text
         self.finish: tuple[str, str | None] = ("stop", None)  # why it ends, and the stop sequence that it met
         self.takes_images = False
+        self.garbles: bytes | None = None  # what it says instead of an answer in one piece
         self.fail_next = 0  # answer so many requests by closing the connection at once
         self.ignores_adapters = False
         self.unhealthy = False
+        self.load_delay = 0.0  # seconds that loading an adapter takes
+        self.loading = 0
         self.adapters: dict[str, str] = {}
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.cancelled = 0
@@ -85,13 +88,15 @@ class FakeEngine:
         return web.Response(status=503 if self.unhealthy else 200)
 
     async def _models(self, _: web.Request) -> web.Response:
-        cards = [{"id": BASE, "root": "/base", "parent": None, "max_model_len": 1024}]
+        cards = [{"id": self.base, "root": "/base", "parent": None, "max_model_len": 1024}]
         cards += [{"id": name, "root": path, "parent": BASE} for name, path in self.adapters.items()]
         return web.json_response({"object": "list", "data": cards})
 
     async def _load(self, request: web.Request) -> web.Response:
         body = await request.json()
         self._reach("load")
+        self.loading += 1
+        await asyncio.sleep(self.load_delay)
         if body["lora_name"] in self.adapters:
             return _error(400, f"The lora adapter '{body['lora_name']}' has already been loaded.")
         if not (Path(body["lora_path"]) / "adapter_config.json").is_file():
@@ -119,6 +124,8 @@ class FakeEngine:
             return web.Response(status=500)
         if body.get("model") != BASE and body.get("model") not in self.adapters:
             return _error(404, f"The model `{body.get('model')}` does not exist.")
+        if self.garbles is not None and not body.get("stream"):
+            return web.Response(body=self.garbles, content_type="application/json")
         if body.get("max_tokens", 1) == 100_000:
             return _error(400, "max_tokens is too large: 100000. This model's maximum context length is 1024 tokens")
         return None

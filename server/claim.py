@@ -1,0 +1,64 @@
+"""Which gateway of a home this process is: a folder that it holds by a lock for as long as it lives.
+
+The system lets go of the lock when the process ends, however it ends; so others of this machine see who is gone.
+"""
+
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+MOST_GATEWAYS = 64  # of one home and port
+
+
+class Claim:
+    """Holds a gateway's folder for as long as the process lives: nobody else may replay it meanwhile."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.folder = folder
+        self._fd = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
+
+    def take(self) -> bool:
+        """Whether nobody else holds it."""
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self) -> None:
+        os.close(self._fd)
+
+    @property
+    def name(self) -> str:
+        """Of the gateway that holds it. One that is started again on the same folder goes on under the same name."""
+        return f"{socket.gethostname()}:{self.folder.resolve()}"
+
+
+def has_ended(name: str) -> bool:
+    """Whether no process of this machine is the gateway of this name any more. False where that can't be told."""
+    host, _, path = name.partition(":")
+    folder = Path(path)
+    if host != socket.gethostname() or not folder.parent.is_dir():
+        return False
+    if not folder.is_dir():
+        return True  # another gateway has taken over what it left
+    claim = Claim(folder)
+    try:
+        return claim.take()
+    finally:
+        claim.release()
+
+
+def claim_free(folder: Path) -> Claim:
+    """Claim `folder` or, where another gateway of this home holds it, the first free one of those named after it.
+
+    Gateways in containers have the same port and may share a home. Raises OSError when there is none.
+    """
+    for number in range(1, MOST_GATEWAYS + 1):
+        claim = Claim(folder if number == 1 else folder.with_name(f"{folder.name}-{number}"))
+        if claim.take():
+            return claim
+        claim.release()
+    raise OSError(f"{folder} and {MOST_GATEWAYS - 1} more are in use by other gateways; give this one another port")

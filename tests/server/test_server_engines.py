@@ -1,0 +1,137 @@
+"""Engines that are added and removed while people chat."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from support.adapters import add_checkpoint
+from support.fake_engine import FakeEngine
+from support.gateways import Running, running_gateway
+
+from server import engine as engines
+
+ENGINES = "/api/admin/engines"
+
+
+@asynccontextmanager
+async def another(base: str | None = None) -> AsyncIterator[FakeEngine]:
+    fake = FakeEngine() if base is None else FakeEngine(base=base)
+    await fake.start()
+    yield fake
+    await fake.stop()
+
+
+async def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def add(house: Running, url: str) -> httpx.Response:
+    return await house.http.post(ENGINES, json={"url": url})
+
+
+async def remove(house: Running, url: str) -> httpx.Response:
+    return await house.http.delete(ENGINES, params={"url": url})
+
+
+async def test_no_answer_fails_while_one_engine_takes_the_place_of_another(
+    house: Running, engine: FakeEngine, tmp_path: Path
+) -> None:
+    name = add_checkpoint(house.database, tmp_path)
+    assert (await house.http.post("/api/deployments", json={"checkpoint": name})).status_code == 200
+    engine.delay = 0.05
+    async with another() as second:
+        long = asyncio.create_task(house.chat(stream=True))
+        await until(lambda: engine.running == 1)
+        added = await add(house, second.url)
+        assert (added.status_code, added.json()["url"]) == (201, second.url)
+        await until(lambda: second.adapters != {})  # it gets what is live, probed, before anything is asked of it
+        assert (await remove(house, engine.url)).status_code == 204
+        assert [one["url"] for one in (await house.http.get(ENGINES)).json()["data"]] == [second.url]
+        await until(lambda: house.gateway.ready)
+        answers = await asyncio.gather(*(house.chat(f"number {number}") for number in range(8)))
+        assert {answer.status_code for answer in answers} == {200}
+        assert {answer.json()["model"] for answer in answers} == {f"ruminate-{name}"}
+        assert sum(path == "/v1/chat/completions" for path, _ in second.requests) == 8
+        done = await long
+        assert done.text.endswith("data: [DONE]\n\n")  # what the removed engine had begun went on to its end
+        audit = (await house.http.get("/api/admin/audit")).json()["data"]
+        assert [(row["action"], row["detail"]["url"]) for row in audit[:2]] == [
+            ("engine.remove", engine.url), ("engine.add", second.url)
+        ]  # fmt: skip
+
+
+async def test_every_gateway_follows_and_so_does_one_that_starts_later(
+    tmp_path: Path, database_url: str, engine: FakeEngine
+) -> None:
+    async with another() as second:
+        shared = {"database_url": database_url}
+        async with (
+            running_gateway(tmp_path / "one", [engine.url], **shared) as one,
+            running_gateway(tmp_path / "two", [engine.url], **shared) as two,
+        ):
+            await one.until_ready()
+            await two.until_ready()
+            assert (await add(two, second.url)).status_code == 201
+            for house in (one, two):
+                await until(lambda house=house: len(house.gateway.pool.engines) == 2)  # type: ignore[misc]
+            assert (await remove(one, engine.url)).status_code == 204
+            for house in (one, two):
+                await until(lambda house=house: len(house.gateway.pool.engines) == 1)  # type: ignore[misc]
+                await until(lambda house=house: house.gateway.ready)  # type: ignore[misc]
+                assert (await house.chat()).status_code == 200
+            assert engine.served.total() == 0
+            assert second.served.total() >= 2
+        async with running_gateway(tmp_path / "three", [engine.url], **shared) as three:
+            await three.until_ready()
+            assert [one.url for one in three.gateway.pool.engines] == [second.url]
+            assert (await add(three, engine.url)).status_code == 201  # and back
+            assert {one.url for one in three.gateway.pool.engines} == {engine.url, second.url}
+
+
+async def test_what_does_not_fit_is_refused_in_words(
+    house: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "CONNECT_SECONDS", 1.0)
+    async with another(base="other-v0") as stranger:
+        asked = {
+            "http://127.0.0.1:9": (422, "engine_unfit"),
+            stranger.url: (422, "engine_unfit"),
+            engine.url: (409, "engine_exists"),
+            "ftp://nowhere": (400, "invalid_value"),
+        }
+        for url, expected in asked.items():
+            refused = await add(house, url)
+            assert (refused.status_code, refused.json()["error"]["code"]) == expected, refused.text
+        assert "other-v0" in (await add(house, stranger.url)).json()["error"]["message"]
+    assert (await remove(house, "http://127.0.0.1:9")).status_code == 404
+    last = await remove(house, engine.url)
+    assert (last.status_code, last.json()["error"]["code"]) == (409, "engine_needed")
+    assert (await house.chat()).status_code == 200
+
+
+async def test_a_deployment_does_not_wait_for_an_engine_that_is_removed(
+    house: Running, engine: FakeEngine, tmp_path: Path
+) -> None:
+    name = add_checkpoint(house.database, tmp_path)
+    async with another() as second:
+        assert (await add(house, second.url)).status_code == 201
+        await until(lambda: all(one.healthy for one in house.gateway.pool.engines))
+        second.load_delay = 60.0
+        deploying = asyncio.create_task(house.http.post("/api/deployments", json={"checkpoint": name}))
+        await until(lambda: second.loading == 1)
+        assert (await remove(house, second.url)).status_code == 204
+        done = await asyncio.wait_for(deploying, 20)
+        assert done.json() == {"live": name, "previous": "v0"}
+
+
+async def test_only_an_administrator_changes_engines(tmp_path: Path, engine: FakeEngine) -> None:
+    async with running_gateway(tmp_path / "home", [engine.url], loopback_without_key=False) as house:
+        assert (await add(house, "http://127.0.0.1:9")).status_code == 401
+        assert (await remove(house, engine.url)).status_code == 401
+        assert (await house.http.get(ENGINES)).status_code == 401
