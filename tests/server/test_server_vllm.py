@@ -92,6 +92,14 @@ async def test_both_modes_separate_the_thought_and_say_the_same(house: Running) 
     assert rows[0].reasoning_tokens == rows[1].reasoning_tokens > 0
 
 
+async def test_an_engine_that_reads_text_only_is_known_as_such_and_goes_on(house: Running) -> None:
+    await house.gateway.swap.keepers[0].next_look()
+    assert house.gateway.pool.engines[0].takes_images is False
+    listed = (await house.http.get("/v1/models")).json()["data"]
+    assert [one["architecture"]["input_modalities"] for one in listed] == [["text"]] * len(listed)
+    assert house.gateway.pool.engines[0].healthy
+
+
 async def test_all_forms_of_a_chat_say_the_same_in_both_modes(house: Running) -> None:
     """One greedy answer, six times: chat, Responses and Messages, whole and streamed."""
     client = client_of(house)
