@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from trainer.prompts import Messages, Prompt
 from trainer.settings import RoundConfig
 from trainer.sieve import Sieve, Verdict
+from trainer.unsafe import Unsafe, by_rule
 
 SPARES = 2  # steps' worth of extra mix prompts: they stand in for prompts whose consent is withdrawn on the way
 
@@ -42,13 +43,14 @@ def curate(
     heldout: Iterable[Prompt] | None,
     count_tokens: Callable[[Messages], int],
     config: RoundConfig,
+    unsafe: Unsafe = by_rule,
 ) -> Curation:
     """Choose prompts. `heldout`: prompts for the gate alone; None: the held-out share of the mix is used.
 
     Raises ValueError when not enough are left to train or to judge on.
     """
     gate, asked = list(heldout or []), list(recorded)
-    sieve = Sieve(config, count_tokens, gate, asked)
+    sieve = Sieve(config, count_tokens, gate, asked, unsafe)
     wanted = config.steps * config.prompts_per_step
     shuffled = random.Random(f"mix {config.seed}")
     gate_is_set = heldout is not None

@@ -106,6 +106,12 @@ class RoundConfig(BaseModel):
     max_prompt_tokens: int = Field(512, ge=8, description="Longer prompts are left out.")
     max_completion_tokens: int = Field(256, ge=8, description="Thought and response together; longer is malformed.")
 
+    overlap: bool = Field(
+        True,
+        description="Whether the next step is sampled while this one is trained on, in grpo and ppo: by the policy as "
+        "it was one update before, for which `is_mode` corrects.",
+    )
+
     # -- reward
     malformed_margin: float = Field(1.0, gt=0, description="How far a malformed output scores below its group's worst.")
 
@@ -124,6 +130,9 @@ class RoundConfig(BaseModel):
     personal_data: Literal["keep", "redact", "drop"] = Field(
         "redact",
         description="Addresses, numbers and keys in prompts: kept, replaced by their kind, or the prompt left out.",
+    )
+    unsafe: Literal["drop", "keep"] = Field(
+        "drop", description="Prompts that nobody should be taught to please: left out, or not asked about."
     )
     min_prompt_characters: int = Field(3, ge=1, description="Shorter messages are left out.")
     heldout_share: float = Field(0.1, ge=0, lt=1, description="Share of conversations that are never trained on.")
@@ -205,6 +214,11 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
         str(_TINY / "prompts" / "train.jsonl"),
         description="Prompts that fill a round up: jsonl, parquet or hub, with `messages` or `prompt`.",
     )
+    unsafe_model: str = Field(
+        "", description="A sequence classifier that is asked after the rules of `unsafe`: folder or hub; empty: none."
+    )
+    unsafe_labels: str = Field("", description="Its labels that mean unsafe, with commas; of a single one, empty.")
+    unsafe_threshold: float = Field(0.5, gt=0, lt=1, description="From which probability of those on it says so.")
     teacher_data: str = Field(
         "",
         description="Thoughts and responses for sft: a `datasets` folder, jsonl or parquet, with `messages` or "
@@ -279,7 +293,7 @@ def read_settings(**values: Any) -> TrainerSettings:
         settings = TrainerSettings(**values)
     except ValidationError as error:
         raise BadSetting(sentence(error, PREFIX)) from None
-    for name in ("base_model", "reward_model", "judge_model", "base_mix", "heldout", "teacher_data"):
+    for name in ("base_model", "reward_model", "judge_model", "base_mix", "heldout", "teacher_data", "unsafe_model"):
         value = getattr(settings, name)
         if value and not Path(value).exists() and not HUB_NAME.fullmatch(value):
             raise BadSetting(
