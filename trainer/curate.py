@@ -1,8 +1,8 @@
 """Which prompts a round learns from and which it is judged on, with a reason for each that was looked at.
 
-Recorded prompts come first, newest first; the base mix fills up. The rules are in `trainer.sieve`: the split is for
-good, and no prompt is trained on that is nearly a held-out one. Knows no database and no tokenizer: it gets prompts and
-a way to count tokens.
+Recorded prompts come first, newest first, but for a set share of the round; the base mix fills up. The rules are in
+`trainer.sieve`: the split is for good, and no prompt is trained on that is nearly a held-out one. Knows no database and
+no tokenizer: it gets prompts and a way to count tokens.
 """
 
 import random
@@ -57,7 +57,7 @@ def curate(
     out = Curation()
     for prompt in asked:
         out.verdicts.append(sieve.judge(prompt))
-    _take(out, wanted, config.gate_prompts)
+    _take(out, wanted - round(config.mix_share * wanted), config.gate_prompts)
     mixed = list(mix)
     shuffled.shuffle(mixed)
     spare = SPARES * config.prompts_per_step
@@ -95,7 +95,8 @@ def _take(out: Curation, wanted: int, gate_prompts: int) -> None:
         if len(chosen) < room:
             chosen.append(verdict.prompt)
         else:
-            out.verdicts[place] = Verdict(verdict.prompt, verdict.split, False, f"the round is full ({room} prompts)")
+            why = f"the round is full ({room} prompts)" if room else "the base mix has the whole round (mix_share = 1)"
+            out.verdicts[place] = Verdict(verdict.prompt, verdict.split, False, why)
 
 
 def _require(out: Curation, config: RoundConfig) -> None:

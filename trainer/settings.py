@@ -116,6 +116,13 @@ class RoundConfig(BaseModel):
     malformed_margin: float = Field(1.0, gt=0, description="How far a malformed output scores below its group's worst.")
 
     # -- curation
+    mix_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of a round's prompts that comes from the base mix however many were recorded, so that a "
+        "week of few or like prompts doesn't narrow the model; 0: the mix fills up what the recorded ones leave.",
+    )
     per_user_cap: int = Field(64, ge=1, description="Prompts that one user can add to a round.")
     per_user_daily_cap: int = Field(64, ge=1, description="And of those, prompts that were asked on one day.")
     near_duplicates: float = Field(
@@ -212,7 +219,7 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
     )
     base_mix: str = Field(
         str(_TINY / "prompts" / "train.jsonl"),
-        description="Prompts that fill a round up: jsonl, parquet or hub, with `messages` or `prompt`.",
+        description="Prompts that fill a round up, with `messages` or `prompt`: jsonl, parquet, `datasets` folder or hub.",
     )
     unsafe_model: str = Field(
         "", description="A sequence classifier that is asked after the rules of `unsafe`: folder or hub; empty: none."

@@ -83,7 +83,8 @@ def test_tokens_and_log_probabilities_stay_with_their_prompts(site, second_site,
     ahead, _ = watched(second_site, algorithm, overlap=True, **still)
     before, after = site.metrics(plain), second_site.metrics(ahead)
     for name in ("reward", "malformed_share", "sampled_tokens", "thought_tokens", "response_tokens"):
-        assert after[name] == pytest.approx(before[name]), name
+        told = [[value for _, value in found[name]] for found in (before, after)]
+        assert told[1] == pytest.approx(told[0], abs=1e-4), name
     for name in ("is_ratio_min", "is_ratio_max"):  # the trainer finds the engine's log-probabilities where it sampled
         assert [value for _, value in after[name]] == pytest.approx([1.0] * 4, abs=1e-3), name
 
