@@ -127,3 +127,13 @@ class Forgotten:
     comparisons: int = 0
     keys: int = 0
     round_prompts: int = 0  # emptied, not deleted: lineage keeps their ids
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Of two answers to the prompt `message_id` the one that a person preferred. Neither holds a thought."""
+
+    message_id: str
+    messages: list[dict[str, Any]]
+    chosen: str
+    rejected: str

@@ -217,9 +217,16 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
     judge_model: str = Field(
         str(_TINY / "judge"), description="A second one, never trained on: the gate's own opinion; likewise."
     )
+    refresh_after: int = Field(
+        0, ge=0, description="A round begins by refreshing the reward model on so many new preferences; 0: never."
+    )
+    refresh_pairs: str = Field(
+        "", description="Pairs that a refresh keeps in mind: jsonl with `messages`, `chosen` and `rejected`."
+    )
+    refresh_rate: float = Field(2e-5, gt=0, description="Learning rate of a refresh; it makes one pass.")
     base_mix: str = Field(
         str(_TINY / "prompts" / "train.jsonl"),
-        description="Prompts that fill a round up, with `messages` or `prompt`: jsonl, parquet, `datasets` folder or hub.",
+        description="What fills a round up, with `messages` or `prompt`: jsonl, parquet, `datasets` folder or hub.",
     )
     unsafe_model: str = Field(
         "", description="A sequence classifier that is asked after the rules of `unsafe`: folder or hub; empty: none."
@@ -300,7 +307,16 @@ def read_settings(**values: Any) -> TrainerSettings:
         settings = TrainerSettings(**values)
     except ValidationError as error:
         raise BadSetting(sentence(error, PREFIX)) from None
-    for name in ("base_model", "reward_model", "judge_model", "base_mix", "heldout", "teacher_data", "unsafe_model"):
+    for name in (
+        "base_model",
+        "reward_model",
+        "judge_model",
+        "base_mix",
+        "heldout",
+        "teacher_data",
+        "unsafe_model",
+        "refresh_pairs",
+    ):
         value = getattr(settings, name)
         if value and not Path(value).exists() and not HUB_NAME.fullmatch(value):
             raise BadSetting(
