@@ -55,7 +55,7 @@ def _thumbs(session: Session) -> Iterator[tuple[str, Any, Any]]:
         .where(up.rating == 1, down.rating == -1, *_free(liked), *_free(disliked))
         .order_by(liked.id, disliked.id)
     )
-    yield from ((prompt, one, other) for prompt, one, other in rows)
+    yield from ((str(prompt), one, other) for prompt, one, other in rows)
 
 
 def _free(generation: Any) -> Sequence[Any]:
