@@ -139,3 +139,13 @@ class KeptAnswer:
     message_id: str
     messages: list[dict[str, Any]]
     response: str
+
+
+@dataclass(frozen=True)
+class Preference:
+    """Of two answers to the prompt `message_id` the one that a person preferred. Neither holds a thought."""
+
+    message_id: str
+    messages: list[dict[str, Any]]
+    chosen: str
+    rejected: str

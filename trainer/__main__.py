@@ -1,6 +1,7 @@
 """`python -m trainer`: work on rounds as they are asked for. `--once`: on one, and exit by how it ended.
 
-Exit codes of `--once`: 0 published, 3 trained but rejected, 1 failed or interrupted. In any mode 2: a setting is wrong,
+Exit codes of `--once`: 0 published, 3 trained but rejected, 1 failed or interrupted; of `--refresh-reward`: 0 accepted,
+3 trained but put away, 1 too few preferences. In any mode 2: a setting is wrong,
 or the database can't be used.
 """
 
@@ -9,12 +10,19 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trainer.settings import TrainerSettings
 
 
 def main() -> int:
     """Read the settings, lower the priority, and work."""
     parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__.split("\n")[0])
     parser.add_argument("--once", action="store_true", help="work on one round, claimed or resumed, and exit")
+    parser.add_argument(
+        "--refresh-reward", action="store_true", help="train the reward model on what people preferred, and exit"
+    )
     arguments = parser.parse_args()
 
     from trainer.settings import BadSetting, read_settings
@@ -35,10 +43,31 @@ def main() -> int:
     from trainer.loop import run
 
     try:
+        if arguments.refresh_reward:
+            return refresh_reward(settings)
         return run(settings, once=arguments.once)
     except DatabaseUnavailable as error:  # the supervisor starts us again; the round is resumed then
         print(error, file=sys.stderr)
         return 2
+
+
+def refresh_reward(settings: "TrainerSettings") -> int:
+    """Refresh the reward model once, and say what became of it."""
+    from db.session import Database
+    from trainer.refresh import in_words, refresh
+    from trainer.settings import BadSetting
+
+    database = Database(settings.database)
+    try:
+        database.migrate()
+        record = refresh(settings, database)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2 if isinstance(error, BadSetting) else 1
+    finally:
+        database.close()
+    print(in_words(record))
+    return 0 if record["accepted"] else 3
 
 
 def give_way(nice: int) -> None:

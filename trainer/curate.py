@@ -1,8 +1,8 @@
 """Which prompts a round learns from and which it is judged on, with a reason for each that was looked at.
 
-Recorded prompts come first, newest first; the base mix fills up. The rules are in `trainer.sieve`: the split is for
-good, and no prompt is trained on that is nearly a held-out one. Knows no database and no tokenizer: it gets prompts and
-a way to count tokens.
+Recorded prompts come first, newest first, but for a set share of the round; the base mix fills up. The rules are in
+`trainer.sieve`: the split is for good, and no prompt is trained on that is nearly a held-out one. Knows no database and
+no tokenizer: it gets prompts and a way to count tokens.
 """
 
 import random
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from trainer.prompts import Messages, Prompt
 from trainer.settings import RoundConfig
 from trainer.sieve import Sieve, Verdict
+from trainer.unsafe import Unsafe, by_rule
 
 SPARES = 2  # steps' worth of extra mix prompts: they stand in for prompts whose consent is withdrawn on the way
 
@@ -42,20 +43,21 @@ def curate(
     heldout: Iterable[Prompt] | None,
     count_tokens: Callable[[Messages], int],
     config: RoundConfig,
+    unsafe: Unsafe = by_rule,
 ) -> Curation:
     """Choose prompts. `heldout`: prompts for the gate alone; None: the held-out share of the mix is used.
 
     Raises ValueError when not enough are left to train or to judge on.
     """
     gate, asked = list(heldout or []), list(recorded)
-    sieve = Sieve(config, count_tokens, gate, asked)
+    sieve = Sieve(config, count_tokens, gate, asked, unsafe)
     wanted = config.steps * config.prompts_per_step
     shuffled = random.Random(f"mix {config.seed}")
     gate_is_set = heldout is not None
     out = Curation()
     for prompt in asked:
         out.verdicts.append(sieve.judge(prompt))
-    _take(out, wanted, config.gate_prompts)
+    _take(out, wanted - round(config.mix_share * wanted), config.gate_prompts)
     mixed = list(mix)
     shuffled.shuffle(mixed)
     spare = SPARES * config.prompts_per_step
@@ -93,7 +95,8 @@ def _take(out: Curation, wanted: int, gate_prompts: int) -> None:
         if len(chosen) < room:
             chosen.append(verdict.prompt)
         else:
-            out.verdicts[place] = Verdict(verdict.prompt, verdict.split, False, f"the round is full ({room} prompts)")
+            why = f"the round is full ({room} prompts)" if room else "the base mix has the whole round (mix_share = 1)"
+            out.verdicts[place] = Verdict(verdict.prompt, verdict.split, False, why)
 
 
 def _require(out: Curation, config: RoundConfig) -> None:

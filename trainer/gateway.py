@@ -36,7 +36,7 @@ class Sample:
 
 
 class Gateway:
-    """A connection to the gateway's internal API. Safe to use from one thread at a time."""
+    """A connection to the gateway's internal API. Threads may share it, as they may httpx's client."""
 
     def __init__(self, url: str, key: str, patience: float = 300.0) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}

@@ -14,7 +14,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 from trainer.policy import load_policy, local_folder
 from trainer.rewards import REWARD_FIGURES, RewardModel
 from trainer.rollout import Rollout
-from trainer.states import Complete, common, trained
+from trainer.states import Complete, common, step_of, trained
 from trainer.versions import Versions
 from trainer.work import TrainingPrompts, Work
 
@@ -38,6 +38,7 @@ METRICS = {
     "thought_tokens": "thought_tokens",
     "response_tokens": "response_tokens",
     "recorded_share": "recorded_share",
+    "steps_behind": "steps_behind",
     **{name: name for name in REWARD_FIGURES},
 }
 """TRL's names and ours. What a round's row keeps of each step, beside the seconds."""
@@ -58,11 +59,19 @@ class Grpo:
         config = work.config
         versions = Versions(work)
         versions.clear()
-        rollout = Rollout(work, prompts, versions, reward)
+        size, count = config.prompts_per_step, len(prompts.train)
+
+        def following(step: int) -> list[str]:  # TRL goes through whole steps' worth of prompts, then begins again
+            first = step % (count // size) * size
+            return [str(place) for place in range(first, first + size)]
+
+        rollout = Rollout(work, prompts, versions, reward, following)
+        rollout.resume(0 if saved is None else step_of(saved))
         policy = load_policy(local_folder(work.settings.base_model), work.parent.path, config)
         continued = work.parent.path is not None
 
         def publish() -> None:
+            rollout.settle()
             versions.publish(trainer.model, trainer.state.global_step)
 
         trainer = BridgedGRPOTrainer(
@@ -77,7 +86,8 @@ class Grpo:
             callbacks=[_Record(work, rollout), Complete()],
         )
         trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=str(saved) if saved else None)
+        with rollout:
+            trainer.train(resume_from_checkpoint=str(saved) if saved else None)
 
 
 def arguments(work: Work, states: Path) -> Any:

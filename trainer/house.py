@@ -3,6 +3,7 @@
 Models are loaded when a round first needs them and kept.
 """
 
+import logging
 import os
 import socket
 from functools import cached_property
@@ -16,10 +17,13 @@ from trainer.files import read_json, write_json
 from trainer.gateway import Gateway
 from trainer.ledger import Ledger
 from trainer.personal import redacted
+from trainer.refresh import current, due, refresh
 from trainer.reward_file import read_reward_file
 from trainer.rewards import Reader, RewardModel
 from trainer.settings import RoundConfig, TrainerSettings
-from trainer.work import Parent, Work
+from trainer.work import PLAN, Parent, Work
+
+log = logging.getLogger(__name__)
 
 
 class House:
@@ -38,11 +42,12 @@ class House:
         self.database = Database(settings.database)
         self.gateway = Gateway(settings.gateway, settings.key, settings.gateway_patience)
         self._reward, self._judge = reward, judge
+        self._reward_named = ""
 
     @cached_property
     def reward(self) -> RewardModel:
-        """The reward model that samples are trained on."""
-        return self._reward or self._classifier(self.settings.reward_model)
+        """The reward model that samples are trained on: the one in the plan of the round at hand."""
+        return self._reward or self._classifier(self._reward_named or current(self.settings))
 
     @cached_property
     def judge(self) -> RewardModel:
@@ -74,11 +79,12 @@ class House:
         folder = (self.settings.home / "rounds" / str(row.id)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
         ledger = Ledger(self.database, row.id, self.owner)
-        plan = folder / "plan.json"
+        plan = folder / PLAN
         if not plan.is_file():
             write_json(plan, self._plan(row, ledger))
         decided = read_json(plan)
         parent = ledger.checkpoint(decided["parent"])
+        self._reward_by_plan(decided.get("reward", self.settings.reward_model))
         config = RoundConfig(**decided["config"])
         phase = row.phase or "curate"
         ledger.phase(phase, row.step, total_steps=config.steps, parent_id=parent.id)
@@ -106,7 +112,26 @@ class House:
             raise RuntimeError("no checkpoint is live; start the gateway once, it makes the base live")
         overrides = dict(row.config) | {"algorithm": row.algorithm}
         seed = row.seed or self.settings.seed
-        return {"parent": live.id, "config": self.settings.round_config(overrides, seed).model_dump()}
+        config = self.settings.round_config(overrides, seed).model_dump()
+        return {"parent": live.id, "config": config, "reward": self._newest_reward()}
+
+    def _reward_by_plan(self, name: str) -> None:
+        """From now on this one, which is loaded when it is first needed; a given one stays."""
+        if self._reward is None and name != self._reward_named:
+            vars(self).pop("reward", None)
+        self._reward_named = name
+
+    def _newest_reward(self) -> str:
+        """The reward model for a round that begins now, refreshed first where that is due.
+
+        A refresh that fails costs no round: the model before it stays.
+        """
+        if self._reward is None and due(self.settings, self.database):
+            try:
+                refresh(self.settings, self.database)
+            except ValueError as error:
+                log.warning("the reward model was not refreshed: %s", error)
+        return current(self.settings)
 
     def _classifier(self, model: str) -> RewardModel:
         from trainer.policy import local_folder

@@ -11,12 +11,18 @@ from collections.abc import Iterator
 from trainer.prompts import Messages, text_of
 
 EMAIL = re.compile(r"[\w.+-]{1,64}@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24}")
-IP = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)")
-CARD = re.compile(r"(?<![\d-])\d(?:[ -]?\d){12,18}(?![\d-])")
+IP = re.compile(r"(?<![\w.])(?<!\w/)(?:\d{1,3}\.){3}\d{1,3}(?![\w.]*\d)")  # Chrome/112.0.0.1 is a version
+CARD = re.compile(  # grouped as cards are, with a number that an issuer has: a row of figures is none
+    r"(?<![\d.-])(?:3[47]\d{2}([ -]?)\d{6}\1\d{5}|3(?:0[0-5]|[68]\d)\d([ -]?)\d{6}\2\d{4}"
+    r"|(?:4\d{3}|5[0-8]\d{2}|6\d{3}|2[2-7]\d{2}|35\d{2})([ -]?)\d{4}\3\d{4}\3\d{4})(?![\d-]|\.\d| \d{4}\b)"
+)
 IBAN = re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{2,4}){3,8}\b")
 SSN = re.compile(r"(?<![\d-])\d{3}-\d{2}-\d{4}(?![\d-])")
-KEY = re.compile(r"\b(?:sk-[\w-]{20,}|AKIA[0-9A-Z]{16}|gh[pousr]_\w{36,}|xox[abpr]-[\w-]{10,}|AIza[\w-]{35})\b")
+KEY = re.compile(
+    r"\b(?:sk-[\w-]{20,}|AKIA[0-9A-Z]{16}|gh[pousr]_\w{36,}|xox[abpr]-[\w-]{10,}|AIza[\w-]{35}|EAA[A-Za-z0-9]{60,})\b"
+)
 PHONE = re.compile(r"[+(]{0,2}\d(?:[ ().\-/]{0,3}\d){6,18}")  # what may be one; which is slow to tell
+FRACTION = re.compile(r"\d+\.\d+")
 DIGITS = 7  # no telephone number has fewer, and looking for one is slow
 
 
@@ -64,6 +70,8 @@ def _found(text: str) -> Iterator[tuple[int, int, str]]:
     # with a country's code anywhere; without one, only where it is grouped as a number of the US or Canada is
     for span in PHONE.finditer(text):
         start, piece = span.start(), span.group()
+        if FRACTION.fullmatch(piece):
+            continue
         for region, leniency in ((None, Leniency.VALID), ("US", Leniency.STRICT_GROUPING)):
             for number in PhoneNumberMatcher(piece, region, leniency=leniency):
                 if region is None or not number.raw_string.isdigit():

@@ -70,38 +70,43 @@ class _Training:
         self._count = len(prompts.train)
         self._versions = Versions(work)
         self._versions.clear()
-        self._rollout = Rollout(work, prompts, self._versions, reward)
+        self._rollout = Rollout(work, prompts, self._versions, reward, self._keys)
         self._both = ActorCritic(local_folder(work.settings.base_model), work.parent.path, saved, self._config)
         self._learners = [
             Learner(self._both.actor_parameters(), self._config.learning_rate, work),
             Learner(self._both.critic_parameters(), self._config.critic_learning_rate, work),
         ]
         self._done = 0 if saved is None else step_of(saved)
+        self._rollout.resume(self._done)
         if saved is not None:
             kept = torch.load(saved / OPTIMISERS, map_location=self._both.device, weights_only=True)
             for learner, state in zip(self._learners, kept, strict=True):
                 learner.load(state)
 
     def run(self) -> None:
-        while self._done < self._config.steps:
-            start, figures = time.perf_counter(), dict[str, float]()
-            self._versions.publish(self._both.model, self._done)
-            experience = self._experience(figures)
-            for _ in range(self._config.ppo_epochs):
-                figures |= self._update(experience)
-            self._done += 1
-            spent = {f"seconds_{name}": seconds for name, seconds in self._rollout.seconds.items()}
-            total = time.perf_counter() - start
-            figures |= spent | {"seconds_train": total - sum(spent.values()), "seconds_step": total}
-            if self._done % self._work.settings.save_every == 0 or self._done == self._config.steps:
-                self._save()
-            self._work.ledger.step(self._done, figures)
+        with self._rollout:
+            while self._done < self._config.steps:
+                self._step()
+
+    def _step(self) -> None:
+        start, figures = time.perf_counter(), dict[str, float]()
+        self._rollout.settle()
+        self._versions.publish(self._both.model, self._done)
+        experience = self._experience(figures)
+        for _ in range(self._config.ppo_epochs):
+            figures |= self._update(experience)
+        self._done += 1
+        spent = {f"seconds_{name}": seconds for name, seconds in self._rollout.seconds.items()}
+        total = time.perf_counter() - start
+        figures |= spent | {"seconds_train": total - sum(spent.values()), "seconds_step": total}
+        if self._done % self._work.settings.save_every == 0 or self._done == self._config.steps:
+            self._save()
+        self._work.ledger.step(self._done, figures)
 
     def _experience(self, figures: dict[str, float]) -> list[Experience]:
         """Sample and score this step's groups, and measure them with the models as they are."""
         config = self._config
-        first = self._done * config.prompts_per_step
-        keys = [str((first + place) % self._count) for place in range(config.prompts_per_step)]
+        keys = self._keys(self._done)
         ids, samples = self._rollout.draw(keys, self._done)
         graded = self._rollout.graded(
             [keys[sample.prompt] for sample in samples],
@@ -125,6 +130,10 @@ class _Training:
             measured.append(self._measure(batch, sampled, rewards[places]))
         figures |= off_policy([ratios for _, ratios in measured], config.is_cap)
         return normalised([found for found, _ in measured])
+
+    def _keys(self, step: int) -> list[str]:
+        size = self._config.prompts_per_step
+        return [str((step * size + place) % self._count) for place in range(size)]
 
     def _measure(self, batch: Rows, sampled: Tensor, rewards: Tensor) -> tuple[Experience, Tensor]:
         """The models' view of some samples before any update; and the ratios of the engine's view, unpadded."""

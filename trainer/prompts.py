@@ -67,14 +67,18 @@ def is_heldout(messages: Messages, share: float) -> bool:
 
 
 def read_mix(name: str | Path) -> Iterator[Prompt]:
-    """The prompts of a file or of a hub's data set, in their order.
+    """The prompts of a file, of a folder written by `save_to_disk`, or of a hub's data set, in their order.
 
-    jsonl with `messages`; parquet, or the split `train` of a data set, with `messages` or `prompt` (text or messages).
+    jsonl with `messages`; parquet, a folder, or the split `train` of a data set, with `messages` or `prompt` (text or
+    messages).
     Raises ValueError, naming the file and the line or column, when it is neither.
     """
     path = Path(name)
     if not path.exists():
         yield from _read_hub(str(name))
+        return
+    if path.is_dir():
+        yield from _read_folder(path)
         return
     if path.suffix == ".parquet":
         yield from _read_parquet(path)
@@ -108,8 +112,22 @@ def _read_parquet(path: Path) -> Iterator[Prompt]:
 def _read_hub(name: str) -> Iterator[Prompt]:
     from datasets import load_dataset  # only who names a hub's data set pays for the import
 
-    table = load_dataset(name, split="train")
-    for value in table[_column(name, table.column_names)]:
+    yield from _read_table(name, load_dataset(name, split="train"))
+
+
+def _read_folder(path: Path) -> Iterator[Prompt]:
+    from datasets import DatasetDict, load_from_disk
+
+    table = load_from_disk(str(path))
+    if isinstance(table, DatasetDict):
+        if "train" not in table:
+            raise ValueError(f"{path}: expected a split `train`, found {', '.join(table)}")
+        table = table["train"]
+    yield from _read_table(str(path), table)
+
+
+def _read_table(source: str, table: Any) -> Iterator[Prompt]:
+    for value in table[_column(source, table.column_names)]:
         yield _from_cell(value)
 
 

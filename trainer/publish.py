@@ -16,9 +16,10 @@ from trainer.gateway import GatewayError
 from trainer.policy import ADAPTER_FILES, base_hash, local_folder, prompt_ids
 from trainer.probe import make_probe
 from trainer.prompts import Prompt
+from trainer.refresh import title
 from trainer.rollout import seed_of
 from trainer.versions import Versions
-from trainer.work import Work
+from trainer.work import PLAN, Work
 
 FORMAT = 1
 PROBE_PROMPTS = 24
@@ -61,6 +62,7 @@ def manifest(
         "parent": work.parent.name,
         "round": work.round_id,
         "config": work.config.model_dump(),
+        "reward": title(read_json(work.folder / PLAN).get("reward", settings.reward_model)),
         "files": {file: sha256(folder / file) for file in ADAPTER_FILES},
         "probe": make_probe(base, adapter, _completions(work, adapter, mix)),
         "prompts": work.ledger.learnt_from(),

@@ -1,7 +1,9 @@
-"""A Bradley-Terry reward model behind vLLM's classify endpoint (`vllm serve MODEL --runner pooling`).
+"""A reward model behind vLLM's classify or score endpoint (`vllm serve MODEL --runner pooling`).
 
-The conversation is written and cut here, by the model's own tokenizer, exactly as for the classifier in this process;
-the endpoint gets token ids in batches, and is asked for the plain score, without softmax or sigmoid.
+For /classify the conversation is written and cut here, by the model's own tokenizer, exactly as for the classifier in
+this process, and the endpoint gets token ids. /score is for models that read two texts (cross-encoders): it gets the
+conversation and the response as text, and its server writes and cuts them. Both are asked in batches and for the plain
+score, without softmax or sigmoid.
 """
 
 from collections.abc import Sequence
@@ -11,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from trainer.prompts import Messages
+from trainer.prompts import Messages, text_of
 from trainer.remote import call
 from trainer.transcript import Transcript
 
@@ -45,3 +47,35 @@ class EndpointClassifier:
                 f"{len(wide)} of them with more than one score; a reward model has one label"
             )
         return [float(one["probs"][0]) for one in found]
+
+
+class EndpointScorer:
+    """Scores by the model `name` at `url`, which is given a conversation and a response as two texts."""
+
+    def __init__(self, url: str, name: str, *, key: str = "", batch: int = 64, connections: int = 4) -> None:
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=300.0, trust_env=False)
+        self._name, self._batch, self._connections = name, batch, connections
+
+    def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
+        """Scores in the model's own scale."""
+        parts = [pairs[start : start + self._batch] for start in range(0, len(pairs), self._batch)]
+        with ThreadPoolExecutor(self._connections) as pool:
+            return [score for scores in pool.map(self._ask, parts) for score in scores]
+
+    def _ask(self, part: Sequence[tuple[Messages, str]]) -> list[float]:
+        texts = {"queries": [asked(messages) for messages, _ in part], "documents": [said for _, said in part]}
+        body = {"model": self._name, **texts, "use_activation": False}
+        found = sorted(call(self._http, "/score", body)["data"], key=lambda one: one["index"])
+        if [one["index"] for one in found] != list(range(len(part))):
+            raise ValueError(
+                f"{self._http.base_url}score was given {len(part)} conversations and returned {len(found)} scores"
+            )
+        return [float(one["score"]) for one in found]
+
+
+def asked(messages: Messages) -> str:
+    """A conversation as one text: a lone question as it is, else each turn under its role."""
+    if len(messages) == 1:
+        return text_of(messages[0])
+    return "\n\n".join(f"{message['role']}: {text_of(message)}" for message in messages)

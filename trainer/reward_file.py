@@ -57,6 +57,25 @@ class Endpoint(BaseModel):
         )  # fmt: skip
 
 
+class Score(BaseModel):
+    """A model that reads two texts, behind vLLM's score endpoint."""
+
+    model_config = _FROZEN
+
+    kind: Literal["score"]
+    url: str = Field(description="Base URL of the server, without /score.")
+    model: str = Field(description="The name it is served under.")
+    key_variable: str = Field("", description="Environment variable that holds its key.")
+    batch: int = Field(64, ge=1, description="Conversations in a request.")
+    connections: int = Field(4, ge=1, description="Requests at once.")
+
+    def build(self, cache: Path) -> RewardModel:
+        from trainer.remote_reward import EndpointScorer
+
+        key = _key(self.key_variable)
+        return EndpointScorer(self.url, self.model, key=key, batch=self.batch, connections=self.connections)
+
+
 class Judge(BaseModel):
     """A model over an OpenAI-compatible API."""
 
@@ -89,7 +108,7 @@ class RewardFile(BaseModel):
     model_config = _FROZEN
 
     combine: Literal["mean", "minimum", "mean_minus_deviation"] = "mean"
-    models: list[Annotated[Classifier | Endpoint | Judge, Field(discriminator="kind")]] = Field(min_length=1)
+    models: list[Annotated[Classifier | Endpoint | Score | Judge, Field(discriminator="kind")]] = Field(min_length=1)
     rules: dict[str, Rule] = Field(default_factory=dict, description="By the source of a row of the base mix.")
 
     def build(self, cache: Path, mixes: list[Path], rewrites: list[Any]) -> RewardModel:

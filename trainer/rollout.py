@@ -2,7 +2,7 @@
 
 `draw` and `graded` do it; `sample` and `reward` are the same as the hooks that TRL calls. A prompt goes by its key, its
 place in the round as text, which TRL hands around as its "prompt"; what is asked is looked up here, after consent was
-asked for again.
+asked for again. With `overlap`, a step's draw begins while the one before it is trained on (`trainer.ahead`).
 """
 
 import hashlib
@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from statistics import fmean
 from typing import Any
 
+from trainer.ahead import Ahead
 from trainer.gateway import Sample
 from trainer.policy import prompt_ids
 from trainer.prompts import Prompt
@@ -20,13 +21,52 @@ from trainer.work import TrainingPrompts, Work
 
 
 class Rollout:
-    """Samples and scores the groups of a round's steps."""
+    """Samples and scores the groups of a round's steps.
 
-    def __init__(self, work: Work, prompts: TrainingPrompts, versions: Versions, reward: RewardModel) -> None:
+    `following`: the keys of a step to come, where the algorithm has an order that can be foreseen; without it nothing
+    is drawn ahead. As a context manager it ends with no draw under way.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        prompts: TrainingPrompts,
+        versions: Versions,
+        reward: RewardModel,
+        following: Callable[[int], Sequence[str]] | None = None,
+    ) -> None:
         self._work, self._prompts, self._versions, self._model = work, prompts, versions, reward
+        self._following = following if work.config.overlap else None
+        self._ahead: Ahead[list[Sample]] = Ahead()
         self._asked: dict[str, Prompt] = {}
+        self._behind = 0
         self.seconds: dict[str, float] = {}
-        """Of the newest step: sample, score."""
+        """Of the newest step: sample (how long training waited for it), score."""
+
+    def __enter__(self) -> "Rollout":
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._ahead.__exit__(*error)
+
+    def resume(self, done: int) -> None:
+        """Draw what the trainer that died had drawn ahead for the first step to come, by the policy that it had then.
+
+        To be called before the policy of `done` updates is published. Where that older policy is no longer there, that
+        step is sampled by the newer one.
+        """
+        if self._following is None or done == 0:
+            return
+        if done > 1:
+            older = self._work.folder / "states" / f"checkpoint-{done - 1}"
+            if not (older / "adapter_model.safetensors").is_file():
+                return
+            self._versions.publish_copy(older, done - 1)
+        self._begin(done)
+
+    def settle(self) -> None:
+        """Wait for the draw under way, so that no engine is asked for anything while versions change."""
+        self._ahead.settle()
 
     def sample(self, keys: list[str], trainer: Any) -> dict[str, list[Any]]:
         """TRL's `rollout_func`: `keys` come group by group, each repeated as often as it is to be sampled."""
@@ -43,15 +83,36 @@ class Rollout:
         }
 
     def draw(self, keys: Sequence[str], step: int) -> tuple[list[list[int]], list[Sample]]:
-        """A group of samples for each key, group by group, and the prompts' token ids. The seed follows from `step`."""
-        start, config = time.perf_counter(), self._work.config
+        """A group of samples for each key, group by group, and the prompts' token ids. The seed follows from `step`.
+
+        What was drawn ahead is taken where it asked the same, which a withdrawn consent changes. Then the next step's
+        draw begins, by the version that is the newest now.
+        """
+        start = time.perf_counter()
         self._asked = self._ask_consent(keys, step)
-        ids = [prompt_ids(self._work.reader.tokenizer, self._asked[key].messages) for key in keys]
-        samples = self._versions.sample(
+        ids = self._ids(self._asked, keys)
+        found = self._ahead.fetch((step, ids))
+        self._behind = 0 if found is None else 1
+        samples = self._ask(ids, step)() if found is None else found
+        self.seconds["sample"] = time.perf_counter() - start
+        if self._following is not None and step + 1 < self._work.config.steps:
+            self._begin(step + 1)
+        return ids, samples
+
+    def _begin(self, step: int) -> None:
+        assert self._following is not None
+        keys = list(self._following(step))
+        ids = self._ids(self._ask_consent(keys, step), keys)
+        self._ahead.start((step, ids), self._ask(ids, step))
+
+    def _ids(self, asked: dict[str, Prompt], keys: Sequence[str]) -> list[list[int]]:
+        return [prompt_ids(self._work.reader.tokenizer, asked[key].messages) for key in keys]
+
+    def _ask(self, ids: list[list[int]], step: int) -> Callable[[], list[Sample]]:
+        config = self._work.config
+        return self._versions.sampler(
             ids, config.group_size, config.max_completion_tokens, config.temperature, seed_of(config.seed, step)
         )
-        self.seconds["sample"] = time.perf_counter() - start
-        return ids, samples
 
     def asked(self, key: str) -> Prompt:
         """The prompt that was asked for this key in the newest draw: its own, or the one that stood in."""
@@ -87,6 +148,7 @@ class Rollout:
         log_metric("sampled_tokens", float(sum(len(ids) for ids in completion_ids)))
         log_metric("thought_tokens", fmean(reader.tokens([parsed.reasoning for parsed in outputs])))
         log_metric("response_tokens", fmean(reader.tokens([parsed.response for parsed in outputs])))
+        log_metric("steps_behind", float(self._behind))
         log_metric("recorded_share", fmean(prompt.source == "recorded" for prompt in self._asked.values()))
         for name, value in figures_of(self._model).items():
             log_metric(name, value)

@@ -10,6 +10,7 @@ from trainer.curate import Curation, curate
 from trainer.files import read_json, write_json
 from trainer.policy import prompt_ids
 from trainer.prompts import Prompt, has_pictures, read_mix, up_to_user
+from trainer.unsafe_model import unsafe_by
 from trainer.work import TrainingPrompts, Work
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ def _choose(work: Work) -> dict[str, int]:
         None if settings.gate_file is None else read_mix(settings.gate_file),
         lambda messages: len(prompt_ids(work.reader.tokenizer, messages)),
         work.config,
+        unsafe_by(settings.unsafe_model, settings.unsafe_labels, settings.unsafe_threshold),
     )
     log.info("round %d %s", work.round_id, chosen.summary)
     work.ledger.save_prompts(_rows(chosen))

@@ -106,10 +106,23 @@ class RoundConfig(BaseModel):
     max_prompt_tokens: int = Field(512, ge=8, description="Longer prompts are left out.")
     max_completion_tokens: int = Field(256, ge=8, description="Thought and response together; longer is malformed.")
 
+    overlap: bool = Field(
+        False,
+        description="Whether the next step is sampled while this one is trained on, in grpo and ppo: by the policy as "
+        "it was one update before, for which `is_mode` corrects.",
+    )
+
     # -- reward
     malformed_margin: float = Field(1.0, gt=0, description="How far a malformed output scores below its group's worst.")
 
     # -- curation
+    mix_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of a round's prompts that comes from the base mix however many were recorded, so that a "
+        "week of few or like prompts doesn't narrow the model; 0: the mix fills up what the recorded ones leave.",
+    )
     per_user_cap: int = Field(64, ge=1, description="Prompts that one user can add to a round.")
     per_user_daily_cap: int = Field(64, ge=1, description="And of those, prompts that were asked on one day.")
     near_duplicates: float = Field(
@@ -124,6 +137,9 @@ class RoundConfig(BaseModel):
     personal_data: Literal["keep", "redact", "drop"] = Field(
         "redact",
         description="Addresses, numbers and keys in prompts: kept, replaced by their kind, or the prompt left out.",
+    )
+    unsafe: Literal["drop", "keep"] = Field(
+        "drop", description="Prompts that nobody should be taught to please: left out, or not asked about."
     )
     min_prompt_characters: int = Field(3, ge=1, description="Shorter messages are left out.")
     heldout_share: float = Field(0.1, ge=0, lt=1, description="Share of conversations that are never trained on.")
@@ -208,10 +224,22 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
     judge_model: str = Field(
         str(_TINY / "judge"), description="A second one, never trained on: the gate's own opinion; likewise."
     )
+    refresh_after: int = Field(
+        0, ge=0, description="A round begins by refreshing the reward model on so many new preferences; 0: never."
+    )
+    refresh_pairs: str = Field(
+        "", description="Pairs that a refresh keeps in mind: jsonl with `messages`, `chosen` and `rejected`."
+    )
+    refresh_rate: float = Field(2e-5, gt=0, description="Learning rate of a refresh; it makes one pass.")
     base_mix: str = Field(
         str(_TINY / "prompts" / "train.jsonl"),
-        description="Prompts that fill a round up: jsonl, parquet or hub, with `messages` or `prompt`.",
+        description="What fills a round up, with `messages` or `prompt`: jsonl, parquet, `datasets` folder or hub.",
     )
+    unsafe_model: str = Field(
+        "", description="A sequence classifier that is asked after the rules of `unsafe`: folder or hub; empty: none."
+    )
+    unsafe_labels: str = Field("", description="Its labels that mean unsafe, with commas; of a single one, empty.")
+    unsafe_threshold: float = Field(0.5, gt=0, lt=1, description="From which probability of those on it says so.")
     teacher_data: str = Field(
         "",
         description="Thoughts and responses for sft: a `datasets` folder, jsonl or parquet, with `messages` or "
@@ -286,7 +314,16 @@ def read_settings(**values: Any) -> TrainerSettings:
         settings = TrainerSettings(**values)
     except ValidationError as error:
         raise BadSetting(sentence(error, PREFIX)) from None
-    for name in ("base_model", "reward_model", "judge_model", "base_mix", "heldout", "teacher_data"):
+    for name in (
+        "base_model",
+        "reward_model",
+        "judge_model",
+        "base_mix",
+        "heldout",
+        "teacher_data",
+        "unsafe_model",
+        "refresh_pairs",
+    ):
         value = getattr(settings, name)
         if value and not Path(value).exists() and not HUB_NAME.fullmatch(value):
             raise BadSetting(

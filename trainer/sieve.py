@@ -14,6 +14,7 @@ from trainer.near import Near
 from trainer.personal import kinds, redacted
 from trainer.prompts import Messages, Prompt, identity, is_heldout, root, text_of
 from trainer.settings import RoundConfig
+from trainer.unsafe import Unsafe, by_rule
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,9 @@ class Sieve:
         count_tokens: Callable[[Messages], int],
         gate: Iterable[Prompt] = (),
         recorded: Sequence[Prompt] = (),
+        unsafe: Unsafe = by_rule,
     ) -> None:
-        self._config, self._count_tokens = config, count_tokens
+        self._config, self._count_tokens, self._unsafe = config, count_tokens, unsafe
         self._seen: set[str] = set()
         self._texts, self._firsts = Near(config.near_duplicates), Near(config.near_duplicates)
         self._splits: list[str] = []  # of the first messages in self._firsts
@@ -86,6 +88,8 @@ class Sieve:
         other = surely_other(last, config.languages)
         if other is not None:
             return f"its language is {other}"
+        if config.unsafe == "drop" and (found := self._unsafe(prompt.messages)) is not None:
+            return f"unsafe: {found}"
         if self._texts.find(_whole(prompt)) is not None:
             return "nearly a duplicate"
         cluster = self._cluster(prompt, split)

@@ -5,6 +5,7 @@ one version, because a missing folder is fatal to an engine.
 """
 
 import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,16 +48,27 @@ class Versions:
 
     def sample(self, prompts: list[list[int]], n: int, max_tokens: int, temperature: float, seed: int) -> list[Sample]:
         """`n` completions of each prompt by the newest version; loads it again where an engine has lost it."""
+        return self.sampler(prompts, n, max_tokens, temperature, seed)()
+
+    def sampler(
+        self, prompts: list[list[int]], n: int, max_tokens: int, temperature: float, seed: int
+    ) -> Callable[[], list[Sample]]:
+        """The same to be called later, by the version that is the newest now; until then it must not be retired."""
         newest = self._loaded[-1] if self._loaded else None
         name = newest.name if newest else self._work.parent.served_as
-        ask = partial(self._work.gateway.sample, name, prompts, n)
-        try:
-            return ask(max_tokens=max_tokens, temperature=temperature, seed=seed)
-        except GatewayError as error:
-            if error.status != 404 or newest is None:
-                raise
-        self._work.gateway.load_adapter(newest.name, newest)
-        return ask(max_tokens=max_tokens, temperature=temperature, seed=seed)
+        gateway = self._work.gateway
+        ask = partial(gateway.sample, name, prompts, n, max_tokens=max_tokens, temperature=temperature, seed=seed)
+
+        def ask_again() -> list[Sample]:
+            try:
+                return ask()
+            except GatewayError as error:
+                if error.status != 404 or newest is None:
+                    raise
+            gateway.load_adapter(newest.name, newest)
+            return ask()
+
+        return ask_again
 
     def _load(self, folder: Path) -> str:
         while self._retired:

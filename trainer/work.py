@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Protocol
 from trainer.prompts import Prompt
 from trainer.settings import RoundConfig, TrainerSettings
 
+PLAN = "plan.json"
+"""In a round's folder: what was decided at its first claim (parent, config, which reward model)."""
 ATTEMPT_STRIDE = 100_000  # above any round's steps
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ Writes `month.png` and `month.json`; JSON is the last line.
 
 import argparse
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ SMOKE_ROUND = {"steps": 2, "prompts_per_step": 2, "group_size": 4, "gate_prompts
 FIRST = "ruminate-v0"
 MOST_TOKENS = 700  # of a prompt, so that an answer fits the engine's context of 1,024
 ANSWER_TOKENS = 256
+LEASE_SECONDS, WAIT_SECONDS = 90.0, 5.0  # a trainer's lease is 60 s; between looks for the round
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -118,8 +120,15 @@ class Month:
                     seed = 1000 * self._seed + week
                     newest = rounds.request_round(session, "grpo", config, "the month", "schedule", reason, seed)
                 round_id, open_now = newest.id, newest.open
-            if open_now:
+            deadline = time.monotonic() + LEASE_SECONDS
+            while open_now:
                 train_once(self._stack, TINY)
+                with database.reading() as session:
+                    open_now = rounds.get_round(session, round_id).open
+                if open_now and time.monotonic() > deadline:
+                    break
+                if open_now:  # a month that was cut off in its round left a lease, which must run out first
+                    time.sleep(WAIT_SECONDS)
             with database.reading() as session:
                 row, series = rounds.get_round(session, round_id), rounds.metrics(session, round_id)
                 if row.open:

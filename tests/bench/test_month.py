@@ -107,6 +107,39 @@ def test_a_talk_is_held_by_its_user_alone_and_the_same_way_again() -> None:
     assert [body["seed"] for _, body in asked[:half]] == [body["seed"] for _, body in asked[half:]]
 
 
+def test_a_round_whose_lease_has_not_run_out_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from db.queries import checkpoints, rounds
+    from db.session import Database
+
+    database = Database(f"sqlite:///{tmp_path / 'ruminate.db'}")
+    database.migrate()
+    with database.transaction() as session:
+        checkpoints.ensure_base(session, "tiny", {})
+    calls: list[int] = []
+
+    def train(stack: object, profile: object) -> int:
+        """As `python -m trainer --once`: twice it finds the round in the hands of a trainer that died."""
+        calls.append(1)
+        if len(calls) == 3:
+            with database.transaction() as session:
+                row = rounds.claim_round(session, "trainer", 60.0)
+                assert row is not None
+                rounds.finish_round(session, row.id, "trainer", "failed", error="for the test")
+        return 1
+
+    monkeypatch.setattr("bench.learning.month.train_once", train)
+    monkeypatch.setattr("bench.learning.month.WAIT_SECONDS", 0.0)
+    month = object.__new__(Month)
+    month._stack, month._seed = SimpleNamespace(home=tmp_path), 1  # type: ignore[assignment]
+    month._diary = Diary(tmp_path / "diary.jsonl", {})
+    month._round(0, {"steps": 2})
+    assert len(calls) == 3
+    assert [one["state"] for one in month._diary.rounds()] == ["failed"]
+    database.close()
+
+
 def test_an_experiment_that_there_is_none_of_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

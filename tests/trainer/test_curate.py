@@ -4,7 +4,7 @@ import json
 
 import pyarrow
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -65,6 +65,7 @@ def test_what_is_chosen_keeps_every_rule(recorded):
     assert all(any(prompt is other for other in kept) for prompt in [*chosen.train, *chosen.heldout])
 
 
+@settings(deadline=None)  # two rounds in one; a busy machine is no failure
 @given(records())
 def test_the_same_record_gives_the_same_round(recorded):
     assert curate(recorded, mix(), heldout(), count, CONFIG) == curate(recorded, mix(), heldout(), count, CONFIG)
@@ -124,6 +125,22 @@ def test_one_user_cannot_fill_a_round():
     assert sum("has 3 in this round already" in verdict.why for verdict in chosen.verdicts) > 400
 
 
+@pytest.mark.parametrize(("share", "recorded"), [(0.0, 8), (0.25, 6), (0.3, 6), (1.0, 0)])
+def test_a_set_share_of_a_round_is_the_mixs_however_many_were_recorded(share, recorded):
+    config = CONFIG.model_copy(update={"mix_share": share, "heldout_share": 0.0, "per_user_cap": 99})
+    asked = [Prompt(said(f"question number {n}"), "recorded", f"m{n}", f"c{n}", f"user {n}") for n in range(40)]
+    chosen = curate(asked, mix(), heldout(), count, config)
+    assert len(chosen.train) == 8
+    assert sum(prompt.source == "recorded" for prompt in chosen.train) == recorded
+    left = {verdict.why for verdict in chosen.verdicts if not verdict.kept}
+    words = (
+        f"the round is full ({recorded} prompts)" if recorded else "the base mix has the whole round (mix_share = 1)"
+    )
+    assert left == {words}
+    quiet = curate(asked[:2], mix(), heldout(), count, config)
+    assert len(quiet.train) == 8  # the mix fills up what the recorded ones leave, whatever its share
+
+
 def test_without_a_file_for_the_gate_the_held_out_share_of_the_mix_is_asked():
     chosen = curate([], mix(400), None, count, CONFIG)
     assert len(chosen.heldout) == CONFIG.gate_prompts
@@ -152,6 +169,19 @@ def test_a_mix_is_read_from_a_column_of_text_or_of_messages(tmp_path):
     parquet.write_table(pyarrow.table({"messages": [said("three")]}), tmp_path / "messages.parquet")
     assert [p.messages for p in read_mix(tmp_path / "text.parquet")] == [said("one"), said("two")]
     assert [p.messages for p in read_mix(tmp_path / "messages.parquet")] == [said("three")]
+
+
+def test_a_mix_is_read_from_a_folder_of_datasets(tmp_path):
+    from datasets import Dataset, DatasetDict
+
+    table = Dataset.from_dict({"prompt": ["one", "two"]})
+    table.save_to_disk(str(tmp_path / "plain"))
+    DatasetDict({"train": table}).save_to_disk(str(tmp_path / "split"))
+    DatasetDict({"test": table}).save_to_disk(str(tmp_path / "other"))
+    for name in ("plain", "split"):
+        assert [p.messages for p in read_mix(tmp_path / name)] == [said("one"), said("two")]
+    with pytest.raises(ValueError, match="expected a split `train`, found test"):
+        list(read_mix(tmp_path / "other"))
 
 
 def test_a_file_that_is_no_mix_is_refused_by_line_or_column(tmp_path):

@@ -25,7 +25,7 @@ TABLE = {
         "temperature": 0.7, "max_prompt_tokens": 896, "max_completion_tokens": 4096,
         "kl_beta": 0.001, "kl_correction": False,
         "clip": 0.2, "dual_clip": 3.0, "max_grad_norm": 1.0, "entropy_weight": 0.001,
-        "loss_type": "dapo", "scale_rewards": "group",
+        "loss_type": "dapo", "scale_rewards": "group", "overlap": False,
     },
     "ppo": {
         "learning_rate": 1e-6, "lr_schedule": "constant", "warmup": 0.0, "critic_learning_rate": 5e-6,
@@ -33,7 +33,7 @@ TABLE = {
         "temperature": 0.7, "max_prompt_tokens": 896, "max_completion_tokens": 4096,
         "kl_beta": 0.001, "kl_correction": False,
         "clip": 0.2, "dual_clip": 3.0, "max_grad_norm": 1.0, "entropy_weight": 0.001,
-        "gae_gamma": 1.0, "gae_lambda": 1.0, "value_clip": 0.5,
+        "overlap": False, "gae_gamma": 1.0, "gae_lambda": 1.0, "value_clip": 0.5,
     },
 }  # fmt: skip
 

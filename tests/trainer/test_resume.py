@@ -84,11 +84,12 @@ def judge(policy, tmp_path):
     return make_classifier(policy, tmp_path / "judge", seed=11)
 
 
-def test_a_round_killed_in_training_and_in_the_gate_ends_like_one_that_was_not(site, second_site, judge):
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_round_killed_in_training_and_in_the_gate_ends_like_one_that_was_not(site, second_site, judge, overlap):
     def sampling(step):
         return lambda path, body: path == "/internal/sample" and body["model"].endswith(step)
 
-    site.request(**CONFIG)
+    site.request(**CONFIG, overlap=overlap)
     house = site.open(**GATE)
     house.reward = house.judge = SequenceClassifier(judge)
     ended = work_on(house, claim(house))
@@ -96,10 +97,11 @@ def test_a_round_killed_in_training_and_in_the_gate_ends_like_one_that_was_not(s
     whole = Path(site.checkpoint(1).path)
 
     again = second_site  # the same round in another home, interrupted three times
-    round_id = again.request(**CONFIG)
+    round_id = again.request(**CONFIG, overlap=overlap)
+    second = "step-100002" if overlap else "step-100003"  # with overlap the last step is sampled by step 2's policy
     for when, how in (
         (sampling("step-2"), signal.SIGKILL),  # training, two steps saved
-        (sampling("step-100003"), signal.SIGTERM),  # training again, by the second attempt
+        (sampling(second), signal.SIGTERM),  # training again, by the second attempt
         (sampling("step-200004"), signal.SIGKILL),  # the gate
     ):
         running = interrupt(again, when, how)

@@ -12,7 +12,7 @@ from trainer.ensemble import Ensemble, combined, standardised
 from trainer.llm_judge import LlmJudge, Prices, asked, mark, meetings, winner
 from trainer.prompts import identity
 from trainer.remote import RemoteError
-from trainer.remote_reward import EndpointClassifier
+from trainer.remote_reward import EndpointClassifier, EndpointScorer
 from trainer.reward_file import read_reward_file
 from trainer.rewards import SequenceClassifier
 from trainer.settings import BadSetting, read_settings
@@ -103,6 +103,29 @@ def test_an_endpoint_with_two_labels_is_refused(policy, tmp_path, serve):
     server = serve(lambda *_: (200, {}, {"data": [{"index": 0, "probs": [0.1, 0.9]}]}))
     with pytest.raises(ValueError, match="1 of them with more than one score"):
         EndpointClassifier(server.url, "x", path).score(PAIRS[:1])
+
+
+def test_a_score_endpoint_gets_question_and_response_as_two_texts(serve):
+    def score(where, body):
+        assert (where, body["model"], body["use_activation"]) == ("/score", "crossed", False)
+        both = zip(body["queries"], body["documents"], strict=True)
+        data = [{"index": at, "score": len(asked) + 100 * len(said)} for at, (asked, said) in enumerate(both)]
+        return 200, {}, {"data": data[::-1]}
+
+    server = serve(score)
+    talk = [*prompt(1), {"role": "assistant", "content": "blue"}, {"role": "user", "content": "why?"}]
+    pairs = [*PAIRS, (talk, "so")]
+    found = EndpointScorer(server.url, "crossed", batch=3).score(pairs)
+    assert found[:7] == [len(messages[0]["content"]) + 100 * len(said) for messages, said in PAIRS]
+    assert sorted(len(body["documents"]) for body in server.bodies) == [2, 3, 3]
+    last = next(body for body in server.bodies if "so" in body["documents"])
+    assert last["queries"][-1] == f"user: {talk[0]['content']}\n\nassistant: blue\n\nuser: why?"
+
+
+def test_a_score_endpoint_that_leaves_one_out_is_an_error(serve):
+    server = serve(lambda *_: (200, {}, {"data": [{"index": 0, "score": 1.0}]}))
+    with pytest.raises(ValueError, match="was given 7 conversations and returned 1 scores"):
+        EndpointScorer(server.url, "crossed").score(PAIRS)
 
 
 # -- a judge

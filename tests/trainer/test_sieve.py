@@ -104,6 +104,8 @@ def test_one_user_cannot_fill_a_round_in_a_day():
         ("my number is 536-90-4399", "ssn"),
         ("ping 81.2.69.142 for me", "ip"),
         ("use the key sk-abcdefghijklmnopqrstuvwx", "key"),
+        ("card 4111 1111 1111 1111 12/29", "card"),
+        ("amex 3782 822463 10005", "card"),
     ],
 )
 def test_personal_data_is_found_and_taken_out(text, kind):
@@ -119,6 +121,8 @@ def test_personal_data_is_found_and_taken_out(text, kind):
         "in 1999-2003 we sold 1234567 units at 3.50 each", "version 1.2.3.4 of the library", "192.168.0.1 is my router",
         "card 4111 1111 1111 1112 has a wrong check digit", "DE88 3704 0044 0532 0130 00 is none either",
         "compute 2+2 and 10*10", "me at home @ 5pm", "order 66-12-3456789",
+        "at 1538784000000 ms", "X = (1010101010101010101)", "doi 10.1177/2055668319862151", "Chrome/112.0.0.0 Safari",
+        "rows 12 40 25 36 12 39 82 69 21 43 10 94 31 56 52", "HF=-1544.3162072",
     ],
 )  # fmt: skip
 def test_what_only_looks_like_it_stays(text):
@@ -158,6 +162,19 @@ def test_a_language_that_is_not_wanted_is_left_out_and_a_doubtful_one_is_not():
     assert surely_other("ja bitte", "en") is None
     assert surely_other(LONG, "en") is None
     assert sieve(languages="en").judge(recorded(german)).why == "its language is de"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Translate to English\n\n"かなり先までいったからこそのあっさリした距離感です、ほんとうに"',
+        "Please rewrite this letter in English: Bitte schreibe mir eine kurze Nachricht über die laute Musik.",
+        "Bitte schreibe mir eine kurze Nachricht über die laute Musik.\n\nPlease translate all of this text for me",
+        "5 3 9 [0.03752,51.54115],[0.0387941,51.5400025],[0.039614,51.5392324] aaaaaaaa bbbbbbbbbbb cccccccc dddd",
+    ],
+)
+def test_a_request_that_carries_another_language_or_none_is_kept(text):
+    assert surely_other(text, "en") is None
 
 
 def test_a_lesson_is_found_by_its_prompt_as_curation_leaves_it():

@@ -1,0 +1,160 @@
+"""The reward model learns what people preferred: which pairs, mixed how, accepted when, and which one a round uses."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from support.tiny_policy import make_classifier, prompt
+
+from db.queries import feedback, turns, users
+from db.queries.preferences import trainable_preferences
+from db.values import Completion, Turn
+from trainer.files import read_json, write_json
+from trainer.prompts import is_heldout
+from trainer.refresh import Pair, accuracy, current, due, mixed, preferred, read_pairs, refresh
+from trainer.settings import BadSetting
+
+NOW = datetime.now(UTC)
+
+
+def answered(session, user, name, asked, response, consent="train"):
+    turn = Turn(name, f"g-{name}", user, asked, 0, "ruminate-v0", NOW, origin="chat", consent=consent)
+    turns.record_turn(session, turn, Completion(name, "plan", response, "complete", NOW))
+    return f"g-{name}"
+
+
+def choose(session, user, number, good="red red red red", bad="owl hen fox", consent="train"):
+    """The user asked `prompt(number)`, got two answers, and chose the good one, which stands on either side."""
+    sides = [
+        answered(session, user, f"{number}-{side}", prompt(number), words, consent)
+        for side, words in (("a", good), ("b", bad))
+    ]
+    left, right, choice = (*sides, "left") if number % 2 else (*reversed(sides), "right")
+    feedback.compare(session, user, left, right, choice, {})
+
+
+def test_choices_and_thumbs_make_pairs_and_ties_make_none(site):
+    with site.database.transaction() as session:
+        ann = users.ensure_user(session, "ann", consent="train").id
+        choose(session, ann, 1)
+        choose(session, ann, 2)
+        tied = [answered(session, ann, f"t{side}", prompt(3), f"cat {side}") for side in "ab"]
+        feedback.compare(session, ann, *tied, "tie", {})
+        rated = [answered(session, ann, f"r{at}", prompt(4), f"dog {at}") for at in range(3)]
+        for one, rating in zip(rated, (1, -1, -1), strict=True):
+            feedback.give_feedback(session, one, ann, rating)
+    with site.database.reading() as session:
+        found = trainable_preferences(session)
+    told = {(one.messages[-1]["content"], one.chosen, one.rejected) for one in found}
+    liked = {(prompt(4)[0]["content"], "dog 0", f"dog {at}") for at in (1, 2)}
+    chosen = {(prompt(n)[0]["content"], "red red red red", "owl hen fox") for n in (1, 2)}
+    assert told == liked | chosen
+
+
+@pytest.mark.parametrize("how", ["a turn without consent", "a user who withdrew"])
+def test_what_may_not_be_trained_on_makes_no_pair(site, how):
+    with site.database.transaction() as session:
+        ann = users.ensure_user(session, "ann", consent="train").id
+        choose(session, ann, 1, consent="history" if how == "a turn without consent" else "train")
+        if how == "a user who withdrew":
+            users.set_consent(session, ann, "history")
+    assert preferred(site.database) == []
+
+
+def test_all_new_pairs_are_mixed_with_as_many_kept_ones():
+    new = [Pair(prompt(n), "a", "b", f"m{n}") for n in range(5)]
+    kept = [Pair(prompt(n), "c", "d") for n in range(100, 140)]
+    found = mixed(new, kept, seed=1)
+    assert sum(pair in new for pair in found) == 5
+    assert len(found) == 10
+    assert found == mixed(new, kept, seed=1) != mixed(new, kept, seed=2)
+    assert len(mixed(new, kept[:2], seed=1)) == 7
+
+
+def test_accuracy_by_hand():
+    pairs = [
+        Pair(prompt(n), chosen, rejected) for n, (chosen, rejected) in enumerate([("aa", "b"), ("a", "bb"), ("a", "b")])
+    ]
+    assert accuracy(lambda given: [len(said) for _, said in given], pairs) == pytest.approx(1 / 3)  # equal is not right
+
+
+@pytest.fixture
+def settings(site, policy, tmp_path):
+    kept = tmp_path / "kept.jsonl"
+    rows = [{"messages": prompt(n), "chosen": "red red red red", "rejected": "owl hen fox"} for n in range(120)]
+    kept.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    changes = {
+        "reward_model": str(make_classifier(policy, tmp_path / "reward", seed=5)),
+        "refresh_pairs": str(kept),
+        "refresh_rate": 2e-3,
+        "refresh_after": 30,
+        "heldout_share": 0.3,
+    }
+    return site.settings.model_copy(update=changes)
+
+
+def record_choices(site, numbers, **words):
+    with site.database.transaction() as session:
+        ann = users.ensure_user(session, "ann", consent="train").id
+        for number in numbers:
+            choose(session, ann, number, **words)
+
+
+def test_a_copy_that_learnt_is_accepted_and_the_one_before_stays(site, settings):
+    record_choices(site, range(130, 210))
+    assert due(settings, site.database)
+    record = refresh(settings, site.database)
+    assert record["accepted"], record
+    assert all(one["after"] >= max(one["before"], 0.9) for one in record["accuracy"].values()), record
+    held = [number for number in range(130, 210) if is_heldout(prompt(number), 0.3)]
+    assert record["held_out"]["recorded"] == len(held)
+    assert record["trained_on"]["recorded"] == 80 - len(held) == len(record["messages"])
+    assert current(settings) == str(settings.home.absolute() / "rewards" / "0001" / "model")
+    assert current(settings.model_copy(update={"reward_model": "another"})) == "another"
+    assert not due(settings, site.database)
+    from trainer.house import House
+
+    house = House(settings.model_copy(update={"refresh_after": 0}))
+    assert house._newest_reward() == current(settings)
+    house.close()
+
+
+def test_a_copy_that_reads_held_out_pairs_worse_is_put_away(site, settings):
+    record_choices(site, range(130, 210))
+    refresh(settings, site.database)
+    with site.database.transaction() as session:  # people who want the opposite, of whom nothing is held out
+        bob = users.ensure_user(session, "bob", consent="train").id
+        for number in (n for n in range(210, 400) if not is_heldout(prompt(n), 0.3)):
+            choose(session, bob, number, good="owl hen fox", bad="red red red red")
+    record = refresh(settings.model_copy(update={"refresh_rate": 1e-2}), site.database)
+    assert not record["accepted"], record
+    assert current(settings).endswith("0001/model")
+    assert not (settings.home / "rewards" / "0002" / "model").exists()
+
+
+def test_too_few_pairs_and_a_file_of_models_are_refused(site, settings, tmp_path):
+    with pytest.raises(ValueError, match="0 pairs to train on and 0 held out"):
+        refresh(settings.model_copy(update={"refresh_pairs": ""}), site.database)
+    with pytest.raises(BadSetting, match="only a single sequence classifier can be refreshed"):
+        refresh(settings.model_copy(update={"reward_model": "two.toml"}), site.database)
+    wrong = tmp_path / "wrong.jsonl"
+    wrong.write_text('{"messages": []}\n')
+    with pytest.raises(ValueError, match=r"wrong.jsonl, line 1: expected `messages`, `chosen` and `rejected`"):
+        read_pairs(str(wrong))
+
+
+def test_a_round_uses_the_reward_model_of_its_plan_also_when_it_is_resumed(site, settings):
+    from trainer.house import House
+    from trainer.loop import claim
+
+    round_id = site.request()
+    house = House(settings)
+    work = house.prepare(claim(house))
+    assert read_json(work.folder / "plan.json")["reward"] == settings.reward_model
+    accepted = settings.home.absolute() / "rewards" / "0001"
+    accepted.mkdir(parents=True)
+    write_json(accepted / "record.json", {"of": settings.reward_model, "accepted": True, "pairs": []})
+    assert current(settings) == str(accepted / "model")
+    house.reward.score([(prompt(1), "red")])  # the plan's: the folder of the newer one holds no model at all
+    house.close()
+    assert site.round(round_id).state == "running"

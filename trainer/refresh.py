@@ -1,0 +1,236 @@
+"""The reward model keeps up with people: a copy of it learns from what they preferred, and takes its place if it may.
+
+Pairs of the record (`db.queries.preferences`) are mixed with pairs that are kept, so that nothing is unlearnt. Both are
+split by the hash of a conversation's first message, as prompts are: what is held out is never trained on, and the copy
+is accepted only where it orders the held-out pairs of both kinds at least as well as the model before it. That one
+stays on disk. The second judge is not touched: it must stay independent.
+
+Under HOME/rewards each refresh has a folder with `record.json`, written last; `model/` beside it where it was accepted.
+"""
+
+import hashlib
+import json
+import logging
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from db.queries.preferences import trainable_preferences
+from db.session import Database
+from trainer.files import publish_folder, read_json, write_json
+from trainer.policy import local_folder
+from trainer.prompts import Messages, is_heldout
+from trainer.rewards import SequenceClassifier
+from trainer.settings import BadSetting, TrainerSettings
+
+log = logging.getLogger(__name__)
+
+FOLDER, RECORD, MODEL = "rewards", "record.json", "model"
+BATCH = 16
+KEPT_MODELS = 3
+"""Accepted ones on disk: the newest, the one before it, and one more for a round that began before both."""
+LEAST_HELD = 20
+"""Held-out pairs below which an accuracy says nothing."""
+KEPT_SHARE = 1.0
+"""Kept pairs for each new one, as far as there are any."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to a conversation, the preferred one first. `message_id` is None for a kept pair."""
+
+    messages: Messages
+    chosen: str
+    rejected: str
+    message_id: str | None = None
+
+
+def current(settings: TrainerSettings) -> str:
+    """The reward model that is newest: the last accepted refresh of the set one, else the set one itself."""
+    for folder in reversed(_folders(settings)):
+        record = read_json(folder / RECORD)
+        if record["accepted"] and record["of"] == settings.reward_model:
+            return str(folder / MODEL)
+    return settings.reward_model
+
+
+def due(settings: TrainerSettings, database: Database) -> bool:
+    """Whether enough preferences came in since the last refresh, accepted or not."""
+    if not settings.refresh_after:
+        return False
+    folders = _folders(settings)
+    known = set(read_json(folders[-1] / RECORD)["pairs"]) if folders else set()
+    new = {_name(pair) for pair in preferred(database)} - known
+    return len(new) >= settings.refresh_after
+
+
+def preferred(database: Database) -> list[Pair]:
+    """What people preferred, as far as it may be trained on now."""
+    with database.reading() as session:
+        found = trainable_preferences(session)
+    return [Pair(one.messages, one.chosen, one.rejected, one.message_id) for one in found]
+
+
+def refresh(settings: TrainerSettings, database: Database) -> dict[str, Any]:
+    """Train a copy of the newest reward model, and judge it. Returns its record. Raises BadSetting, ValueError."""
+    if settings.reward_model.endswith(".toml"):
+        raise BadSetting(
+            f"reward_model = {settings.reward_model!r}: only a single sequence classifier can be refreshed, and "
+            "this is a file of models; name one, or set refresh_after = 0"
+        )
+    new, kept = preferred(database), read_pairs(settings.refresh_pairs)
+    held = {"recorded": _held(new, settings, True), "kept": _held(kept, settings, True)}
+    train = mixed(_held(new, settings, False), _held(kept, settings, False), settings.seed)
+    if not train or sum(map(len, held.values())) < LEAST_HELD:
+        raise ValueError(
+            f"{len(train)} pairs to train on and {sum(map(len, held.values()))} held out (at least {LEAST_HELD}): too "
+            "few to refresh a reward model; wait for more preferences, or set refresh_pairs"
+        )
+    before = current(settings)
+    number = 1 + max((int(folder.name) for folder in _folders(settings)), default=0)
+    final = settings.home.absolute() / FOLDER / f"{number:04d}"
+    final.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix=".refresh-") as scratch:
+        aside = Path(scratch) / final.name
+        train_copy(local_folder(before), train, aside / MODEL, settings.refresh_rate, settings.seed)
+        told = {name: accuracies(local_folder(before), aside / MODEL, pairs) for name, pairs in held.items() if pairs}
+        accepted = all(after >= old for old, after in told.values())
+        if not accepted:
+            shutil.rmtree(aside / MODEL)
+        record = {
+            "of": settings.reward_model,
+            "from": before,
+            "accepted": accepted,
+            "trained_on": {"recorded": sum(pair.message_id is not None for pair in train), "pairs": len(train)},
+            "held_out": {name: len(pairs) for name, pairs in held.items()},
+            "accuracy": {name: {"before": old, "after": after} for name, (old, after) in told.items()},
+            "pairs": sorted(_name(pair) for pair in new),
+            "messages": sorted({pair.message_id for pair in train if pair.message_id}),
+        }
+        write_json(aside / RECORD, record)
+        publish_folder(aside, final)
+    log.info("reward model %s: %s", final.name, in_words(record))
+    make_room(settings)
+    return record
+
+
+def make_room(settings: TrainerSettings) -> None:
+    """Delete all models but the newest few; their records stay."""
+    models = [folder / MODEL for folder in _folders(settings) if (folder / MODEL).is_dir()]
+    for old in models[:-KEPT_MODELS]:
+        shutil.rmtree(old)
+
+
+def title(model: str) -> str:
+    """What a reward model is called in a manifest, without a path of this machine."""
+    path = Path(model)
+    return f"refresh {path.parent.name}" if path.name == MODEL else path.name
+
+
+def in_words(record: dict[str, Any]) -> str:
+    """What became of a refresh, in one sentence."""
+    scores = ", ".join(f"{name} {one['before']:.3f} to {one['after']:.3f}" for name, one in record["accuracy"].items())
+    said = "accepted" if record["accepted"] else "put away, the one before stays"
+    return f"{said}; trained on {record['trained_on']['pairs']} pairs; held-out accuracy: {scores}"
+
+
+def read_pairs(file: str) -> list[Pair]:
+    """The kept pairs. Raises ValueError that names the line."""
+    pairs = []
+    for number, line in enumerate(Path(file).read_text(encoding="utf-8").splitlines() if file else [], 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+                pairs.append(Pair(row["messages"], row["chosen"], row["rejected"]))
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(
+                    f"{file}, line {number}: expected `messages`, `chosen` and `rejected` ({error!r})"
+                ) from None
+    return pairs
+
+
+def mixed(new: Sequence[Pair], kept: Sequence[Pair], seed: int) -> list[Pair]:
+    """All new pairs, and kept ones by KEPT_SHARE, in an order that follows from the seed."""
+    dice = random.Random(f"refresh {seed}")
+    chosen = [*new, *dice.sample(list(kept), min(len(kept), round(KEPT_SHARE * len(new))))]
+    dice.shuffle(chosen)
+    return chosen
+
+
+def accuracies(before: Path, after: Path, pairs: Sequence[Pair]) -> tuple[float, float]:
+    """Share of the pairs that each of two models orders as they were preferred."""
+    return accuracy(SequenceClassifier(before).score, pairs), accuracy(SequenceClassifier(after).score, pairs)
+
+
+def accuracy(score: Callable[[Any], list[float]], pairs: Sequence[Pair]) -> float:
+    """The same of one."""
+    chosen = score([(pair.messages, pair.chosen) for pair in pairs])
+    rejected = score([(pair.messages, pair.rejected) for pair in pairs])
+    return sum(one > other for one, other in zip(chosen, rejected, strict=True)) / len(pairs)
+
+
+def train_copy(source: Path, pairs: Sequence[Pair], folder: Path, rate: float, seed: int) -> None:
+    """One pass of TRL's RewardTrainer (Bradley-Terry) over the pairs, from the model in `source` to `folder`."""
+    import torch
+    from datasets import Dataset
+    from transformers import AutoModelForSequenceClassification, PrinterCallback
+    from trl import RewardConfig, RewardTrainer
+
+    from trainer.transcript import Transcript
+
+    model: Any = AutoModelForSequenceClassification.from_pretrained(source, dtype=torch.float32)
+    own = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    transcript = Transcript(source, own)
+    rows = [
+        {
+            "chosen_ids": transcript.ids(pair.messages, pair.chosen),
+            "rejected_ids": transcript.ids(pair.messages, pair.rejected),
+        }
+        for pair in pairs
+    ]
+    gpu = torch.cuda.is_available()
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = RewardTrainer(
+            model=model,
+            processing_class=transcript.tokenizer,
+            train_dataset=Dataset.from_list(rows),
+            args=RewardConfig(
+                output_dir=scratch,
+                per_device_train_batch_size=BATCH,
+                num_train_epochs=1,
+                learning_rate=rate,
+                lr_scheduler_type="cosine",
+                max_length=None,
+                center_rewards_coefficient=0.01,  # scores keep their scale around 0
+                use_cpu=not gpu,
+                bf16=gpu,
+                gradient_checkpointing=gpu,
+                save_strategy="no",
+                report_to=[],
+                disable_tqdm=True,
+                dataloader_pin_memory=gpu,
+                seed=seed,
+            ),
+        )
+        trainer.remove_callback(PrinterCallback)
+        trainer.train()
+    model.eval().save_pretrained(folder)
+    transcript.tokenizer.save_pretrained(folder)
+
+
+def _held(pairs: Sequence[Pair], settings: TrainerSettings, held: bool) -> list[Pair]:
+    return [pair for pair in pairs if is_heldout(pair.messages, settings.heldout_share) == held]
+
+
+def _folders(settings: TrainerSettings) -> list[Path]:
+    root = settings.home.absolute() / FOLDER
+    return sorted(folder for folder in root.glob("[0-9]*") if (folder / RECORD).is_file()) if root.is_dir() else []
+
+
+def _name(pair: Pair) -> str:
+    told = json.dumps([pair.message_id, pair.chosen, pair.rejected])
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
