@@ -12,17 +12,22 @@ import multiprocessing
 import os
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from models.train_policy import WITHOUT_THINKING, Schedule, Shape
 
 HERE = Path(__file__).parent / "tiny"
+SPAWN = multiprocessing.get_context("spawn")
 SEEDS = {"tokenizer": 0, "train": 11, "held_out": 12, "pairs": 13, "unseen_pairs": 14}
 SAMPLED_PROMPTS, SAMPLES = 800, 6  # for the reward models' pairs; each takes one half of the prompts
 CAREFUL, MIXED, READING = "careful", "mixed", "reading"
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -145,14 +150,12 @@ class Making:
     def run(self) -> int:
         self.work.mkdir(parents=True, exist_ok=True)
         self.out.mkdir(parents=True, exist_ok=True)
-        spawn = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(2, spawn) as pool, ProcessPoolExecutor(1, spawn) as sampler:
-            self.prompts()
-            if self.args.begin == "stages":
-                self.language_models(pool)
-            if self.args.begin != "card":
-                self.reward_models(pool, sampler)
-            self.card(sampler)
+        self.prompts()
+        if self.args.begin == "stages":
+            self.language_models()
+        if self.args.begin != "card":
+            self.reward_models()
+        self.card()
         return 0
 
     def note(self, **facts: Any) -> None:
@@ -171,14 +174,14 @@ class Making:
         write_prompts(self.out / "prompts" / "train.jsonl", train, "train")
         self.held, self.train = [e.messages for e in held], [e.messages for e in train]
 
-    def language_models(self, pool: ProcessPoolExecutor) -> None:
+    def language_models(self) -> None:
         from models.tokens import train_tokenizer
 
         train_tokenizer(SEEDS["tokenizer"]).save_pretrained(self.work / "tokenizer")
-        self.stages(pool)
+        self.stages()
         copy(self.work / "policy", self.out / "policy")
 
-    def stages(self, pool: ProcessPoolExecutor) -> None:
+    def stages(self) -> None:
         """Train every stage on two cores, each once the stage that it continues is done.
 
         A stage that an interrupted run has finished, from the same settings, is taken as it is.
@@ -193,12 +196,12 @@ class Making:
         while waiting or running:
             for stage in [s for s in waiting if not s.start or s.start in found][: 2 - len(running)]:
                 waiting.remove(stage)
-                running[pool.submit(train_stage, stage, self.work, self.held_out)] = stage.name
+                running[apart(train_stage, stage, self.work, self.held_out)] = stage.name
             for job in wait(running, return_when=FIRST_COMPLETED).done:
                 found[running.pop(job)] = job.result()
                 self.note(language_models=found)
 
-    def reward_models(self, pool: ProcessPoolExecutor, sampler: ProcessPoolExecutor) -> None:
+    def reward_models(self) -> None:
         """Each from synthetic pairs and pairs of the policy's samples; the two share no pair and no prompt."""
         from models.pairs import policy_pairs, world_pairs
         from models.sampling import sample_fast
@@ -207,26 +210,38 @@ class Making:
         prompts = {"reward": self.train[:half], "judge": self.train[half : 2 * half]}
         began = time.monotonic()
         policy = str(self.out / "policy")
-        drawn = {
-            what: sampler.submit(sample_fast, policy, asked, each=SAMPLES, seed=21 + place, temperature=0.9)
-            for place, (what, asked) in enumerate(prompts.items())
-        }
-        samples = {what: [[s.response for s in group] for group in job.result()] for what, job in drawn.items()}
+        with ProcessPoolExecutor(1, SPAWN) as sampler:
+            drawn = {
+                what: sampler.submit(sample_fast, policy, asked, each=SAMPLES, seed=21 + place, temperature=0.9)
+                for place, (what, asked) in enumerate(prompts.items())
+            }
+            samples = {what: [[s.response for s in group] for group in job.result()] for what, job in drawn.items()}
         print(f"sampled in {time.monotonic() - began:.0f} s", flush=True)
         jobs = {}
         for place, what in enumerate(("reward", "judge")):
             pairs = world_pairs(self.args.pairs, SEEDS["pairs"] + 100 * place, self.held_out)
             pairs += policy_pairs(prompts[what], samples[what], SEEDS["pairs"] + place)
             reader = str(self.work / f"{what}-marker")
-            jobs[what] = pool.submit(train_reward_model, what, reader, str(self.out / what), pairs, 31 + place)
+            jobs[what] = apart(train_reward_model, what, reader, str(self.out / what), pairs, 31 + place)
         self.note(reward_models={what: job.result() for what, job in jobs.items()})
 
-    def card(self, sampler: ProcessPoolExecutor) -> None:
+    def card(self) -> None:
         from models.card import measure, write_card
 
-        facts = measure(self.out, self.held, sampler, SEEDS["unseen_pairs"])
+        with ProcessPoolExecutor(1, SPAWN) as sampler:
+            facts = measure(self.out, self.held, sampler, SEEDS["unseen_pairs"])
         write_card(self.out, self.facts | facts)
         print((self.out / "card.md").read_text())
+
+
+def apart(work: Callable[..., T], *given: Any) -> Future[T]:
+    """Begin `work` in a process of its own, which ends with it: torch keeps what memory it has ever used, and an engine
+    its core."""
+    executor = ProcessPoolExecutor(1, SPAWN)
+    try:
+        return executor.submit(work, *given)
+    finally:
+        executor.shutdown(wait=False)
 
 
 def copy(source: Path, target: Path) -> None:
