@@ -27,7 +27,7 @@ lint:  ## style, types and the arrows between the rooms
 components:  ## a browser and a Redis server for the tests, where this user may install them
 	@tests/install_components.sh
 
-models:  ## make the embedded models again (under an hour on 2 cores)
+models:  ## make the embedded models again (about an hour on 2 cores)
 	$(RUN)/python -m models.make
 
 bench-%:  ## run one benchmark, such as make bench-gateway; its last line is JSON
