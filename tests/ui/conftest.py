@@ -1,5 +1,6 @@
 """A real Chromium on a real page against the fake gateway: one browser and one server for all, a page for each."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,14 @@ class Shown:
             " && !document.body.classList.contains('answering')",
             arg=count,
         )
+
+    def cancelled(self, count: int = 1) -> None:
+        """Wait until the gateway has seen `count` streams close; on a busy machine that takes a while."""
+        deadline = time.monotonic() + 5
+        while self.gateway.cancelled < count:
+            assert time.monotonic() < deadline, f"the gateway saw {self.gateway.cancelled} of {count} streams close"
+            self.page.wait_for_timeout(50)
+        assert self.gateway.cancelled == count
 
     def ready(self) -> None:
         """Wait until the page has its first values."""

@@ -121,8 +121,7 @@ def test_stopping_ends_both_and_asks_for_no_choice(shown) -> None:
     shown.answered()
     expect(shown.page.locator(".row.assistant .note")).to_have_text("You stopped this answer.")
     expect(shown.page.locator(".stepper")).to_contain_text("/2")
-    shown.page.wait_for_timeout(300)
-    assert shown.gateway.cancelled == 2
+    shown.cancelled(2)
 
 
 def test_frames_of_two_answers_touch_no_other_message(shown) -> None:
