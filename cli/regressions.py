@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+from cli.people import Json
+
 Generation = Annotated[str, typer.Argument(help="An answer's id, as the header x-ruminate-generation has it.")]
 SHOWN = 60  # characters of an answer
 

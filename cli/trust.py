@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+from cli.people import Json
+
 User = Annotated[str | None, typer.Option("--user", help="A user's name or id.")]
 Conversation = Annotated[str | None, typer.Option("--conversation", help="A conversation's id.")]
 Name = Annotated[str, typer.Argument(help="A checkpoint, such as v3.")]

@@ -141,7 +141,6 @@ class Catalog:
 
     def _read(self) -> None:
         with self._database.reading() as session:
-            # The wishes first: a candidate that is taken back when it becomes live must not be missed in both.
             wished = tuple(Wish(row.kind, row.name, row.path) for row in wishes.wanted(session))
             rows = checkpoints.list_checkpoints(session)
             current = deployments.current(session)
