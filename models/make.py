@@ -1,6 +1,6 @@
 """Makes the embedded models: tokenizer, policy, two reward models, prompts and the card. `python -m models.make`.
 
-Everything is seeded; the two language models, and then the two reward models, train side by side on a core each.
+Everything is seeded; what does not wait for something else trains side by side, on a core each.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ CAREFUL, MIXED, READING = "careful", "mixed", "reading"
 
 
 T = TypeVar("T")
+Messages = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Stage:
     deeper: bool = False  # one layer more than the stage before it
 
 
-# The order in which a free core takes them, as soon as what they continue is there. A policy first learns to copy from
-# careful writers, then to write as people do. The judge stands on a language model of its own, of another shape, that
-# never saw a thought.
+# The order in which a free core takes them, as soon as what they continue is there: first what most waits for. A
+# policy first learns to copy from careful writers, then to write as people do. The judge stands on a language model of
+# its own, of another shape, that never saw a thought.
 STAGES = (
     Stage("policy-1", "", CAREFUL, Schedule(1500, heavy=3.0), 1001, shape=Shape()),
     Stage("judge-1", "", CAREFUL, Schedule(1000, heavy=3.0), 1002, 0.0, Shape(160, 3, 5, 5, intermediate=512)),
@@ -59,11 +60,11 @@ STAGES = (
         204,
         deeper=True,
     ),
-    Stage("policy", "policy-1", MIXED, Schedule(700, muon_lr=0.01, adam_lr=4e-3), 2001),
     Stage("reward-reader", "policy-1", READING, Schedule(2000, heavy=5.0, muon_lr=0.015, adam_lr=4e-3), 3),
     Stage(
-        "reward-marker", "reward-reader", READING, Schedule(500, heavy=5.0, muon_lr=0.01, adam_lr=2e-3), 4, deeper=True
+        "reward-marker", "reward-reader", READING, Schedule(800, heavy=5.0, muon_lr=0.01, adam_lr=2e-3), 4, deeper=True
     ),
+    Stage("policy", "policy-1", MIXED, Schedule(700, muon_lr=0.01, adam_lr=4e-3), 2001),
 )
 
 
@@ -110,12 +111,29 @@ def train_stage(stage: Stage, folder: Path, held_out: set[str]) -> dict[str, Any
     return {**found, "parameters": sum(p.numel() for p in model.parameters()), "identity": identity(stage)}
 
 
-def train_reward_model(what: str, backbone: str, folder: str, pairs: list[Any], seed: int) -> dict[str, float]:
-    """The reward model or the judge, from its backbone."""
+def train_reward_model(
+    place: int, what: str, work: Path, out: Path, prompts: list[Messages], synthetic: int, held_out: set[str]
+) -> dict[str, float]:
+    """The reward model or the judge, from its backbone; what was measured."""
+    from models.pairs import policy_pairs, world_pairs
     from models.train_reward import train
 
+    began = time.monotonic()
+    drawn = apart(sample_responses, str(work / "policy"), prompts, 21 + place).result()
+    sampled = time.monotonic() - began
     _one_thread()
-    return {"seconds": round(train(Path(backbone), pairs, Path(folder), seed), 1), "pairs": len(pairs)}
+    pairs = world_pairs(synthetic, SEEDS["pairs"] + 100 * place, held_out)
+    pairs += policy_pairs(prompts, drawn, SEEDS["pairs"] + place)
+    seconds = train(work / f"{what}-marker", pairs, out / what, 31 + place)
+    return {"sampling_seconds": round(sampled, 1), "seconds": round(seconds, 1), "pairs": len(pairs)}
+
+
+def sample_responses(policy: str, prompts: list[Messages], seed: int) -> list[list[str]]:
+    """SAMPLES responses to each prompt. The engine ends with this process."""
+    from models.sampling import sample_fast
+
+    drawn = sample_fast(policy, prompts, each=SAMPLES, seed=seed, temperature=0.9)
+    return [[sample.response for sample in group] for group in drawn]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -151,10 +169,8 @@ class Making:
         self.work.mkdir(parents=True, exist_ok=True)
         self.out.mkdir(parents=True, exist_ok=True)
         self.prompts()
-        if self.args.begin == "stages":
-            self.language_models()
         if self.args.begin != "card":
-            self.reward_models()
+            self.train_models()
         self.card()
         return 0
 
@@ -174,56 +190,43 @@ class Making:
         write_prompts(self.out / "prompts" / "train.jsonl", train, "train")
         self.held, self.train = [e.messages for e in held], [e.messages for e in train]
 
-    def language_models(self) -> None:
-        from models.tokens import train_tokenizer
-
-        train_tokenizer(SEEDS["tokenizer"]).save_pretrained(self.work / "tokenizer")
-        self.stages()
-        copy(self.work / "policy", self.out / "policy")
-
-    def stages(self) -> None:
-        """Train every stage on two cores, each once the stage that it continues is done.
+    def train_models(self) -> None:
+        """All that is trained, on two cores, each once what it continues is there.
 
         A stage that an interrupted run has finished, from the same settings, is taken as it is.
         """
-        found: dict[str, dict[str, Any]] = {
-            stage.name: facts
-            for stage in STAGES
-            if (facts := self.facts.get("language_models", {}).get(stage.name, {})).get("identity") == identity(stage)
-        }
-        waiting = [stage for stage in STAGES if stage.name not in found]
-        running: dict[Future[dict[str, Any]], str] = {}
-        while waiting or running:
-            for stage in [s for s in waiting if not s.start or s.start in found][: 2 - len(running)]:
-                waiting.remove(stage)
-                running[apart(train_stage, stage, self.work, self.held_out)] = stage.name
-            for job in wait(running, return_when=FIRST_COMPLETED).done:
-                found[running.pop(job)] = job.result()
-                self.note(language_models=found)
+        jobs = {f"{what}-pairs": self.pairs_job(place, what) for place, what in enumerate(("reward", "judge"))}
+        stages = {stage.name: stage for stage in STAGES}
+        done = set(stages)
+        if self.args.begin == "stages":
+            from models.tokens import train_tokenizer
 
-    def reward_models(self) -> None:
-        """Each from synthetic pairs and pairs of the policy's samples; the two share no pair and no prompt."""
-        from models.pairs import policy_pairs, world_pairs
-        from models.sampling import sample_fast
+            train_tokenizer(SEEDS["tokenizer"]).save_pretrained(self.work / "tokenizer")
+            kept = self.facts.get("language_models", {})
+            done = {name for name, stage in stages.items() if kept.get(name, {}).get("identity") == identity(stage)}
+            jobs = {name: self.stage_job(stage) for name, stage in stages.items() if name not in done} | jobs
 
+        def finished(name: str, found: dict[str, Any]) -> None:
+            kind = "language_models" if name in stages else "reward_models"
+            self.note(**{kind: self.facts.get(kind, {}) | {name.removesuffix("-pairs"): found}})
+
+        in_order(jobs, done, finished)
+        copy(self.work / "policy", self.out / "policy")
+
+    def stage_job(self, stage: Stage) -> Job:
+        needs = (stage.start,) if stage.start else ()
+        return Job(needs, lambda: apart(train_stage, stage, self.work, self.held_out))
+
+    def pairs_job(self, place: int, what: str) -> Job:
+        """A reward model, from synthetic pairs and pairs of the policy's samples; the two share no pair, no prompt."""
         half = SAMPLED_PROMPTS // 2
-        prompts = {"reward": self.train[:half], "judge": self.train[half : 2 * half]}
-        began = time.monotonic()
-        policy = str(self.out / "policy")
-        with ProcessPoolExecutor(1, SPAWN) as sampler:
-            drawn = {
-                what: sampler.submit(sample_fast, policy, asked, each=SAMPLES, seed=21 + place, temperature=0.9)
-                for place, (what, asked) in enumerate(prompts.items())
-            }
-            samples = {what: [[s.response for s in group] for group in job.result()] for what, job in drawn.items()}
-        print(f"sampled in {time.monotonic() - began:.0f} s", flush=True)
-        jobs = {}
-        for place, what in enumerate(("reward", "judge")):
-            pairs = world_pairs(self.args.pairs, SEEDS["pairs"] + 100 * place, self.held_out)
-            pairs += policy_pairs(prompts[what], samples[what], SEEDS["pairs"] + place)
-            reader = str(self.work / f"{what}-marker")
-            jobs[what] = apart(train_reward_model, what, reader, str(self.out / what), pairs, 31 + place)
-        self.note(reward_models={what: job.result() for what, job in jobs.items()})
+        prompts = self.train[place * half : (place + 1) * half]
+        return Job(
+            ("policy", f"{what}-marker"),
+            lambda: apart(
+                train_reward_model, place, what, self.work, self.out, prompts, self.args.pairs, self.held_out
+            ),
+        )
 
     def card(self) -> None:
         from models.card import measure, write_card
@@ -232,6 +235,31 @@ class Making:
             facts = measure(self.out, self.held, sampler, SEEDS["unseen_pairs"])
         write_card(self.out, self.facts | facts)
         print((self.out / "card.md").read_text())
+
+
+@dataclass(frozen=True)
+class Job:
+    """Something to do in a process of its own, once the jobs that it needs are done."""
+
+    needs: tuple[str, ...]
+    begin: Callable[[], Future[dict[str, Any]]]
+
+
+def in_order(
+    jobs: dict[str, Job], done: set[str], finished: Callable[[str, dict[str, Any]], None], cores: int = 2
+) -> None:
+    """Run the jobs, `cores` at a time, the first that can begin first; `finished` is called with what each returned."""
+    waiting, done = dict(jobs), set(done)
+    running: dict[Future[dict[str, Any]], str] = {}
+    while waiting or running:
+        for name in [n for n, job in waiting.items() if done.issuperset(job.needs)][: cores - len(running)]:
+            running[waiting.pop(name).begin()] = name
+        if not running:
+            raise ValueError(f"these jobs need something that nothing makes: {', '.join(waiting)}")
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            name = running.pop(future)
+            finished(name, future.result())
+            done.add(name)
 
 
 def apart(work: Callable[..., T], *given: Any) -> Future[T]:
