@@ -25,6 +25,7 @@ SPAWN = multiprocessing.get_context("spawn")
 SEEDS = {"tokenizer": 0, "train": 11, "held_out": 12, "pairs": 13, "unseen_pairs": 14}
 SAMPLED_PROMPTS, SAMPLES = 800, 6  # for the reward models' pairs; each takes one half of the prompts
 CAREFUL, MIXED, READING = "careful", "mixed", "reading"
+SAMPLED = "samples"  # the job, beside the stages and the reward models
 
 
 T = TypeVar("T")
@@ -111,29 +112,35 @@ def train_stage(stage: Stage, folder: Path, held_out: set[str]) -> dict[str, Any
     return {**found, "parameters": sum(p.numel() for p in model.parameters()), "identity": identity(stage)}
 
 
+def sample_responses(work: Path, prompts: dict[str, list[Messages]]) -> dict[str, Any]:
+    """SAMPLES responses of the policy to each prompt, into `samples.json`; what was measured.
+
+    One engine for all: two beside each other would bind themselves to the same core. It ends with this process.
+    """
+    from models.sampling import sample_fast
+
+    began = time.monotonic()
+    responses = {}
+    for place, (what, asked) in enumerate(prompts.items()):
+        drawn = sample_fast(str(work / "policy"), asked, each=SAMPLES, seed=21 + place, temperature=0.9)
+        responses[what] = [[sample.response for sample in group] for group in drawn]
+    (work / "samples.json").write_text(json.dumps(responses))
+    return {"seconds": round(time.monotonic() - began, 1)}
+
+
 def train_reward_model(
     place: int, what: str, work: Path, out: Path, prompts: list[Messages], synthetic: int, held_out: set[str]
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """The reward model or the judge, from its backbone; what was measured."""
     from models.pairs import policy_pairs, world_pairs
     from models.train_reward import train
 
-    began = time.monotonic()
-    drawn = apart(sample_responses, str(work / "policy"), prompts, 21 + place).result()
-    sampled = time.monotonic() - began
     _one_thread()
     pairs = world_pairs(synthetic, SEEDS["pairs"] + 100 * place, held_out)
-    pairs += policy_pairs(prompts, drawn, SEEDS["pairs"] + place)
+    samples = json.loads((work / "samples.json").read_text())[what]
+    pairs += policy_pairs(prompts, samples, SEEDS["pairs"] + place)
     seconds = train(work / f"{what}-marker", pairs, out / what, 31 + place)
-    return {"sampling_seconds": round(sampled, 1), "seconds": round(seconds, 1), "pairs": len(pairs)}
-
-
-def sample_responses(policy: str, prompts: list[Messages], seed: int) -> list[list[str]]:
-    """SAMPLES responses to each prompt. The engine ends with this process."""
-    from models.sampling import sample_fast
-
-    drawn = sample_fast(policy, prompts, each=SAMPLES, seed=seed, temperature=0.9)
-    return [[sample.response for sample in group] for group in drawn]
+    return {"seconds": round(seconds, 1), "pairs": len(pairs)}
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -195,7 +202,11 @@ class Making:
 
         A stage that an interrupted run has finished, from the same settings, is taken as it is.
         """
-        jobs = {f"{what}-pairs": self.pairs_job(place, what) for place, what in enumerate(("reward", "judge"))}
+        half = SAMPLED_PROMPTS // 2
+        prompts = {"reward": self.train[:half], "judge": self.train[half : 2 * half]}
+        jobs = {SAMPLED: Job(("policy",), lambda: apart(sample_responses, self.work, prompts))}
+        for place, (what, asked) in enumerate(prompts.items()):
+            jobs[what] = self.reward_model_job(place, what, asked)
         stages = {stage.name: stage for stage in STAGES}
         done = set(stages)
         if self.args.begin == "stages":
@@ -208,7 +219,7 @@ class Making:
 
         def finished(name: str, found: dict[str, Any]) -> None:
             kind = "language_models" if name in stages else "reward_models"
-            self.note(**{kind: self.facts.get(kind, {}) | {name.removesuffix("-pairs"): found}})
+            self.note(**{kind: self.facts.get(kind, {}) | {name: found}})
 
         in_order(jobs, done, finished)
         copy(self.work / "policy", self.out / "policy")
@@ -217,16 +228,10 @@ class Making:
         needs = (stage.start,) if stage.start else ()
         return Job(needs, lambda: apart(train_stage, stage, self.work, self.held_out))
 
-    def pairs_job(self, place: int, what: str) -> Job:
-        """A reward model, from synthetic pairs and pairs of the policy's samples; the two share no pair, no prompt."""
-        half = SAMPLED_PROMPTS // 2
-        prompts = self.train[place * half : (place + 1) * half]
-        return Job(
-            ("policy", f"{what}-marker"),
-            lambda: apart(
-                train_reward_model, place, what, self.work, self.out, prompts, self.args.pairs, self.held_out
-            ),
-        )
+    def reward_model_job(self, place: int, what: str, prompts: list[Messages]) -> Job:
+        """From synthetic pairs and pairs of the policy's samples; the two models share no pair and no prompt."""
+        given = place, what, self.work, self.out, prompts, self.args.pairs, self.held_out
+        return Job((SAMPLED, f"{what}-marker"), lambda: apart(train_reward_model, *given))
 
     def card(self) -> None:
         from models.card import measure, write_card
