@@ -67,7 +67,7 @@ def recorded(house: Running) -> list[Generation]:
         return list(session.scalars(select(Generation).order_by(Generation.id)))
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  the engine signals nothing
             await asyncio.sleep(0.01)
@@ -191,7 +191,7 @@ async def test_a_stream_that_breaks_off_is_no_end(house: Running, engine: FakeEn
 
 @pytest.mark.parametrize("how", ["chat abort", "chat break", "responses abort", "signal"])
 async def test_a_client_that_leaves_cancels_the_engine(house: Running, engine: FakeEngine, how: str) -> None:
-    engine.delay = 0.5  # before each word: the answer would take five seconds, and three in one piece
+    engine.words, engine.delay = 200, 0.3  # a minute, in pieces or in one
     async with running(house, "leave", how) as saw:
         await until(lambda: engine.running == 0)
         assert engine.cancelled == 1

@@ -121,8 +121,10 @@ const programs = {
     let read = '';
     if (how === 'signal') {
       const control = new AbortController();
-      setTimeout(() => control.abort(), 1500);
-      return { read, error: await failed(() => client.chat.completions.create(asked, { signal: control.signal })) };
+      const error = failed(() => client.chat.completions.create(asked, { signal: control.signal }));
+      while (!(await engines())[0].in_flight) await new Promise((again) => setTimeout(again, 20));
+      control.abort();
+      return { read, error: await error };
     }
     const stream = how.startsWith('responses')
       ? await client.responses.create({ model: 'ruminate', input: 'hello', stream: true })
@@ -151,6 +153,10 @@ const programs = {
     return { statuses, answers: answers.map((answer) => answer.choices[0].message.content) };
   },
 };
+
+async function engines() {
+  return (await (await fetch(new URL('/api/admin/engines', baseURL))).json()).data;
+}
 
 // The error that `call` ends in, in the client's own terms; null when it ends in none.
 async function failed(call) {
