@@ -17,7 +17,18 @@ async def engine() -> AsyncIterator[FakeEngine]:
 
 
 @pytest.fixture
-async def house(engine: FakeEngine, tmp_path: Path) -> AsyncIterator[Running]:
-    async with running_gateway(tmp_path / "home", [engine.url]) as running:
+def store(request: pytest.FixtureRequest) -> str:
+    """The gateway's database: SQLite in its home, as by default, or a PostgreSQL where a test is of that kind.
+
+    A module whose tests are to run on both says `pytestmark = pytest.mark.usefixtures("kind")`.
+    """
+    if "kind" in request.fixturenames and request.getfixturevalue("kind") == "postgresql":
+        return str(request.getfixturevalue("database_url"))
+    return ""
+
+
+@pytest.fixture
+async def house(engine: FakeEngine, tmp_path: Path, store: str) -> AsyncIterator[Running]:
+    async with running_gateway(tmp_path / "home", [engine.url], database_url=store) as running:
         await running.until_ready()
         yield running

@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime
 
+import pytest
 from sqlalchemy import select
 from support.fake_engine import FakeEngine
 from support.gateways import Running
@@ -10,6 +11,8 @@ from support.gateways import Running
 from db.queries import curation, rounds
 from db.schema import Generation
 from db.values import Completion, Turn
+
+pytestmark = pytest.mark.usefixtures("kind")  # on SQLite and on PostgreSQL
 
 
 async def test_the_status_tells_what_is_live_and_why(house: Running, engine: FakeEngine) -> None:

@@ -12,6 +12,8 @@ from support.gateways import Running, running_gateway
 
 from db.schema import Generation
 
+pytestmark = pytest.mark.usefixtures("kind")  # on SQLite and on PostgreSQL
+
 
 def generations(house: Running) -> list[Generation]:
     with house.database.reading() as session:
@@ -157,10 +159,10 @@ async def test_models_lists_the_alias_and_the_checkpoints(house: Running) -> Non
 
 @pytest.mark.parametrize(("takes", "said"), [(False, ["text"]), (True, ["text", "image"])])
 async def test_models_say_whether_their_engine_takes_images(
-    engine: FakeEngine, tmp_path: Path, takes: bool, said: list[str]
+    engine: FakeEngine, tmp_path: Path, store: str, takes: bool, said: list[str]
 ) -> None:
     engine.takes_images = takes
-    async with running_gateway(tmp_path / "home", [engine.url]) as house:
+    async with running_gateway(tmp_path / "home", [engine.url], database_url=store) as house:
         await house.until_ready()
         async with asyncio.timeout(10):  # it is asked right after the engine's first answer
             while True:

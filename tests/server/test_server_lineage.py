@@ -3,6 +3,7 @@
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
 from sqlalchemy import func, select
 from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
@@ -16,6 +17,8 @@ from server.spool import Journal, Spool
 SECRET = b"xylophone"
 WORDS = [{"role": "user", "content": "my xylophone"}]
 MORE = [{"role": "user", "content": "a kazoo"}]
+
+pytestmark = pytest.mark.usefixtures("kind")  # on SQLite and on PostgreSQL
 
 
 async def taught(house: Running, name: str, headers: dict[str, str]) -> tuple[str, str]:

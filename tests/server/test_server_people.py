@@ -15,6 +15,8 @@ from server.asking import SERVICE_ONLY
 
 BODY = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}]}
 
+pytestmark = pytest.mark.usefixtures("kind")  # on SQLite and on PostgreSQL
+
 
 async def add_key(house: Running, name: str, role: str = "user", **wish: Any) -> tuple[str, dict[str, str]]:
     """A user with a key, made by the operator; the key's id and its header."""
@@ -29,9 +31,10 @@ async def chats(house: Running, key: dict[str, str]) -> httpx.Response:
 
 
 @pytest.fixture
-async def keyed(engine: FakeEngine, tmp_path: Path) -> Any:
+async def keyed(engine: FakeEngine, tmp_path: Path, store: str) -> Any:
     """A house where everybody needs a key, as with more than one user."""
-    async with running_gateway(tmp_path / "home", [engine.url], loopback_without_key=False) as running:
+    settings = {"loopback_without_key": False, "database_url": store}
+    async with running_gateway(tmp_path / "home", [engine.url], **settings) as running:
         await running.until_ready()
         yield running
 
@@ -179,10 +182,10 @@ async def test_every_administrative_action_is_in_the_audit(house: Running) -> No
     assert noted[-1]["detail"]["name"] == "root"
 
 
-@pytest.mark.parametrize("kind", ["chat", "text"])
-async def test_no_key_sets_what_only_the_house_may_set(house: Running, engine: FakeEngine, kind: str) -> None:
+@pytest.mark.parametrize("form", ["chat", "text"])
+async def test_no_key_sets_what_only_the_house_may_set(house: Running, engine: FakeEngine, form: str) -> None:
     _, root = await add_key(house, "root", "admin")
-    path = "/v1/chat/completions" if kind == "chat" else "/v1/completions"
+    path = "/v1/chat/completions" if form == "chat" else "/v1/completions"
     for field in sorted(SERVICE_ONLY):
         body = BODY | {"prompt": "x", field: 1}
         refused = await house.http.post(path, json=body, headers=root)

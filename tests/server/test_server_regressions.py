@@ -1,8 +1,11 @@
 """Answers that users keep an eye on, over HTTP: their own ones, and only while they allow training."""
 
+import pytest
 from support.gateways import Running
 
 from db.queries import users
+
+pytestmark = pytest.mark.usefixtures("kind")  # on SQLite and on PostgreSQL
 
 
 def join(house: Running, name: str) -> dict[str, str]:

@@ -14,6 +14,8 @@ from support.gateways import Running
 from db.queries import users
 from db.schema import Generation
 
+pytestmark = pytest.mark.usefixtures("kind")  # on SQLite and on PostgreSQL
+
 
 async def ask(
     house: Running, key: str = "k1", text: str = "hello", patience: float = 60, **body: Any

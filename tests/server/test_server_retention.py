@@ -10,6 +10,8 @@ from support.gateways import Running
 from db.queries import checkpoints, rounds
 from server import retention
 
+pytestmark = pytest.mark.usefixtures("kind")  # on SQLite and on PostgreSQL
+
 
 def publish(house: Running, count: int, state: str = "published") -> list[str]:
     names = [add_checkpoint(house.database, house.home, -2.0 - index / 10) for index in range(count)]
