@@ -33,6 +33,7 @@ SCRIPTS = (
     "reach",
     "keys",
     "side",
+    "keeping",
     "training",
 )  # each stands on those before it
 STYLES = ("page.css", "chat.css", "training.css", "code.css")

@@ -74,7 +74,7 @@ class Places:
             yield gr.skip()  # the answer above has told the trouble already
 
     async def act(self, tab: Tab, event: gr.EventData, request: gr.Request) -> tuple[Update, Update, Update]:
-        """One of the small things: step, rate, choose, rename, pin, delete, export, consent, forget."""
+        """One of the small things: step, rate, keep, choose, rename, pin, delete, export, consent, forget."""
         browser = self._people.browser(request.cookies)
         gate = self._people.gate(browser)
         try:
@@ -97,6 +97,8 @@ class Places:
             if asked["id"] in tab.conversation.rows:
                 tab.conversation.rows[asked["id"]].rating = int(asked["rating"])
             return gr.skip(), gr.skip(), gr.skip()
+        if what == "keep":
+            return gr.skip(), gr.skip(), self._keep(gate, tab, asked)
         if what == "export":
             return gr.skip(), gr.skip(), told(download=self._export(gate, asked))
         if what == "take_data":
@@ -119,6 +121,23 @@ class Places:
             change = {"rename": "title", "pin": "pinned", "chat_consent": "consent"}[what]
             gate.call("PATCH", target, {change: asked[change]})
         return gr.skip(), self._side(gate), gr.skip()
+
+    def _keep(self, gate: Gate, tab: Tab, asked: Mapping[str, Any]) -> Value:
+        """Have the gate ask for an answer again (good, never), or no more (kind ""). Raises GatewayError."""
+        kind, path = asked["kind"] or None, f"/api/generations/{asked['generation']}/regression"
+        try:
+            if kind:
+                gate.call("PUT", path, {"kind": kind})
+            else:
+                gate.call("DELETE", path)
+        except GatewayError as error:
+            if error.status == 400:  # whole it is, or the page would not have offered it: what is left is consent
+                return told(self._say("keep_refused"))
+            raise
+        if asked["id"] in tab.conversation.rows:
+            tab.conversation.rows[asked["id"]].kept = kind
+        said = {"good": "kept_good", "never": "kept_never"}.get(kind or "", "keep_dropped")
+        return told(self._say(said), kept={"generation": asked["generation"], "kind": kind})
 
     def _export(self, gate: Gate, asked: Mapping[str, Any]) -> Value:
         conversation = gate.conversation(asked["conversation"])

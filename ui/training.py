@@ -45,6 +45,9 @@ class Training:
         with gate.client() as client:
             if what == "start":
                 return self._say("round_started", id=client.start_round(reason=reason)["id"])
+            if what == "drop":
+                client.call("DELETE", f"/api/generations/{quote(str(asked['generation']), safe='')}/regression")
+                return self._say("keep_dropped")
             if what == "cancel":
                 client.cancel_round(int(asked["id"]), reason)
                 return self._say("round_cancelled", id=asked["id"])
@@ -56,7 +59,8 @@ class Training:
     def _drawn(self, gate: Gate, asked: Mapping[str, Any]) -> str:
         try:
             with gate.client() as client:
-                view = TrainingView(self._say, gate.is_admin(client), datetime.now(UTC))
+                admin = gate.is_admin(client)
+                view = TrainingView(self._say, admin, datetime.now(UTC))
                 if asked.get("round"):
                     return view.round_page(client.round(int(asked["round"])))
                 if asked.get("checkpoint"):
@@ -70,6 +74,7 @@ class Training:
                     _measured(client, rounds),
                     items(client.get("/api/deployments")),
                     items(client.get("/api/comparisons/tally")),
+                    items(client.get("/api/regressions")) if admin else (),
                 )
         except GatewayError as error:
             sentence = escape(self._say("training_unreached", error=error.message))

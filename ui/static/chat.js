@@ -139,6 +139,7 @@
       forth: (button, row) => { if (!live) R.send("act", { do: "step", id: row.dataset.id, by: 1 }); },
       good: (button, row) => R.rate(button, row, 1),
       bad: (button, row) => R.rate(button, row, -1),
+      keep: (button, row) => R.keep(button, row),
       edit: (button, row) => R.editRow(row, indexOf(row)),
     };
   });

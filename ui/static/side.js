@@ -102,9 +102,7 @@
 
     R.openSettings = () => {
       document.querySelector("dialog.settings")?.remove();
-      const option = (value) => el("label.option", {},
-        el("input", { type: "radio", name: "consent", value, checked: me.consent === value }),
-        el("span", {}, el("b", {}, say(`consent_${value}`)), el("small", {}, say(`consent_${value}_more`))));
+      const option = (value) => R.option("consent", value, me.consent === value, say(`consent_${value}`), say(`consent_${value}_more`));
       const dialog = el("dialog.settings", { "aria-label": say("settings") },
         el("div.dialog-head", {}, el("h2", {}, say("consent_title")), button("close", say("close"), () => dialog.close())),
         el("form.options", { onchange: (event) => R.send("act", { do: "consent", consent: event.target.value }) },
