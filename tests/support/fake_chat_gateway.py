@@ -17,7 +17,6 @@ from uuid import uuid4
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-
 from support.fake_rounds import START, VERDICT, metrics, round_view
 
 
@@ -251,7 +250,7 @@ class FakeGateway:
             return self.rounds[-1]
 
         @app.get("/api/rounds/{number}")
-        def oneround_view(number: int) -> Any:
+        def one_round(number: int) -> Any:
             found = next((one for one in self.rounds if one["id"] == number), None)
             if found is None:
                 return _error(404, f"there is no round {number}")
