@@ -90,6 +90,11 @@ class Gate:
                 "pictures": sees,
             }
 
+    def live(self) -> dict[str, Any] | None:
+        """The checkpoint that answers now."""
+        found: dict[str, Any] | None = self.get("/api/status").get("live")
+        return found
+
     def previous(self) -> str | None:
         """The checkpoint that was live before, under the name to ask for it; None where there was none."""
         name = self.get("/api/status").get("previous")

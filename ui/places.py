@@ -54,7 +54,10 @@ class Places:
         return transcript(tab, attach=attach), gr.skip(), gr.skip()
 
     async def side(self, tab: Tab, request: gr.Request) -> AsyncIterator[Update]:
-        """The side bar after an answer: at once with first words for a name, then with the name that is being made."""
+        """The side bar after an answer: at once with first words for a name, then with the name that is being made.
+
+        It says what is live by now: a page stays open for days, and checkpoints change under it.
+        """
         gate = self._people.gate(self._people.browser(request.cookies))
         conversation, naming = tab.conversation, tab.naming
         try:
@@ -153,4 +156,4 @@ class Places:
             return {"need_key": True} if error.status == 401 else told(error.message)
 
     def _side(self, gate: Gate) -> Value:
-        return {"n": time.monotonic_ns(), "lines": gate.conversations()}
+        return {"n": time.monotonic_ns(), "lines": gate.conversations(), "live": gate.live()}

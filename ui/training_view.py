@@ -166,7 +166,7 @@ class TrainingView:
         if (status.get("round") or {}).get("state") not in OPEN:
             buttons += self._button("start", "round_start", primary=True)
         return (
-            '<section class="card live-card" aria-label="live"><div>'
+            '<section class="card live-card" aria-label="' + escape(say("live")) + '"><div>'
             f'<h1><span class="dot"></span>{self._checkpoint_link(live.get("name"))}</h1>'
             + "".join(f"<p>{line}</p>" for line in lines)
             + f'</div><div class="row-of-buttons">{buttons}</div></section>'

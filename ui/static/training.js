@@ -30,6 +30,7 @@
       }, ASK_AGAIN_MS);
     };
     R.on("training", (value) => {
+      R.nowLive(value.live, false);
       if (value.html === html) return;
       html = value.html;
       const focused = document.activeElement?.id;
