@@ -1,4 +1,4 @@
-"""Another language is a file: a made-up one, in which each sentence stands in brackets, leaves no English on the page."""
+"""Another language is a file: a made-up one, with each sentence in brackets, leaves no English on the page."""
 
 import json
 import re
@@ -52,7 +52,7 @@ def english(page: Page) -> set[str]:
         rest, before = str(said), ""
         while rest != before:
             before, rest = rest, re.sub(r"⟦[^⟦⟧]*⟧", " ", rest)
-        left |= set(re.findall(r"[^\W\d_]{2}[\w/-]*(?: \d+)?", rest)) - DATA if not said.strip() in DATA else set()
+        left |= set(re.findall(r"[^\W\d_]{2}[\w/-]*(?: \d+)?", rest)) - DATA if said.strip() not in DATA else set()
     return left
 
 
