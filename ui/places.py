@@ -95,10 +95,14 @@ class Places:
             position, sentence = self._chat.choose(tab, gate, browser, asked)
             return transcript(tab, position) if position is not None else gr.skip(), gr.skip(), told(sentence)
         if what == "rate":
-            opinion = {"rating": asked["rating"], "tags": asked.get("tags") or [], "words": asked.get("words") or ""}
-            gate.call("POST", f"/api/generations/{asked['generation']}/feedback", opinion)
+            rating, path = int(asked["rating"]) or None, f"/api/generations/{asked['generation']}/feedback"
+            if rating is None:  # the thumb was pressed again
+                gate.call("DELETE", path)
+            else:
+                said = {"tags": asked.get("tags") or [], "words": asked.get("words") or ""}
+                gate.call("POST", path, {"rating": rating, **said})
             if asked["id"] in tab.conversation.rows:
-                tab.conversation.rows[asked["id"]].rating = int(asked["rating"])
+                tab.conversation.rows[asked["id"]].rating = rating
             return gr.skip(), gr.skip(), gr.skip()
         if what == "keep":
             return gr.skip(), gr.skip(), self._keep(gate, tab, asked)

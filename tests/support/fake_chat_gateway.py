@@ -204,6 +204,11 @@ class FakeGateway:
             self.feedback = [one for one in self.feedback if one["generation_id"] != name] + [opinion]
             return opinion
 
+        @app.delete("/api/generations/{name}/feedback", status_code=204)
+        def unrate(name: str) -> Response:
+            self.feedback = [one for one in self.feedback if one["generation_id"] != name]
+            return Response(status_code=204)
+
         @app.get("/api/regressions")
         def kept() -> dict[str, Any]:
             return {"data": [{**one, **self._answer(name)} for name, one in reversed(self.kept.items())]}

@@ -28,6 +28,7 @@
     /* Start an answer at once, before the server has said a word. */
     R.ask = (request) => {
       if (R.mustChoose()) return;
+      if (R.isLost()) { R.toast(say("lost")); return; } // an edit stays open, with its words
       const index = request.index ?? rows.children.length;
       const key = request.key ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`;
       const options = R.options();
