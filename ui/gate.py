@@ -80,20 +80,17 @@ class Gate:
         (401: a key is needed)."""
         with self.client() as client:
             person = client.get("/api/me")
-            status = client.status()
             sees = takes_pictures(items(client.get("/v1/models")))
             return {
                 "consent": person["consent"],
                 "admin": person.get("role") == "admin",
-                "live": status.get("live"),
-                "previous": status.get("previous"),
                 "pictures": sees,
+                **_standing(client.status()),
             }
 
-    def live(self) -> dict[str, Any] | None:
-        """The checkpoint that answers now."""
-        found: dict[str, Any] | None = self.get("/api/status").get("live")
-        return found
+    def side(self) -> dict[str, Any]:
+        """What the side bar shows: the conversations, and what is live by now. Raises GatewayError."""
+        return {"lines": self.conversations(), **_standing(self.get("/api/status"))}
 
     def previous(self) -> str | None:
         """The checkpoint that was live before, under the name to ask for it; None where there was none."""
@@ -144,6 +141,10 @@ class Gate:
 def items(reply: Any) -> list[dict[str, Any]]:
     """The list within a reply, bare or wrapped in {"data": …}."""
     return list(reply["data"] if isinstance(reply, dict) else reply)
+
+
+def _standing(status: dict[str, Any]) -> dict[str, Any]:
+    return {key: status.get(key) for key in ("live", "previous")}
 
 
 def takes_pictures(cards: list[dict[str, Any]]) -> bool:

@@ -160,4 +160,4 @@ class Places:
             return {"need_key": True} if error.status == 401 else told(error.message)
 
     def _side(self, gate: Gate) -> Value:
-        return {"n": time.monotonic_ns(), "lines": gate.conversations(), "live": gate.live()}
+        return {"n": time.monotonic_ns(), **gate.side()}
