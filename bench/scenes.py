@@ -119,8 +119,13 @@ def _feedback(stage: Stage) -> None:
     stage.page.fill(".why input", "Thursday is missing")
 
 
-def _menu(stage: Stage) -> None:
+def _keep(stage: Stage) -> None:
     stage.page.click(".why [aria-label=Close]")
+    stage.page.click("[data-do=keep]")
+
+
+def _menu(stage: Stage) -> None:
+    stage.page.click("dialog [value=no]")
     if stage.page.locator("#side").is_hidden():
         stage.page.click("#menu")
     stage.page.click(".item .icon-button")
@@ -186,6 +191,7 @@ PLAIN: dict[str, Callable[[Stage], None]] = {
     "thought": _thought,
     "options": _options,
     "feedback": _feedback,
+    "keep": _keep,
     "menu": _menu,
     "rename": _rename,
     "delete": _delete,

@@ -21,6 +21,10 @@ from typing import Any
 from bench.screenshots import CHROMIUM, FLAGS, ROOT
 
 TURN = "Here is **a plan** for it:\n\n1. soup with leek and cream\n2. rice with peas\n\n```python\nprint('soup')\n```\n"
+STEPS = """() => { const found = performance.getEntriesByType('resource');
+  const [join, stream] = ['queue/join', 'queue/data'].map((name) => found.findLast((one) => one.name.includes(name)));
+  return {asked: join.startTime, taken: join.responseEnd, listening: stream.startTime, first_byte: stream.responseStart,
+    seen: window.seen}; }"""
 FRAMES = """() => { window.gaps = []; let last = performance.now();
   const step = (now) => { window.gaps.push(now - last); last = now; window.watching && requestAnimationFrame(step); };
   window.watching = true; requestAnimationFrame(step); }"""
@@ -34,11 +38,16 @@ def percentiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def first_word(page: Any, gateway: Any, address: str, times: int) -> dict[str, Any]:
-    """Enter to the first visible word of the thought, and the first piece by the API, taken in turns."""
+    """Enter to the first visible word of the thought, and the first piece by the API, taken in turns.
+
+    `steps_ms` are medians from Enter on: when the page asked its server, had that taken, listened to the stream, got
+    its first byte.
+    """
     from cli.client import GatewayClient
 
     shown: list[float] = []
     by_api: list[float] = []
+    steps: list[dict[str, float]] = []
     with GatewayClient(address) as client:
         for _ in range(times):
             began = time.perf_counter()
@@ -47,7 +56,7 @@ def first_word(page: Any, gateway: Any, address: str, times: int) -> dict[str, A
                     by_api.append((time.perf_counter() - began) * 1000)
                     break
             page.evaluate(
-                """() => { window.seen = null;
+                """() => { window.seen = null; performance.clearResourceTimings();
                 document.querySelector('#message').addEventListener('keydown',
                   () => { window.pressed = performance.now(); }, {once: true, capture: true});
                 const look = () => { const t = document.querySelector('.row.live .thought-text');
@@ -59,8 +68,15 @@ def first_word(page: Any, gateway: Any, address: str, times: int) -> dict[str, A
             page.wait_for_function("() => window.seen")
             shown.append(page.evaluate("window.seen - window.pressed"))
             answered(page)
+            pressed = page.evaluate("window.pressed")
+            steps.append({name: at - pressed for name, at in page.evaluate(STEPS).items()})
     medians = statistics.median(shown) - statistics.median(by_api)
-    return {"page_ms": percentiles(shown), "api_ms": percentiles(by_api), "added_ms_at_the_median": round(medians, 1)}
+    return {
+        "page_ms": percentiles(shown),
+        "api_ms": percentiles(by_api),
+        "added_ms_at_the_median": round(medians, 1),
+        "steps_ms": {name: round(statistics.median(one[name] for one in steps), 1) for name in steps[0]},
+    }
 
 
 def answered(page: Any) -> None:

@@ -58,7 +58,9 @@ def create_app(settings: UiSettings) -> FastAPI:
 
     @app.get("/ui/words.js")
     def sentences() -> Response:
-        return Response(f"window.ruminateWords = {json.dumps(words.sentences)};", media_type="text/javascript")
+        script = f"window.ruminateWords = {json.dumps(words.sentences)};\n"
+        script += f"document.documentElement.lang = {json.dumps(settings.language)};\n"
+        return Response(script, media_type="text/javascript")
 
     @app.post("/signin")
     def sign_in(request: Request, given: dict[str, Any]) -> JSONResponse:

@@ -76,17 +76,21 @@ class Gate:
             return client.call(method, path, body)
 
     def me(self) -> dict[str, Any]:
-        """Who is asking and what they allow, with the live checkpoint. Raises GatewayError (401: a key is needed)."""
+        """Who is asking, whether as an admin, and what they allow; the live checkpoint. Raises GatewayError
+        (401: a key is needed)."""
         with self.client() as client:
-            consent = client.get("/api/me/consent")["consent"]
-            status = client.status()
+            person = client.get("/api/me")
             sees = takes_pictures(items(client.get("/v1/models")))
             return {
-                "consent": consent,
-                "live": status.get("live"),
-                "previous": status.get("previous"),
+                "consent": person["consent"],
+                "admin": person.get("role") == "admin",
                 "pictures": sees,
+                **_standing(client.status()),
             }
+
+    def side(self) -> dict[str, Any]:
+        """What the side bar shows: the conversations, and what is live by now. Raises GatewayError."""
+        return {"lines": self.conversations(), **_standing(self.get("/api/status"))}
 
     def previous(self) -> str | None:
         """The checkpoint that was live before, under the name to ask for it; None where there was none."""
@@ -123,7 +127,8 @@ class Gate:
         """One conversation with all its branches. Raises GatewayError (404: not there or somebody else's)."""
         reply = self.get(f"/api/conversations/{name}")
         ratings = {one["generation_id"]: one["rating"] for one in reply.get("feedback") or []}
-        rows = [row for item in reply["messages"] if (row := _row(item, ratings)) is not None]
+        kept = {one["generation_id"]: one["kind"] for one in reply.get("regressions") or []}
+        rows = [row for item in reply["messages"] if (row := _row(item, ratings, kept)) is not None]
         talk = Conversation(rows, id=reply["id"], title=reply.get("title") or "", consent=reply.get("consent"))
         last = next((item["generation"] for item in reversed(reply["messages"]) if item.get("generation")), None)
         if last is not None and "thinks" in last:
@@ -136,6 +141,10 @@ class Gate:
 def items(reply: Any) -> list[dict[str, Any]]:
     """The list within a reply, bare or wrapped in {"data": …}."""
     return list(reply["data"] if isinstance(reply, dict) else reply)
+
+
+def _standing(status: dict[str, Any]) -> dict[str, Any]:
+    return {key: status.get(key) for key in ("live", "previous")}
 
 
 def takes_pictures(cards: list[dict[str, Any]]) -> bool:
@@ -159,7 +168,7 @@ def _prefer(talk: Conversation, comparison: dict[str, Any]) -> None:
         talk.turn_to(winner)
 
 
-def _row(item: dict[str, Any], ratings: dict[str, int]) -> Row | None:
+def _row(item: dict[str, Any], ratings: dict[str, int], kept: dict[str, str]) -> Row | None:
     if item["role"] not in ("user", "assistant"):
         return None
     made = item.get("generation") or {}
@@ -176,4 +185,5 @@ def _row(item: dict[str, Any], ratings: dict[str, int]) -> Row | None:
         thought_tokens=made.get("reasoning_tokens") or None,
         ending=made.get("ending") or "complete",
         rating=ratings.get(made.get("id") or ""),
+        kept=kept.get(made.get("id") or ""),
     )

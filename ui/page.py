@@ -33,6 +33,7 @@ SCRIPTS = (
     "reach",
     "keys",
     "side",
+    "keeping",
     "training",
 )  # each stands on those before it
 STYLES = ("page.css", "chat.css", "training.css", "code.css")
@@ -66,6 +67,7 @@ def build(people: People, words: Words, version: str) -> gr.Blocks:
             apply_default_css=False,
         )
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+        quiet["postprocess"] = False  # values are plain JSON; else each frame goes through a worker thread to say so
         free = {**quiet, "concurrency_limit": None}  # Gradio's default lets one person in at a time
         page.boot(places.boot, [tab], [transcript, side, me], **free)
         page.open(places.open, [tab], [transcript, side, me], trigger_mode="always_last", **free)

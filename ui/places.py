@@ -54,7 +54,10 @@ class Places:
         return transcript(tab, attach=attach), gr.skip(), gr.skip()
 
     async def side(self, tab: Tab, request: gr.Request) -> AsyncIterator[Update]:
-        """The side bar after an answer: at once with first words for a name, then with the name that is being made."""
+        """The side bar after an answer: at once with first words for a name, then with the name that is being made.
+
+        It says what is live by now: a page stays open for days, and checkpoints change under it.
+        """
         gate = self._people.gate(self._people.browser(request.cookies))
         conversation, naming = tab.conversation, tab.naming
         try:
@@ -74,7 +77,7 @@ class Places:
             yield gr.skip()  # the answer above has told the trouble already
 
     async def act(self, tab: Tab, event: gr.EventData, request: gr.Request) -> tuple[Update, Update, Update]:
-        """One of the small things: step, rate, choose, rename, pin, delete, export, consent, forget."""
+        """One of the small things: step, rate, keep, choose, rename, pin, delete, export, consent, forget."""
         browser = self._people.browser(request.cookies)
         gate = self._people.gate(browser)
         try:
@@ -92,11 +95,17 @@ class Places:
             position, sentence = self._chat.choose(tab, gate, browser, asked)
             return transcript(tab, position) if position is not None else gr.skip(), gr.skip(), told(sentence)
         if what == "rate":
-            opinion = {"rating": asked["rating"], "tags": asked.get("tags") or [], "words": asked.get("words") or ""}
-            gate.call("POST", f"/api/generations/{asked['generation']}/feedback", opinion)
+            rating, path = int(asked["rating"]) or None, f"/api/generations/{asked['generation']}/feedback"
+            if rating is None:  # the thumb was pressed again
+                gate.call("DELETE", path)
+            else:
+                said = {"tags": asked.get("tags") or [], "words": asked.get("words") or ""}
+                gate.call("POST", path, {"rating": rating, **said})
             if asked["id"] in tab.conversation.rows:
-                tab.conversation.rows[asked["id"]].rating = int(asked["rating"])
+                tab.conversation.rows[asked["id"]].rating = rating
             return gr.skip(), gr.skip(), gr.skip()
+        if what == "keep":
+            return gr.skip(), gr.skip(), self._keep(gate, tab, asked)
         if what == "export":
             return gr.skip(), gr.skip(), told(download=self._export(gate, asked))
         if what == "take_data":
@@ -120,6 +129,23 @@ class Places:
             gate.call("PATCH", target, {change: asked[change]})
         return gr.skip(), self._side(gate), gr.skip()
 
+    def _keep(self, gate: Gate, tab: Tab, asked: Mapping[str, Any]) -> Value:
+        """Have the gate ask for an answer again (good, never), or no more (kind ""). Raises GatewayError."""
+        kind, path = asked["kind"] or None, f"/api/generations/{asked['generation']}/regression"
+        try:
+            if kind:
+                gate.call("PUT", path, {"kind": kind})
+            else:
+                gate.call("DELETE", path)
+        except GatewayError as error:
+            if error.status == 400:  # whole it is, or the page would not have offered it: what is left is consent
+                return told(self._say("keep_refused"))
+            raise
+        if asked["id"] in tab.conversation.rows:
+            tab.conversation.rows[asked["id"]].kept = kind
+        said = {"good": "kept_good", "never": "kept_never"}.get(kind or "", "keep_dropped")
+        return told(self._say(said), kept={"generation": asked["generation"], "kind": kind})
+
     def _export(self, gate: Gate, asked: Mapping[str, Any]) -> Value:
         conversation = gate.conversation(asked["conversation"])
         name = "".join(letter if letter.isalnum() else "-" for letter in conversation.title).strip("-")[:60] or "chat"
@@ -134,4 +160,4 @@ class Places:
             return {"need_key": True} if error.status == 401 else told(error.message)
 
     def _side(self, gate: Gate) -> Value:
-        return {"n": time.monotonic_ns(), "lines": gate.conversations()}
+        return {"n": time.monotonic_ns(), **gate.side()}

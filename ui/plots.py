@@ -55,10 +55,12 @@ def plot(
     zero: bool = False,
     level_at: float | None = None,
     names: Mapping[int, str] | None = None,
+    interval: str = "{low} to {high}",
 ) -> str:
     """A figure with one plot. `unit` names the upright axis, `across` the level one; `zero` keeps 0 in sight.
 
-    `level_at`: a line to be above of, such as a win rate of one half. `names`: what a step is called when read out.
+    `level_at`: a line to be above of, such as a win rate of one half. `names`: what a step is called when read out;
+    `interval`: how an interval is.
     """
     drawn = [one for one in series if one.points]
     values = [value for one in drawn for _, value in one.points]
@@ -108,7 +110,9 @@ def plot(
             for at, (low, high) in ((x(step) + aside, span) for step, span in one.spans.items())
         ]
     parts.append(f'<line class="at" y1="{TOP}" y2="{HEIGHT - BOTTOM}" visibility="hidden"/>')
-    points = json.dumps([{"x": x(step), "words": _words(_name(across, step, names), step, drawn)} for step in steps])
+    points = json.dumps(
+        [{"x": x(step), "words": _words(_name(across, step, names), step, drawn, interval)} for step in steps]
+    )
     keys = "".join(
         f'<span class="key line-{index}">{escape(one.name)}</span>' for index, one in enumerate(drawn, start=1)
     )
@@ -128,10 +132,10 @@ def _name(across: str, step: int, names: Mapping[int, str] | None) -> str:
     return (names or {}).get(step) or f"{across} {step}"
 
 
-def _words(name: str, step: int, series: Sequence[Series]) -> str:
+def _words(name: str, step: int, series: Sequence[Series], interval: str) -> str:
     found = [(one.name, dict(one.points).get(step), one.spans.get(step)) for one in series]
     return f"{name}: " + ", ".join(
-        f"{line} {number(value)}" + (f" ({number(span[0])} to {number(span[1])})" if span else "")
+        f"{line} {number(value)}" + (f" ({interval.format(low=number(span[0]), high=number(span[1]))})" if span else "")
         for line, value, span in found
         if value is not None
     )

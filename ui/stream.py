@@ -16,10 +16,11 @@ from typing import Any, Generic, Protocol, TypeVar
 import httpx
 
 from cli.client import Delta, GatewayError
-from ui.answer import Answer
+from ui.answer import Answer, Phase
 from ui.pictures import Content
 
 FRAMES_PER_SECOND = 25  # smooth to the eye, and a page of 200 turns still draws each in time
+FIRST_PIECE_S = 0.2  # how long the first frame waits for the first piece, for an empty one only costs on its way
 
 Opener = Callable[["Interruptible"], Iterator[Delta]]
 
@@ -91,6 +92,11 @@ class Running:
             return self.answer.frame(time.monotonic())
 
     @property
+    def begun(self) -> bool:
+        """Whether a first piece has come, or the end."""
+        return self.answer.phase is not Phase.WAITING
+
+    @property
     def over(self) -> bool:
         """Whether it has ended."""
         return self.answer.phase.over
@@ -133,21 +139,34 @@ class Running:
 async def frames(
     of: Callable[[], dict[str, Any]], over: Callable[[], bool], sources: Sequence[Running]
 ) -> AsyncIterator[dict[str, Any]]:
-    """What `of` gives whenever a source has news, FRAMES_PER_SECOND a second at most, until the last when `over`."""
+    """What `of` gives whenever a source has news, FRAMES_PER_SECOND a second at most, until the last when `over`.
+
+    The first piece is given at once: an empty frame before it comes only after FIRST_PIECE_S, and delays nothing.
+    """
+
+    def begun() -> bool:
+        return any(source.begun for source in sources)
+
     news = asyncio.Event()
     watcher = (asyncio.get_running_loop(), news)
     for source in sources:
         source.tell(watcher)
     try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_PIECE_S):
+                while not begun():
+                    await news.wait()
+                    news.clear()
         while True:
             news.clear()
-            shown = time.monotonic()
+            shown, empty = time.monotonic(), not begun()
             last = over()  # asked before the frame is made, which is then whole
             yield of()
             if last:
                 return
             await news.wait()
-            await asyncio.sleep(max(0.0, shown + 1 / FRAMES_PER_SECOND - time.monotonic()))
+            if not empty:
+                await asyncio.sleep(max(0.0, shown + 1 / FRAMES_PER_SECOND - time.monotonic()))
     finally:
         for source in sources:
             source.tell(watcher, wanted=False)

@@ -41,6 +41,6 @@ def transcript(tab: Tab, keep: int = 0, attach: bool = False) -> Value:
     }
 
 
-def told(sentence: str = "", download: Value | None = None) -> Value:
-    """A sentence for the person, or a file to save."""
-    return {"n": time.monotonic_ns(), "toast": sentence, "download": download}
+def told(sentence: str = "", download: Value | None = None, kept: Value | None = None) -> Value:
+    """A sentence for the person, a file to save, or the answer (generation, kind) that an eye is kept on from now."""
+    return {"n": time.monotonic_ns(), "toast": sentence, "download": download, "kept": kept}

@@ -16,6 +16,7 @@ from ui.people import People
 from ui.training_view import TrainingView
 from ui.words import Words
 
+View = dict[str, Any]
 METRICS_OF = 5  # newest rounds among which the overview looks for one that has measured something
 
 
@@ -25,12 +26,12 @@ class Training:
     def __init__(self, people: People, words: Words) -> None:
         self._people, self._say = people, words
 
-    async def show(self, event: gr.EventData, request: gr.Request) -> dict[str, str]:
+    async def show(self, event: gr.EventData, request: gr.Request) -> View:
         """The page for the address: the overview, one round or one checkpoint."""
         gate = self._people.gate(self._people.browser(request.cookies))
-        return {"html": await asyncio.to_thread(self._drawn, gate, event._data)}
+        return await asyncio.to_thread(self._drawn, gate, event._data)
 
-    async def act(self, event: gr.EventData, request: gr.Request) -> tuple[dict[str, str], dict[str, Any]]:
+    async def act(self, event: gr.EventData, request: gr.Request) -> tuple[View, View]:
         """Carry out a button; the page as it is after that, and a sentence on what happened."""
         gate = self._people.gate(self._people.browser(request.cookies))
         try:
@@ -38,13 +39,16 @@ class Training:
         except GatewayError as error:
             sentence = error.message
         told = {"n": time.monotonic_ns(), "toast": sentence}
-        return {"html": await asyncio.to_thread(self._drawn, gate, event._data)}, told
+        return await asyncio.to_thread(self._drawn, gate, event._data), told
 
     def _act(self, gate: Gate, asked: Mapping[str, Any]) -> str:
         what, reason = asked["do"], asked.get("reason") or ""
         with gate.client() as client:
             if what == "start":
                 return self._say("round_started", id=client.start_round(reason=reason)["id"])
+            if what == "drop":
+                client.call("DELETE", f"/api/generations/{quote(str(asked['generation']), safe='')}/regression")
+                return self._say("keep_dropped")
             if what == "cancel":
                 client.cancel_round(int(asked["id"]), reason)
                 return self._say("round_cancelled", id=asked["id"])
@@ -53,27 +57,31 @@ class Training:
             name = client.deploy(wanted, reason, expected_live=live)["live"]
             return self._say("promoted", name=name["name"] if isinstance(name, dict) else name)
 
-    def _drawn(self, gate: Gate, asked: Mapping[str, Any]) -> str:
+    def _drawn(self, gate: Gate, asked: Mapping[str, Any]) -> View:
+        """The page as HTML; the overview tells what is live by now as well."""
         try:
             with gate.client() as client:
-                view = TrainingView(self._say, gate.is_admin(client), datetime.now(UTC))
+                admin = gate.is_admin(client)
+                view = TrainingView(self._say, admin, datetime.now(UTC))
                 if asked.get("round"):
-                    return view.round_page(client.round(int(asked["round"])))
+                    return {"html": view.round_page(client.round(int(asked["round"])))}
                 if asked.get("checkpoint"):
                     path = f"/api/checkpoints/{quote(str(asked['checkpoint']), safe='')}"
-                    return view.checkpoint_page(client.get(path), client.get(f"{path}/story"))
-                rounds = client.rounds()
-                return view.overview(
-                    client.status(),
+                    return {"html": view.checkpoint_page(client.get(path), client.get(f"{path}/story"))}
+                rounds, status = client.rounds(), client.status()
+                html = view.overview(
+                    status,
                     rounds,
                     client.checkpoints(),
                     _measured(client, rounds),
                     items(client.get("/api/deployments")),
                     items(client.get("/api/comparisons/tally")),
+                    items(client.get("/api/regressions")) if admin else (),
                 )
+                return {"html": html, "live": status.get("live")}
         except GatewayError as error:
             sentence = escape(self._say("training_unreached", error=error.message))
-            return f'<p class="card failed" role="alert">{sentence}</p>'
+            return {"html": f'<p class="card failed" role="alert">{sentence}</p>'}
 
 
 def _measured(client: GatewayClient, rounds: list[dict[str, Any]]) -> dict[str, Any] | None:

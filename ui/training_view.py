@@ -14,6 +14,7 @@ from ui.verdicts import Verdicts
 from ui.words import Words
 
 View = Mapping[str, Any]
+SHOWN = 160  # characters of an answer in a list
 DEPLOYMENTS = 10  # of those that were, the newest; all are in the gateway's record
 OPEN = ("requested", "running")  # states of a round that has not ended
 _GOOD, _BAD = ("published", "live", "canary"), ("failed", "rejected")
@@ -42,8 +43,10 @@ class TrainingView:
         metrics: View | None,
         deployments: Sequence[View] = (),
         tally: Sequence[View] = (),
+        kept: Sequence[View] = (),
     ) -> str:
-        """Everything at a glance; `metrics` are those of the newest round that has any, with its `id`."""
+        """Everything at a glance; `metrics` are those of the newest round that has any, with its `id`; `kept` are the
+        answers that the person who looks has the gate ask for again."""
         return "".join(
             [
                 self._live(status),
@@ -51,6 +54,7 @@ class TrainingView:
                 self._plots(metrics) if metrics else "",
                 self._verdicts.over_rounds(rounds),
                 self._verdicts.votes(tally),
+                self._kept(kept),
                 self._checkpoints(checkpoints),
                 self._deployments(deployments),
             ]
@@ -162,7 +166,7 @@ class TrainingView:
         if (status.get("round") or {}).get("state") not in OPEN:
             buttons += self._button("start", "round_start", primary=True)
         return (
-            '<section class="card live-card" aria-label="live"><div>'
+            '<section class="card live-card" aria-label="' + escape(say("live")) + '"><div>'
             f'<h1><span class="dot"></span>{self._checkpoint_link(live.get("name"))}</h1>'
             + "".join(f"<p>{line}</p>" for line in lines)
             + f'</div><div class="row-of-buttons">{buttons}</div></section>'
@@ -211,6 +215,27 @@ class TrainingView:
             f"<h2>{escape(self._say('deployments'))}</h2>"
             f'<div class="table-wrap" tabindex="0"><table>{head}{body}</table></div>'
         )
+
+    def _kept(self, kept: Sequence[View]) -> str:
+        """The answers that an admin keeps an eye on, each with the way back to it and out of the list."""
+        if not self._admin:
+            return ""
+        say = self._say
+        heading = f"<h2>{escape(say('kept'))}</h2>"
+        if not kept:
+            return f'{heading}<p class="card quiet">{escape(say("kept_none"))}</p>'
+        head = self._head("kept_as", "kept_answer", "col_checkpoint", "col_since", "")
+        body = "".join(
+            f"<tr><td>{self._kind(one['kind'])}</td>"
+            f'<td class="wide"><a href="?{escape(urlencode({"c": one["conversation_id"]}))}">'
+            f"{escape(_short(one.get('response') or ''))}</a></td>"
+            f"<td>{self._checkpoint_link(str(one.get('model') or '').removeprefix('ruminate-'))}</td>"
+            f"<td>{self._when(one.get('created_at'))}</td>"
+            f"<td>{self._button('drop', 'keep_drop', generation=one['generation_id'])}</td></tr>"
+            for one in kept
+        )
+        table = f'<div class="table-wrap" tabindex="0"><table>{head}{body}</table></div>'
+        return f'{heading}<p class="quiet">{escape(say("kept_what"))}</p>{table}'
 
     def _plots(self, view: View) -> str:
         say, metrics = self._say, view.get("metrics") or {}
@@ -269,6 +294,10 @@ class TrainingView:
             f"{escape(self._say(words))}</button>"
         )
 
+    def _kind(self, kind: str) -> str:
+        style, words = ("bad", "keep_never") if kind == "never" else ("good", "keep_good")
+        return f'<span class="badge {style}">{escape(self._say(words))}</span>'
+
     def _promotion(self, view: View) -> str:
         fit = not view.get("live") and view.get("state") not in ("candidate", "rejected")
         return self._button("promote", "promote", name=view["name"]) if fit else ""
@@ -317,6 +346,12 @@ class TrainingView:
 
 def _value(value: Any) -> str:
     return "–" if value is None else str(value)
+
+
+def _short(words: str) -> str:
+    """The beginning of an answer, as a line."""
+    line = " ".join(words.split())
+    return line if len(line) <= SHOWN else line[:SHOWN].rsplit(" ", 1)[0] + "…"
 
 
 _SAMPLE = ("prompt", "before", "after")

@@ -31,6 +31,8 @@ class Row:
     error: str | None = None
     chosen: bool = False
     """Whether it was preferred to another answer."""
+    kept: str | None = None
+    """As what the gate asks for it again: good, never, or None."""
     pictures: list[str] = field(default_factory=list)
     """Addresses of the pictures that go with a user's words."""
 
@@ -153,5 +155,6 @@ class Conversation:
             "rating": row.rating,
             "error": row.error,
             "chosen": row.chosen,
+            "kept": row.kept,
             "branch": [branches.index(row) + 1, len(branches)],
         }

@@ -46,8 +46,8 @@ class Verdicts:
         for name in JUDGES:
             found = verdict.get(name)
             if isinstance(found, Mapping):
-                change = _span(found, "difference", "low", "high", signed=True)
-                won = _span(found, "win_rate", "win_low", "win_high", percent=True)
+                change = self._span(found, "difference", "low", "high", signed=True)
+                won = self._span(found, "win_rate", "win_low", "win_high", percent=True)
                 rows.append([say(f"by_{name}"), _number(found.get("before")), _number(found.get("after")), change, won])
         for name in HABITS:
             found = verdict.get(name)
@@ -70,6 +70,16 @@ class Verdicts:
         note = f'<p class="quiet">{escape(how)}</p>' if how else ""
         return f"<h3>{say('figures')}</h3>{_table(f'<tr>{head}</tr>{body}')}{note}"
 
+    def _span(self, found: View, value: str, low: str, high: str, signed: bool = False, percent: bool = False) -> str:
+        if found.get(value) is None:
+            return ""
+        shown = [
+            f"{end:.1%}" if percent else f"{end:+.3f}" if signed else number(end)
+            for end in (found[value], found.get(low), found.get(high))
+            if end is not None
+        ]
+        return shown[0] + (f" ({self._say('interval', low=shown[1], high=shown[2])})" if len(shown) == 3 else "")
+
     def over_rounds(self, rounds: Sequence[View]) -> str:
         """Plots of each judged candidate against what was live; nothing before a round was judged."""
         judged = sorted((one for one in rounds if _judged(one)), key=lambda one: int(one["id"]))
@@ -90,7 +100,7 @@ class Verdicts:
             ("habit_kl", "unit_kl", apart, {"zero": True}),
         )
         figures = "".join(
-            plot(say(title), say(unit), say("col_round"), some, names=names, **how)
+            plot(say(title), say(unit), say("col_round"), some, names=names, interval=say("interval"), **how)
             for title, unit, series, how in plots
             if (some := [one for one in series if one.points])
         )
@@ -147,17 +157,6 @@ def _series(name: str, rounds: Sequence[View], judge: str, value: str, low: str,
 def _habit(name: str, rounds: Sequence[View], habit: str) -> Series:
     found = [(int(one["id"]), (one["verdict"].get(habit) or {}).get("candidate")) for one in rounds]
     return Series(name, [(key, float(value)) for key, value in found if value is not None])
-
-
-def _span(found: View, value: str, low: str, high: str, signed: bool = False, percent: bool = False) -> str:
-    if found.get(value) is None:
-        return ""
-    shown = [
-        f"{end:.1%}" if percent else f"{end:+.3f}" if signed else number(end)
-        for end in (found[value], found.get(low), found.get(high))
-        if end is not None
-    ]
-    return shown[0] + (f" ({shown[1]} to {shown[2]})" if len(shown) == 3 else "")
 
 
 def _percent(value: float | None) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session, aliased
 
 from db.errors import NotFound
@@ -28,6 +28,12 @@ def give_feedback(
     said = {"rating": rating, "tags": list(tags), "words": words, "created_at": utcnow()}
     row = insert(session, Feedback).values(id=new_id(), generation_id=generation_id, user_id=user_id, **said)
     session.execute(row.on_conflict_do_update(index_elements=["generation_id", "user_id"], set_=said))
+
+
+def take_back(session: Session, generation_id: str, user_id: str) -> None:
+    """The user has no opinion on this answer any more. Raises NotFound for one that is not this user's."""
+    own_generation(session, generation_id, user_id)
+    session.execute(delete(Feedback).where(Feedback.generation_id == generation_id, Feedback.user_id == user_id))
 
 
 def feedback_on(session: Session, generation_ids: Sequence[str]) -> Sequence[Feedback]:

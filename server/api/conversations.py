@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from fastapi import APIRouter
+from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
@@ -102,3 +103,11 @@ def give_feedback(gateway: House, me: Me, generation_id: str, opinion: Opinion) 
     with gateway.database.transaction() as session:
         feedback.give_feedback(session, generation_id, me.user_id, opinion.rating, opinion.tags, opinion.words)
     return {"generation_id": generation_id, **opinion.model_dump()}
+
+
+@router.delete("/generations/{generation_id}/feedback", status_code=204)
+def take_feedback_back(gateway: House, me: Me, generation_id: str) -> Response:
+    """No thumb any more, and no words."""
+    with gateway.database.transaction() as session:
+        feedback.take_back(session, generation_id, me.user_id)
+    return Response(status_code=204)

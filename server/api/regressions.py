@@ -22,11 +22,16 @@ class Kept(BaseModel):
 
 @router.get("/regressions")
 def list_regressions(gateway: House, me: Me) -> dict[str, Any]:
-    """This user's own, newest first, with the answers."""
+    """This user's own, newest first, with the answers and the conversations that they stand in."""
     with gateway.database.reading() as session:
         return {
             "data": [
-                view(row) | {"model": answer.model, "response": answer.response}
+                view(row)
+                | {
+                    "model": answer.model,
+                    "response": answer.response,
+                    "conversation_id": answer.conversation_id,
+                }
                 for row, answer in regressions.kept_by(session, me.user_id)
             ]
         }

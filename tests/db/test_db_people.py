@@ -81,6 +81,10 @@ def test_feedback_is_one_per_person_and_answer(database: Database) -> None:
         assert [(row.rating, row.tags, row.words) for row in rows] == [(-1, ["wrong"], "No.")]
         with pytest.raises(NotFound):
             feedback.give_feedback(session, turn.generation_id, bob, 1)
+        with pytest.raises(NotFound):
+            feedback.take_back(session, turn.generation_id, bob)
+        feedback.take_back(session, turn.generation_id, ann)
+        assert feedback.feedback_on(session, [turn.generation_id]) == []
 
 
 def test_only_answers_to_one_prompt_are_compared(database: Database) -> None:

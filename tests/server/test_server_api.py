@@ -93,6 +93,16 @@ async def test_feedback_is_given_and_replaced(house: Running) -> None:
     assert [(one["rating"], one["words"]) for one in tree["feedback"]] == [(-1, "too long")]
 
 
+async def test_feedback_is_taken_back(house: Running) -> None:
+    answer = await house.chat("one")
+    path = f"/api/generations/{answer.headers['x-ruminate-generation']}/feedback"
+    assert (await house.http.post(path, json={"rating": -1, "words": "a slip"})).status_code == 201
+    assert [(await house.http.delete(path)).status_code for _ in range(2)] == [204, 204]
+    tree = (await house.http.get(f"/api/conversations/{answer.headers['x-ruminate-conversation']}")).json()
+    assert tree["feedback"] == []
+    assert (await house.http.delete("/api/generations/nothere/feedback")).status_code == 404
+
+
 async def test_two_answers_asked_at_once_are_one_prompt_of_one_conversation_and_are_compared(house: Running) -> None:
     place = {"ruminate": {"conversation_id": "made-by-the-page", "origin": "chat"}}
     one, other = await asyncio.gather(house.chat("which?", **place), house.chat("which?", seed=2, **place))

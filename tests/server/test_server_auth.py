@@ -90,6 +90,7 @@ async def test_no_user_reaches_another_users_conversations_or_answers(house: Run
     feedback = f"/api/generations/{generation}/feedback"
     assert (await house.http.post(feedback, headers=bob, json=opinion)).status_code == 404
     assert (await house.http.post(feedback, headers=ann, json=opinion)).status_code == 201
+    assert (await house.http.delete(feedback, headers=bob)).status_code == 404
     assert (await house.http.get("/api/conversations", headers=bob)).json()["data"] == []
     into = body | {"ruminate": {"conversation_id": conversation}}
     assert (await house.http.post("/v1/chat/completions", json=into, headers=bob)).status_code == 404

@@ -33,6 +33,8 @@ async def test_a_user_keeps_lists_and_drops_their_own_answers(house: Running) ->
     listed = (await house.http.get("/api/regressions", headers=ann)).json()["data"]
     assert [(one["generation_id"], one["kind"], one["model"]) for one in listed] == [(answer, "never", "ruminate-v0")]
     assert listed[0]["response"]
+    talks = (await house.http.get("/api/conversations", headers=ann)).json()["data"]
+    assert [one["id"] for one in talks] == [listed[0]["conversation_id"]]
     told = (await house.http.get("/api/me/data", headers=ann)).json()["data"]
     assert [(one["generation_id"], one["kind"]) for one in told[0]["regressions"]] == [(answer, "never")]
     assert (await house.http.get("/api/regressions", headers=bob)).json() == {"data": []}

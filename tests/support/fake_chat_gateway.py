@@ -9,7 +9,7 @@ import contextlib
 import json
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import uuid4
@@ -17,8 +17,7 @@ from uuid import uuid4
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-
-START = "2026-11-20T08:00:00+00:00"
+from support.fake_rounds import START, VERDICT, metrics, round_view
 
 
 @dataclass
@@ -53,11 +52,13 @@ class FakeGateway:
         self.comparisons: list[dict[str, Any]] = []
         self.cancelled = 0
         self.consent = "train"
+        self.role = "admin"
+        self.kept: dict[str, dict[str, Any]] = {}  # answers that the gate asks for again, by generation
         self.live, self.previous = "v2", "v1"
         self.takes_pictures = False
         self.conversations: dict[str, dict[str, Any]] = {}
         self.feedback: list[dict[str, Any]] = []
-        self.rounds = [_round(1, "published", 40), _round(2, "running", 17)]
+        self.rounds = [round_view(1, "published", 40), round_view(2, "running", 17)]
         self.calls: list[tuple[str, str, Any]] = []
 
     # -- what a turn leaves behind
@@ -152,7 +153,7 @@ class FakeGateway:
 
         @app.get("/api/me")
         def me() -> dict[str, Any]:
-            return {"name": "local", "role": "admin", "consent": self.consent}
+            return {"name": "local", "role": self.role, "consent": self.consent}
 
         @app.get("/api/me/consent")
         def get_consent() -> dict[str, Any]:
@@ -181,7 +182,8 @@ class FakeGateway:
         def conversation(name: str) -> Any:
             if name not in self.conversations:
                 return _error(404, f"there is no conversation {name}")
-            return {**self.conversations[name], "feedback": self.feedback, "comparisons": self.comparisons}
+            opinions = {"feedback": self.feedback, "comparisons": self.comparisons}
+            return {**self.conversations[name], **opinions, "regressions": list(self.kept.values())}
 
         @app.patch("/api/conversations/{name}")
         async def change(name: str, request: Request) -> dict[str, Any]:
@@ -201,6 +203,27 @@ class FakeGateway:
             opinion = {"generation_id": name, **await request.json()}
             self.feedback = [one for one in self.feedback if one["generation_id"] != name] + [opinion]
             return opinion
+
+        @app.delete("/api/generations/{name}/feedback", status_code=204)
+        def unrate(name: str) -> Response:
+            self.feedback = [one for one in self.feedback if one["generation_id"] != name]
+            return Response(status_code=204)
+
+        @app.get("/api/regressions")
+        def kept() -> dict[str, Any]:
+            return {"data": [{**one, **self._answer(name)} for name, one in reversed(self.kept.items())]}
+
+        @app.put("/api/generations/{name}/regression")
+        async def keep(name: str, request: Request) -> Any:
+            if self.consent != "train":
+                return _error(400, f"generation {name}: its consent is not `train`, and the gate may not ask it again")
+            self.kept[name] = {"generation_id": name, **await request.json(), "created_at": START}
+            return self.kept[name]
+
+        @app.delete("/api/generations/{name}/regression", status_code=204)
+        def drop(name: str) -> Response:
+            del self.kept[name]
+            return Response(status_code=204)
 
         @app.post("/api/comparisons", status_code=201)
         async def compare(request: Request) -> dict[str, Any]:
@@ -228,7 +251,7 @@ class FakeGateway:
         async def start(request: Request) -> Any:
             if any(one["state"] in ("requested", "running") for one in self.rounds):
                 return _error(409, "round 2 is still open; wait for it or stop it")
-            self.rounds.append(_round(len(self.rounds) + 1, "requested", 0, (await request.json())["reason"]))
+            self.rounds.append(round_view(len(self.rounds) + 1, "requested", 0, (await request.json())["reason"]))
             return self.rounds[-1]
 
         @app.get("/api/rounds/{number}")
@@ -236,7 +259,7 @@ class FakeGateway:
             found = next((one for one in self.rounds if one["id"] == number), None)
             if found is None:
                 return _error(404, f"there is no round {number}")
-            return {**found, "metrics": _metrics(found["step"])}
+            return {**found, "metrics": metrics(found["step"])}
 
         @app.post("/api/rounds/{number}/cancel")
         async def cancel(number: int, request: Request) -> dict[str, Any]:
@@ -274,6 +297,13 @@ class FakeGateway:
             self.live, self.previous = target, self.live
             return {"live": self.live, "previous": self.previous}
 
+    def _answer(self, generation: str) -> dict[str, Any]:
+        for talk in self.conversations.values():
+            for one in talk["messages"]:
+                if (made := one.get("generation") or {}).get("id") == generation:
+                    return {"model": made["model"], "response": one["content"], "conversation_id": talk["id"]}
+        raise KeyError(generation)
+
     def _talk(self, name: str) -> dict[str, Any]:
         talk = {"id": name, "title": None, "pinned": False, "consent": None, "messages": []}
         self.conversations[talk["id"]] = talk
@@ -285,7 +315,7 @@ class FakeGateway:
             return {"name": name, "round": None, "changed": {}, "verdict": None, "prompts": {}, "metrics": {}}
         return {
             "name": name, "round": {"id": number, "algorithm": "grpo", "seed": 7, "trigger": "count"},
-            "changed": {"learning_rate": {"parent": 0.002, "own": 0.001}}, "verdict": _VERDICT,
+            "changed": {"learning_rate": {"parent": 0.002, "own": 0.001}}, "verdict": VERDICT,
             "prompts": {"recorded": 52, "mix": 204, "erased": 3},
             "metrics": {"reward": [-0.4, 0.8], "kl": [0.0009, None]},
             "samples": [{"prompt": "Name a soup.", "before": "Soup.", "after": "Leek and potato soup."}],
@@ -294,7 +324,7 @@ class FakeGateway:
     def _checkpoint(self, name: str) -> dict[str, Any]:
         number = int(name[1:])
         manifest = {
-            "base": {"name": "tiny/policy"}, "prompts": {"recorded": 52, "mix": 204}, "verdict": _VERDICT,
+            "base": {"name": "tiny/policy"}, "prompts": {"recorded": 52, "mix": 204}, "verdict": VERDICT,
         }  # fmt: skip
         return {
             "name": name, "kind": "adapter" if number else "base", "parent": f"v{number - 1}" if number else None,
@@ -302,49 +332,6 @@ class FakeGateway:
             "created_at": START, "live": name == self.live, "path": f"checkpoints/{name}",
             "manifest": manifest if number else None, "lineage": [f"v{one}" for one in range(number, -1, -1)],
         }  # fmt: skip
-
-
-_VERDICT = {
-    "publish": True, "prompts": 192, "samples": 4, "confidence": 0.95, "outcomes": "margins", "kl": 0.024,
-    "reward": {"before": 0.11, "after": 0.512, "difference": 0.402, "low": 0.31, "high": 0.494,
-               "win_rate": 0.668, "win_low": 0.631, "win_high": 0.705},
-    "judge": {"before": 0.07, "after": 0.382, "difference": 0.312, "low": 0.201, "high": 0.423,
-              "win_rate": 0.61, "win_low": 0.568, "win_high": 0.652},
-    "malformed": {"live": 0.012, "candidate": 0.001}, "thought_tokens": {"live": 38.2, "candidate": 41.0},
-    "response_tokens": {"live": 48.0, "candidate": 71.0},
-    "words": "published: the second judge says +0.312 (+0.201 to +0.423), 61% of the prompts won",
-    "checks": [
-        {"name": "reward", "passed": True, "words": "the reward model says +0.402 (+0.310 to +0.494)"},
-        {"name": "length", "passed": False, "words": "responses went from 48 to 71 tokens (allowed: up to 62)"},
-    ],
-}  # fmt: skip
-
-
-def _round(number: int, state: str, step: int, reason: str = "200 new prompts") -> dict[str, Any]:
-    ended = state == "published"
-    return {
-        "id": number, "state": state, "phase": "publish" if ended else "train", "step": step, "total_steps": 40,
-        "algorithm": "grpo", "config": {}, "seed": 7, "trigger": "count", "reason": reason, "requested_by": "local",
-        "parent": f"v{number - 1}", "candidate": f"v{number}" if ended else None,
-        "verdict": _VERDICT if ended else None, "error": None,
-        "created_at": START, "started_at": None if state == "requested" else START,
-        "ended_at": "2026-11-20T08:09:10+00:00" if ended else None,
-    }  # fmt: skip
-
-
-def _metrics(steps: int) -> dict[str, list[list[Any]]]:
-    names: dict[str, Callable[[int], float]] = {
-        "reward": lambda n: -0.4 + 1.2 * (1 - 0.93**n) + 0.08 * ((n * 7) % 5 - 2),
-        "reward_well_formed": lambda n: -0.3 + 1.2 * (1 - 0.93**n) + 0.06 * ((n * 7) % 5 - 2),
-        "kl": lambda n: 0.0009 * n + 0.0003 * ((n * 3) % 4),
-        "malformed_share": lambda n: max(0.0, 0.03 - 0.001 * n + 0.004 * ((n * 5) % 3)),
-        "thought_tokens": lambda n: 38 + 0.3 * n + (n * 11) % 6,
-        "response_tokens": lambda n: 61 - 0.2 * n + (n * 13) % 7,
-    }
-    whole = {name: [[n, value(n)] for n in range(1, steps + 1)] for name, value in names.items()}
-    if steps >= 5:
-        whole["kl"][4][1] = None  # as the gateway sends what was no number
-    return whole
 
 
 def _without(one: dict[str, Any], key: str) -> dict[str, Any]:

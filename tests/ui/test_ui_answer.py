@@ -3,6 +3,7 @@
 import asyncio
 import random
 import threading
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -11,7 +12,7 @@ import pytest
 from cli.client import Delta, GatewayError
 from ui.answer import Answer, Phase
 from ui.compare import HIDDEN, Pair
-from ui.stream import FRAMES_PER_SECOND, Interruptible, Running, RunningAnswers
+from ui.stream import FIRST_PIECE_S, FRAMES_PER_SECOND, Interruptible, Running, RunningAnswers
 
 
 def fed(*deltas: Delta, every: float = 1.0) -> Answer:
@@ -84,6 +85,29 @@ async def test_frames_come_no_faster_than_the_rate_and_the_last_is_whole() -> No
     assert frames[-1]["phase"] == "done"
     assert len(frames) < 200 / 2  # 200 pieces took at least 0.4 s, of which each frame takes a 25th
     assert FRAMES_PER_SECOND == 25
+
+
+@pytest.mark.parametrize("silence", [0.05, 0.4])
+async def test_the_first_piece_is_shown_at_once(silence: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether it comes before the empty frame or after it: no frame's time is waited for."""
+    monkeypatch.setattr("ui.stream.FRAMES_PER_SECOND", 0.2)
+    came: list[float] = []
+
+    def pieces() -> Iterator[Delta]:
+        yield Delta(model="ruminate-v1")  # as an engine begins: with a role and no words
+        time.sleep(silence)
+        came.append(time.monotonic())
+        yield Delta(reasoning="first")
+
+    running = _running(pieces())
+    running.start(on_end=lambda: None)
+    watch = running.watch()
+    frames = [await anext(watch)]
+    while not frames[-1]["thought"]:
+        frames.append(await anext(watch))
+    assert time.monotonic() - came[0] < 1  # a fifth of a frame's time
+    assert len(frames) == (1 if silence < FIRST_PIECE_S else 2)
+    await watch.aclose()
 
 
 async def test_a_second_watcher_sees_the_rest_of_a_running_answer() -> None:

@@ -65,6 +65,11 @@ def test_the_chat_has_no_serious_finding(look) -> None:
     page.click(".file summary")
     page.click("[data-do=bad]")
     check(page, "answered")
+    page.click("[data-do=keep]")
+    check(page, "keeping")
+    page.click("dialog [value=yes]")
+    expect(page.locator("[data-do=keep]")).to_have_attribute("aria-pressed", "true")
+    check(page, "kept")
     page.hover(".row.user")
     page.click("[data-do=edit]")
     check(page, "editing")
@@ -93,8 +98,13 @@ def test_a_choice_between_two_has_no_serious_finding(look) -> None:
 
 def test_the_training_page_has_no_serious_finding(look) -> None:
     page = look.page
+    look.ask("Plan three dinners")
+    look.answered()
+    page.click("[data-do=keep]")
+    page.click("dialog [value=yes]")
+    expect(page.locator("[data-do=keep]")).to_have_attribute("aria-pressed", "true")
     page.click("#tab-training")
-    expect(page.locator(".live-card")).to_be_visible()
+    expect(page.locator("[data-do=drop]")).to_have_count(1)
     check(page, "overview")
     page.goto(f"{look.url}/?round=1")
     expect(page.locator(".facts")).to_be_visible()

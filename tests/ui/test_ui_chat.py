@@ -205,3 +205,22 @@ def test_a_rating_reaches_the_gateway_with_tags_and_words(shown) -> None:
     assert opinion["words"] == "the third dinner is missing"
     page.reload()
     expect(page.locator("[data-do=bad]")).to_have_attribute("aria-pressed", "true")
+
+
+def test_a_thumb_that_is_pressed_again_is_taken_back(shown) -> None:
+    page = shown.page
+    shown.ask("hello")
+    shown.answered()
+    thumb = page.locator("[data-do=bad]")
+    thumb.click()
+    expect(page.locator(".why")).to_be_visible()
+    thumb.click()
+    expect(page.locator(".why")).to_have_count(0)
+    expect(thumb).to_have_attribute("aria-pressed", "false")
+    page.click("[data-do=good]")
+    expect(page.locator(".why")).to_contain_text("Helpful")
+    page.click("[data-do=good]")
+    page.reload()
+    expect(page.locator("[data-do=good]")).to_have_attribute("aria-pressed", "false")
+    assert shown.gateway.feedback == []
+    assert [call[0] for call in shown.gateway.calls if "feedback" in call[1]] == ["POST", "DELETE", "POST", "DELETE"]

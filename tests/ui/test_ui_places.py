@@ -141,6 +141,26 @@ def test_one_conversation_can_be_kept_out_of_training(shown) -> None:
     assert "consent" not in shown.gateway.asked[-1]["ruminate"]
 
 
+def test_a_conversation_that_has_begun_is_taken_out_of_training_and_let_in_again(shown) -> None:
+    page = shown.page
+    shown.ask("learn this")
+    shown.answered()
+    (talk,) = shown.gateway.conversations.values()
+    for count, consent in ((2, "history"), (3, None)):
+        page.click("#settings")
+        page.set_checked("dialog input[type=checkbox]", consent is None)
+        page.keyboard.press("Escape")
+        shown.ask(f"question {count}")
+        shown.answered(count)
+        assert talk["consent"] == consent
+        assert shown.gateway.asked[-1]["ruminate"].get("consent") == consent
+        page.reload()
+        shown.answered(count)
+        page.click("#settings")
+        expect(page.locator("dialog input[type=checkbox]")).to_be_checked(checked=consent is None)
+        page.keyboard.press("Escape")
+
+
 def test_delete_my_data_does(shown) -> None:
     page = shown.page
     shown.ask("forget me")
@@ -194,6 +214,19 @@ def test_a_gateway_with_keys_asks_for_one_and_keeps_it_from_the_page(chromium) -
         other = stranger.new_page()
         other.goto(url)
         expect(other.locator("dialog.signin")).to_be_visible()
+        page.fill("#message", "between us")
+        page.press("#message", "Enter")
+        expect(page.locator(".item")).to_have_text("between us")
+        page.fill("#message", "half a thought")
+        address = page.url
+        page.click("#settings")
+        page.click("dialog button:has-text('Sign out')")
+        expect(page.locator("dialog.signin")).to_be_visible()
+        page.goto(address)
+        expect(page.locator("dialog.signin")).to_be_visible()
+        expect(page.locator(".row")).to_have_count(0)
+        assert "between us" not in page.content()
+        assert page.input_value("#message") == ""
         context.close()
         stranger.close()
 

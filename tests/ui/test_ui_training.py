@@ -142,3 +142,34 @@ def test_a_refusal_of_the_gateway_is_told_in_its_words(training) -> None:
     page.click("#do-start")
     page.press("dialog input", "Enter")
     expect(page.locator(".toast")).to_contain_text("Round 2 is still open; wait for it or stop it.")
+
+
+def test_whoever_chats_is_told_when_another_checkpoint_has_gone_live(shown) -> None:
+    page = shown.page
+    shown.gateway.previous = None
+    page.reload()
+    shown.ready()
+    before = page.locator("[data-option=compare] input[value=previous]")
+    expect(before).to_be_disabled()
+    shown.ask("hello")
+    shown.answered()
+    expect(page.locator("#who")).to_have_text("Live: v2")
+    shown.gateway.live, shown.gateway.previous = "v3", "v2"
+    shown.ask("and now?")
+    shown.answered(2)
+    expect(page.locator(".toast")).to_have_text("v3 is live now. It writes the next answers.")
+    expect(page.locator("#who")).to_have_text("Live: v3")
+    expect(page.locator(".by").last).to_have_text("ruminate-v3")
+    expect(before).to_be_enabled()
+    shown.ask("and once more?")
+    shown.answered(3)
+    expect(page.locator(".item")).to_have_count(1)
+    expect(page.locator(".toast")).to_have_count(1)
+
+
+def test_who_promotes_sees_it_in_the_side_bar_and_is_told_once(training) -> None:
+    page = training.page
+    page.click("#do-promote-v0")
+    page.click("dialog [value=yes]")
+    expect(page.locator("#who")).to_have_text("Live: v0")
+    expect(page.locator(".toast")).to_have_text("v0 is live.")

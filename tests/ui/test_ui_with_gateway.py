@@ -128,6 +128,38 @@ def test_a_rating_a_new_title_and_a_consent_are_kept(house: House) -> None:
     expect(page.locator("#trust")).to_contain_text("used to train")
 
 
+def test_an_answer_that_is_kept_is_asked_again_by_the_real_gateways_record(house: House) -> None:
+    page = house.page
+    house.ask("keep this one")
+    house.answered(1)
+    button = page.locator("[data-do=keep]")
+    expect(page.locator(".item a[aria-current]")).to_have_text("keep this one")  # recorded, and not only served
+    button.click()
+    page.click("dialog .option:has-text('Never again')")
+    page.click("dialog [value=yes]")
+    expect(button).to_have_attribute("aria-label", "Kept: Never again")
+    page.reload()
+    expect(button).to_have_attribute("aria-label", "Kept: Never again")
+    page.click("#tab-training")
+    row = page.locator("tr", has=page.locator("[data-do=drop]"))
+    expect(row).to_contain_text("ruminate-v0-says0")
+    row.locator("a[href^='?c=']").click()
+    expect(page.locator(".row.user .bubble")).to_have_text("keep this one")
+    page.click("#settings")
+    page.check("dialog input[value=history]")
+    expect(page.locator("#trust")).to_contain_text("they train nothing")
+    page.keyboard.press("Escape")
+    button.click()
+    page.click("dialog .option:has-text('This answer was good')")
+    page.click("dialog [value=yes]")
+    expect(page.locator(".toast", has_text="was written under another choice")).to_be_visible()
+    page.click("#tab-training")
+    expect(page.locator("#training")).to_contain_text("None yet. The eye under an answer keeps it")
+    page.click("#settings")
+    page.check("dialog input[value=train]")
+    expect(page.locator("#trust")).to_contain_text("used to train")
+
+
 def test_a_comparison_in_a_new_conversation_is_recorded_by_the_real_gateway(house: House) -> None:
     page = house.page
     before = page.locator(".item").count()

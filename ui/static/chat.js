@@ -28,6 +28,7 @@
     /* Start an answer at once, before the server has said a word. */
     R.ask = (request) => {
       if (R.mustChoose()) return;
+      if (R.isLost()) { R.toast(say("lost")); return; } // an edit stays open, with its words
       const index = request.index ?? rows.children.length;
       const key = request.key ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`;
       const options = R.options();
@@ -139,6 +140,7 @@
       forth: (button, row) => { if (!live) R.send("act", { do: "step", id: row.dataset.id, by: 1 }); },
       good: (button, row) => R.rate(button, row, 1),
       bad: (button, row) => R.rate(button, row, -1),
+      keep: (button, row) => R.keep(button, row),
       edit: (button, row) => R.editRow(row, indexOf(row)),
     };
   });

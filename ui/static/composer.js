@@ -61,12 +61,14 @@
       area.setSelectionRange(area.value.length, area.value.length);
     };
 
-    /* A thumb counts at once; words and tags may follow. Pressing it again takes it back to the question only. */
+    /* A thumb counts at once; words and tags may follow. Pressing it again takes it back. */
     R.rate = (button, row, rating) => {
       const generation = row.dataset.generation;
-      for (const other of row.querySelectorAll("[data-do=good], [data-do=bad]")) other.setAttribute("aria-pressed", String(other === button));
-      R.send("act", { do: "rate", id: row.dataset.id, generation, rating });
+      const back = button.getAttribute("aria-pressed") === "true";
+      for (const other of row.querySelectorAll("[data-do=good], [data-do=bad]")) other.setAttribute("aria-pressed", String(other === button && !back));
+      R.send("act", { do: "rate", id: row.dataset.id, generation, rating: back ? 0 : rating });
       row.querySelector(".why")?.remove();
+      if (back) return;
       const tags = rating > 0 ? ["helpful", "correct", "clear"] : ["wrong", "incomplete", "offtopic", "style"];
       const words = el("input", { type: "text", "aria-label": say(rating > 0 ? "why_good" : "why_bad"), placeholder: say(rating > 0 ? "why_good" : "why_bad") });
       const why = el("form.why", {

@@ -53,7 +53,9 @@
       if (!EFFORTS.includes(now.effort)) now.effort = ""; // asked by a program, in other words than the page has
       draw();
     });
-    R.on("me", (value) => { previous = value.previous ?? previous; draw(); });
+    const known = (value) => { previous = value.previous ?? previous; draw(); };
+    R.on("me", known);
+    R.on("side", known); // a first checkpoint may have gone live while the page is open
     think.addEventListener("click", () => change({ think: !now.think }));
     panel.addEventListener("change", (event) => change({ [event.target.name]: event.target.value }));
 

@@ -94,6 +94,7 @@
       R.button("again", say("again"), null, { "data-do": "again" }),
       row.generation && !row.error ? R.button("up", say("good"), null, { "data-do": "good", "aria-pressed": String(row.rating === 1) }) : null,
       row.generation && !row.error ? R.button("down", say("bad"), null, { "data-do": "bad", "aria-pressed": String(row.rating === -1) }) : null,
+      row.generation && row.text && !row.error && ["complete", "stop"].includes(row.ending) ? R.keepButton(row.kept) : null,
       stepper(row.branch),
       row.chosen ? el("span.chosen", {}, say("chosen")) : null,
       row.model ? el("a.by", { href: `?checkpoint=${encodeURIComponent(checkpoint)}`, title: say("checkpoint_title", { name: checkpoint }) }, row.model) : null,

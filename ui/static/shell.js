@@ -72,20 +72,26 @@
   const chosenTheme = () => R.recall("theme", system.matches ? "dark" : "light");
   system.addEventListener("change", () => setTheme(chosenTheme()));
 
-  /* A question in a dialog. Resolves to what was typed ("" without a field), or null when it was left. */
-  R.confirm = ({ title, text, field, value = "", ok = say("confirm"), danger = false }) => new Promise((resolve) => {
+  /* One of several things to choose, with a line on what it means. */
+  R.option = (name, value, checked, words, more) => el("label.option", {},
+    el("input", { type: "radio", name, value, checked }), el("span", {}, el("b", {}, words), more ? el("small", {}, more) : null));
+
+  /* A question in a dialog. Resolves to what was typed ("" without a field) or chosen, or to null when it was left.
+     `choices`: [value, words, what it means] of each; `value` is what stands there at first. */
+  R.confirm = ({ title, text, field, value = "", choices, ok = say("confirm"), danger = false }) => new Promise((resolve) => {
+    const options = choices ? el("div.options", { role: "radiogroup", "aria-label": title }, ...choices.map(([one, words, more]) => R.option("choice", one, one === value, words, more))) : null;
     const input = field ? el("input", { type: "text", "aria-label": field, placeholder: field, value, maxlength: "200" }) : null;
     const dialog = el("dialog.ask", { "aria-label": title }, el("form", { method: "dialog" },
-      el("h2", {}, title), text ? el("p", {}, text) : null, input,
+      el("h2", {}, title), text ? el("p", {}, text) : null, options, input,
       el("div.dialog-acts", {}, el("button.plain", { type: "submit", value: "no", formnovalidate: true }, say("cancel")),
         el(`button.primary${danger ? ".danger" : ""}`, { type: "submit", value: "yes" }, ok))));
-    dialog.addEventListener("close", () => { dialog.remove(); resolve(dialog.returnValue === "yes" ? (input?.value.trim() ?? "") : null); });
+    dialog.addEventListener("close", () => { dialog.remove(); resolve(dialog.returnValue === "yes" ? (options?.querySelector(":checked").value ?? input?.value.trim() ?? "") : null); });
     dialog.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && event.target === input) { event.preventDefault(); dialog.close("yes"); }
+      if (event.key === "Enter" && event.target.localName === "input") { event.preventDefault(); dialog.close("yes"); }
     });
     document.getElementById("page").append(dialog);
     dialog.showModal();
-    (input ?? dialog.querySelector("[value=yes]")).focus();
+    (options?.querySelector(":checked") ?? input ?? dialog.querySelector("[value=yes]")).focus();
     input?.select();
   });
 

@@ -81,7 +81,7 @@
       const next = by && links[links.indexOf(document.activeElement.closest(".item")?.firstElementChild) + by];
       if (by) { event.preventDefault(); (next ?? (by < 0 ? search : links[0]))?.focus(); }
     });
-    R.on("side", (value) => { lines = value.lines; draw(); });
+    R.on("side", (value) => { lines = value.lines; draw(); R.nowLive?.(value.live, true); });
     draw();
 
     // -- the person
@@ -102,9 +102,7 @@
 
     R.openSettings = () => {
       document.querySelector("dialog.settings")?.remove();
-      const option = (value) => el("label.option", {},
-        el("input", { type: "radio", name: "consent", value, checked: me.consent === value }),
-        el("span", {}, el("b", {}, say(`consent_${value}`)), el("small", {}, say(`consent_${value}_more`))));
+      const option = (value) => R.option("consent", value, me.consent === value, say(`consent_${value}`), say(`consent_${value}_more`));
       const dialog = el("dialog.settings", { "aria-label": say("settings") },
         el("div.dialog-head", {}, el("h2", {}, say("consent_title")), button("close", say("close"), () => dialog.close())),
         el("form.options", { onchange: (event) => R.send("act", { do: "consent", consent: event.target.value }) },
@@ -155,14 +153,25 @@
     }
     async function signOut() { R.forgetDrafts(); await fetch("signout", { method: "POST" }); location.href = location.pathname; }
 
+    function showLive() {
+      page.querySelector("#who").replaceChildren(...(me.live ? [el("a", { href: "?checkpoint=" + encodeURIComponent(me.live.name) }, el("span.dot"), `${say("live")}: ${me.live.name}`)] : []));
+    }
+    /* What answers by now. It changes while pages are open; whoever chats is told once. */
+    R.nowLive = (live, tell) => {
+      if (!live || !me.live || live.name === me.live.name) return;
+      me.live = live;
+      showLive();
+      if (tell) R.toast(say("live_now", { name: live.name }));
+    };
+
     let toastSeen = 0;
     R.on("me", (value) => {
       me = { ...me, ...value };
       R.me = me;
       if (value.need_key) signIn(false);
+      showLive();
       trust(page.querySelector("#trust"));
       trust(page.querySelector("#trust-welcome"));
-      page.querySelector("#who").replaceChildren(...(me.live ? [el("a", { href: "?checkpoint=" + encodeURIComponent(me.live.name) }, el("span.dot"), `${say("live")}: ${me.live.name}`)] : []));
       if (value.n > toastSeen) {
         toastSeen = value.n;
         if (value.toast) R.toast(value.toast);

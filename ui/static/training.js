@@ -30,6 +30,7 @@
       }, ASK_AGAIN_MS);
     };
     R.on("training", (value) => {
+      R.nowLive(value.live, false);
       if (value.html === html) return;
       html = value.html;
       const focused = document.activeElement?.id;
@@ -43,15 +44,16 @@
     box.addEventListener("click", async (event) => {
       const button = event.target.closest("button[data-do]");
       if (!button) return;
-      const { do: what, name, id } = button.dataset;
+      const { do: what, name, id, generation } = button.dataset;
       const asks = {
         promote: { title: say("promote"), text: say("promote_ask", { name }) },
         rollback: { title: say("rollback"), text: say("rollback_ask", { name }) },
         start: { title: say("round_start") },
         cancel: { title: say("round_cancel") },
+        drop: { title: say("keep_drop"), text: say("keep_drop_ask"), field: null },
       };
-      const reason = await R.confirm({ ...asks[what], field: say("reason"), ok: asks[what].title, danger: what === "cancel" });
-      if (reason !== null) R.send("train", { do: what, name, id, reason, ...R.view() });
+      const reason = await R.confirm({ field: say("reason"), ...asks[what], ok: asks[what].title, danger: what === "cancel" });
+      if (reason !== null) R.send("train", { do: what, name, id, generation, reason, ...R.view() });
     });
 
     /* Hover: the nearest step of a plot, its values in a line above it. */

@@ -1,0 +1,48 @@
+"""Rounds as the gateway of the page's tests tells them: made-up figures in the gateway's shapes."""
+
+from collections.abc import Callable
+from typing import Any
+
+START = "2026-11-20T08:00:00+00:00"
+
+VERDICT = {
+    "publish": True, "prompts": 192, "samples": 4, "confidence": 0.95, "outcomes": "margins", "kl": 0.024,
+    "reward": {"before": 0.11, "after": 0.512, "difference": 0.402, "low": 0.31, "high": 0.494,
+               "win_rate": 0.668, "win_low": 0.631, "win_high": 0.705},
+    "judge": {"before": 0.07, "after": 0.382, "difference": 0.312, "low": 0.201, "high": 0.423,
+              "win_rate": 0.61, "win_low": 0.568, "win_high": 0.652},
+    "malformed": {"live": 0.012, "candidate": 0.001}, "thought_tokens": {"live": 38.2, "candidate": 41.0},
+    "response_tokens": {"live": 48.0, "candidate": 71.0},
+    "words": "published: the second judge says +0.312 (+0.201 to +0.423), 61% of the prompts won",
+    "checks": [
+        {"name": "reward", "passed": True, "words": "the reward model says +0.402 (+0.310 to +0.494)"},
+        {"name": "length", "passed": False, "words": "responses went from 48 to 71 tokens (allowed: up to 62)"},
+    ],
+}  # fmt: skip
+
+
+def round_view(number: int, state: str, step: int, reason: str = "200 new prompts") -> dict[str, Any]:
+    ended = state == "published"
+    return {
+        "id": number, "state": state, "phase": "publish" if ended else "train", "step": step, "total_steps": 40,
+        "algorithm": "grpo", "config": {}, "seed": 7, "trigger": "count", "reason": reason, "requested_by": "local",
+        "parent": f"v{number - 1}", "candidate": f"v{number}" if ended else None,
+        "verdict": VERDICT if ended else None, "error": None,
+        "created_at": START, "started_at": None if state == "requested" else START,
+        "ended_at": "2026-11-20T08:09:10+00:00" if ended else None,
+    }  # fmt: skip
+
+
+def metrics(steps: int) -> dict[str, list[list[Any]]]:
+    names: dict[str, Callable[[int], float]] = {
+        "reward": lambda n: -0.4 + 1.2 * (1 - 0.93**n) + 0.08 * ((n * 7) % 5 - 2),
+        "reward_well_formed": lambda n: -0.3 + 1.2 * (1 - 0.93**n) + 0.06 * ((n * 7) % 5 - 2),
+        "kl": lambda n: 0.0009 * n + 0.0003 * ((n * 3) % 4),
+        "malformed_share": lambda n: max(0.0, 0.03 - 0.001 * n + 0.004 * ((n * 5) % 3)),
+        "thought_tokens": lambda n: 38 + 0.3 * n + (n * 11) % 6,
+        "response_tokens": lambda n: 61 - 0.2 * n + (n * 13) % 7,
+    }
+    whole = {name: [[n, value(n)] for n in range(1, steps + 1)] for name, value in names.items()}
+    if steps >= 5:
+        whole["kl"][4][1] = None  # as the gateway sends what was no number
+    return whole

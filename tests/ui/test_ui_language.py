@@ -1,0 +1,86 @@
+"""Another language is a file: a made-up one, with each sentence in brackets, leaves no English on the page."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+from support.fake_chat_gateway import FakeGateway, serving
+
+from ui.words import load_words
+
+TEXTS = """(left) => {
+  const said = [];
+  const walk = document.createTreeWalker(document.querySelector('#page'), NodeFilter.SHOW_TEXT);
+  while (walk.nextNode()) if (!walk.currentNode.parentElement.closest(left)) said.push(walk.currentNode.data);
+  for (const node of document.querySelectorAll('#page *')) {
+    if (node.closest(left)) continue;
+    for (const name of ['aria-label', 'title', 'placeholder', 'alt', 'data-points']) if (node.hasAttribute(name)) said.push(node.getAttribute(name));
+  }
+  return said; }"""  # noqa: E501
+NOT_OURS = ".bubble, .md, .thought-text, .editor, .item, time, code, kbd, td.wide, td.rest, .live-card p"
+DATA = {"v0", "v1", "v2", "v3", "ruminate-v0", "ruminate-v1", "ruminate-v2", "grpo", "adapter", "base", "rk-…"}
+DATA |= {"round 1", "gateway", "local", "tiny/policy", "reward", "length", "x", "words", "learning_rate", "tiny"}
+
+
+@pytest.fixture
+def foreign(chromium: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+    from ui.app import create_app
+    from ui.settings import UiSettings
+
+    sentences = {key: f"⟦{sentence}⟧" for key, sentence in load_words("en").sentences.items()}
+    (tmp_path / "xx.json").write_text(json.dumps(sentences), encoding="utf-8")
+    monkeypatch.setattr("ui.words.__file__", str(tmp_path / "__init__.py"))
+    gateway = FakeGateway()
+    with serving(gateway.app) as address, serving(create_app(UiSettings(gateway=address, language="xx"))) as url:
+        context = chromium.new_context(viewport={"width": 1200, "height": 800})
+        context.set_default_timeout(60_000)
+        page = context.new_page()
+        page.goto(url)
+        page.wait_for_function("() => window.ruminate?.me?.consent")
+        yield page
+        context.close()
+    load_words.cache_clear()
+
+
+def english(page: Page) -> set[str]:
+    """What can be read on the page, or is read aloud, and stands in no brackets."""
+    left: set[str] = set()
+    for said in page.evaluate(TEXTS, NOT_OURS):
+        rest, before = str(said), ""
+        while rest != before:
+            before, rest = rest, re.sub(r"⟦[^⟦⟧]*⟧", " ", rest)
+        left |= set(re.findall(r"[^\W\d_]{2}[\w/-]*(?: \d+)?", rest)) - DATA if said.strip() not in DATA else set()
+    return left
+
+
+def test_the_chat_speaks_the_language_of_its_file(foreign: Page) -> None:
+    page = foreign
+    expect(page.locator("html")).to_have_attribute("lang", "xx")
+    assert english(page) == set()
+    page.click("#options")
+    page.fill("#message", "Plan three dinners")
+    page.press("#message", "Enter")
+    expect(page.locator(".row.assistant .by")).to_be_visible()
+    page.click("[data-do=bad]")
+    assert english(page) == set()
+    for opener in ("[data-do=keep]", "#settings"):
+        page.click(opener)
+        expect(page.locator("dialog")).to_be_visible()
+        assert english(page) == set()
+        page.keyboard.press("Escape")
+    page.keyboard.press("Control+/")
+    assert english(page) == set()
+
+
+def test_the_training_page_speaks_it_as_well(foreign: Page) -> None:
+    page = foreign
+    page.click("#tab-training")
+    expect(page.locator(".live-card")).to_be_visible()
+    assert english(page) == set()
+    for place in ("?checkpoint=v2", "?round=1"):
+        page.goto(page.url.split("?")[0] + place)
+        expect(page.locator(".facts")).to_be_visible()
+        assert english(page) == set()
