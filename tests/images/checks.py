@@ -24,10 +24,10 @@ _WITHOUT_GPU = {
     "engine": ["import vllm.entrypoints.openai.api_server, torch; print(torch.version.cuda)", _COMPILE],
     "trainer": ["import trainer.loop, trainer.trl_bridge, torch; print(torch.version.cuda)"],
 }
-_SHORT_ROUND = dict(
-    steps=1, prompts_per_step=4, group_size=4, micro_batch=16, lookout_every=0,
-    gate_prompts=4, gate_samples=1, max_completion_tokens=96,
-)  # fmt: skip
+_SHORT_ROUND = {
+    "steps": 1, "prompts_per_step": 4, "group_size": 4, "micro_batch": 16, "lookout_every": 0,
+    "gate_prompts": 4, "gate_samples": 1, "max_completion_tokens": 96,
+}  # fmt: skip
 
 
 def mebibytes(buildah: Buildah, image: str) -> int:
