@@ -9,6 +9,7 @@ import subprocess
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ class Service(ABC):
         except subprocess.TimeoutExpired:
             code = None
         for process in below:
-            if process.is_running():
+            with suppress(psutil.NoSuchProcess):
                 process.kill()
         if code is None:
             self.process.wait(_GRACE_S)
