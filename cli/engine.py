@@ -56,6 +56,9 @@ def engine_environment(profile: Profile, offline: bool) -> dict[str, str]:
     }
     if not profile.gpu:
         env["VLLM_CPU_KVCACHE_SPACE"] = str(profile.engine.kv_cache_gib)
+        # with adapters vLLM compiles no model on a CPU; what is left is a token's rank among log-probabilities, and for
+        # that torch would want a C++ compiler in the middle of the first such request, where there may be none
+        env["TORCH_COMPILE_DISABLE"] = "1"
     if offline:
         env["HF_HUB_OFFLINE"] = "1"
     return env

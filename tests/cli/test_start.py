@@ -112,6 +112,11 @@ def test_a_gpu_profile_sizes_the_card_and_may_ask_the_hub() -> None:
     assert engine_environment(TINY, offline=True)["HF_HUB_OFFLINE"] == "1"
 
 
+def test_a_cpu_engine_asks_for_no_compiler() -> None:
+    assert engine_environment(TINY, offline=True)["TORCH_COMPILE_DISABLE"] == "1"
+    assert "TORCH_COMPILE_DISABLE" not in engine_environment(SINGLE_GPU, offline=False)
+
+
 def test_the_profile_follows_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H200 (UUID: x)'\n")
     (tmp_path / "nvidia-smi").chmod(0o755)

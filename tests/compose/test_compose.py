@@ -6,89 +6,141 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
+from support.compose_file import MissingVariable, read, read_services
+
+from cli.profiles import SINGLE_GPU, TINY, Profile
 
 ROOT = Path(__file__).parents[2]
+TEAM = [ROOT / "docker-compose.yml"]
+CPU = [*TEAM, ROOT / "docker-compose.cpu.yml"]
+SECRETS = {"POSTGRES_PASSWORD": "pw", "RUMINATE_SERVICE_KEY": "key"}
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
 
 
-class Loader(yaml.SafeLoader):
-    """YAML as Compose reads it: `!reset` takes a value back."""
+def services(paths: list[Path] = TEAM, **variables: str) -> dict[str, dict[str, Any]]:
+    return read_services(paths, SECRETS | variables)
 
 
-Loader.add_constructor("!reset", lambda loader, node: None)
+def stages() -> dict[str, tuple[str, str]]:
+    """Of each stage of the Dockerfile: what it stands on, and its instructions."""
+    found = re.findall(r"^FROM (\S+) AS (\S+)\n(.*?)(?=^FROM |\Z)", DOCKERFILE, re.M | re.S)
+    return {name: (base, text) for base, name, text in found}
 
 
-def services(name: str = "docker-compose.yml") -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = yaml.load((ROOT / name).read_text(), Loader)["services"]  # noqa: S506 - a SafeLoader
-    return found
+def whole(name: str) -> str:
+    """A stage's instructions after those of the stages that it stands on."""
+    base, text = stages()[name]
+    return (whole(base) if base in stages() else "") + text
 
 
-def targets() -> set[str]:
-    return set(re.findall(r"^FROM \S+ AS (\S+)", (ROOT / "Dockerfile").read_text(), re.M))
+def images(paths: list[Path]) -> dict[str, str]:
+    """Service and target of each image that is ours."""
+    return {name: service["build"]["target"] for name, service in services(paths).items() if "build" in service}
 
 
 def test_the_whole_house_is_there() -> None:
     assert set(services()) == {"postgres", "redis", "migrate", "vllm", "server", "trainer", "ui"}
+    assert set(services(CPU)) == set(services())
 
 
 def test_only_the_gateway_and_the_page_publish_a_port() -> None:
     assert {name for name, service in services().items() if "ports" in service} == {"server", "ui"}
 
 
-def test_the_engine_shares_a_network_with_the_gateway_only() -> None:
-    others = {name for name, service in services().items() if "engine" in service["networks"]}
-    assert others == {"vllm", "server"}
+def test_the_engine_shares_networks_with_the_gateway_only() -> None:
+    mine = set(services()["vllm"]["networks"])
+    assert {name for name, service in services().items() if mine & set(service["networks"])} == {"vllm", "server"}
 
 
 @pytest.mark.parametrize("secret", ["POSTGRES_PASSWORD", "RUMINATE_SERVICE_KEY"])
-def test_a_missing_secret_is_named(secret: str) -> None:
-    text = (ROOT / "docker-compose.yml").read_text()
-    uses = re.findall(rf"\$\{{{secret}([^}}]*)\}}", text)
-    assert uses
-    assert all(use.startswith(f":?set {secret} in .env") for use in uses)
+@pytest.mark.parametrize("given", [{}, {"POSTGRES_PASSWORD": "", "RUMINATE_SERVICE_KEY": ""}])
+def test_a_missing_secret_is_named(secret: str, given: dict[str, str]) -> None:
+    others = {name: value for name, value in SECRETS.items() if name != secret}
+    with pytest.raises(MissingVariable, match=f"{secret} .*: set {secret} in .env"):
+        read(TEAM, given | others)
     assert f"{secret}=" in (ROOT / ".env.example").read_text()
 
 
 def test_everything_starts_after_what_it_needs_is_healthy() -> None:
     found = services()
     assert found["migrate"]["depends_on"] == {"postgres": {"condition": "service_healthy"}}
-    assert found["server"]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
-    assert found["server"]["depends_on"]["vllm"] == {"condition": "service_healthy"}
+    assert found["server"]["depends_on"] == {
+        "migrate": {"condition": "service_completed_successfully"},
+        "redis": {"condition": "service_healthy"},
+        "vllm": {"condition": "service_healthy"},
+    }
     for name in ("trainer", "ui"):
         assert found[name]["depends_on"] == {"server": {"condition": "service_healthy"}}
-    dockerfile = (ROOT / "Dockerfile").read_text()
-    for name in ("server", "ui", "engine-files"):
-        stage = dockerfile.split(f" AS {name}\n", 1)[1].split("\nFROM ", 1)[0]
-        assert "HEALTHCHECK" in stage, name
+    for name in ("server", "ui", "engine", "engine-cpu"):
+        assert "HEALTHCHECK" in whole(name), name
 
 
 def test_several_gateways_can_run_side_by_side() -> None:
     server = services()["server"]
     assert "container_name" not in server
-    assert server["ports"] == ["${RUMINATE_PORT:-8000}:8000"]  # a range gives each of them a port of its own
-    environment = server["environment"] | server["environment"].get("<<", {})
+    assert services(RUMINATE_PORT="8000-8001")["server"]["ports"] == ["8000-8001:8000"]  # a port for each of them
     for shared in ("RUMINATE_DATABASE_URL", "RUMINATE_REDIS_URL", "RUMINATE_SERVICE_KEY", "RUMINATE_SERVER_ENGINES"):
-        assert shared in environment, shared
+        assert shared in server["environment"], shared
 
 
-def test_nobody_of_ours_is_root_and_every_image_is_built_from_a_stage_that_exists() -> None:
-    for name, service in {**services(), **services("docker-compose.cpu.yml")}.items():
-        if "build" in service:
-            assert service["build"]["target"] in targets(), name
-    for name, service in services().items():
-        if "build" in service:
-            assert service["user"] == "10001", name
+@pytest.mark.parametrize("paths", [TEAM, CPU], ids=["gpu", "cpu"])
+def test_nobody_of_ours_is_root_and_every_image_is_built_from_a_stage_that_exists(paths: list[Path]) -> None:
+    for name, target in images(paths).items():
+        assert services(paths)[name]["user"] == "10001", name
+        assert re.findall(r"^USER (.*)$", whole(target), re.M)[-1:] == ["ruminate"], target
+
+
+def test_installers_stay_in_the_build_stages_and_a_compiler_only_where_triton_needs_it() -> None:
+    for target in {*images(TEAM).values(), *images(CPU).values()}:
+        runs = re.findall(r"^RUN (.*)$", whole(target), re.M)
+        assert not any(word in run.split() for run in runs for word in ("pip", "uv", "venv")), target
+        assert any("g++" in run for run in runs) == (target == "engine"), target
+        assert re.search(r"^COPY --from=build-\S+ /opt/venv /opt/venv$", whole(target), re.M), target
+
+
+def test_the_environment_comes_before_the_code() -> None:
+    for target in {*images(TEAM).values(), *images(CPU).values()}:
+        copies = re.findall(r"^COPY (.*)$", whole(target), re.M)
+        assert copies[0].startswith("--from="), target
+        assert not any(copy.startswith("--from=") for copy in copies[1:]), target
+
+
+@pytest.mark.parametrize(("paths", "profile"), [(TEAM, SINGLE_GPU), (CPU, TINY)], ids=["gpu", "cpu"])
+def test_engine_gateway_and_trainer_are_set_as_the_profile_says(paths: list[Path], profile: Profile) -> None:
+    found = {name: service.get("environment", {}) for name, service in services(paths).items()}
+    assert found["vllm"]["RUMINATE_PROFILE"] == found["server"]["RUMINATE_PROFILE"] == profile.name
+    inside = profile.base_model.replace(str(ROOT), "/app")  # where the images hold the embedded model
+    bases = ("vllm", "RUMINATE_"), ("server", "RUMINATE_SERVER_"), ("trainer", "RUMINATE_TRAINER_")
+    for room, prefix in bases:
+        assert found[room][f"{prefix}BASE_MODEL"] == inside, room
+    assert found["trainer"]["RUMINATE_TRAINER_REWARD_MODEL"] == profile.reward_model.replace(str(ROOT), "/app")
+    assert found["trainer"]["RUMINATE_TRAINER_JUDGE_MODEL"] == profile.judge_model.replace(str(ROOT), "/app")
+    for name in SINGLE_GPU.trainer:  # empty is the trainer's own default, which is the tiny profile's
+        assert found["trainer"][f"RUMINATE_TRAINER_{name}"] == profile.trainer.get(name, ""), name
+    for name in SINGLE_GPU.server:
+        assert found["server"][f"RUMINATE_SERVER_{name}"] == profile.server.get(name, "0"), name
+
+
+def test_another_base_model_is_everybodys() -> None:
+    found = services(RUMINATE_BASE_MODEL="Qwen/Qwen3-0.6B")
+    named = [value for service in found.values() for value in service.get("environment", {}).values()]
+    assert named.count("Qwen/Qwen3-0.6B") == 3
+    assert "Qwen/Qwen3-4B" not in named
+
+
+def test_without_a_gpu_none_is_asked_for() -> None:
+    assert {name for name, service in services().items() if "deploy" in service} == {"vllm", "trainer"}
+    assert not any("deploy" in service for service in services(CPU).values())
 
 
 def test_named_volumes_hold_what_must_survive() -> None:
-    volumes = yaml.load((ROOT / "docker-compose.yml").read_text(), Loader)["volumes"]  # noqa: S506 - a SafeLoader
-    assert set(volumes) == {"postgres", "house"}
+    assert set(read(TEAM, SECRETS)["volumes"]) == {"postgres", "house"}
     for name in ("vllm", "server", "trainer"):
         assert services()[name]["volumes"] == ["house:/data"]
 
 
 def test_every_copied_path_is_in_the_repository() -> None:
-    for line in (ROOT / "Dockerfile").read_text().splitlines():
+    for line in DOCKERFILE.splitlines():
         if line.startswith("COPY ") and "--from" not in line:
             for source in shlex.split(line)[1:-1]:
                 assert (ROOT / source).exists(), line
