@@ -1,4 +1,4 @@
-"""Our two floors: a round's sampling by an engine for which nothing is trained, and its training with all samples there.
+"""Our two floors: a round's sampling while nothing is trained, and its training with all samples there.
 
 `python -m bench.round.alone PLAN.json OUT.json` is the second, in a process of its own without any engine: the same
 algorithm on samples that were drawn before.

@@ -18,8 +18,8 @@ class Side:
     """What was measured of one side, step by step, in seconds.
 
     `wall`: from the end of a step to the end of the next; of the first from where it began. `parts`: what of it was
-    sampling, scoring and training; what they leave is `rest`, such as saving. `tokens`: sampled in each step. `rewards`:
-    of held-out prompts, by the number of updates.
+    sampling, scoring and training; what they leave is `rest`, such as saving. `tokens`: sampled in each step.
+    `rewards`: of held-out prompts, by the number of updates.
     """
 
     name: str

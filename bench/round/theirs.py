@@ -2,9 +2,9 @@
 
 `python -m bench.round.theirs PLAN.json OUT.json`. The model by its path, conversational prompts, a LoRA by
 `peft_config`, samples by transformers' `generate` on the whole generation batch at once (`use_vllm=False`), a reward
-function. Sizes, optimiser, loss and threads are those of our round; TRL's defaults for GPUs (bf16, gradient checkpoints)
-are off, as they are for ours on a CPU. It is spared what ours does beside: it saves only the adapters that are asked
-about, and its samples need no importance weights.
+function. Sizes, optimiser, loss and threads are those of our round; TRL's defaults for GPUs (bf16, gradient
+checkpoints) are off, as they are for ours on a CPU. It is spared what ours does beside: it saves only the adapters that
+are asked about, and its samples need no importance weights.
 """
 
 import json
