@@ -4,7 +4,9 @@ A policy is the embedded one, or one of random weights with its tokenizer, of wh
 writes is malformed, which both sides are told alike, and their steps cost what steps cost.
 """
 
+import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -70,19 +72,27 @@ def policy(setup: Setup, folder: Path) -> Path:
     if setup.shape is None:
         return EMBEDDED
     import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from transformers import Qwen3ForCausalLM
 
     made = folder / "policy"
     if not made.is_dir():
         aside = folder / ".policy.aside"
         shutil.rmtree(aside, ignore_errors=True)
         torch.manual_seed(0)
-        config = Qwen3Config.from_pretrained(EMBEDDED, layer_types=None, **setup.shape)
-        Qwen3ForCausalLM(config).to(torch.bfloat16).save_pretrained(aside)
+        Qwen3ForCausalLM(shaped(setup.shape)).to(torch.bfloat16).save_pretrained(aside)
         for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
             shutil.copyfile(EMBEDDED / name, aside / name)
         aside.rename(made)
     return made
+
+
+def shaped(shape: Mapping[str, int]) -> Any:
+    """The embedded policy's configuration in another shape."""
+    from transformers import Qwen3Config
+
+    told = json.loads((EMBEDDED / "config.json").read_text(encoding="utf-8"))
+    del told["layer_types"]  # one for each layer; the class fills them in
+    return Qwen3Config(**told | shape)
 
 
 def profile(base: Path) -> Profile:

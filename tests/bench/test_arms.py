@@ -41,8 +41,9 @@ def filled(path: Path, gains: dict[str, list[float]]) -> Notes:
             notes.add(
                 {
                     "what": "round", "arm": arm.name, "seed": seed, "thoughtless": arm.thoughtless,
-                    "state": "published", "error": None, "steps": 3, "seconds": 10.0, "sampled_tokens": 300, "reward": 0.4, "judge": None,
-                    "gold": after, "malformed": 0.0, "thought_tokens": 33.0, "response_tokens": 60.0, "series": series,
+                    "state": "published", "error": None, "steps": 3, "seconds": 10.0, "sampled_tokens": 300,
+                    "reward": 0.4, "judge": None, "gold": after, "malformed": 0.0,
+                    "thought_tokens": 33.0, "response_tokens": 60.0, "series": series,
                 }
             )  # fmt: skip
     return notes

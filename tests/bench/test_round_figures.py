@@ -50,7 +50,8 @@ def test_the_target_is_what_every_side_came_to() -> None:
 
 
 def test_sides_are_told_against_floors_and_against_each_other() -> None:
-    sides = [a_side("ours", 10.0, {0: 1.0, 4: 2.0}), a_side("ours_ahead", 6.0, {0: 1.0, 4: 1.9}), a_side("trl", 18.0, {0: 1.0, 4: 1.8})]  # fmt: skip
+    steps = {"ours": (10.0, 2.0), "ours_ahead": (6.0, 1.9), "trl": (18.0, 1.8)}
+    sides = [a_side(name, seconds, {0: 1.0, 4: reward}) for name, (seconds, reward) in steps.items()]
     found = compared(sides, sampling=4.0, training={"ours": 3.0, "ours_ahead": 5.0}, goal=1.5)
     assert found["best"] == "ours_ahead"
     assert found["times_trl"] == 3.0

@@ -1,4 +1,4 @@
-"""TRL's side and our training alone, on a policy that is small and real: they train, and what they tell is of one kind."""
+"""TRL's side and our training alone, on a policy that is small and real: they train, and are timed step by step."""
 
 from pathlib import Path
 from typing import Any
@@ -142,11 +142,10 @@ def test_a_policy_of_random_weights_has_the_shape_that_was_asked_for(tmp_path: P
 
 def test_the_larger_policy_has_a_hundred_million_parameters() -> None:
     import torch
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+    from transformers import Qwen3ForCausalLM
 
-    from bench.round.setups import EMBEDDED, SETUPS
+    from bench.round.setups import SETUPS, shaped
 
-    config = Qwen3Config.from_pretrained(EMBEDDED, layer_types=None, **(SETUPS["100m"].shape or {}))
     with torch.device("meta"):
-        count = sum(one.numel() for one in Qwen3ForCausalLM(config).parameters())
+        count = sum(one.numel() for one in Qwen3ForCausalLM(shaped(SETUPS["100m"].shape or {})).parameters())
     assert 95e6 < count < 110e6
