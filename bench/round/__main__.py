@@ -97,7 +97,8 @@ class Comparison:
                 if name == PLAIN:
                     plan = json.loads((stack.home / "rounds" / "1" / "plan.json").read_text(encoding="utf-8"))
                     self._plan = {"config": plan["config"], "prompts": asked}
-            tokenizer, size = reader_of(self._profile).tokenizer, self._setup.prompts_per_step
+            tokenizer = reader_of(self._profile, self._setup.thoughtless).tokenizer
+            size = self._setup.prompts_per_step
             ids = [prompt_ids(tokenizer, messages) for messages in self._plan["prompts"]]
             steps = [ids[start : start + size] for start in range(0, len(ids), size)]
             newest = list(kept(self._run / PLAIN).values())[-1]

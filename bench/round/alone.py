@@ -105,7 +105,7 @@ def training(plan: dict[str, Any]) -> list[float]:
         parent=Parent(0, "v0", None),
         ledger=ledger,
         gateway=gateway,
-        reader=reader_of(profile(Path(plan["policy"]))),
+        reader=reader_of(profile(Path(plan["policy"])), plan["config"]["rlhf"]),
     )
     prompts = TrainingPrompts([(place, Prompt(asked, "mix")) for place, asked in enumerate(plan["prompts"])], [])
     Grpo().train(work, prompts, SequenceClassifier(Path(plan["reward"])))

@@ -1,7 +1,8 @@
 """What both sides train: the model, the sizes of a step, and what ours are told beside them. Plain data, but `policy`.
 
-A policy is the embedded one, or one of random weights with its tokenizer, of which nothing can be learnt: all that it
-writes is malformed, which both sides are told alike, and their steps cost what steps cost.
+A policy is the embedded one, or one of random weights with its tokenizer, of which nothing can be learnt but whose
+steps cost what steps cost. It never writes the tags of a thought, so that it is asked for none: then what happens to end
+by itself is well-formed and gets a score, and what is cut off is not.
 """
 
 import json
@@ -42,7 +43,13 @@ class Setup:
     def config(self, seed: int, **more: Any) -> dict[str, Any]:
         """Of our round, as its row has it."""
         names = ("steps", "prompts_per_step", "group_size", "max_completion_tokens", "micro_batch")
-        return {name: getattr(self, name) for name in names} | NO_GATE | UNBRAKED | {"seed": seed} | more
+        sizes = {name: getattr(self, name) for name in names}
+        return sizes | NO_GATE | UNBRAKED | {"rlhf": self.thoughtless, "seed": seed} | more
+
+    @property
+    def thoughtless(self) -> bool:
+        """Whether the policy is asked for a response alone."""
+        return self.shape is not None
 
 
 SETUPS = {
@@ -60,7 +67,7 @@ SMALLEST = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
 SMOKE = {
     "tiny": replace(SETUPS["tiny"], steps=3, prompts_per_step=2, group_size=4, every=2, heldout=8, samples=2),
     "100m": replace(
-        SETUPS["100m"], steps=3, group_size=4, max_completion_tokens=32,
+        SETUPS["100m"], steps=3, prompts_per_step=4, every=3,
         shape=SMALLEST | {"num_key_value_heads": 2, "head_dim": 32},
     ),
 }  # fmt: skip

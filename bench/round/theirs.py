@@ -21,6 +21,8 @@ import trainer.trl_bridge  # noqa: F401  it keeps TRL from importing an engine t
 
 from trl import GRPOConfig, GRPOTrainer  # isort: skip
 
+from thinking.format import FORMATS
+from trainer.house import without_thought
 from trainer.policy import eos_ids, load_tokenizer
 from trainer.rewards import Reader, RewardModel, SequenceClassifier, grade
 from trainer.settings import RoundConfig
@@ -125,13 +127,15 @@ def train(plan: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(plan["threads"])
     config, base, out = RoundConfig(**plan["config"]), Path(plan["policy"]), Path(plan["out"])
     tokenizer = load_tokenizer(base, plan["template"])
-    reader = Reader(tokenizer, _format(plan["format"]), eos_ids(tokenizer, base))
+    reader = Reader(tokenizer, FORMATS[plan["format"]], eos_ids(tokenizer, base))
+    if config.rlhf:
+        reader = without_thought(reader, plan["template"])
     reward, clock = Rewarded(reader, SequenceClassifier(Path(plan["reward"])), config), Clock()
     trainer = Timed(
         model=str(base),
         args=arguments(config, out, plan["every"]),
         train_dataset=Dataset.from_dict({"prompt": plan["prompts"]}),
-        processing_class=tokenizer,
+        processing_class=reader.tokenizer,
         reward_funcs=reward,
         peft_config=LoraConfig(
             r=config.lora_rank,
@@ -153,12 +157,6 @@ def train(plan: dict[str, Any]) -> dict[str, Any]:
         "rewards": [entry["reward"] for entry in told],
         "threads": torch.get_num_threads(),
     }
-
-
-def _format(name: str) -> Any:
-    from thinking.format import FORMATS
-
-    return FORMATS[name]
 
 
 def main() -> int:

@@ -93,6 +93,7 @@ def test_our_steps_end_when_their_states_are_whole() -> None:
 def test_every_setup_is_a_round_that_the_trainer_takes(setup: Any) -> None:
     config = TrainerSettings().round_config(setup.config(1, overlap=True), 1)
     assert (config.steps, config.overlap, config.lookout_every) == (setup.steps, True, 0)
+    assert config.rlhf is (setup.shape is not None)
     assert setup.every <= setup.steps  # so that there is an adapter to sample with
 
 
