@@ -1,8 +1,8 @@
 """What both sides train: the model, the sizes of a step, and what ours are told beside them. Plain data, but `policy`.
 
 A policy is the embedded one, or one of random weights with its tokenizer, of which nothing can be learnt but whose
-steps cost what steps cost. It never writes the tags of a thought, so that it is asked for none: then what happens to end
-by itself is well-formed and gets a score, and what is cut off is not.
+steps cost what steps cost. It never writes the tags of a thought, so that it is asked for none: then what happens to
+end by itself is well-formed and gets a score, and what is cut off is not.
 """
 
 import json
