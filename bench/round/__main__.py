@@ -26,7 +26,7 @@ from bench.rounds import Bench, Wanted, reader_of
 from bench.stack import KEY, running
 from cli.profiles import Profile
 
-PLAIN, AHEAD, TRL = "ours", "ours_ahead", "trl"
+PLAIN, AHEAD, TRL = "ours", "ours-ahead", "trl"
 
 
 def main() -> int:

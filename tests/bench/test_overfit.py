@@ -57,7 +57,7 @@ def test_the_lookout_ends_it_when_the_judge_fell_in_two_looks_in_a_row() -> None
 
 
 def test_whether_it_was_stopped_before_gold_fell() -> None:
-    caught = [*RISES, look(60, 0.395, False, reward=2.0), look(80, 0.3, False, reward=3.0)]
+    caught = [*RISES, look(60, 0.399, False, reward=2.0), look(80, 0.3, False, reward=3.0)]
     found = verdict(caught)
     assert found["best"]["step"] == 40
     assert (found["gold_fell_at"], found["gate_says_no_from"], found["stopped_before"]) == (80, 60, True)
