@@ -1,7 +1,6 @@
 """Looks at adapters of a round that has ended, by the gate's own code and by gold. Trains and decides nothing."""
 
 from pathlib import Path
-from statistics import fmean
 from types import TracebackType
 from typing import Any
 
@@ -95,7 +94,7 @@ class Looker:
         }
 
     def _gold(self, found: Measured) -> dict[str, Any]:
-        return {"gold": [round(float(score), 4) for score in found.gold], "gold_mean": round(fmean(found.gold), 4)}
+        return {"gold": [round(float(score), 4) for score in found.gold]}
 
     def __enter__(self) -> "Looker":
         return self
