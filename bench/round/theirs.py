@@ -47,8 +47,6 @@ class Timed(GRPOTrainer):
 class Rewarded:
     """A reward function for TRL: the same reading, the same model, the same rank of malformed outputs as ours."""
 
-    __name__ = "reward_model"  # by which TRL names it in its logs
-
     def __init__(self, reader: Reader, model: RewardModel, config: RoundConfig) -> None:
         self._reader, self._model, self._config = reader, model, config
         self.seconds: list[float] = []
