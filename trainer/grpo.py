@@ -38,6 +38,8 @@ METRICS = {
     "thought_tokens": "thought_tokens",
     "response_tokens": "response_tokens",
     "recorded_share": "recorded_share",
+    "flat_groups": "flat_groups",
+    "replaced_groups": "replaced_groups",
     "steps_behind": "steps_behind",
     **{name: name for name in REWARD_FIGURES},
 }

@@ -65,14 +65,8 @@ class House:
 
     @cached_property
     def control_reader(self) -> Reader:
-        """Reads them where no thought is wanted: its template closes an empty one before the model writes."""
-        from copy import copy
-
-        from thinking.templates import template_text
-
-        tokenizer = copy(self.reader.tokenizer)
-        tokenizer.chat_template = "{%- set enable_thinking = false -%}" + template_text(self.settings.template)
-        return Reader(tokenizer, self.reader.format.without_thought, self.reader.eos_ids)
+        """Reads them where no thought is wanted."""
+        return without_thought(self.reader, self.settings.template)
 
     def prepare(self, row: Round) -> Work:
         """Everything that work on a claimed round needs. What it decides is decided once, at the first claim."""
@@ -142,3 +136,14 @@ class House:
             files = [Path(mix) for mix in mixes if mix.endswith(".jsonl")]
             return read_reward_file(model).build(settings.home / "judged", files, [redacted])
         return SequenceClassifier(local_folder(model))
+
+
+def without_thought(reader: Reader, template: str) -> Reader:
+    """The reader of the same model where `template` closes an empty thought before the model writes."""
+    from copy import copy
+
+    from thinking.templates import template_text
+
+    tokenizer = copy(reader.tokenizer)
+    tokenizer.chat_template = "{%- set enable_thinking = false -%}" + template_text(template)
+    return Reader(tokenizer, reader.format.without_thought, reader.eos_ids)

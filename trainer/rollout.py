@@ -2,22 +2,28 @@
 
 `draw` and `graded` do it; `sample` and `reward` are the same as the hooks that TRL calls. A prompt goes by its key, its
 place in the round as text, which TRL hands around as its "prompt"; what is asked is looked up here, after consent was
-asked for again. With `overlap`, a step's draw begins while the one before it is trained on (`trainer.ahead`).
+asked for again. With `overlap`, a step's draw begins while the one before it is trained on (`trainer.ahead`). With
+`replace_flat`, `sample` scores what it has drawn and draws once more in place of groups that teach nothing.
 """
 
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
 from trainer.ahead import Ahead
+from trainer.flat import flat, others, replacements
 from trainer.gateway import Sample
 from trainer.policy import prompt_ids
 from trainer.prompts import Prompt
-from trainer.rewards import Graded, RewardModel, figures_of, grade
+from trainer.rewards import Graded, RewardModel
+from trainer.scoring import Scored, score, told
 from trainer.versions import Versions
 from trainer.work import TrainingPrompts, Work
+
+OTHERS_LOOKED_AT = 8  # prompts for each one wanted in place of a flat one: nearly all people have not withdrawn
 
 
 class Rollout:
@@ -40,6 +46,9 @@ class Rollout:
         self._ahead: Ahead[list[Sample]] = Ahead()
         self._asked: dict[str, Prompt] = {}
         self._behind = 0
+        self._scored: list[Scored] = []  # of the newest draw, call by call; empty: not yet
+        self._trained = Scored([], [], {}, 0.0)  # what of it the step trains on
+        self._replaced: tuple[int, int] | None = None  # groups that were flat, and of those replaced
         self.seconds: dict[str, float] = {}
         """Of the newest step: sample (how long training waited for it), score."""
 
@@ -74,7 +83,11 @@ class Rollout:
         groups = keys[:: config.group_size]
         if keys != [key for key in groups for _ in range(config.group_size)]:
             raise ValueError(f"TRL asked for {keys}; expected each prompt {config.group_size} times in a row")
-        ids, samples = self.draw(groups, trainer.state.global_step)
+        step = trainer.state.global_step
+        ids, samples = self._draw(groups, step)
+        if config.replace_flat:
+            ids, samples = self._without_flat(groups, ids, samples, step)
+        self._go_ahead(step)
         return {
             "prompt_ids": [ids[sample.prompt] for sample in samples],
             "completion_ids": [sample.token_ids for sample in samples],
@@ -88,31 +101,86 @@ class Rollout:
         What was drawn ahead is taken where it asked the same, which a withdrawn consent changes. Then the next step's
         draw begins, by the version that is the newest now.
         """
+        found = self._draw(keys, step)
+        self._go_ahead(step)
+        return found
+
+    def _draw(self, keys: Sequence[str], step: int) -> tuple[list[list[int]], list[Sample]]:
         start = time.perf_counter()
-        self._asked = self._ask_consent(keys, step)
+        self._asked, self._scored, self._replaced = self._ask_consent(keys, step), [], None
         ids = self._ids(self._asked, keys)
         found = self._ahead.fetch((step, ids))
         self._behind = 0 if found is None else 1
-        samples = self._ask(ids, step)() if found is None else found
+        samples = self._ask(ids, seed_of(self._work.config.seed, step))() if found is None else found
         self.seconds["sample"] = time.perf_counter() - start
+        return ids, samples
+
+    def _go_ahead(self, step: int) -> None:
         if self._following is not None and step + 1 < self._work.config.steps:
             self._begin(step + 1)
-        return ids, samples
+
+    def _without_flat(
+        self, keys: Sequence[str], ids: Sequence[list[int]], samples: Sequence[Sample], step: int
+    ) -> tuple[list[list[int]], list[Sample]]:
+        """The same with flat groups replaced, as far as `replace_flat` and one more draw go. Everything is scored then.
+
+        A key whose group was replaced stands for the other prompt from now on.
+        """
+        config, size = self._work.config, self._work.config.group_size
+        first = self._score([self._asked[keys[one.prompt]] for one in samples], samples)
+        places = flat(first.rewards, size)
+        prompts = self._others(keys, step, min(len(places), config.replace_flat)) if places else []
+        self._scored, self._trained = [first], first
+        self._replaced = (len(places), 0)
+        if not prompts:
+            return list(ids), list(samples)
+        start = time.perf_counter()
+        more_ids = [prompt_ids(self._work.reader.tokenizer, prompt.messages) for prompt in prompts]
+        more = self._ask(more_ids, seed_of("in place of flat groups", config.seed, step))()
+        self.seconds["sample"] += time.perf_counter() - start
+        second = self._score([prompts[one.prompt] for one in more], more)
+        out_ids, out, graded = list(ids), list(samples), list(first.graded)
+        swaps = replacements(places, second.rewards, size)
+        for old, new in swaps:
+            here, there = slice(old * size, (old + 1) * size), slice(new * size, (new + 1) * size)
+            self._asked[keys[old]], out_ids[old] = prompts[new], more_ids[new]
+            out[here] = [replace(one, prompt=old) for one in more[there]]
+            graded[here] = second.graded[there]
+        self._scored, self._replaced = [first, second], (len(places), len(swaps))
+        self._trained = Scored([one.token_ids for one in out], graded, {}, 0.0)
+        return out_ids, out
+
+    def _others(self, keys: Sequence[str], step: int, count: int) -> list[Prompt]:
+        """Prompts of the round to ask in place of flat ones: of the mix, or a person's that the round has learnt from.
+
+        Not one of a person that is still to come: if that is withdrawn before its step, the record says that nothing
+        learnt from it.
+        """
+        train, ledger, seed = self._prompts.train, self._work.ledger, seed_of("others", self._work.config.seed, step)
+        done = step * self._work.config.prompts_per_step
+        kept = {row.position for row in ledger.prompts() if row.verdict == "kept"}
+        fit = [
+            str(place)
+            for place, (position, prompt) in enumerate(train)
+            if prompt.message_id is None or (place < done and position in kept)
+        ]
+        found = [train[int(key)][1] for key in others(fit, keys, seed)[: OTHERS_LOOKED_AT * count]]
+        ids = [prompt.message_id for prompt in found if prompt.message_id is not None]
+        allowed = ledger.still_trainable(ids) if ids else set()
+        return [one for one in found if one.message_id is None or one.message_id in allowed][:count]
 
     def _begin(self, step: int) -> None:
         assert self._following is not None
         keys = list(self._following(step))
         ids = self._ids(self._ask_consent(keys, step), keys)
-        self._ahead.start((step, ids), self._ask(ids, step))
+        self._ahead.start((step, ids), self._ask(ids, seed_of(self._work.config.seed, step)))
 
     def _ids(self, asked: dict[str, Prompt], keys: Sequence[str]) -> list[list[int]]:
         return [prompt_ids(self._work.reader.tokenizer, asked[key].messages) for key in keys]
 
-    def _ask(self, ids: list[list[int]], step: int) -> Callable[[], list[Sample]]:
+    def _ask(self, ids: list[list[int]], seed: int) -> Callable[[], list[Sample]]:
         config = self._work.config
-        return self._versions.sampler(
-            ids, config.group_size, config.max_completion_tokens, config.temperature, seed_of(config.seed, step)
-        )
+        return self._versions.sampler(ids, config.group_size, config.max_completion_tokens, config.temperature, seed)
 
     def asked(self, key: str) -> Prompt:
         """The prompt that was asked for this key in the newest draw: its own, or the one that stood in."""
@@ -137,23 +205,29 @@ class Rollout:
         log_metric: Callable[[str, float], None],
     ) -> list[Graded]:
         """The newest draw's completions, read and scored; `keys` has one for each of them."""
-        start, reader, config = time.perf_counter(), self._work.reader, self._work.config
-        outputs = [reader.read(ids, done) for ids, done in zip(completion_ids, finished, strict=True)]
-        conversations = [self._asked[key].messages for key in keys]
-        graded = grade(self._model, conversations, outputs, config.group_size, config.malformed_margin)
-        well = [one.reward for one in graded if one.parsed.well_formed]
-        log_metric("malformed_share", 1 - len(well) / len(graded))
-        if well:
-            log_metric("reward_well_formed", fmean(well))
-        log_metric("sampled_tokens", float(sum(len(ids) for ids in completion_ids)))
-        log_metric("thought_tokens", fmean(reader.tokens([parsed.reasoning for parsed in outputs])))
-        log_metric("response_tokens", fmean(reader.tokens([parsed.response for parsed in outputs])))
+        if not self._scored or self._trained.token_ids != [list(ids) for ids in completion_ids]:
+            asked = [self._asked[key] for key in keys]
+            self._scored = [self._score_ids(asked, completion_ids, finished)]
+            self._trained = self._scored[0]
+        reader = self._work.reader
+        for name, value in told(reader, self._scored).items():
+            log_metric(name, value)
         log_metric("steps_behind", float(self._behind))
         log_metric("recorded_share", fmean(prompt.source == "recorded" for prompt in self._asked.values()))
-        for name, value in figures_of(self._model).items():
-            log_metric(name, value)
-        self.seconds["score"] = time.perf_counter() - start
-        return graded
+        if self._replaced is not None:
+            for name, count in zip(("flat_groups", "replaced_groups"), self._replaced, strict=True):
+                log_metric(name, float(count))
+        self.seconds["score"] = sum(call.seconds for call in self._scored)
+        return self._trained.graded
+
+    def _score(self, asked: Sequence[Prompt], samples: Sequence[Sample]) -> Scored:
+        return self._score_ids(asked, [one.token_ids for one in samples], [one.finished for one in samples])
+
+    def _score_ids(
+        self, asked: Sequence[Prompt], completion_ids: Sequence[Sequence[int]], finished: Sequence[bool]
+    ) -> Scored:
+        work, conversations = self._work, [prompt.messages for prompt in asked]
+        return score(work.reader, self._model, work.config, conversations, completion_ids, finished)
 
     def _ask_consent(self, keys: Sequence[str], step: int) -> dict[str, Prompt]:
         """The prompt behind each key; a mix prompt where a person has withdrawn since, which the record then says."""

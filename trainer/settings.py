@@ -112,6 +112,13 @@ class RoundConfig(BaseModel):
         "it was one update before, for which `is_mode` corrects.",
     )
 
+    replace_flat: int = Field(
+        0,
+        ge=0,
+        description="A group whose samples all earn the same teaches nothing in grpo: so many of a step at most are "
+        "replaced, by one more draw of groups of the round's other prompts; 0: none.",
+    )
+
     # -- reward
     malformed_margin: float = Field(1.0, gt=0, description="How far a malformed output scores below its group's worst.")
 

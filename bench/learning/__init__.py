@@ -1,1 +1,1 @@
-"""Does it learn, over weeks? `python -m bench.learning month`; a single round is `python -m bench.learning_round`."""
+"""Does it learn, over weeks and by what? `python -m bench.learning NAME`; one round: `bench.learning_round`."""

@@ -1,10 +1,11 @@
 """`python -m bench.learning EXPERIMENT`: what each of them does is said by its own `--help`."""
 
 import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
 
-from bench.learning import month
-
-EXPERIMENTS = {"month": month.main}
+EXPERIMENTS = ("month", "thinking", "algorithms", "overfit")
+"""Each is the module of its name, with a `main`; it is imported when it is asked for."""
 
 
 def main() -> int:
@@ -13,7 +14,8 @@ def main() -> int:
     if name not in EXPERIMENTS:
         print(f"experiment {name!r}: there is none of this name; known are {', '.join(EXPERIMENTS)}", file=sys.stderr)
         return 2
-    return EXPERIMENTS[name](sys.argv[2:])
+    run: Callable[[Sequence[str]], int] = import_module(f"bench.learning.{name}").main
+    return run(sys.argv[2:])
 
 
 if __name__ == "__main__":

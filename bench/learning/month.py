@@ -9,7 +9,6 @@ Writes `month.png` and `month.json`; JSON is the last line.
 
 import argparse
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,17 +17,14 @@ import httpx
 
 from bench.learning.days import DAYS, Diary, curve, prompts_in, talks_of, week_of_days
 from bench.learning.plots import plot
-from bench.learning_round import Bench, figures, train_once
+from bench.rounds import FIRST, SMOKE_ROUND, Bench, Wanted, figures, run_round
 from bench.stack import Stack, running
 from cli.profiles import TINY
 from models.world.users import Talk, users
 
 SMOKE = {"seeds": [1], "weeks": 2, "people": 2, "conversations": 2, "samples": 1, "prompts": 6}
-SMOKE_ROUND = {"steps": 2, "prompts_per_step": 2, "group_size": 4, "gate_prompts": 8, "gate_samples": 2}
-FIRST = "ruminate-v0"
 MOST_TOKENS = 700  # of a prompt, so that an answer fits the engine's context of 1,024
 ANSWER_TOKENS = 256
-LEASE_SECONDS, WAIT_SECONDS = 90.0, 5.0  # a trainer's lease is 60 s; between looks for the round
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -108,35 +104,11 @@ class Month:
         return talk.messages(answer)
 
     def _round(self, week: int, config: dict[str, Any]) -> None:
-        from db.queries import rounds, triggers
-        from db.session import Database
-
-        reason = f"the end of week {week}"
-        database = Database(f"sqlite:///{self._stack.home / 'ruminate.db'}")
-        try:
-            with database.transaction() as session:
-                newest = triggers.newest_round(session)
-                if newest is None or newest.reason != reason:
-                    seed = 1000 * self._seed + week
-                    newest = rounds.request_round(session, "grpo", config, "the month", "schedule", reason, seed)
-                round_id, open_now = newest.id, newest.open
-            deadline = time.monotonic() + LEASE_SECONDS
-            while open_now:
-                train_once(self._stack, TINY)
-                with database.reading() as session:
-                    open_now = rounds.get_round(session, round_id).open
-                if open_now and time.monotonic() > deadline:
-                    break
-                if open_now:  # a month that was cut off in its round left a lease, which must run out first
-                    time.sleep(WAIT_SECONDS)
-            with database.reading() as session:
-                row, series = rounds.get_round(session, round_id), rounds.metrics(session, round_id)
-                if row.open:
-                    raise RuntimeError(f"round {round_id} has not ended; see {self._stack.home / 'trainer.log'}")
-                self._diary.write("round", week, round=round_id, **figures(row, series))
-        finally:
-            database.close()
-        print(f"seed {self._seed} week {week}: round {round_id} {row.state}")
+        seed = 1000 * self._seed + week
+        wanted = Wanted(config, seed, f"the end of week {week}", by="the month", trigger="schedule")
+        ended = run_round(self._stack, TINY, wanted)
+        self._diary.write("round", week, round=ended.row.id, **figures(ended.row, ended.series))
+        print(f"seed {self._seed} week {week}: round {ended.row.id} {ended.row.state}")
 
     def _people(self) -> dict[str, str]:
         """A key for each of the month's people, made anew; who has one already keeps the old one as well."""

@@ -119,7 +119,7 @@ def test_a_round_whose_lease_has_not_run_out_is_waited_for(tmp_path: Path, monke
         checkpoints.ensure_base(session, "tiny", {})
     calls: list[int] = []
 
-    def train(stack: object, profile: object) -> int:
+    def train(stack: object, profile: object, more: object) -> int:
         """As `python -m trainer --once`: twice it finds the round in the hands of a trainer that died."""
         calls.append(1)
         if len(calls) == 3:
@@ -129,8 +129,8 @@ def test_a_round_whose_lease_has_not_run_out_is_waited_for(tmp_path: Path, monke
                 rounds.finish_round(session, row.id, "trainer", "failed", error="for the test")
         return 1
 
-    monkeypatch.setattr("bench.learning.month.train_once", train)
-    monkeypatch.setattr("bench.learning.month.WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("bench.rounds.train_once", train)
+    monkeypatch.setattr("bench.rounds.WAIT_SECONDS", 0.0)
     month = object.__new__(Month)
     month._stack, month._seed = SimpleNamespace(home=tmp_path), 1  # type: ignore[assignment]
     month._diary = Diary(tmp_path / "diary.jsonl", {})
@@ -145,4 +145,7 @@ def test_an_experiment_that_there_is_none_of_is_named(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["learning", "year"])
     assert main() == 2
-    assert "experiment 'year': there is none of this name; known are month" in capsys.readouterr().err
+    assert (
+        "experiment 'year': there is none of this name; known are month, thinking, algorithms, overfit"
+        in capsys.readouterr().err
+    )

@@ -1,0 +1,33 @@
+"""An experiment of arms from its command line to its pictures and its JSON."""
+
+import json
+from collections.abc import Sequence
+
+from bench.learning.arm_plots import plot_gold, plot_lengths
+from bench.learning.arms import Arm, options, run
+from bench.learning.contrasts import summary
+
+
+def experiment(
+    name: str, about: str, arms: Sequence[Arm], pairs: Sequence[tuple[str, str]], arguments: Sequence[str] | None
+) -> int:
+    """Run what is not done yet; write the pictures and the figures, and print them."""
+    asked = options(name, about, arms, arguments)
+    notes = run(name, arms, asked)
+    title = f"{name}, {len(asked.seeds)} seeds"
+    pictures = [
+        plot_gold(notes, arms, title, asked.out / f"{name}.png"),
+        plot_lengths(notes, arms, title, asked.out / "lengths.png"),
+    ]
+    found = {
+        "bench": f"learning.{name}",
+        "settings": dict(asked.common),
+        "own": asked.own,
+        "prompts": asked.prompts,
+        "samples": asked.samples,
+        **summary(notes, arms, pairs),
+        "pictures": [str(path) for path in pictures],
+    }
+    (asked.out / f"{name}.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
+    print(json.dumps(found))
+    return 0
