@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from server.engine import Engine
 from server.errors import ApiError, unavailable
 
+LOOK_SECONDS = 0.2  # of those who wait beyond their time
+
 
 class Moved(Exception):
     """What was waited for is not wanted any more: take the name's meaning anew."""
@@ -26,6 +28,8 @@ class Pool:
         self._changed = asyncio.Event()
         self._in_use: Counter[str] = Counter()
         self.chats = 0  # answers being written for people just now
+        self.changing: Callable[[], bool] = lambda: False
+        """Whether an engine gets other weights: until that ends, which it does, requests wait beyond their time."""
 
     @property
     def waiting(self) -> int:
@@ -83,7 +87,7 @@ class Pool:
         clock = asyncio.get_running_loop()
         self._waiting += 1
         try:
-            while (left := deadline - clock.time()) > 0:
+            while (left := deadline - clock.time()) > 0 or self.changing():
                 changed = self._changed
                 engine = self.pick(model)
                 if engine is not None:
@@ -91,9 +95,9 @@ class Pool:
                 if moved():
                     raise Moved
                 try:
-                    await asyncio.wait_for(changed.wait(), left)
+                    await asyncio.wait_for(changed.wait(), max(left, LOOK_SECONDS))
                 except TimeoutError:
-                    break
+                    continue
         finally:
             self._waiting -= 1
         raise _none(self.engines, model)
