@@ -73,6 +73,7 @@ class Gateway:
             settings.drain_seconds,
         )
         self.pool.changing = lambda: self.swap.ground.changing
+        self.pool.patience = settings.drain_seconds + 2 * settings.load_seconds
         self.fleet = Fleet(settings.engines, self.catalog, self.swap, self._session, self._keep)
         rules = Rules(**{field.name: getattr(settings, field.name) for field in fields(Rules)})
         self.watcher = Watcher(database, self.catalog, self.lease, self.swap, rules, settings.judge_seconds)

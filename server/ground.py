@@ -30,7 +30,11 @@ class Grounds:
     @property
     def changing(self) -> bool:
         """Whether an engine gets other weights just now, or is about to."""
-        return self._coming() is not None or any(engine.reloading for engine in self._pool.engines)
+        return self._coming() is not None or any(self._astray(engine) for engine in self._pool.engines)
+
+    def _astray(self, engine: Engine) -> bool:
+        wanted = self.of(engine) if engine.healthy else None
+        return wanted is not None and wanted.name != engine.in_place
 
     def of(self, engine: Engine) -> FullWeights | None:
         state = self._catalog.wanted

@@ -227,10 +227,8 @@ class Swap:
     def _refuse_trainer(self) -> None:
         live = self._catalog.live
         if live is not None and live.kind == "full":
-            message = (
-                f"{live.name}, which is live, is full weights: adapters don't fit them, and they sample for nobody"
-            )
-            raise ApiError(409, message + "; set weights=full, and the trainer samples on its own", code="full_weights")
+            what = f"{live.name}, which is live, is full weights: adapters don't fit them, and rounds don't sample here"
+            raise ApiError(409, f"{what}; train with weights=full, on an engine of its own", code="full_weights")
 
     async def _fit(self, target: Weights) -> None:
         if target.kind == "base":
