@@ -157,7 +157,7 @@ HEAD, EMBED = np.ones((8, 4)), np.ones((8, 4))
         ({"model.embed.weight": EMBED}, "lm_head.weight has shape None"),
         (
             {"model.embed.weight": EMBED, "lm_head.weight": HEAD[:4]},
-            r"lm_head.weight has shape \[4, 4\], in the served",
+            r"lm_head.weight has shape \[4, 4\], in the",
         ),
         ({"model.embed.weight": EMBED, "lm_head.weight": HEAD, "more": HEAD}, "more has shape .* served base None"),
     ],

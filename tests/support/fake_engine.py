@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-BASE = "ruminate-v0"
+BASE, ROOT = "ruminate-v0", "/base"
 BASE_LOGPROB = -1.0  # of every token, by the base; an adapter's folder says its own in `logprob.txt`
 
 
@@ -108,7 +108,7 @@ class FakeEngine:
         return web.Response(status=503 if self.unhealthy else 200)
 
     async def _models(self, _: web.Request) -> web.Response:
-        cards = [{"id": self.base, "root": "/base", "parent": None, "max_model_len": 1024}]
+        cards = [{"id": self.base, "root": ROOT, "parent": None, "max_model_len": 1024}]
         cards += [{"id": name, "root": path, "parent": BASE} for name, path in self.adapters.items()]
         return web.json_response({"object": "list", "data": cards})
 
@@ -163,9 +163,9 @@ class FakeEngine:
         assert body["method"] == "reload_weights"
         self.mixed += self.running
         await asyncio.sleep(self.reload_delay)
-        path = Path(body["kwargs"]["weights_path"])
+        path = body["kwargs"]["weights_path"]
         if not self.ignores_reloads:
-            self.weights = str(path) if path.is_dir() else ""
+            self.weights = "" if path == ROOT else path
         self.reloads += 1
         self._reach("reloaded")
         return web.json_response({"results": [None]})
