@@ -30,8 +30,8 @@ def export_adapter(checkpoint: Path, target: Path) -> Path:
 def export_merged(checkpoint: Path, base: str, template: str, target: Path) -> Path:
     """Write base and adapter as one model with its tokenizer and chat template. Raises CannotExport.
 
-    Full weights are one model already, and are copied as they are. An adapter is merged in float32, whatever the base is
-    stored in: bfloat16 would round its small changes away.
+    Full weights are one model already, and are copied as they are. An adapter is merged in float32, whatever the base
+    is stored in: bfloat16 would round its small changes away.
     """
     manifest, folder = check(checkpoint), local_folder(base)
     wanted, found = manifest["base"]["config_hash"], base_hash(folder)

@@ -126,8 +126,8 @@ class House:
         settings = self.settings
         if not settings.sampling_engine:
             raise ValueError(
-                "weights = 'full' needs an engine that nobody else uses; set RUMINATE_TRAINER_SAMPLING_ENGINE to its URL, "
-                "or start the house with RUMINATE_TRAINER_WEIGHTS=full"
+                "weights = 'full' needs an engine that nobody else uses; set RUMINATE_TRAINER_SAMPLING_ENGINE to its "
+                "URL, or start the house with RUMINATE_TRAINER_WEIGHTS=full"
             )
         base = local_folder(settings.base_model)
         if ties_embeddings(base):
