@@ -64,9 +64,7 @@ def test_a_round_of_full_weights_learns_on_its_own_engine_and_the_next_one_conti
 
 
 def test_it_starts_from_an_adapter_that_is_live_and_resumes_where_it_failed(site, sampler, policy):
-    adapter = site.request(
-        **{name: value for name, value in LEARNS.items() if name != "weights"} | {"learning_rate": 1e-2}
-    )
+    adapter = site.request(**(LEARNS | {"weights": "lora", "learning_rate": 1e-2}))
     house = site.open(sampling_engine=sampler.url)
     assert work_on(house, claim(house)) == PUBLISHED, site.round(adapter).error
     taught = site.metrics(adapter)["reward_well_formed"]
@@ -125,7 +123,7 @@ def test_without_an_engine_of_its_own_a_round_says_what_to_set(site):
     asked = site.request(weights="full")
     house = site.open()
     assert work_on(house, claim(house)) == FAILED
-    assert "set RUMINATE_TRAINER_SAMPLING_ENGINE to its URL" in site.round(asked).error
+    assert "set RUMINATE_TRAINER_SAMPLING_ENGINE to its" in site.round(asked).error
 
 
 def test_an_engine_that_serves_people_is_refused(site, sampler):
