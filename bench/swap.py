@@ -1,9 +1,9 @@
 """How a swap looks to people who chat: failed and mixed answers, gaps between tokens, seconds to the new checkpoint.
 
 Clients stream greedy answers without pause while two checkpoints are made live in turn, many times, over one or more
-engines. Every answer is then compared, text for text, with what its checkpoint alone writes. A restart of vLLM, which a
-swap replaces, is timed beside it. The checkpoints are the base with small random LoRA matrices: a swap does not care. With
---full they are whole weights, for which engines are drained and reloaded, one after another.
+engines. Every answer is then compared, text for text, with what its checkpoint alone writes. A restart of vLLM,
+which a swap replaces, is timed beside it. The checkpoints are the base with small random LoRA matrices: a swap does not
+care. With --full they are whole weights, for which engines are drained and reloaded, one after another.
 """
 
 import argparse
@@ -51,7 +51,8 @@ def main() -> None:
 
 
 def make_checkpoints(stack: Stack, count: int, full: bool) -> list[str]:
-    """Random adapters over the base, or merged with it as full weights, written as a trainer writes them: hashes, probe, row. Returns their names."""
+    """Random adapters over the base, or merged with it as full weights, in the form that a trainer gives them: hashes,
+    probe, row. Returns their names."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer

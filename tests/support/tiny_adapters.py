@@ -43,7 +43,7 @@ def write_tiny_adapter(base: Path, folder: Path, seed: int, scale: float = 0.2, 
 
 
 def write_tiny_full(base: Path, folder: Path, seed: int, scale: float = 0.05) -> Path:
-    """The weights of `base` with noise of `scale` times each tensor's own spread, large enough to change its answers."""
+    """The weights of `base` with noise of `scale` times each tensor's spread, large enough to change its answers."""
     import shutil
 
     import torch
