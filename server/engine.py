@@ -90,8 +90,11 @@ class Engine:
         self.in_place = None
         self.takes_images = None
 
-    async def observe(self) -> list[Card]:
-        """The models it has. Raises EngineFailed when it is late, EngineDown when it is gone."""
+    async def observe(self, versions: bool = False) -> list[Card]:
+        """The models it has. `versions`: and which weights these stand on, which is asked at a first look in any case.
+
+        Raises EngineFailed when it is late, EngineDown when it is gone.
+        """
         await self._call("GET", "/health")
         answer = await self._call("GET", "/v1/models")
         try:
@@ -100,13 +103,21 @@ class Engine:
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise self.unlike("/v1/models", error) from error
         self.base = next((card for card in cards if card.parent is None), None)
-        self.version = await self.weights_version()
+        if versions or not self.healthy:
+            try:
+                self.version = await self.weights_version()
+            except EngineDown:
+                raise
+            except EngineFailed:
+                if not self.healthy:
+                    raise  # else it is busy: each answer is compared with the version that was seen last
         return cards
 
-    async def weights_version(self) -> str:
-        """Which weights it has, by the name that it was last given for them; a restart forgets that."""
+    async def weights_version(self, seconds: float = HEALTH_SECONDS) -> str:
+        """Which weights it has, by the name that it was last given for them; a restart forgets that. It answers between
+        two steps of its work."""
         try:
-            answer = await self._call("GET", "/weight_info")
+            answer = await self._call("GET", "/weight_info", seconds=seconds)
         except EngineFailed as error:
             if error.status == 404:  # started without control endpoints: nobody can have replaced them
                 return AS_STARTED

@@ -150,7 +150,7 @@ class Keeper:
     async def _look(self) -> None:
         engine = self.engine
         try:
-            cards = await engine.observe()
+            cards = await engine.observe(self._ground.changes)
             await self._agree(cards)
             if engine.takes_images is None:
                 await engine.find_out_images()
@@ -207,9 +207,8 @@ class Keeper:
     async def _stand(self, there: dict[str, str]) -> None:
         """See to the weights under the adapters, and then, where these are the base, to the adapters."""
         engine, ground = self.engine, self._ground.of(self.engine)
-        if self._ground.changes and self._lease.role == "holds" and await engine.paused():
-            log.warning("engine %s was left paused; it goes on", engine.url)
-            await engine.resume()
+        if self._ground.changes and self._lease.role == "holds":
+            await self._wake_up()
         name = name_of(engine.version, engine.base_id)
         told = self._told.get(name) if name is not None else None
         sure = engine.version in (AS_STARTED, self._proven) or (told is not None and told.ok)
@@ -218,6 +217,17 @@ class Keeper:
             await self._change(ground, there)
         if engine.in_place == engine.base_id:
             await self._reconcile(there)
+
+    async def _wake_up(self) -> None:
+        """Nothing is being replaced here now, so an engine that is paused was left so by one that died."""
+        try:
+            if await self.engine.paused():
+                log.warning("engine %s was left paused; it goes on", self.engine.url)
+                await self.engine.resume()
+        except EngineDown:
+            raise
+        except EngineFailed as error:  # busy, or without control endpoints
+            log.info("%s", error)
 
     async def _change(self, wanted: FullWeights, there: dict[str, str]) -> None:
         """Prove or replace its weights, when it is this engine's turn. A failure is kept as a verdict."""

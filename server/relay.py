@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 3  # on each engine, before a request that keeps killing engines is given up
 LOOK_SECONDS = 0.05  # for the keeper to see what happened
+VERSION_SECONDS = 30.0  # for a step of an engine with long prompts
 _ERROR = b'data: {"error"'  # how vLLM tells in a stream that it failed
 
 
@@ -114,7 +115,7 @@ class Relay:
     async def _still(self, engine: Engine, version: str) -> bool:
         """Whether it has the weights that it had: no answer goes on across a change, so this one is theirs then."""
         try:
-            return await engine.weights_version() == version
+            return await engine.weights_version(VERSION_SECONDS) == version
         except EngineFailed as error:
             log.warning("%s; what it answered may be of other weights, and is asked for again", error)
             return False
