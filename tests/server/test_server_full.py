@@ -74,6 +74,12 @@ async def test_full_weights_take_the_place_of_the_engines_own_and_are_named_righ
     assert '"model":"ruminate-v2"' in streamed
     assert BASE not in streamed
     assert (await house.chat(model="ruminate-v2")).json()["model"] == "ruminate-v2"
+    said = {"messages": [{"role": "user", "content": "four words it is"}]}
+    assert (await house.http.post("/tokenize", json=said)).json()["count"] == 4
+    claude = {"model": "ruminate", "max_tokens": 9, **said}
+    assert (await house.http.post("/v1/messages", json=claude)).json()["model"] == "ruminate-v2"
+    response = (await house.http.post("/v1/responses", json={"model": "ruminate", "input": "hello"})).json()
+    assert response["model"] == "ruminate-v2"
     with house.database.reading() as session:
         assert set(session.scalars(select(Generation.model))) == {"ruminate-v2"}
     assert await deploy(house, "previous") == (200, {"live": adapter, "previous": full})
