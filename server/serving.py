@@ -197,7 +197,9 @@ class Serving:
             """Whether another gateway made a swap, of which this one heard while it waited for an engine."""
             if ask.model == ALIAS:
                 return self._weights(ask, place).id != weights.id
-            return weights.path is not None and not self._swap.is_wanted(weights.model)
+            live = self._catalog.live
+            elsewhere = live is not None and live.ground != weights.ground
+            return elsewhere or (weights.path is not None and not self._swap.is_wanted(weights.model))
 
         with self._pool.using(weights.model):
             if ask.model != ALIAS:
