@@ -41,15 +41,22 @@ def name_of(version: str, base: str) -> str | None:
 
 
 async def put_in_place(
-    engine: Engine, wanted: FullWeights, path: str, asked_as: str, load_seconds: float, drain_seconds: float
+    engine: Engine,
+    wanted: FullWeights,
+    path: str,
+    asked_as: str,
+    load_seconds: float,
+    drain_seconds: float,
+    sure: bool = True,
 ) -> str:
     """Have answers end, replace the weights, prove them. Returns the probe's words.
 
+    `sure`: the engine has other weights now, so that it must answer otherwise afterwards.
     The caller sends nothing to the engine meanwhile; what others sent waits there, and they find out by its version.
     Raises EngineFailed, after which it has those it had, or any; ProbeFailed when it has others than wanted.
     """
     before = None
-    if wanted.probe is not None and name_of(engine.version, asked_as) not in (None, wanted.name):
+    if sure and wanted.probe is not None:
         before = await _logprobs(engine, wanted.probe, asked_as)
     try:
         await engine.pause(drain_seconds)

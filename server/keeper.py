@@ -281,7 +281,8 @@ class Keeper:
             await engine.unload(name, self._load_seconds)
             del there[name]
         path = wanted.path or (engine.base.root if engine.base is not None else "")
-        return await put_in_place(engine, wanted, path, engine.base_id, self._load_seconds, self._drain_seconds)
+        sure = engine.version in (AS_STARTED, self._proven)
+        return await put_in_place(engine, wanted, path, engine.base_id, self._load_seconds, self._drain_seconds, sure)
 
     async def _reconcile(self, there: dict[str, str]) -> None:
         wanted = {adapter.name: adapter for adapter in self._wanted()}

@@ -126,7 +126,7 @@ async def test_several_engines_change_one_after_another_and_somebody_always_answ
     engines = [FakeEngine() for _ in range(3)]
     for engine in engines:
         await engine.start()
-        engine.delay, engine.reload_delay = 0.001, 0.3
+        engine.delay, engine.reload_delay = 0.001, 1.0
     try:
         async with running_gateway(tmp_path / "home", [engine.url for engine in engines]) as house:
             await house.until_ready()
@@ -140,7 +140,7 @@ async def test_several_engines_change_one_after_another_and_somebody_always_answ
                     most = max(most, sum(engine.paused for engine in engines))
                     began = asyncio.get_running_loop().time()
                     assert (await house.chat()).json()["model"] == f"ruminate-{full}"
-                    assert asyncio.get_running_loop().time() - began < 0.25, "it waited for weights to be reloaded"
+                    assert asyncio.get_running_loop().time() - began < 0.8, "it waited for weights to be reloaded"
                 await asyncio.sleep(0.2)
             assert most == 1
             assert {engine.mixed for engine in engines} == {0}
