@@ -1,12 +1,13 @@
 """Rounds of full weights: trained whole, sampled on an engine of their own, published as what the gateway takes."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 from support.fake_vllm import FakeVllm
-from support.tiny_policy import Reds
+from support.tiny_policy import Reds, prompt
 
 from server.manifest import check_checkpoint, config_hash
 from trainer.export import CannotExport, export_adapter, export_merged
@@ -110,12 +111,15 @@ def test_the_divergence_is_measured_from_where_the_setting_says(site, sampler, p
     assert kl > 0.01 if reference == "base" else kl < 0.01, kl
 
 
-@pytest.mark.parametrize("config", [{"algorithm": "dpo", "dpo_min_valid": 2, "learning_rate": 1e-4}])
-def test_dpo_trains_full_weights_too(site, sampler, config):
-    algorithm = config.pop("algorithm")
-    asked = site.request(algorithm=algorithm, **(LEARNS | {"steps": 2} | config))
-    house = site.open(sampling_engine=sampler.url)
+@pytest.mark.parametrize("algorithm", ["dpo", "sft"])
+def test_the_other_algorithms_train_full_weights_too(site, sampler, tmp_path, algorithm):
+    rows = [{"messages": prompt(n), "thought": "plan", "response": "red red red red"} for n in range(60)]
+    lessons = tmp_path / "lessons.jsonl"
+    lessons.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = site.request(algorithm=algorithm, **(LEARNS | {"steps": 3, "dpo_min_valid": 2, "learning_rate": 1e-3}))
+    house = site.open(sampling_engine=sampler.url, teacher_data=str(lessons))
     assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), site.round(asked).error
+    assert [step for step, _ in site.metrics(asked)["loss"]] == [1, 2, 3]
     assert site.checkpoint(site.round(asked).candidate_checkpoint_id).kind == "full"
 
 
