@@ -85,8 +85,7 @@ class Relay:
             kept = unknown = False
             try:
                 answer = await self._try(engine, path, payload, stream)
-                if answer is not None and self._changes() and not await self._still(engine, version):
-                    answer.response.close()
+                if answer is not None and self._changes() and not await self._still(engine, version, answer):
                     answer = None
                 kept = answer is not None
                 unknown = not kept
@@ -112,13 +111,20 @@ class Relay:
             if len(failed) > ATTEMPTS * len(self._pool.engines):
                 raise unavailable(f"every engine failed on this request; the last was {engine.url}: {engine.detail}")
 
-    async def _still(self, engine: Engine, version: str) -> bool:
-        """Whether it has the weights that it had: no answer goes on across a change, so this one is theirs then."""
+    async def _still(self, engine: Engine, version: str, answer: Answer) -> bool:
+        """Whether it has the weights that it had: no answer goes on across a change, so this one is theirs then.
+
+        Else the answer is given up.
+        """
+        same = False
         try:
-            return await engine.weights_version(VERSION_SECONDS) == version
+            same = await engine.weights_version(VERSION_SECONDS) == version
         except EngineFailed as error:
             log.warning("%s; what it answered may be of other weights, and is asked for again", error)
-            return False
+        finally:
+            if not same:
+                answer.response.close()
+        return same
 
     async def _try(self, engine: Engine, path: str, payload: bytes, stream: bool) -> Answer | None:
         """One attempt. None when the engine does not know the model (any more). Raises EngineDown, ApiError."""

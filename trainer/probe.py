@@ -71,20 +71,20 @@ def both_sides(base: Path, weights: Path, sequences: Sequence[tuple[list[int], l
     def model(folder: Path) -> Any:
         return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()
 
+    @torch.inference_mode()
     def logprobs(policy: Any, prompt: list[int], completion: list[int]) -> list[float]:
         logits = policy(input_ids=torch.tensor([prompt + completion], device=device)).logits[0].float()
         told = torch.log_softmax(logits[len(prompt) - 1 : -1], -1)
         return told.gather(-1, torch.tensor(completion, device=device)[:, None]).squeeze(-1).tolist()
 
-    with torch.inference_mode():
-        plain = model(base)
-        old = [logprobs(plain, *pair) for pair in sequences]
-        if is_adapter(weights):
-            plain = PeftModel.from_pretrained(plain, weights).to(device).eval()
-        else:
-            del plain  # one of them at a time: they may be large
-            plain = model(weights)
-        new = [logprobs(plain, *pair) for pair in sequences]
+    policy = model(base)
+    old = [logprobs(policy, *pair) for pair in sequences]
+    if is_adapter(weights):
+        policy = PeftModel.from_pretrained(policy, weights).to(device).eval()
+    else:
+        del policy  # one of them at a time: they may be large
+        policy = model(weights)
+    new = [logprobs(policy, *pair) for pair in sequences]
     return [
         [Token(prompt + completion[:at], completion[at], new[row][at], old[row][at]) for at in range(len(completion))]
         for row, (prompt, completion) in enumerate(sequences)
