@@ -1,8 +1,9 @@
 """How a swap looks to people who chat: failed and mixed answers, gaps between tokens, seconds to the new checkpoint.
 
 Clients stream greedy answers without pause while two checkpoints are made live in turn, many times, over one or more
-engines. Every answer is then compared, text for text, with what its checkpoint alone writes. A restart of vLLM, which a
-swap replaces, is timed beside it. The checkpoints are the base with small random LoRA matrices: a swap does not care.
+engines. Every answer is then compared, text for text, with what its checkpoint alone writes. A restart of vLLM,
+which a swap replaces, is timed beside it. The checkpoints are the base with small random LoRA matrices: a swap does not
+care. With --full they are whole weights, for which engines are drained and reloaded, one after another.
 """
 
 import argparse
@@ -25,6 +26,7 @@ class Answer:
     """One streamed answer: its checkpoint, its text, and when each piece came (s, monotonic)."""
 
     prompt: int
+    began: float
     models: set[str] = field(default_factory=set)
     text: str = ""
     times: list[float] = field(default_factory=list)
@@ -39,24 +41,27 @@ def main() -> None:
     parser.add_argument("--engines", type=int, default=1)
     parser.add_argument("--pause", type=float, default=1.0, help="seconds between swaps")
     parser.add_argument("--max-tokens", type=int, default=160)
+    parser.add_argument("--full", action="store_true", help="full weights in place of adapters")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, running(Path(folder), arguments.engines) as stack:
-        names = make_checkpoints(stack, count=2)
+        names = make_checkpoints(stack, count=2, full=arguments.full)
         report = asyncio.run(measure(stack, names, arguments))
         report["restart_s"] = restart_engine(stack)
     print(json.dumps(report))
 
 
-def make_checkpoints(stack: Stack, count: int) -> list[str]:
-    """Random adapters over the base, written as a trainer writes them: hashes, probe, row. Returns their names."""
+def make_checkpoints(stack: Stack, count: int, full: bool) -> list[str]:
+    """Random adapters over the base, or merged with it as full weights, in the form that a trainer gives them: hashes,
+    probe, row. Returns their names."""
     import torch
     from peft import LoraConfig, get_peft_model
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from db.queries import checkpoints
     from db.session import Database
-    from trainer.files import fresh_folder, sha256, sync_tree, write_json
-    from trainer.policy import ADAPTER_FILES, base_hash, prompt_ids
+    from trainer.files import sha256, write_json
+    from trainer.full import save_full
+    from trainer.policy import base_hash, prompt_ids, save_adapter, weight_files
     from trainer.probe import make_probe
 
     base = Path(TINY.base_model)
@@ -72,21 +77,24 @@ def make_checkpoints(stack: Stack, count: int) -> list[str]:
             if "lora_B" in name:
                 torch.nn.init.normal_(weight, std=0.02)
         with database.transaction() as session:
-            row = checkpoints.reserve_checkpoint(session, 0)
-            row_id, name = row.id, row.name
-        folder = fresh_folder(stack.home / "checkpoints" / name)
-        policy.save_pretrained(str(folder))
+            row = checkpoints.reserve_checkpoint(session, 0, kind="full" if full else "adapter")
+            row_id, name, kind = row.id, row.name, row.kind
+        folder = stack.home / "checkpoints" / name
+        folder.parent.mkdir(exist_ok=True)
+        if full:
+            save_full(policy.merge_and_unload(), folder, base)
+        else:
+            save_adapter(policy, folder)
         manifest = {
             "format": 1,
             "name": name,
-            "kind": "adapter",
+            "kind": kind,
             "base": {"name": base.name, "config_hash": base_hash(base)},
             "rank": 8,
-            "files": {file: sha256(folder / file) for file in ADAPTER_FILES},
+            "files": {file: sha256(folder / file) for file in weight_files(folder)},
             "probe": make_probe(base, folder, pairs),
         }
         write_json(folder / "manifest.json", manifest)
-        sync_tree(folder)
         with database.transaction() as session:
             checkpoints.complete_checkpoint(session, row_id, str(folder), manifest)
         names.append(name)
@@ -109,6 +117,12 @@ async def measure(stack: Stack, names: list[str], arguments: argparse.Namespace)
     timeout = aiohttp.ClientTimeout(total=300)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as http:
 
+        async def deploy(name: str, reason: str) -> None:
+            body = {"checkpoint": name, "by": "bench", "reason": reason}
+            async with http.post(f"{stack.gateway}/internal/deploy", json=body, headers=stack.service) as reply:
+                if reply.status != 200:
+                    raise RuntimeError(f"{reason}: {await reply.text()}")
+
         async def client(number: int) -> None:
             while not stop.is_set():
                 number = (number + 1) % len(questions)
@@ -118,21 +132,18 @@ async def measure(stack: Stack, names: list[str], arguments: argparse.Namespace)
         await asyncio.sleep(5)  # a stretch without swaps, to compare with
         for number in range(arguments.swaps):
             began = time.monotonic()
-            body = {"checkpoint": names[number % len(names)], "by": "bench", "reason": f"swap {number}"}
-            async with http.post(f"{stack.gateway}/internal/deploy", json=body, headers=stack.service) as reply:
-                if reply.status != 200:
-                    raise RuntimeError(f"swap {number}: {await reply.text()}")
+            await deploy(names[number % len(names)], f"swap {number}")
             swaps.append((began, time.monotonic()))
             await asyncio.sleep(arguments.pause)
         stop.set()
         await asyncio.gather(*clients)
         failed = [answer.error for answer in answers if answer.error]
         alone: dict[tuple[str, int], str] = {}
-        for answer in answers:
-            for model in answer.models:
-                if (model, answer.prompt) not in alone:
-                    own = await ask(http, stack, model, questions[answer.prompt], answer.prompt, arguments.max_tokens)
-                    alone[model, answer.prompt] = own.text
+        for model, prompt in sorted({(model, answer.prompt) for answer in answers for model in answer.models}):
+            if arguments.full:  # one set of weights at a time: only what is live can be asked
+                await deploy(model.removeprefix("ruminate-"), "what it says alone")
+            own = await ask(http, stack, model, questions[prompt], prompt, arguments.max_tokens)
+            alone[model, prompt] = own.text
         mixed = sum(
             len(answer.models) > 1 or answer.text != alone[min(answer.models), answer.prompt]
             for answer in answers
@@ -141,6 +152,7 @@ async def measure(stack: Stack, names: list[str], arguments: argparse.Namespace)
     return {
         "clients": arguments.clients,
         "engines": arguments.engines,
+        "full": arguments.full,
         "swaps": len(swaps),
         "requests": len(answers),
         "failed": len(failed),
@@ -155,7 +167,7 @@ async def ask(
     http: aiohttp.ClientSession, stack: Stack, model: str, messages: list[dict[str, str]], number: int, limit: int
 ) -> Answer:
     """Stream one greedy answer."""
-    answer = Answer(number)
+    answer = Answer(number, began=time.monotonic())
     body = {"model": model, "messages": messages, "stream": True, "temperature": 0, "max_tokens": limit, "store": False}
     try:
         async with http.post(f"{stack.gateway}/v1/chat/completions", json=body) as reply:
@@ -194,12 +206,19 @@ def latencies(answers: list[Answer], swaps: list[tuple[float, float]], names: li
         seen = [answer.times[0] for answer in answers if model in answer.models and ended <= answer.times[0] < limit]
         if seen:
             firsts.append((min(seen) - began) * 1000)
+    waits: dict[bool, list[float]] = {True: [], False: []}
+    for answer in answers:
+        if answer.times:
+            during = any(answer.times[0] > began and answer.began < ended for began, ended in swaps)
+            waits[during].append((answer.times[0] - answer.began) * 1000)
     calls = [(ended - began) * 1000 for began, ended in swaps]
     p99_in, p99_out = percentile(inside, 99), percentile(outside, 99)
     return {
         "gap_p99_ms_during": p99_in,
         "gap_p99_ms_outside": p99_out,
         "gap_p99_ratio": round(p99_in / p99_out, 2) if p99_in and p99_out else None,
+        "first_token_p99_ms_during": percentile(waits[True], 99),
+        "first_token_p99_ms_outside": percentile(waits[False], 99),
         "swap_call_ms": {"p50": percentile(calls, 50), "p99": percentile(calls, 99)},
         "publish_to_first_token_ms": {"p50": percentile(firsts, 50), "p99": percentile(firsts, 99)},
     }

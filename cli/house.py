@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -26,12 +27,16 @@ _TICK_S = 0.2
 _END_S = 7.0  # after so long SIGKILL follows SIGTERM, which keeps Ctrl-C within 10 s
 _TRIES = 3  # so many failed starts of one process before the first readiness give up
 _HTTP = httpx.Timeout(1.0)
+SAMPLER_GIB = 3.5  # main memory of a second engine, with 1 GiB of KV cache
 
 
 class House:
     """All processes of one machine. `run` returns the exit code."""
 
     def __init__(self, settings: HouseSettings, profile: Profile, console: Console) -> None:
+        self._samples = settings.trainer and _wants_own_engine(profile)
+        if self._samples:
+            profile = replace(profile, memory_gib=profile.memory_gib + SAMPLER_GIB)
         self.settings, self.profile, self.console = settings, profile, console
         self.processes: list[Supervised] = []
         self._stop = False
@@ -110,13 +115,13 @@ class House:
             "RUMINATE_UI_HOST": settings.host,
             "RUMINATE_UI_PORT": str(ui_port),
         }
-        offline = "HF_HUB_OFFLINE" in common
-        self._add(
-            "engine",
-            engine_command(profile, engine_port),
-            {**common, **engine_environment(profile, offline)},
-            f"{engine}/health",
-        )
+        environment = {**common, **engine_environment(profile, "HF_HUB_OFFLINE" in common)}
+        self._add("engine", engine_command(profile, engine_port), environment, f"{engine}/health")
+        if self._samples:
+            port_of_its_own = free_port("127.0.0.1")
+            sampler = f"http://127.0.0.1:{port_of_its_own}"
+            trainer["RUMINATE_TRAINER_SAMPLING_ENGINE"] = sampler
+            self._add("sampler", engine_command(profile, port_of_its_own), environment, f"{sampler}/health")
         self._add("server", [sys.executable, "-m", "server"], _keep_set(common | server), f"{self._gateway}/health")
         if settings.trainer:
             self._add("trainer", [sys.executable, "-m", "trainer"], _keep_set(common | trainer), None)
@@ -194,6 +199,22 @@ class House:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
+
+
+def _wants_own_engine(profile: Profile) -> bool:
+    """Whether rounds of full weights are to sample on a second engine of this machine.
+
+    Raises CannotStart on a GPU: how it is shared between two engines and full training is for a person to say.
+    """
+    wanted = os.environ.get("RUMINATE_TRAINER_WEIGHTS") or profile.trainer.get("WEIGHTS")
+    if wanted != "full" or os.environ.get("RUMINATE_TRAINER_SAMPLING_ENGINE"):
+        return False
+    if profile.gpu:
+        raise CannotStart(
+            "RUMINATE_TRAINER_WEIGHTS is 'full', and rounds of full weights sample on an engine of their own: start "
+            "another vLLM with the same base model and set RUMINATE_TRAINER_SAMPLING_ENGINE to its URL"
+        )
+    return True
 
 
 def _answers(url: str) -> bool:

@@ -32,6 +32,7 @@ ENGINE: list[Column] = [
     ("engine", lambda e: e["url"]),
     ("state", lambda e: e["state"]),
     ("answers", lambda e: e["in_flight"]),
+    ("weights", lambda e: e.get("weights") or "none"),
     ("adapters", lambda e: ", ".join(e["adapters"]) or "none"),
     ("from", lambda e: "settings" if e["in_settings"] else "added"),
     ("detail", lambda e: e["detail"]),
@@ -91,7 +92,8 @@ def show_status(status: dict[str, Any], as_json: bool) -> None:
         since = _when(trial["since"])
         console.print(f"canary    {trial['name']} in {trial['share']:.0%} of conversations since {since}")
     for engine in status["engines"]:
-        console.print(f"engine    {engine['url']} {engine['state']}: {', '.join(engine['adapters']) or 'no adapters'}")
+        has = [name for name in (engine.get("weights"),) if name not in (None, "ruminate-v0")] + engine["adapters"]
+        console.print(f"engine    {engine['url']} {engine['state']}: {', '.join(has) or 'no adapters'}")
     running = status["round"]
     if running:
         console.print(f"round     {running['id']} {running['state']} {running['phase'] or ''} {running['step'] or 0}")

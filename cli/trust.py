@@ -80,10 +80,10 @@ def add_to(app: typer.Typer, client: Callable[[], Any]) -> None:
     def export(
         checkpoint: Name,
         folder: Annotated[Path, typer.Argument(help="A new folder.")],
-        merged: Annotated[bool, typer.Option("--merged", help="Base and adapter as one model, in float32.")] = False,
+        merged: Annotated[bool, typer.Option("--merged", help="As one model; an adapter in float32.")] = False,
         base: Annotated[str | None, typer.Option(help="The base to merge into; by default the profile's.")] = None,
     ) -> None:
-        """Copy a checkpoint's adapter into a new folder, or with --merged a whole model that transformers loads."""
+        """Copy a checkpoint's adapter into a new folder, or with --merged a whole model, which full weights are."""
         with client() as gateway:
             found = gateway.get(f"/api/checkpoints/{_name(checkpoint)}")
         print(f"exported {found['name']} to {exported(found, folder, merged, base)}")

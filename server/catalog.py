@@ -16,11 +16,13 @@ from typing import Any
 from db.errors import DatabaseUnavailable
 from db.queries import checkpoints, deployments, engines, wishes
 from db.session import Database
-from server.errors import no_model, unavailable
+from server.errors import no_model, not_in_place, unavailable
 
 log = logging.getLogger(__name__)
 
 ALIAS = "ruminate"
+BASE = f"{ALIAS}-v0"
+"""What engines are started to serve."""
 SERVED = ("canary", "published", "retired")  # states in which users may ask for a checkpoint by name
 
 
@@ -40,6 +42,16 @@ class Weights:
     def model(self) -> str:
         """The name that an engine knows it by, and that an answer's `model` tells."""
         return f"{ALIAS}-{self.name}"
+
+    @property
+    def asked_as(self) -> str:
+        """What a request to an engine calls it. Full weights answer under the name that the engine was started with."""
+        return BASE if self.kind == "full" else self.model
+
+    @property
+    def ground(self) -> str:
+        """The weights that an engine must have to answer as this one: its own where they are full, else the base's."""
+        return self.model if self.kind == "full" else BASE
 
     @property
     def is_served(self) -> bool:
@@ -99,6 +111,21 @@ class Catalog:
         self.trouble: str | None = None
 
     @property
+    def has_full(self) -> bool:
+        """Whether any checkpoint is of kind "full", so that an engine may have other weights than at its start."""
+        return any(one.kind == "full" for one in self._by_name.values())
+
+    @property
+    def base_probe(self) -> dict[str, Any] | None:
+        """By which an engine is known to serve the base: what a full checkpoint's probe says of it. None: no such."""
+        whole = (one.manifest.get("probe") for one in self._by_name.values() if one.kind == "full")
+        probe = next((probe for probe in whole if probe), None)
+        if probe is None:
+            return None
+        turned = [one | {"logprobs_candidate": one["logprobs_base"]} for one in probe["sequences"]]
+        return {"sequences": turned, "tolerance": probe["tolerance"]}
+
+    @property
     def live(self) -> Weights | None:
         """What answers `ruminate`; None before the first deployment is read."""
         return None if self.wanted is None else self.wanted.live
@@ -125,6 +152,8 @@ class Catalog:
         found = self._by_name.get(model.removeprefix(f"{ALIAS}-")) if isinstance(model, str) else None
         if found is None or found.model != model or not found.is_served:
             raise no_model(model)
+        if found.ground != self.wanted.live.ground:
+            raise not_in_place(found.model, self.wanted.live.model)
         return found
 
     def known(self, name: str) -> Weights | None:
@@ -133,7 +162,8 @@ class Catalog:
 
     def listed(self) -> list[Weights]:
         """What users may ask for by name, newest first."""
-        seen = [one for one in self._by_name.values() if one.is_served]
+        ground = BASE if self.wanted is None else self.wanted.live.ground
+        seen = [one for one in self._by_name.values() if one.is_served and one.ground == ground]
         return sorted(seen, key=lambda one: one.id, reverse=True)
 
     def _state(self) -> tuple[int | None, tuple[Wish, ...]]:

@@ -23,6 +23,8 @@ IMAGE = (  # 64 x 64, white
     "1hD77SAA6VEEAoFAIBAIBAKBQCAQfA8Gpwvw4qrwDDIAAAAASUVORK5CYII="
 )
 
+AS_STARTED = "default"  # vLLM's word for the version of weights that nobody has replaced
+
 State = Literal["starting", "ready", "behind", "down"]
 """starting: never answered yet. behind: healthy, without a wanted adapter. down: ejected until it answers again."""
 
@@ -64,11 +66,19 @@ class Engine:
         self.base: Card | None = None
         self.takes_images: bool | None = None  # None: not found out yet
         self.loaded: dict[str, str] = {}  # adapters that are loaded and verified: name → path
+        self.version = AS_STARTED  # of the weights under them, as last seen; `server.full` says what it reads
+        self.in_place: str | None = None  # the checkpoint that these weights are, once that is sure
+        self.reloading = False
         self.in_flight = 0
         self.since = time.time()
 
+    @property
+    def base_id(self) -> str:
+        """The name that it was started with."""
+        return "" if self.base is None else self.base.id
+
     def serves(self, model: str) -> bool:
-        return self.healthy and (model in self.loaded or (self.base is not None and self.base.id == model))
+        return self.healthy and (model in self.loaded or model == self.in_place)
 
     def mark_down(self, why: str) -> None:
         """Send it nothing more. What it had loaded is forgotten: it may come back as another process."""
@@ -77,10 +87,14 @@ class Engine:
             self.state = "down"
         self.detail = why
         self.loaded.clear()
+        self.in_place = None
         self.takes_images = None
 
-    async def observe(self) -> list[Card]:
-        """The models it has. Raises EngineFailed when it is late, EngineDown when it is gone."""
+    async def observe(self, versions: bool = False) -> list[Card]:
+        """The models it has. `versions`: and which weights these stand on, which is asked at a first look in any case.
+
+        Raises EngineFailed when it is late, EngineDown when it is gone.
+        """
         await self._call("GET", "/health")
         answer = await self._call("GET", "/v1/models")
         try:
@@ -89,7 +103,62 @@ class Engine:
         except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
             raise self.unlike("/v1/models", error) from error
         self.base = next((card for card in cards if card.parent is None), None)
+        if versions or not self.healthy:
+            try:
+                self.version = await self.weights_version()
+            except EngineDown:
+                raise
+            except EngineFailed:
+                if not self.healthy:
+                    raise  # else it is busy: each answer is compared with the version that was seen last
         return cards
+
+    async def weights_version(self, seconds: float = HEALTH_SECONDS) -> str:
+        """Which weights it has, by the name that it was last given for them; a restart forgets that. It answers between
+        two steps of its work."""
+        try:
+            answer = await self._call("GET", "/weight_info", seconds=seconds)
+        except EngineFailed as error:
+            if error.status == 404:  # started without control endpoints: nobody can have replaced them
+                return AS_STARTED
+            raise
+        try:
+            return str(orjson.loads(answer)["weight_version"])
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise self.unlike("/weight_info", error) from error
+
+    async def call_weights(self, version: str) -> None:
+        """Name the weights that it has from now on."""
+        await self._call("POST", "/update_weight_version", {"new_version": version})
+
+    async def pause(self, seconds: float) -> None:
+        """Let answers end, for `seconds` at most, and begin none until `resume`; those that come meanwhile wait."""
+        try:
+            await self._call("POST", "/pause?mode=wait", seconds=seconds)
+        except EngineFailed as error:
+            if error.status == 404:
+                what = "can't be paused, so its weights can't be replaced; start it with VLLM_SERVER_DEV_MODE=1"
+                raise EngineFailed(self.url, what, 404) from error
+            raise
+
+    async def resume(self) -> None:
+        """Go on. Does nothing to an engine that is not paused, or can't be."""
+        try:
+            await self._call("POST", "/resume")
+        except EngineFailed as error:
+            if error.status != 404:
+                raise
+
+    async def paused(self) -> bool:
+        try:
+            return bool(orjson.loads(await self._call("GET", "/is_paused"))["is_paused"])
+        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
+            raise self.unlike("/is_paused", error) from error
+
+    async def reload(self, path: str, seconds: float) -> None:
+        """Replace all of its weights by those at `path` (as it can read them), in place. Only while it is paused."""
+        body = {"method": "reload_weights", "kwargs": {"weights_path": path}}
+        await self._call("POST", "/collective_rpc", body, seconds)
 
     async def find_out_images(self) -> None:
         """Whether its model takes images: vLLM's list of models doesn't say, but it refuses to count one's tokens for a

@@ -68,5 +68,10 @@ def no_model(name: object) -> ApiError:
     )
 
 
+def not_in_place(name: str, live: str) -> ApiError:
+    message = f"{name} stands on other weights than {live}, which is live; engines have one set of them at a time"
+    return ApiError(409, message, code="weights_not_in_place", param="model")
+
+
 def unavailable(message: str, code: str = "engine_unavailable") -> ApiError:
     return ApiError(503, message, code=code, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})

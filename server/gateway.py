@@ -70,7 +70,10 @@ class Gateway:
             self.notices,
             settings.watch_seconds,
             settings.load_seconds,
+            settings.drain_seconds,
         )
+        self.pool.changing = lambda: self.swap.ground.changing
+        self.pool.patience = settings.drain_seconds + 2 * settings.load_seconds
         self.fleet = Fleet(settings.engines, self.catalog, self.swap, self._session, self._keep)
         rules = Rules(**{field.name: getattr(settings, field.name) for field in fields(Rules)})
         self.watcher = Watcher(database, self.catalog, self.lease, self.swap, rules, settings.judge_seconds)
@@ -83,7 +86,13 @@ class Gateway:
             settings.engine_wait_seconds,
         )
         self.places = Places(database)
-        self.relay = Relay(self.pool, self.swap.hurry, settings.engine_wait_seconds, settings.engine_silence_seconds)
+        self.relay = Relay(
+            self.pool,
+            self.swap.hurry,
+            settings.engine_wait_seconds,
+            settings.engine_silence_seconds,
+            lambda: self.catalog.has_full,
+        )
         self.door = Door(
             database,
             service_key(settings.service_key, settings.home),

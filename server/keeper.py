@@ -1,5 +1,8 @@
 """Makes one engine have what it should have: looks, loads, probes, unloads, ejects and readmits.
 
+That is the weights that adapters stand on, which are the base unless full weights are live (`server.full` replaces
+them), and adapters.
+
 What is wanted comes from `server.swap`. Every gateway has a keeper for each engine, and those of the gateway that holds
 the lease load and unload; the others look, and send requests to what stands in the shared rows. A loaded adapter counts
 only once its probe has passed, so an engine that comes back serves nothing that was not checked again.
@@ -10,10 +13,11 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from db.errors import DatabaseUnavailable, LeaseTaken
-from server.engine import Card, Engine, EngineDown, EngineFailed
+from server.engine import AS_STARTED, Card, Engine, EngineDown, EngineFailed
+from server.full import FullWeights, name_of, prove, put_in_place
 from server.lease import Lease
 from server.manifest import Unfit
 from server.observed import Observed, Verdict
@@ -24,6 +28,7 @@ log = logging.getLogger(__name__)
 
 STRIKES = 2  # late answers in a row until an engine is ejected; a refused connection ejects at once
 RETRY_SECONDS = 5.0  # between attempts to load what an engine refused
+TURN_SECONDS = 0.05  # between two looks of one that waits for another engine to have its new weights
 THERE_ALREADY = "already been loaded"  # vLLM's words
 
 
@@ -34,6 +39,28 @@ class Adapter:
     name: str
     path: str
     probe: dict[str, Any] | None = None
+
+
+class Ground(Protocol):
+    """The weights that adapters stand on, where they may change."""
+
+    @property
+    def turns(self) -> asyncio.Lock:
+        """Held by the keeper whose engine gets other weights: one after another, so that the rest goes on answering."""
+        ...
+
+    @property
+    def changes(self) -> bool:
+        """Whether engines may have other weights than they were started with."""
+        ...
+
+    def of(self, engine: Engine) -> FullWeights | None:
+        """What this engine should have; None before that is known."""
+        ...
+
+    def inspect(self, wanted: FullWeights) -> None:
+        """Look at the files before an engine does. Raises Unfit. Blocks."""
+        ...
 
 
 class Keeper:
@@ -50,6 +77,8 @@ class Keeper:
         interval: float,
         load_seconds: float,
         inspect: Callable[[Adapter], None],
+        ground: Ground,
+        drain_seconds: float,
     ) -> None:
         """`inspect` looks at an adapter's files before the engine does, in a thread, and raises Unfit.
 
@@ -60,6 +89,8 @@ class Keeper:
         self._wanted, self._changed = wanted, changed
         self._interval, self._load_seconds = interval, load_seconds
         self._inspect = inspect
+        self._ground, self._drain_seconds = ground, drain_seconds
+        self._proven = ""  # the version of full weights that passed its probe
         self._strikes = 0
         self._wake = asyncio.Event()
         self._tried: dict[str, tuple[str, Verdict, float]] = {}  # name → (path, what came of it, when)
@@ -72,15 +103,20 @@ class Keeper:
         """Look now instead of at the next tick."""
         self._wake.set()
 
-    def verdict(self, adapter: Adapter) -> Verdict | None:
-        """What came of this adapter here; None while it is not known."""
-        if self.engine.healthy and self.engine.loaded.get(adapter.name) == adapter.path:
+    def verdict(self, adapter: Adapter | FullWeights) -> Verdict | None:
+        """What came of this adapter, or of these weights, here; None while it is not known."""
+        if self._has(adapter):
             return Verdict(True, self._said(adapter.name))
         if self._lease.role == "follows":
             told = self._told.get(adapter.name)
             return told if told is not None and not told.ok else None
         path, verdict, _ = self._tried.get(adapter.name, ("", None, 0.0))
         return verdict if path == adapter.path and verdict is not None and not verdict.ok else None
+
+    def _has(self, wanted: Adapter | FullWeights) -> bool:
+        if isinstance(wanted, FullWeights):
+            return self.engine.healthy and self.engine.in_place == wanted.name
+        return self.engine.healthy and self.engine.loaded.get(wanted.name) == wanted.path
 
     async def next_look(self) -> None:
         """Return after a look that began after this call has ended."""
@@ -114,7 +150,7 @@ class Keeper:
     async def _look(self) -> None:
         engine = self.engine
         try:
-            cards = await engine.observe()
+            cards = await engine.observe(self._ground.changes)
             await self._agree(cards)
             if engine.takes_images is None:
                 await engine.find_out_images()
@@ -144,19 +180,109 @@ class Keeper:
         try:
             self._told = await self._shared.read(engine.url)  # after the list: see server.observed
             if self._lease.role == "follows":
-                engine.loaded = {
-                    name: path for name, path in there.items() if name in self._told and self._told[name].ok
-                }
+                self._believe(there)
             else:
-                await self._reconcile(there)
+                await self._stand(there)
         except DatabaseUnavailable:
             if self._lease.role == "alone":
-                await self._reconcile(there)
+                await self._stand(there)
         except LeaseTaken as error:
             log.warning("%s", error)
-        behind = [adapter.name for adapter in self._wanted() if adapter.name not in engine.loaded]
+        ground = self._ground.of(engine)
+        behind = [] if ground is None or ground.name == engine.in_place else [ground.name]
+        if not behind and (ground is None or not ground.path):
+            behind = [adapter.name for adapter in self._wanted() if adapter.name not in engine.loaded]
         engine.state = "behind" if behind else "ready"
         engine.detail = "; ".join(f"{name}: {self._said(name)}" for name in behind)
+
+    def _believe(self, there: dict[str, str]) -> None:
+        """As the one who looks after the engine says in the rows."""
+        engine = self.engine
+        ok = {name for name, verdict in self._told.items() if verdict.ok}
+        name = name_of(engine.version, engine.base_id)
+        engine.in_place = name if engine.version == AS_STARTED or name in ok else None
+        stands = engine.in_place == engine.base_id
+        engine.loaded = {name: path for name, path in there.items() if name in ok} if stands else {}
+
+    async def _stand(self, there: dict[str, str]) -> None:
+        """See to the weights under the adapters, and then, where these are the base, to the adapters."""
+        engine, ground = self.engine, self._ground.of(self.engine)
+        if self._ground.changes and self._lease.role == "holds":
+            await self._wake_up()
+        name = name_of(engine.version, engine.base_id)
+        told = self._told.get(name) if name is not None else None
+        sure = engine.version in (AS_STARTED, self._proven) or (told is not None and told.ok)
+        engine.in_place = name if sure else None
+        if ground is not None and engine.in_place != ground.name:
+            await self._change(ground, there)
+        if engine.in_place == engine.base_id:
+            await self._reconcile(there)
+
+    async def _wake_up(self) -> None:
+        """Nothing is being replaced here now, so an engine that is paused was left so by one that died."""
+        try:
+            if await self.engine.paused():
+                log.warning("engine %s was left paused; it goes on", self.engine.url)
+                await self.engine.resume()
+        except EngineDown:
+            raise
+        except EngineFailed as error:  # busy, or without control endpoints
+            log.info("%s", error)
+
+    async def _change(self, wanted: FullWeights, there: dict[str, str]) -> None:
+        """Prove or replace its weights, when it is this engine's turn. A failure is kept as a verdict."""
+        engine = self.engine
+        if self._lease.role != "holds" and engine.version != AS_STARTED:
+            return
+        if not self._worth_trying(wanted):
+            return
+        if self._ground.turns.locked():
+            asyncio.get_running_loop().call_later(TURN_SECONDS, self.wake)
+            return
+        async with self._ground.turns:
+            began = time.monotonic()
+            try:
+                if wanted.path:
+                    await asyncio.to_thread(self._ground.inspect, wanted)
+                engine.reloading, engine.in_place = True, None  # from here on it is sent nothing new
+                verdict = Verdict(True, await self._put(wanted, there))
+            except EngineDown:
+                raise
+            except EngineFailed as error:
+                verdict = Verdict(False, error.what)
+            except Unfit as error:
+                verdict = Verdict(False, f"not loaded: {error}")
+            except ProbeFailed as error:
+                verdict = Verdict(False, str(error), final=True)
+            finally:
+                engine.reloading = False
+            self._tried[wanted.name] = (wanted.path, verdict, time.monotonic())
+            await self._tell({wanted.name: verdict})
+        if verdict.ok:
+            self._proven, engine.in_place = engine.version, wanted.name
+            took = time.monotonic() - began
+            log.info("engine %s is %s after %.2f s %s", engine.url, wanted.name, took, verdict.detail)
+        else:
+            log.error("engine %s does not take %s: %s", engine.url, wanted.name, verdict.detail)
+        self._pool.notify()
+
+    async def _put(self, wanted: FullWeights, there: dict[str, str]) -> str:
+        """Returns the probe's words. Raises EngineFailed or ProbeFailed."""
+        engine = self.engine
+        if name_of(engine.version, engine.base_id) == wanted.name:
+            try:
+                return await prove(engine, wanted, engine.base_id)
+            except ProbeFailed as error:
+                log.warning("engine %s has %s no more (%s); loaded again", engine.url, wanted.name, error)
+        engine.loaded.clear()
+        await self._tell(dict.fromkeys((*self._told, wanted.name)))
+        for name in list(there):  # they stand on the base, and an engine would apply them to any weights
+            self._tried.pop(name, None)
+            await engine.unload(name, self._load_seconds)
+            del there[name]
+        path = wanted.path or (engine.base.root if engine.base is not None else "")
+        sure = engine.version in (AS_STARTED, self._proven)
+        return await put_in_place(engine, wanted, path, engine.base_id, self._load_seconds, self._drain_seconds, sure)
 
     async def _reconcile(self, there: dict[str, str]) -> None:
         wanted = {adapter.name: adapter for adapter in self._wanted()}
@@ -166,9 +292,10 @@ class Keeper:
             if self.engine.loaded.get(adapter.name) != adapter.path and self._worth_trying(adapter):
                 await self._load(adapter, there.get(adapter.name))
         await self._tell({name: self._known(adapter) for name, adapter in wanted.items()})
-        await self._tell({name: None for name in self._told if name not in wanted and name not in there})
+        stands = (*wanted, *there, self.engine.in_place)
+        await self._tell({name: None for name in self._told if name not in stands})
 
-    def _worth_trying(self, adapter: Adapter) -> bool:
+    def _worth_trying(self, adapter: Adapter | FullWeights) -> bool:
         path, verdict, at = self._tried.get(adapter.name, ("", None, 0.0))
         if path != adapter.path or verdict is None or verdict.ok:
             return True

@@ -1,4 +1,4 @@
-"""Whether a checkpoint's folder is what its manifest says, and an adapter that an engine can serve. Reads files only.
+"""Whether a checkpoint's folder is what its manifest says, and weights that an engine can serve. Reads files only.
 
 An engine crashes on a missing adapter, and serves some unfit ones as the base model without an error; so each is looked
 at here first, whole, before any engine sees it.
@@ -7,41 +7,57 @@ at here first, whole, before any engine sees it.
 import hashlib
 import math
 import re
-import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
 
+from server.tensors import WIDTH, Unfit, described, finite, floats, open_tensors
+
 MAX_RANK = 16  # engines are started with --max-lora-rank 16
 FORMAT = 1
 _WEIGHTS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
+_SHAPE = "config.json"  # of a whole model
 _WEIGHT_FILES = {".safetensors", ".bin", ".pt", ".pth"}  # an engine may read these, whatever they are named
 _PAIR = re.compile(r"(.+)\.lora_([AB])(?:\.default)?\.weight")
-_WIDTH = {"F32": 4, "F16": 2, "BF16": 2, "F64": 8}
 
 
-class Unfit(Exception):
-    """A checkpoint that is not loaded, with the reason and the file it was found in."""
-
-
-def check_checkpoint(path: Path, name: str, base_hash: str | None) -> dict[str, Any]:
+def check_checkpoint(
+    path: Path, name: str, base_hash: str | None, kind: str = "adapter", base: Path | None = None
+) -> dict[str, Any]:
     """Check a published folder against its manifest and return the manifest. Raises Unfit.
 
     `base_hash`: SHA-256 of the served base's config.json; None where it is not known (a base on another machine).
+    `kind`: as the row says, "adapter" or "full". `base`: the served base's folder, whose shape full weights must have.
     """
     manifest = _json(path / "manifest.json")
     if manifest.get("format") != FORMAT:
         raise Unfit(f"{path}: manifest format {manifest.get('format')!r}, expected {FORMAT}")
     if manifest.get("name") != name:
         raise Unfit(f"{path}: the manifest names {manifest.get('name')!r}, but the row says {name!r}")
+    if manifest.get("kind") != kind:
+        raise Unfit(f"{path}: the manifest says kind {manifest.get('kind')!r}, but the row says {kind!r}")
     given = (manifest.get("base") or {}).get("config_hash")
     if base_hash is not None and given != base_hash:
         raise Unfit(f"{path}: made for another base model (config hash {given!r}, served is {base_hash!r})")
-    files = manifest.get("files") or {}
-    missing = {_WEIGHTS, _CONFIG} - set(files)
+    _check_files(path, manifest.get("files") or {}, {_CONFIG, _WEIGHTS} if kind == "adapter" else {_SHAPE})
+    _check_probe(path, manifest.get("probe"))
+    if kind == "full":
+        check_full(path, base)
+        return manifest
+    rank = _json(path / _CONFIG).get("r")
+    if manifest.get("rank") != rank:
+        raise Unfit(f"{path}: the manifest says rank {manifest.get('rank')!r}, its {_CONFIG} says {rank!r}")
+    if not check_adapter(path):
+        raise Unfit(f"{path}: every lora_B is zero: it would answer exactly as the base model")
+    return manifest
+
+
+def _check_files(path: Path, files: dict[str, str], needed: set[str]) -> None:
+    """All that an engine would read is there, and what the manifest has the hash of."""
+    missing = needed - set(files)
     if missing:
         raise Unfit(f"{path}: the manifest has no hash of {', '.join(sorted(missing))}")
     extra = sorted(file.name for file in path.iterdir() if file.suffix in _WEIGHT_FILES and file.name not in files)
@@ -53,13 +69,6 @@ def check_checkpoint(path: Path, name: str, base_hash: str | None) -> dict[str, 
         found = _sha256(path / file)
         if found != wanted:
             raise Unfit(f"{path / file}: altered or cut off: SHA-256 is {found}, the manifest says {wanted}")
-    rank = _json(path / _CONFIG).get("r")
-    if manifest.get("rank") != rank:
-        raise Unfit(f"{path}: the manifest says rank {manifest.get('rank')!r}, its {_CONFIG} says {rank!r}")
-    _check_probe(path, manifest.get("probe"))
-    if not check_adapter(path):
-        raise Unfit(f"{path}: every lora_B is zero: it would answer exactly as the base model")
-    return manifest
 
 
 def _check_probe(path: Path, probe: Any) -> None:
@@ -102,24 +111,65 @@ def check_adapter(path: Path, max_rank: int = MAX_RANK) -> bool:
     return _check_tensors(path / _WEIGHTS, set(ranks))
 
 
+def check_full(path: Path, base: Path | None) -> None:
+    """Check that a folder holds a whole model of finite numbers, of the same tensors as `base`. Raises Unfit.
+
+    None for `base`: it is on another machine, and which tensors there should be is not known here.
+    """
+    if base is not None and _sha256(path / _SHAPE) != _sha256(base / _SHAPE):
+        raise Unfit(f"{path}: its {_SHAPE} is not that of the served base in {base}")
+    shapes = {name: shape for file in _weight_files(path) for name, shape in _whole_tensors(file).items()}
+    if base is None:
+        return
+    wanted = {name: shape for file in _weight_files(base) for name, shape in _shapes(file).items()}
+    for name in sorted(wanted.keys() | shapes.keys()):
+        if wanted.get(name) != shapes.get(name):
+            raise Unfit(f"{path}: {name} has shape {shapes.get(name)}, in the served base {wanted.get(name)}")
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise Unfit(f"{folder}: holds no .safetensors file")
+    return files
+
+
+def _shapes(path: Path) -> dict[str, list[int]]:
+    header, _ = open_tensors(path)
+    return {name: described(path, name, tensor)[1] for name, tensor in header.items()}
+
+
+def _whole_tensors(path: Path) -> dict[str, list[int]]:
+    """The shapes of a file's tensors, each of which lies whole in it and holds finite numbers."""
+    header, data = open_tensors(path)
+    shapes = {}
+    for name, tensor in header.items():
+        dtype, shapes[name], (begin, end) = described(path, name, tensor)
+        if end > len(data) or end - begin != WIDTH[dtype] * math.prod(shapes[name]):
+            raise Unfit(f"{path}: cut off: {name} should end at byte {end} of {len(data)}")
+        if not finite(data[begin:end], dtype):
+            raise Unfit(f"{path}: {name} holds NaN or infinite numbers; the training diverged")
+    return shapes
+
+
 def _check_tensors(path: Path, ranks: set[int]) -> bool:
     """Every tensor lies whole in the file, is one of a pair of these ranks, and holds finite numbers.
 
     Returns whether any lora_B is not zero. Format: github.com/huggingface/safetensors.
     """
-    header, data = _open_tensors(path)
+    header, data = open_tensors(path)
     effective = False
     found: dict[str, dict[str, int]] = {}  # module → rank by A's and by B's shape
     for name, tensor in header.items():
-        dtype, shape, (begin, end) = _described(path, name, tensor)
+        dtype, shape, (begin, end) = described(path, name, tensor)
         pair = _PAIR.fullmatch(name)
         if pair is None or len(shape) != 2:
             raise Unfit(f"{path}: {name} {shape} is no LoRA matrix and can't be swapped while serving")
-        if end > len(data) or end - begin != _WIDTH[dtype] * math.prod(shape):
+        if end > len(data) or end - begin != WIDTH[dtype] * math.prod(shape):
             raise Unfit(f"{path}: cut off: {name} should end at byte {end} of {len(data)}")
         module, side = pair.groups()
         found.setdefault(module, {})[side] = shape[0 if side == "A" else 1]
-        values = _floats(data[begin:end], dtype)
+        values = floats(data[begin:end], dtype)
         if not np.isfinite(values).all():
             raise Unfit(f"{path}: {name} holds NaN or infinite numbers; the training diverged")
         effective = effective or (side == "B" and bool(values.any()))
@@ -129,45 +179,6 @@ def _check_tensors(path: Path, ranks: set[int]) -> bool:
         if len(set(sides.values())) != 1 or not set(sides.values()) <= ranks:
             raise Unfit(f"{path}: {module} has rank {sides}, its {_CONFIG} says {sorted(ranks)}")
     return effective
-
-
-def _open_tensors(path: Path) -> tuple[dict[str, Any], np.ndarray]:
-    """The header of a safetensors file, at least one tensor long, and the bytes after it."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            header = orjson.loads(file.read(length)) if length < size else None
-    except (OSError, struct.error, orjson.JSONDecodeError) as error:
-        raise Unfit(f"{path}: not readable as safetensors ({error})") from error
-    if not isinstance(header, dict):
-        raise Unfit(f"{path}: cut off: the header alone is said to have {length} bytes, the file has {size}")
-    header.pop("__metadata__", None)
-    if not header:
-        raise Unfit(f"{path}: holds no tensors")
-    data = np.memmap(path, np.uint8, "r", offset=8 + length) if size > 8 + length else np.zeros(0, np.uint8)
-    return header, data
-
-
-def _described(path: Path, name: str, tensor: Any) -> tuple[str, list[int], tuple[int, int]]:
-    """A tensor's type, shape and place as its header says, where it says so in order."""
-    try:
-        dtype, shape, (begin, end) = tensor["dtype"], tensor["shape"], tensor["data_offsets"]
-        whole = all(isinstance(number, int) and number >= 0 for number in (*shape, begin, end)) and begin <= end
-    except (TypeError, KeyError, ValueError) as error:
-        raise Unfit(f"{path}: {name} is not described as a tensor ({error!r})") from error
-    if not whole:
-        raise Unfit(f"{path}: {name} has shape {shape} at bytes {begin} to {end}")
-    if dtype not in _WIDTH:
-        raise Unfit(f"{path}: {name} has type {dtype}; expected one of {', '.join(_WIDTH)}")
-    return dtype, list(shape), (begin, end)
-
-
-def _floats(raw: np.ndarray, dtype: str) -> np.ndarray:
-    data = raw.tobytes()
-    if dtype == "BF16":  # the upper half of a float32
-        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
-    return np.frombuffer(data, {"F32": "<f4", "F16": "<f2", "F64": "<f8"}[dtype])
 
 
 def _json(path: Path) -> dict[str, Any]:

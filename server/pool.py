@@ -6,10 +6,12 @@ Knows engines by what `Engine.serves` says of them; loads and unloads nothing.
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from server.engine import Engine
 from server.errors import ApiError, unavailable
+
+LOOK_SECONDS = 0.2  # of those who wait beyond their time
 
 
 class Moved(Exception):
@@ -26,6 +28,9 @@ class Pool:
         self._changed = asyncio.Event()
         self._in_use: Counter[str] = Counter()
         self.chats = 0  # answers being written for people just now
+        self.changing: Callable[[], bool] = lambda: False
+        """Whether an engine gets other weights. Until that ends, requests wait so much longer at most:"""
+        self.patience = 0.0
 
     @property
     def waiting(self) -> int:
@@ -83,17 +88,18 @@ class Pool:
         clock = asyncio.get_running_loop()
         self._waiting += 1
         try:
-            while (left := deadline - clock.time()) > 0:
+            while True:
                 changed = self._changed
                 engine = self.pick(model)
                 if engine is not None:
                     return engine
                 if moved():
                     raise Moved
-                try:
-                    await asyncio.wait_for(changed.wait(), left)
-                except TimeoutError:
+                left = deadline - clock.time()
+                if left <= (-self.patience if self.changing() else 0.0):
                     break
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), left if left > 0 else LOOK_SECONDS)
         finally:
             self._waiting -= 1
         raise _none(self.engines, model)

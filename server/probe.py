@@ -60,13 +60,21 @@ async def check(engine: Engine, model: str, probe: Mapping[str, Any]) -> str:
     )
 
 
-def judge(found: np.ndarray, candidate: np.ndarray, base: np.ndarray, tolerance: float) -> str:
-    """Mean absolute differences over the probe's tokens, in nats: within tolerance, and nearer to the candidate."""
+def judge(
+    found: np.ndarray, candidate: np.ndarray, other: np.ndarray | None, tolerance: float, others: str = "the base"
+) -> str:
+    """Mean absolute differences over the probe's tokens, in nats: within tolerance, and nearer to the candidate.
+
+    `other`, called `others` in words: what an engine would answer that ignored the load; None where it is not known.
+    """
     to_candidate = float(np.abs(found - candidate).mean())
-    to_base = float(np.abs(found - base).mean())
-    figures = f"mean |Δlogp| {to_candidate:.4g} to the candidate, {to_base:.4g} to the base, tolerance {tolerance:.4g}"
+    figures = f"mean |Δlogp| {to_candidate:.4g} to the candidate"
+    if other is not None:
+        to_other = float(np.abs(found - other).mean())
+        figures += f", {to_other:.4g} to {others}"
+    figures += f", tolerance {tolerance:.4g}"
     if not np.isfinite(to_candidate) or to_candidate > tolerance:
         raise ProbeFailed(f"the engine serves other weights than were trained: {figures}")
-    if to_candidate >= to_base:
-        raise ProbeFailed(f"the engine ignores the adapter and answers as the base model: {figures}")
+    if other is not None and to_candidate >= to_other:
+        raise ProbeFailed(f"the engine ignores what it was given and answers as {others}: {figures}")
     return figures

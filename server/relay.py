@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
-from server.engine import Engine, EngineDown, message_of
+from server.engine import Engine, EngineDown, EngineFailed, message_of
 from server.errors import ApiError, unavailable
 from server.pool import Pool
 
@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 3  # on each engine, before a request that keeps killing engines is given up
 LOOK_SECONDS = 0.05  # for the keeper to see what happened
+VERSION_SECONDS = 30.0  # for a step of an engine with long prompts
 _ERROR = b'data: {"error"'  # how vLLM tells in a stream that it failed
 
 
@@ -56,9 +57,13 @@ class Answer:
 class Relay:
     """The way to the engines."""
 
-    def __init__(self, pool: Pool, look: Callable[[], None], wait: float, silence: float) -> None:
+    def __init__(
+        self, pool: Pool, look: Callable[[], None], wait: float, silence: float, changes: Callable[[], bool]
+    ) -> None:
+        """`changes`: whether engines may have other weights than they were started with."""
         self._pool, self._look = pool, look
         self._wait, self._silence = wait, silence
+        self._changes = changes
 
     async def begin(
         self, path: str, payload: bytes, model: str, stream: bool, moved: Callable[[], bool] = lambda: False
@@ -76,9 +81,12 @@ class Relay:
                 self._look()  # it may be coming, or be wanted no more
             engine = await self._pool.wait(model, deadline, failed, moved)
             engine.in_flight += 1
+            version = engine.version
             kept = unknown = False
             try:
                 answer = await self._try(engine, path, payload, stream)
+                if answer is not None and self._changes() and not await self._still(engine, version, answer):
+                    answer = None
                 kept = answer is not None
                 unknown = not kept
             except EngineDown as error:
@@ -95,11 +103,28 @@ class Relay:
                 return answer
             if unknown:  # it restarted since it was last looked at
                 engine.loaded.pop(model, None)
+                if engine.in_place == model:
+                    engine.in_place = None
                 failed.append(engine)
                 self._look()
                 await asyncio.sleep(LOOK_SECONDS)
             if len(failed) > ATTEMPTS * len(self._pool.engines):
                 raise unavailable(f"every engine failed on this request; the last was {engine.url}: {engine.detail}")
+
+    async def _still(self, engine: Engine, version: str, answer: Answer) -> bool:
+        """Whether it has the weights that it had: no answer goes on across a change, so this one is theirs then.
+
+        Else the answer is given up.
+        """
+        same = False
+        try:
+            same = await engine.weights_version(VERSION_SECONDS) == version
+        except EngineFailed as error:
+            log.warning("%s; what it answered may be of other weights, and is asked for again", error)
+        finally:
+            if not same:
+                answer.response.close()
+        return same
 
     async def _try(self, engine: Engine, path: str, payload: bytes, stream: bool) -> Answer | None:
         """One attempt. None when the engine does not know the model (any more). Raises EngineDown, ApiError."""

@@ -21,7 +21,8 @@ PRUNED = ".pruned"  # the end of a folder's name while it is being deleted, so t
 async def prune(gateway: Gateway, keep: int) -> list[str]:
     """Keep the files of the `keep` newest checkpoints and of those in use. Returns the names whose files went."""
     async with gateway.swap.changing:  # nothing becomes live meanwhile
-        names = {name for keeper in gateway.swap.keepers for name in keeper.engine.loaded}
+        engines = [keeper.engine for keeper in gateway.swap.keepers]
+        names = {name for engine in engines for name in (*engine.loaded, engine.in_place) if name is not None}
         names |= {adapter.name for adapter in gateway.swap.wanted()}
         used = {name.removeprefix(f"{ALIAS}-") for name in names}
         given_up = await asyncio.to_thread(_release, gateway, keep, used)

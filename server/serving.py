@@ -18,7 +18,7 @@ from server.catalog import ALIAS, Catalog, Weights
 from server.errors import ApiError, invalid, unavailable
 from server.exchange import Exchange, Receive, Send, read_request
 from server.feed import Away, Feeds
-from server.forms.form import Form, Writer
+from server.forms.form import Form, Renamed, Writer
 from server.limiting import Allowance, Limiter
 from server.metrics import Metrics
 from server.outcome import Outcome, ending_of, read_body, read_stream, split_texts
@@ -197,7 +197,9 @@ class Serving:
             """Whether another gateway made a swap, of which this one heard while it waited for an engine."""
             if ask.model == ALIAS:
                 return self._weights(ask, place).id != weights.id
-            return weights.path is not None and not self._swap.is_wanted(weights.model)
+            live = self._catalog.live
+            elsewhere = live is not None and live.ground != weights.ground
+            return elsewhere or (weights.path is not None and not self._swap.is_wanted(weights.model))
 
         with self._pool.using(weights.model):
             if ask.model != ALIAS:
@@ -206,7 +208,7 @@ class Serving:
             self._recorder.begin(turn)
             try:
                 answer = await self._relay.begin(
-                    PATHS[ask.kind], ask.payload(weights.model), weights.model, ask.stream, moved
+                    PATHS[ask.kind], ask.payload(weights.asked_as), weights.model, ask.stream, moved
                 )
             except (ApiError, Moved):
                 self._recorder.abandon(turn)  # refused: no turn took place
@@ -218,7 +220,9 @@ class Serving:
             try:
                 exchange.headers += _headers(turn, weights, self._form.id_header)
                 exchange.opened(turn)
-                writer = self._form.writer(ask, turn.generation_id)
+                writer: Writer = self._form.writer(ask, turn.generation_id)
+                if weights.asked_as != weights.model:
+                    writer = Renamed(writer, weights.asked_as, weights.model)
                 if ask.stream:
                     await self._stream(ask, turn, answer, writer, allowance, exchange)
                 else:

@@ -73,7 +73,9 @@ class ServerSettings(BaseSettings):
     """How long the gateway that looks after the engines may say nothing until another one of its database does. On
     SQLite, where it is seen at once that it has ended, a minute at least."""
     load_seconds: float = Field(default=60.0, gt=0)
-    """How long an engine may take to load an adapter, and a deployment to reach every engine."""
+    """How long an engine may take to load an adapter or full weights, and a deployment to reach every engine."""
+    drain_seconds: float = Field(default=300.0, gt=0)
+    """How long answers under way may take to end before an engine gets full weights; then it goes on as it was."""
 
     canary_share: float = Field(default=0.0, ge=0, le=0.5)
     """Share of conversations in which a candidate that passed its gate answers until it has proven itself. 0: it goes

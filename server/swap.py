@@ -9,15 +9,18 @@ import asyncio
 import logging
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from db.errors import DatabaseUnavailable, DeploymentChanged
 from db.queries import checkpoints, deployments
 from db.session import Database
-from server.catalog import ALIAS, Catalog, Wanted, Weights
+from server.catalog import ALIAS, BASE, Catalog, Wanted, Weights
 from server.engine import Engine
 from server.errors import ApiError, unavailable
+from server.full import FullWeights
+from server.ground import Grounds
 from server.keeper import Adapter, Keeper
 from server.lease import Lease
 from server.manifest import Unfit, check_adapter, check_checkpoint, config_hash
@@ -54,10 +57,12 @@ class Swap:
         notices: Notices,
         interval: float,
         load_seconds: float,
+        drain_seconds: float,
     ) -> None:
         self._database, self._catalog, self._pool, self._lease = database, catalog, pool, lease
         self._notices = notices
-        self._interval, self._load_seconds = interval, load_seconds
+        self._interval, self._load_seconds, self._drain_seconds = interval, load_seconds, drain_seconds
+        self.ground = Grounds(catalog, pool)
         self._deploying = asyncio.Lock()
         self._hurry = asyncio.Event()
         self._wanting = Wanting(database, catalog, lease.holder, lease.seconds, self._tell)
@@ -80,7 +85,7 @@ class Swap:
         """An engine is added: it takes requests once its keeper, which the caller runs, has found it in order."""
         keeper = Keeper(
             engine, self._pool, self._lease, self._shared, self.wanted, self._notices.send,
-            self._interval, self._load_seconds, self._inspect,
+            self._interval, self._load_seconds, self._inspect, self.ground, self._drain_seconds,
         )  # fmt: skip
         self._pool.engines.append(engine)
         self.keepers.append(keeper)
@@ -126,7 +131,8 @@ class Swap:
         `share`: put it on trial instead, in this share of conversations. Another canary's trial ends; asking for what
         is live already changes nothing else. `disown`: reject what is given up, be it live or the canary.
         Raises ApiError: 404 unknown, 409 when live is not `expected_live` or another canary is on trial, 422 when the
-        checkpoint is unfit or an engine serves other weights, 503 without an engine.
+        checkpoint is unfit or an engine serves other weights, 503 without an engine. Where engines must change the
+        weights under their adapters, it is live once one of them has it; the others follow one after another.
         """
         async with self._deploying:
             await self._catalog.refresh()
@@ -151,15 +157,19 @@ class Swap:
                     f"{state.canary.name} is on trial; make it live, or end its trial by making {state.live.name} live"
                 )
                 raise ApiError(409, what, code="canary_on_trial")
+            moves = target.ground != state.live.ground
+            if share and moves:
+                what = f"{target.name} can't be on trial beside {state.live.name}: an engine has one set of weights"
+                raise ApiError(422, what, code="no_canary", param="canary_share")
             wish = Proposal(target, by, reason, state, share if target.id != state.live.id else 0.0, disown)
             try:
-                if target.path is not None or target.kind != "base":
-                    adapter = await self._fit(target)
-                    async with self._wanting.candidate(adapter):
-                        await self._everywhere(adapter)
-                        await asyncio.to_thread(self._propose, wish)
-                else:
+                if target.kind == "base" and not moves:
                     await asyncio.to_thread(self._propose, wish)
+                else:
+                    await self._fit(target)
+                    async with self._wanting.candidate(target):
+                        await (self._ahead(target) if moves else self._everywhere(adapter_of(target)))
+                        await asyncio.to_thread(self._propose, wish)
             except DeploymentChanged as error:
                 raise _changed(state.live.name, str(error)) from error
             except DatabaseUnavailable as error:
@@ -175,16 +185,19 @@ class Swap:
         """Have a published checkpoint that somebody pinned loaded. Raises ApiError when no engine takes it."""
         if target.path is None or self._pool.pick(target.model) or self.is_wanted(target.model):
             return
-        adapter = await self._fit(target)
+        await self._fit(target)
+        adapter = adapter_of(target)
         await self._wanting.guest(adapter)
         await self._everywhere(adapter)
 
     def is_wanted(self, model: str) -> bool:
-        """Whether engines have this adapter, or are to load it."""
-        return model in {adapter.name for adapter in self.wanted()}
+        """Whether engines have this adapter or these full weights, or are to load them."""
+        live = self._catalog.live
+        return model in {adapter.name for adapter in self.wanted()} or (live is not None and model == live.ground)
 
     async def add_step(self, name: str, path: str) -> list[str]:
         """Load an adapter of a running round on every engine; its name stays until removed. Returns the engines."""
+        self._refuse_trainer()
         adapter = await self._wanting.step(name, await asyncio.to_thread(_checked, path))
         try:
             return await self._everywhere(adapter)
@@ -200,25 +213,37 @@ class Swap:
 
     def internal_model(self, model: str) -> str:
         """The name under which the trainer may sample: a step, the base, what is kept loaded. Raises ApiError 404."""
+        self._refuse_trainer()
         bases = {engine.base.id for engine in self._pool.engines if engine.base is not None}
         if model in bases or self.is_wanted(model):
             return model
         raise ApiError(404, f"no adapter {model!r} is loaded; POST /internal/adapters first", code="model_not_found")
 
-    async def _fit(self, target: Weights) -> Adapter:
+    def can_try(self, name: str) -> bool:
+        """Whether this checkpoint could be on trial beside live: both must stand on the same weights."""
+        target, live = self._catalog.known(name), self._catalog.live
+        return target is None or live is None or target.ground == live.ground
+
+    def _refuse_trainer(self) -> None:
+        live = self._catalog.live
+        if live is not None and live.kind == "full":
+            what = f"{live.name}, which is live, is full weights: adapters don't fit them, and rounds don't sample here"
+            raise ApiError(409, f"{what}; train with weights=full, on an engine of its own", code="full_weights")
+
+    async def _fit(self, target: Weights) -> None:
+        if target.kind == "base":
+            return
         if target.path is None:
             raise _without_files(target)
-        if target.kind != "adapter":
-            raise ApiError(
-                422, f"{target.name} is of kind {target.kind!r}; only adapters are swapped in place", code="unfit"
-            )
         try:
-            await asyncio.to_thread(check_checkpoint, target.path, target.name, self._base_hash())
+            if target.kind == "full":
+                await asyncio.to_thread(self.ground.inspect, self.ground.weights(target, BASE))
+            else:
+                await asyncio.to_thread(check_checkpoint, target.path, target.name, self._base_hash())
         except Unfit as error:
             raise _unfit(error) from error
         if not target.manifest.get("probe"):
             raise _unfit(Unfit(f"the row of {target.name} has no probe; publish it again"))
-        return adapter_of(target)
 
     def _inspect(self, adapter: Adapter) -> None:
         """Look at the files once more right before a load: an engine that restarts gets nothing altered since."""
@@ -228,8 +253,34 @@ class Swap:
             check_checkpoint(Path(adapter.path), adapter.name.removeprefix(f"{ALIAS}-"), self._base_hash())
 
     def _base_hash(self) -> str | None:
-        roots = (engine.base.root for engine in self._pool.engines if engine.base is not None)
-        return next((found for root in roots if (found := config_hash(Path(root)))), None)
+        base = self.ground.base
+        return None if base is None else config_hash(base)
+
+    async def _ahead(self, target: Weights) -> None:
+        """Wait until one engine answers as this checkpoint, which stands on other weights than live does.
+
+        What engines that have them say decides; one that can't get them is a refusal.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._drain_seconds + 2 * self._load_seconds
+        while (left := deadline - loop.time()) > 0:
+            healthy = [keeper for keeper in self.keepers if keeper.engine.healthy]
+            if not healthy:
+                raise unavailable("no engine is up; try again in a moment")
+            with suppress(TimeoutError):
+                await asyncio.wait_for(_each_look(healthy), min(left, self._load_seconds))
+            if any(keeper.engine.serves(target.model) for keeper in healthy):
+                return
+            for keeper in healthy:
+                wants: list[Adapter | FullWeights] = [self.ground.weights(target, keeper.engine.base_id)]
+                wants += [adapter_of(target)] if target.kind == "adapter" else []
+                for verdict in map(keeper.verdict, wants):
+                    if verdict is not None and not verdict.ok:
+                        message = f"engine {keeper.engine.url} does not take {target.name}: {verdict.detail}"
+                        raise ApiError(422, message, code="weights_refused")
+            if self._lease.role == "follows":
+                await asyncio.sleep(PACE_SECONDS)
+        raise unavailable(f"no engine had {target.name} within {self._drain_seconds + 2 * self._load_seconds:g} s")
 
     async def _everywhere(self, adapter: Adapter) -> list[str]:
         """Wait until every healthy engine has the adapter. A dead one does not block; it gets it when it comes back."""

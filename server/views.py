@@ -58,6 +58,7 @@ def engine_view(engine: Engine) -> dict[str, Any]:
         "url": engine.url,
         "state": engine.state,
         "detail": engine.detail,
+        "weights": engine.in_place,
         "adapters": sorted(engine.loaded),
         "in_flight": engine.in_flight,
     }

@@ -38,7 +38,7 @@ class Wanting:
         """What every engine should have just now, most important first."""
         state = self._catalog.wanted
         serving = [] if state is None else [state.live, state.previous, state.canary]
-        found = {one.model: adapter_of(one) for one in serving if one is not None and one.path is not None}
+        found = {one.model: adapter_of(one) for one in serving if one is not None and _is_adapter(one)}
         for wish in self._catalog.wishes:
             adapter = self._wished(wish)
             if adapter is not None:
@@ -46,16 +46,17 @@ class Wanting:
         return list(found.values())
 
     @asynccontextmanager
-    async def candidate(self, adapter: Adapter) -> AsyncIterator[None]:
+    async def candidate(self, target: Weights) -> AsyncIterator[None]:
         """Want it for as long as the block runs. Raises ApiError 503 without a database."""
-        await self._write(self._wish, wishes.CANDIDATE, adapter.name, adapter.path)
-        renewing = asyncio.create_task(self._renew(adapter.name))
+        path = "" if target.path is None else str(target.path.resolve())
+        await self._write(self._wish, wishes.CANDIDATE, target.model, path)
+        renewing = asyncio.create_task(self._renew(target.model))
         try:
             yield
         finally:
             renewing.cancel()
             with suppress(ApiError):  # else it runs out by itself
-                await self._write(self._unwish, wishes.CANDIDATE, adapter.name)
+                await self._write(self._unwish, wishes.CANDIDATE, target.model)
 
     async def guest(self, adapter: Adapter) -> None:
         """Want a published checkpoint that somebody pinned, in the place of the one before."""
@@ -91,7 +92,7 @@ class Wanting:
         if wish.kind == wishes.STEP:
             return Adapter(wish.name, wish.path)
         known = self._catalog.known(wish.name.removeprefix(f"{ALIAS}-"))
-        return None if known is None or known.path is None else adapter_of(known)
+        return None if known is None or not _is_adapter(known) else adapter_of(known)
 
     async def _renew(self, name: str) -> None:
         while True:
@@ -127,6 +128,10 @@ class Wanting:
 
 def _without_files(steps: list[Wish]) -> list[str]:
     return [wish.name for wish in steps if not Path(wish.path).is_dir()]
+
+
+def _is_adapter(one: Weights) -> bool:
+    return one.kind == "adapter" and one.path is not None
 
 
 def adapter_of(one: Weights) -> Adapter:

@@ -11,17 +11,19 @@ def card(manifest: dict[str, Any]) -> str:
     verdict, base, prompts = manifest["verdict"], manifest["base"], manifest["prompts"]
     decided = "published" if verdict["publish"] else "rejected"
     config = manifest["config"]
+    full = manifest.get("kind") == "full"
+    fits = "has the shape of a base" if full else "fits only a base"
     lines = [
         "---",
-        "library_name: peft",
+        f"library_name: {'transformers' if full else 'peft'}",
         f"base_model: {base['name']}",
-        "tags: [ruminate, lora]",
+        f"tags: [ruminate{'' if full else ', lora'}]",
         "---",
         "",
-        f"# {manifest['name']}: a LoRA adapter of {base['name']}",
+        f"# {manifest['name']}: {'full weights, trained from' if full else 'a LoRA adapter of'} {base['name']}",
         "",
         f"Made by round {manifest['round']} from {manifest['parent']}, and {decided} by its gate. It thinks before it "
-        f"answers (format `{manifest['thinking_format']}`), and fits only a base whose config.json has the SHA-256 "
+        f"answers (format `{manifest['thinking_format']}`), and {fits} whose config.json has the SHA-256 "
         f"`{base['config_hash']}`.",
         "",
         "## What it learnt from",

@@ -1,4 +1,4 @@
-"""Direct preference optimisation (arXiv 2305.18290) on LoRA weights, by TRL's DPOTrainer.
+"""Direct preference optimisation (arXiv 2305.18290) on LoRA or full weights, by TRL's DPOTrainer.
 
 All pairs come from the policy at the round's start (`trainer.pairs`); then it trains on them, pass after pass, until
 the round's steps are done. An update takes `prompts_per_step` pairs.
@@ -11,7 +11,7 @@ from typing import Any
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trainer.pairs import Pairs
-from trainer.policy import load_policy, local_folder
+from trainer.policy import policy_of
 from trainer.rewards import RewardModel
 from trainer.states import Complete, trained
 from trainer.work import TrainingPrompts, Work
@@ -46,7 +46,7 @@ class Dpo:
         trainer = PairTrainer(
             pairs=pairs,
             keep_reference=continued and work.config.reference == "round_start",
-            model=load_policy(local_folder(work.settings.base_model), work.parent.path, work.config),
+            model=policy_of(work),
             processing_class=work.reader.tokenizer,
             args=offline_dpo(work, states),
             callbacks=[Record(work, METRICS, pairs.figures), Complete()],

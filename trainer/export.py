@@ -1,11 +1,12 @@
 """A checkpoint for use elsewhere: its adapter as it is, or merged into the base as a model of its own."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 from trainer.files import fresh_folder, publish_folder, read_json, sha256
-from trainer.policy import ADAPTER_FILES, base_hash, load_tokenizer, local_folder
+from trainer.policy import ADAPTER_FILES, base_hash, is_adapter, load_tokenizer, local_folder, weight_files
 
 CARD = "README.md"
 
@@ -17,6 +18,8 @@ class CannotExport(ValueError):
 def export_adapter(checkpoint: Path, target: Path) -> Path:
     """Copy the adapter with its manifest and card into the new folder `target`. Raises CannotExport."""
     check(checkpoint)
+    if not is_adapter(checkpoint):
+        raise CannotExport(f"{checkpoint.name} is full weights and no adapter; export it with --merged")
     aside = fresh_folder(_aside(target))
     for name in (*ADAPTER_FILES, "manifest.json", CARD):
         if (checkpoint / name).is_file():
@@ -27,22 +30,21 @@ def export_adapter(checkpoint: Path, target: Path) -> Path:
 def export_merged(checkpoint: Path, base: str, template: str, target: Path) -> Path:
     """Write base and adapter as one model with its tokenizer and chat template. Raises CannotExport.
 
-    In float32, whatever the base is stored in: bfloat16 would round a small adapter's changes away.
+    Full weights are one model already, and are copied as they are. An adapter is merged in float32, whatever the base
+    is stored in: bfloat16 would round its small changes away.
     """
-    import torch
-    from peft import PeftModel
-    from transformers import AutoModelForCausalLM
-
     manifest, folder = check(checkpoint), local_folder(base)
     wanted, found = manifest["base"]["config_hash"], base_hash(folder)
     if wanted != found:
         raise CannotExport(
             f"{checkpoint.name} was made for another base than {base} (config hash {wanted}, not {found})"
         )
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    merged = PeftModel.from_pretrained(model, checkpoint).merge_and_unload(safe_merge=True)
     aside = fresh_folder(_aside(target))
-    merged.save_pretrained(aside)
+    if is_adapter(checkpoint):
+        _merge(folder, checkpoint, aside)
+    else:
+        for name in weight_files(checkpoint):
+            shutil.copyfile(checkpoint / name, aside / name)
     load_tokenizer(folder, template).save_pretrained(aside)
     for name in (CARD, "manifest.json"):
         if (checkpoint / name).is_file():
@@ -51,11 +53,20 @@ def export_merged(checkpoint: Path, base: str, template: str, target: Path) -> P
     return publish_folder(aside, target)
 
 
+def _merge(base: Path, adapter: Path, aside: Path) -> None:
+    import torch
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    PeftModel.from_pretrained(model, adapter).merge_and_unload(safe_merge=True).save_pretrained(aside)
+
+
 def check(checkpoint: Path) -> dict[str, Any]:
     """The manifest of a checkpoint whose files are what it says. Raises CannotExport."""
     try:
         manifest = read_json(checkpoint / "manifest.json")
-        for name in ADAPTER_FILES:
+        for name in weight_files(checkpoint):
             if sha256(checkpoint / name) != manifest["files"][name]:
                 raise CannotExport(f"{checkpoint / name} was altered or cut off since it was published")
     except (OSError, KeyError, ValueError) as error:

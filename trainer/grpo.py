@@ -1,4 +1,4 @@
-"""Group-relative policy optimisation (arXiv 2402.03300) on LoRA weights, by TRL's GRPOTrainer.
+"""Group-relative policy optimisation (arXiv 2402.03300) on LoRA or full weights, by TRL's GRPOTrainer.
 
 Advantages are a sample's reward against its group's mean, over the group's standard deviation. Here is how a round's
 config becomes TRL's arguments, and how a round resumes; samples and rewards come from `trainer.rollout`.
@@ -11,7 +11,7 @@ from typing import Any
 
 from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from trainer.policy import load_policy, local_folder
+from trainer.policy import policy_of
 from trainer.rewards import REWARD_FIGURES, RewardModel
 from trainer.rollout import Rollout
 from trainer.states import Complete, common, step_of, trained
@@ -69,7 +69,6 @@ class Grpo:
 
         rollout = Rollout(work, prompts, versions, reward, following)
         rollout.resume(0 if saved is None else step_of(saved))
-        policy = load_policy(local_folder(work.settings.base_model), work.parent.path, config)
         continued = work.parent.path is not None
 
         def publish() -> None:
@@ -79,7 +78,7 @@ class Grpo:
         trainer = BridgedGRPOTrainer(
             publish=publish,
             keep_reference=continued and config.reference == "round_start",
-            model=policy,
+            model=policy_of(work),
             processing_class=work.reader.tokenizer,
             args=arguments(work, states),
             train_dataset=Dataset.from_dict({"prompt": [str(place) for place in range(len(prompts.train))]}),

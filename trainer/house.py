@@ -6,6 +6,7 @@ Models are loaded when a round first needs them and kept.
 import logging
 import os
 import socket
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ class House:
         self.gateway = Gateway(settings.gateway, settings.key, settings.gateway_patience)
         self._reward, self._judge = reward, judge
         self._reward_named = ""
+        self._own_engine: Gateway | None = None
 
     @cached_property
     def reward(self) -> RewardModel:
@@ -82,23 +84,58 @@ class House:
         config = RoundConfig(**decided["config"])
         phase = row.phase or "curate"
         ledger.phase(phase, row.step, total_steps=config.steps, parent_id=parent.id)
-        return Work(
+        origin = Parent(
+            parent.id,
+            parent.name,
+            Path(parent.path) if parent.kind != "base" and parent.path else None,
+            parent.kind,
+        )
+        work = Work(
             round_id=row.id,
             attempt=row.attempts,
             step=row.step,
             config=config,
             settings=self.settings,
             folder=folder,
-            parent=Parent(parent.id, parent.name, Path(parent.path) if parent.kind != "base" and parent.path else None),
+            parent=origin,
             ledger=ledger,
             gateway=self.gateway,
             reader=self.control_reader if config.rlhf else self.reader,
         )
+        return self._on_its_own_engine(work) if config.weights == "full" else work
 
     def close(self) -> None:
         """Give connections back."""
+        if self._own_engine is not None:
+            self._own_engine.close()
         self.gateway.close()
         self.database.close()
+
+    def _on_its_own_engine(self, work: Work) -> Work:
+        """Raises ValueError where full weights can't be trained as things are."""
+        from trainer.full import start_of, ties_embeddings
+        from trainer.own_engine import OwnEngine
+        from trainer.policy import local_folder
+
+        settings = self.settings
+        if not settings.sampling_engine:
+            raise ValueError(
+                "weights = 'full' needs an engine that nobody else uses; set RUMINATE_TRAINER_SAMPLING_ENGINE to its "
+                "URL, or start the house with RUMINATE_TRAINER_WEIGHTS=full"
+            )
+        base = local_folder(settings.base_model)
+        if ties_embeddings(base):
+            raise ValueError(
+                f"weights = 'full': {settings.base_model} ties input and output embeddings, and vLLM keeps the old "
+                f"output ones when it reloads; choose a base that does not, or weights = 'lora'"
+            )
+        if self._own_engine is not None:
+            self._own_engine.close()
+        engine = OwnEngine(settings.sampling_engine, self.gateway, settings.gateway_patience)
+        self._own_engine = engine
+        engine.check()
+        engine.load_adapter(work.parent.served_as, start_of(work, base))
+        return replace(work, gateway=engine)
 
     def _plan(self, row: Round, ledger: Ledger) -> dict[str, Any]:
         live = ledger.live()
@@ -107,6 +144,11 @@ class House:
         overrides = dict(row.config) | {"algorithm": row.algorithm}
         seed = row.seed or self.settings.seed
         config = self.settings.round_config(overrides, seed).model_dump()
+        if live.kind == "full" and config["weights"] == "lora":
+            raise ValueError(
+                f"weights = 'lora': {live.name}, which is live, is full weights, and adapters stand on the base; set "
+                f"weights = 'full', or make another checkpoint live first"
+            )
         return {"parent": live.id, "config": config, "reward": self._newest_reward()}
 
     def _reward_by_plan(self, name: str) -> None:

@@ -142,10 +142,10 @@ class Ledger:
         with self._database.reading() as session:
             return checkpoints.get_checkpoint(session, checkpoint_id)
 
-    def reserve(self, parent_id: int) -> Checkpoint:
+    def reserve(self, parent_id: int, kind: str) -> Checkpoint:
         """The round's own checkpoint: a new name, or the one that it had reserved before it died."""
         with self._held() as session:
-            return checkpoints.reserve_checkpoint(session, parent_id, self._round)
+            return checkpoints.reserve_checkpoint(session, parent_id, self._round, kind)
 
     def complete(self, checkpoint_id: int, path: str, manifest: Mapping[str, Any]) -> None:
         """Its files lie under `path`, whole."""

@@ -19,7 +19,7 @@ import numpy as np
 from trainer.brakes import Enough
 from trainer.files import read_json, write_json
 from trainer.gateway import GatewayError
-from trainer.policy import copy_adapter, prompt_ids
+from trainer.policy import copy_weights, prompt_ids
 from trainer.prompts import Prompt
 from trainer.rewards import RewardModel, grade
 from trainer.rollout import seed_of
@@ -74,7 +74,7 @@ class Lookout:
         best = max(self.looks, key=lambda one: fmean(one.judge))
         if best is look and adapter is not None:
             shutil.rmtree(self._best, ignore_errors=True)
-            copy_adapter(adapter, self._best)
+            copy_weights(adapter, self._best, self._work)
         write_json(self._file, [asdict(one) for one in self.looks])
         why = turned_down(self.looks)
         if why is not None:

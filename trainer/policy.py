@@ -1,15 +1,27 @@
-"""The policy under training: a frozen base with a LoRA adapter, new or continued, and how an adapter becomes a folder.
+"""The policy under training: a frozen base with a LoRA adapter, new or continued, or full weights; as a folder, too.
 
 Leaves out how it learns (`trainer.grpo`) and where it is served.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer.files import fresh_folder, publish_folder, sha256
+from trainer.full import copy_full, full_files, load_full, save_full
 from trainer.settings import RoundConfig
 
+if TYPE_CHECKING:
+    from trainer.work import Work
+
 ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+
+
+def policy_of(work: "Work") -> Any:
+    """What a round trains: as its config says, an adapter or all weights."""
+    base = local_folder(work.settings.base_model)
+    if work.config.weights == "full":
+        return load_full(work, base)
+    return load_policy(base, work.parent.path, work.config)
 
 
 def load_policy(base: Path, parent: Path | None, config: RoundConfig) -> Any:
@@ -82,6 +94,30 @@ def eos_ids(tokenizer: Any, base: Path) -> frozenset[int]:
         listed = GenerationConfig.from_pretrained(base).eos_token_id
     extra = listed if isinstance(listed, list) else [listed]
     return frozenset(token for token in [tokenizer.eos_token_id, *extra] if token is not None)
+
+
+def is_adapter(folder: Path) -> bool:
+    """Whether these are the weights of an adapter, and not full ones."""
+    return (folder / "adapter_config.json").is_file()
+
+
+def weight_files(folder: Path) -> tuple[str, ...]:
+    """What makes up the weights in `folder`."""
+    return ADAPTER_FILES if is_adapter(folder) else full_files(folder)
+
+
+def save_weights(model: Any, final: Path, work: "Work") -> Path:
+    """Write the weights under training as a folder that is there whole or not at all."""
+    if work.config.weights == "full":
+        return save_full(model, final, local_folder(work.settings.base_model))
+    return save_adapter(model, final)
+
+
+def copy_weights(source: Path, final: Path, work: "Work") -> Path:
+    """Copy weights, and nothing else, into a new folder."""
+    if work.config.weights == "full":
+        return copy_full(source, final, local_folder(work.settings.base_model))
+    return copy_adapter(source, final)
 
 
 def save_adapter(model: Any, final: Path) -> Path:

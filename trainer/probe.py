@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from trainer.policy import is_adapter
+
 MAX_TOKENS = 16  # of a probe: few, since people wait behind it at a swap
 LIKELY = -4.0  # tokens less likely than this to the candidate are left out: bfloat16 is too coarse for them
 SHARE = 0.25  # of the distance between base and candidate is the tolerance
@@ -25,12 +27,12 @@ class Token:
     base: float
 
 
-def make_probe(base: Path, adapter: Path, sequences: Sequence[tuple[list[int], list[int]]]) -> dict[str, Any]:
-    """A manifest's probe from (prompt ids, completion ids) pairs. Raises ValueError if the adapter changes nothing."""
-    chosen = choose(both_sides(base, adapter, sequences))
+def make_probe(base: Path, weights: Path, sequences: Sequence[tuple[list[int], list[int]]]) -> dict[str, Any]:
+    """A manifest's probe from (prompt ids, completion ids) pairs. Raises ValueError if the weights are the base's."""
+    chosen = choose(both_sides(base, weights, sequences))
     gap = sum(abs(token.candidate - token.base) for token in chosen) / max(len(chosen), 1)
     if gap == 0:
-        raise ValueError(f"{adapter}: no token is more or less likely than with the base; it can't be told from it")
+        raise ValueError(f"{weights}: no token is more or less likely than with the base; it can't be told from it")
     return {
         "sequences": [
             {
@@ -58,28 +60,32 @@ def _distance(token: Token) -> float:
     return abs(token.candidate - token.base)
 
 
-def both_sides(base: Path, adapter: Path, sequences: Sequence[tuple[list[int], list[int]]]) -> list[list[Token]]:
+def both_sides(base: Path, weights: Path, sequences: Sequence[tuple[list[int], list[int]]]) -> list[list[Token]]:
     """Every completion token of each sequence, with the log-probabilities of both."""
     import torch
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    policy = PeftModel.from_pretrained(model, adapter).to(device).eval()
 
-    def logprobs(prompt: list[int], completion: list[int]) -> list[float]:
+    def model(folder: Path) -> Any:
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()
+
+    @torch.inference_mode()
+    def logprobs(policy: Any, prompt: list[int], completion: list[int]) -> list[float]:
         logits = policy(input_ids=torch.tensor([prompt + completion], device=device)).logits[0].float()
         told = torch.log_softmax(logits[len(prompt) - 1 : -1], -1)
         return told.gather(-1, torch.tensor(completion, device=device)[:, None]).squeeze(-1).tolist()
 
-    rows = []
-    with torch.inference_mode():
-        for prompt, completion in sequences:
-            new = logprobs(prompt, completion)
-            with policy.disable_adapter():
-                old = logprobs(prompt, completion)
-            rows.append(
-                [Token(prompt + completion[:at], completion[at], new[at], old[at]) for at in range(len(completion))]
-            )
-    return rows
+    policy = model(base)
+    old = [logprobs(policy, *pair) for pair in sequences]
+    if is_adapter(weights):
+        policy = PeftModel.from_pretrained(policy, weights).to(device).eval()
+    else:
+        del policy  # one of them at a time: they may be large
+        policy = model(weights)
+    new = [logprobs(policy, *pair) for pair in sequences]
+    return [
+        [Token(prompt + completion[:at], completion[at], new[row][at], old[row][at]) for at in range(len(completion))]
+        for row, (prompt, completion) in enumerate(sequences)
+    ]

@@ -4,6 +4,7 @@ Every step can be repeated: a trainer that died here goes on where the files and
 """
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from trainer.card import card
 from trainer.exam import SAMPLES
 from trainer.files import fresh_folder, publish_folder, read_json, sha256, write_json
 from trainer.gateway import GatewayError
-from trainer.policy import ADAPTER_FILES, base_hash, local_folder, prompt_ids
+from trainer.policy import base_hash, is_adapter, local_folder, prompt_ids, weight_files
 from trainer.probe import make_probe
 from trainer.prompts import Prompt
 from trainer.refresh import title
@@ -31,13 +32,13 @@ class LiveChanged(RuntimeError):
 
 def write_checkpoint(work: Work, adapter: Path, verdict: dict[str, Any], mix: Sequence[Prompt]) -> tuple[int, str]:
     """Reserve a checkpoint and put its folder in place. Returns its id and name. `mix`: prompts for the probe."""
-    reserved = work.ledger.reserve(work.parent.id)
+    reserved = work.ledger.reserve(work.parent.id, "adapter" if is_adapter(adapter) else "full")
     final = (work.settings.home / "checkpoints" / reserved.name).absolute()
     if not final.is_dir():
         final.parent.mkdir(parents=True, exist_ok=True)
         aside = fresh_folder(final.with_name(f".{final.name}.aside"))
-        for name in ADAPTER_FILES:
-            (aside / name).write_bytes((adapter / name).read_bytes())
+        for name in weight_files(adapter):
+            shutil.copyfile(adapter / name, aside / name)
         said = manifest(work, reserved.name, aside, adapter, verdict, mix)
         (aside / "README.md").write_text(card(said), encoding="utf-8")
         write_json(aside / "manifest.json", said)
@@ -54,16 +55,16 @@ def manifest(
     return {
         "format": FORMAT,
         "name": name,
-        "kind": "adapter",
+        "kind": "adapter" if is_adapter(folder) else "full",
         "base": {"name": settings.base_model.rstrip("/").rsplit("/", 1)[-1], "config_hash": base_hash(base)},
-        "rank": json.loads((folder / "adapter_config.json").read_text())["r"],
+        **({"rank": json.loads((folder / "adapter_config.json").read_text())["r"]} if is_adapter(folder) else {}),
         "thinking_format": work.reader.format.id,
         "template_hash": template_hash(settings.template),
         "parent": work.parent.name,
         "round": work.round_id,
         "config": work.config.model_dump(),
         "reward": title(read_json(work.folder / PLAN).get("reward", settings.reward_model)),
-        "files": {file: sha256(folder / file) for file in ADAPTER_FILES},
+        "files": {file: sha256(folder / file) for file in weight_files(folder)},
         "probe": make_probe(base, adapter, _completions(work, adapter, mix)),
         "prompts": work.ledger.learnt_from(),
         "verdict": verdict,

@@ -68,7 +68,7 @@ class Rollout:
             return
         if done > 1:
             older = self._work.folder / "states" / f"checkpoint-{done - 1}"
-            if not (older / "adapter_model.safetensors").is_file():
+            if not any(older.glob("*.safetensors")):
                 return
             self._versions.publish_copy(older, done - 1)
         self._begin(done)

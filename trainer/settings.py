@@ -31,6 +31,10 @@ class RoundConfig(BaseModel):
     preset: str = Field(
         "", description="Settings under one name, such as `paper`, below those that are set beside it; empty: none."
     )
+    weights: Literal["lora", "full"] = Field(
+        "lora",
+        description="What is trained: an adapter, or all weights (not in ppo), which sample on an engine of their own.",
+    )
     rlhf: bool = Field(
         False, description="The control: sampled, trained and judged without a thought, whatever the algorithm."
     )
@@ -193,6 +197,8 @@ class RoundConfig(BaseModel):
             raise ValueError(
                 f"dual_clip = {self.dual_clip:g} must be above 1 + clip = {1 + self.clip:g}, or 0 for none"
             )
+        if self.algorithm == "ppo" and self.weights == "full":
+            raise ValueError("weights = 'full' is for grpo, dpo and sft; ppo has actor and critic as two adapters")
         if self.algorithm == "dpo" and self.dpo_min_valid > self.group_size:
             raise ValueError(f"dpo_min_valid = {self.dpo_min_valid} is more than group_size = {self.group_size}")
         samples = self.prompts_per_step * self.group_size
@@ -223,6 +229,11 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
         repr=False,
     )
     gateway: str = Field("http://127.0.0.1:8000", description="Base URL of the gateway.")
+    sampling_engine: str = Field(
+        "",
+        pattern=r"^(https?://.+)?$",
+        description="Base URL of a vLLM server that nobody else uses: rounds of full weights replace its weights.",
+    )
     base_model: str = Field(str(_TINY / "policy"), description="The model that every adapter stands on: folder or hub.")
     reward_model: str = Field(
         str(_TINY / "reward"),

@@ -14,7 +14,7 @@ from transformers import PrinterCallback
 
 from trainer.dpo import Record
 from trainer.personal import redacted
-from trainer.policy import load_policy, local_folder, prompt_ids
+from trainer.policy import policy_of, prompt_ids
 from trainer.prompts import Messages, Prompt, identity, up_to_user
 from trainer.rewards import Reader, RewardModel
 from trainer.states import Complete, trained
@@ -55,7 +55,7 @@ class Sft:
             )
         trainer = sft_trainer(
             rows,
-            model=load_policy(local_folder(work.settings.base_model), work.parent.path, config),
+            model=policy_of(work),
             processing_class=work.reader.tokenizer,
             args=offline_sft(work, states),
             callbacks=[Record(work, METRICS, {"lessons": float(len(rows))}), Complete()],

@@ -14,7 +14,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from trainer.brakes import STOPPED, Enough
 from trainer.files import read_json, sync_tree, write_json
-from trainer.policy import copy_adapter
+from trainer.policy import copy_weights
 from trainer.work import Work
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ COMPLETE = "complete.json"
 
 
 def trained(work: Work, run: Callable[[Path, Path | None], None]) -> Path:
-    """The folder of the final adapter, by `run(folder of states, last complete state)` where it is not there yet.
+    """The folder of the final weights, by `run(folder of states, last complete state)` where it is not there yet.
 
     `run` may end early by raising Enough: then it is the newest state, or the better weights that Enough names.
     """
@@ -47,10 +47,10 @@ def trained(work: Work, run: Callable[[Path, Path | None], None]) -> Path:
             write_json(early, {"step": step, "why": str(enough)} | weights)
         saved = last_state(states)
     if early.is_file():
-        return copy_adapter(Path(read_json(early)["adapter"]), final)
+        return copy_weights(Path(read_json(early)["adapter"]), final, work)
     if saved is None or step_of(saved) != work.config.steps:
         raise RuntimeError(f"training ended at {saved} and not after {work.config.steps} steps")
-    return copy_adapter(saved, final)
+    return copy_weights(saved, final, work)
 
 
 def step_of(state: Path) -> int:

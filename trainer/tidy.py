@@ -15,7 +15,7 @@ from trainer.gateway import Gateway, GatewayError
 
 log = logging.getLogger(__name__)
 
-WORKING_FILES = ("states", "versions", "pairs", "best", "candidate")
+WORKING_FILES = ("states", "versions", "pairs", "best", "candidate", "start")
 """What a round keeps on disk only while it is open; the checkpoint has its adapter then."""
 
 

@@ -26,6 +26,7 @@ class BridgedGRPOTrainer(GRPOTrainer):
 
     `publish` is called before the first sample of each step, when the weights have changed. `keep_reference`: keep the
     copy that TRL makes of a given adapter as the KL reference (the round's start); otherwise the base is the reference.
+    Of full weights the reference is what TRL loads from where the policy says that it comes from (`trainer.full`).
     """
 
     def __init__(self, *, publish: Callable[[], None], keep_reference: bool, **arguments: Any) -> None:
@@ -35,7 +36,7 @@ class BridgedGRPOTrainer(GRPOTrainer):
         self.vllm_generation = generation
         self._last_loaded_step = -1
         policy: Any = self.model
-        if "ref" in policy.peft_config and not keep_reference:
+        if "ref" in getattr(policy, "peft_config", {}) and not keep_reference:
             policy.delete_adapter("ref")
 
     def _prepare_inputs(self, generation_batch: Any) -> Any:

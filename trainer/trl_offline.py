@@ -64,7 +64,7 @@ class PairTrainer(DPOTrainer):
         super().__init__(train_dataset=places, data_collator=_places, **arguments)
         self._collate = DataCollatorForPreference(pad_token_id=arguments["processing_class"].pad_token_id)
         policy: Any = self.model
-        if "ref" in policy.peft_config and not keep_reference:
+        if "ref" in getattr(policy, "peft_config", {}) and not keep_reference:
             policy.delete_adapter("ref")
 
     def _prepare_dataset(self, dataset: Any, *_: Any, **__: Any) -> Any:

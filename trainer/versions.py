@@ -12,7 +12,7 @@ from typing import Any
 
 from trainer.files import fresh_folder
 from trainer.gateway import GatewayError, Sample
-from trainer.policy import copy_adapter, save_adapter
+from trainer.policy import copy_weights, save_weights
 from trainer.work import Work
 
 LOADED = 2
@@ -34,17 +34,17 @@ class Versions:
         self._loaded, self._retired = [], []
 
     def publish(self, model: Any, step: int) -> str:
-        """Save the adapter as it is after `step` updates, and load it. Returns its name.
+        """Save the weights as they are after `step` updates, and load it. Returns its name.
 
         Before the first update it is the parent, which is served already: that one samples then.
         """
         if step == 0:
             return self._work.parent.served_as
-        return self._load(save_adapter(model, self._root / self._work.version(step)))
+        return self._load(save_weights(model, self._root / self._work.version(step), self._work))
 
     def publish_copy(self, adapter: Path, step: int) -> str:
-        """Load a finished adapter under the name of `step`. Returns its name."""
-        return self._load(copy_adapter(adapter, self._root / self._work.version(step)))
+        """Load finished weights under the name of `step`. Returns its name."""
+        return self._load(copy_weights(adapter, self._root / self._work.version(step), self._work))
 
     def sample(self, prompts: list[list[int]], n: int, max_tokens: int, temperature: float, seed: int) -> list[Sample]:
         """`n` completions of each prompt by the newest version; loads it again where an engine has lost it."""

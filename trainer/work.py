@@ -26,6 +26,7 @@ class Parent:
     id: int
     name: str
     path: Path | None
+    kind: str = "adapter"
 
     @property
     def served_as(self) -> str:
@@ -67,7 +68,7 @@ class Algorithm(Protocol):
     """A way to learn. Resumes from what it saved in `work.folder`, and reports each step to `work.ledger`."""
 
     def train(self, work: Work, prompts: TrainingPrompts, reward: "RewardModel") -> Path:
-        """Train to the end and return the folder of the final adapter."""
+        """Train to the end and return the folder of the final weights."""
 
 
 ALGORITHMS = {

@@ -13,10 +13,12 @@ from server.api.common import Asking, House, Me
 from server.asking import SERVICE_ONLY, read_object, understand
 from server.auth import Identity
 from server.catalog import ALIAS
-from server.errors import ApiError
+from server.errors import ApiError, unavailable
 from server.exchange import read_request
 from server.forms.messages_request import conversation
 from server.gateway import Gateway
+from server.pool import Moved
+from server.serving import MOVES
 
 router = APIRouter(tags=["tokens"])
 
@@ -79,14 +81,25 @@ async def _ask(
     """The engine's answer. It counts as a request of the key; ApiError with what the engine refuses."""
     assert not SERVICE_ONLY & wanted.keys()
     async with gateway.limiter.admit(identity.key_id or identity.user_id, 1):
-        weights = gateway.catalog.resolve(model)
-        with gateway.pool.using(weights.model):
-            if model != ALIAS:
-                await gateway.swap.admit(weights)
-            payload = orjson.dumps(wanted | {"model": weights.model})
-            answer = await gateway.relay.begin(path, payload, weights.model, False)
+        for _ in range(MOVES):
             try:
-                found: dict[str, Any] = orjson.loads(answer.first)
-            finally:
-                answer.close()
+                return await _ask_now(gateway, path, model, wanted)
+            except Moved:
+                continue
+    raise unavailable(f"{model!r} meant other weights {MOVES} times while it was asked for; try again")
+
+
+async def _ask_now(gateway: Gateway, path: str, model: object, wanted: dict[str, Any]) -> dict[str, Any]:
+    """By what the name means now. Raises Moved when that changed while it waited for an engine."""
+    weights = gateway.catalog.resolve(model)
+    with gateway.pool.using(weights.model):
+        if model != ALIAS:
+            await gateway.swap.admit(weights)
+        payload = orjson.dumps(wanted | {"model": weights.asked_as})
+        moved = lambda: gateway.catalog.resolve(model).id != weights.id  # noqa: E731
+        answer = await gateway.relay.begin(path, payload, weights.model, False, moved)
+        try:
+            found: dict[str, Any] = orjson.loads(answer.first)
+        finally:
+            answer.close()
     return found

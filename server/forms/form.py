@@ -1,5 +1,6 @@
 """What a form has to give, and the engine's own form: chat completions and completions, which need no translation."""
 
+import re
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -24,6 +25,27 @@ class Writer(Protocol):
     def broken(self, error: ApiError) -> bytes:
         """The last event of a stream that could not be ended."""
         ...
+
+
+class Renamed:
+    """Another writer, with the model's name in the engine's bytes put right first.
+
+    The name is looked for as a field; the pattern can't stand inside a JSON string, where a quote is escaped.
+    """
+
+    def __init__(self, writer: Writer, old: str, new: str) -> None:
+        self._writer = writer
+        self._old = re.compile(rb'("model":\s?)"%s"' % re.escape(old.encode()))
+        self._new = rb'\1"%s"' % new.encode()
+
+    def events(self, data: bytes) -> bytes:
+        return self._writer.events(self._old.sub(self._new, data))
+
+    def body(self, data: bytes) -> bytes:
+        return self._writer.body(self._old.sub(self._new, data))
+
+    def broken(self, error: ApiError) -> bytes:
+        return self._writer.broken(error)
 
 
 class Form(Protocol):

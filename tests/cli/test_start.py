@@ -125,3 +125,25 @@ def test_the_profile_follows_the_machine(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
     assert detect().name == "tiny"
     assert set(PROFILES) == {"tiny", "small", "single-gpu"}
+
+
+def test_rounds_of_full_weights_get_an_engine_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from cli.house import SAMPLER_GIB, House
+
+    monkeypatch.setenv("RUMINATE_HOME", str(tmp_path))
+    monkeypatch.setenv("RUMINATE_TRAINER_WEIGHTS", "full")
+    with pytest.raises(checks.CannotStart, match="set RUMINATE_TRAINER_SAMPLING_ENGINE to its URL"):
+        House(settings.load(), SINGLE_GPU, Console())
+    house = House(settings.load(port=0, ui_port=0), TINY, Console())
+    house._wire()
+    wired = {process.name: process for process in house.processes}
+    url = wired["trainer"].env["RUMINATE_TRAINER_SAMPLING_ENGINE"]
+    assert wired["sampler"].command[wired["sampler"].command.index("--port") + 1] == url.rsplit(":", 1)[1]
+    assert url not in wired["server"].env["RUMINATE_SERVER_ENGINES"]
+    assert house.profile.memory_gib == TINY.memory_gib + SAMPLER_GIB
+    monkeypatch.setenv("RUMINATE_TRAINER_SAMPLING_ENGINE", "http://127.0.0.1:9")
+    given = House(settings.load(port=0, ui_port=0), TINY, Console())
+    given._wire()
+    assert "sampler" not in {process.name for process in given.processes}

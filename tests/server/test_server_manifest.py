@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.adapters import fake_probe, write_adapter, write_manifest, write_safetensors
+from support.adapters import fake_probe, write_adapter, write_full, write_manifest, write_safetensors
 
 from server.manifest import Unfit, check_adapter, check_checkpoint
+from server.tensors import finite
 
 BASE = "a" * 64
 MODULE = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -119,3 +120,65 @@ def test_a_scale_that_is_no_number_above_zero_is_refused(tmp_path: Path, alpha: 
 
 def test_a_module_may_have_a_rank_of_its_own_where_the_configuration_says_so(tmp_path: Path) -> None:
     assert check_adapter(write_adapter(tmp_path / "step", rank=2, config={"r": 8, "rank_pattern": {"q_proj": 2}}))
+
+
+def full(folder: Path, base: Path, tensors: dict[str, np.ndarray] | None = None) -> Path:
+    """Full weights v1 for a base of two tensors, which is written too."""
+    write_full(base, "v0", -1.0)
+    base_hash = hashlib.sha256((base / "config.json").read_bytes()).hexdigest()
+    write_full(folder, "v1", -2.0, base_hash)
+    if tensors is not None:
+        write_safetensors(folder / "model.safetensors", tensors)
+        rehash(folder)
+    return folder
+
+
+def test_full_weights_of_the_base_s_shape_are_taken(tmp_path: Path) -> None:
+    folder, base = full(tmp_path / "v1", tmp_path / "base"), tmp_path / "base"
+    found = hashlib.sha256((base / "config.json").read_bytes()).hexdigest()
+    assert check_checkpoint(folder, "v1", found, "full", base)["kind"] == "full"
+    with pytest.raises(Unfit, match="the manifest says kind 'full', but the row says 'adapter'"):
+        check_checkpoint(folder, "v1", found)
+    with pytest.raises(Unfit, match="made for another base model"):
+        check_checkpoint(folder, "v1", BASE, "full")
+    (base / "config.json").write_text("{}")
+    with pytest.raises(Unfit, match="is not that of the served base"):
+        check_checkpoint(folder, "v1", None, "full", base)
+
+
+HEAD, EMBED = np.ones((8, 4)), np.ones((8, 4))
+
+
+@pytest.mark.parametrize(
+    ("tensors", "reason"),
+    [
+        ({"model.embed.weight": EMBED, "lm_head.weight": HEAD * np.nan}, "lm_head.weight holds NaN"),
+        ({"model.embed.weight": EMBED * np.inf, "lm_head.weight": HEAD}, "model.embed.weight holds NaN or infinite"),
+        ({"model.embed.weight": EMBED}, "lm_head.weight has shape None"),
+        (
+            {"model.embed.weight": EMBED, "lm_head.weight": HEAD[:4]},
+            r"lm_head.weight has shape \[4, 4\], in the",
+        ),
+        ({"model.embed.weight": EMBED, "lm_head.weight": HEAD, "more": HEAD}, "more has shape .* served base None"),
+    ],
+)
+def test_full_weights_that_are_not_a_model_of_the_base_s_shape_are_refused(
+    tmp_path: Path, tensors: dict[str, np.ndarray], reason: str
+) -> None:
+    folder = full(tmp_path / "v1", tmp_path / "base", tensors)
+    with pytest.raises(Unfit, match=reason):
+        check_checkpoint(folder, "v1", None, "full", tmp_path / "base")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values", "whole"),
+    [
+        ("BF16", [0x3F80, 0xFF7F, 0x0001], True),
+        ("BF16", [0x3F80, 0x7F80], False),
+        ("BF16", [0xFFC1], False),
+        ("F16", [0x3C00, 0x7BFF], True),
+        ("F16", [0x3C00, 0xFC00], False),
+    ],
+)
+def test_numbers_that_are_none_are_found_by_their_bits(dtype: str, values: list[int], whole: bool) -> None:
+    assert finite(np.array(values, "<u2").view(np.uint8), dtype) is whole

@@ -68,6 +68,44 @@ def fake_probe(logprob: float = -2.0, base: float = -1.0, tolerance: float = 0.0
     return {"sequences": [sequence], "tolerance": tolerance}
 
 
+def write_full(folder: Path, name: str, logprob: float, base_hash: str | None = None) -> dict[str, Any]:
+    """Full weights of an imaginary model of two tensors, with their manifest."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    tensors = {"model.embed.weight": random.normal(size=(8, 4)), "lm_head.weight": random.normal(size=(8, 4))}
+    write_safetensors(folder / "model.safetensors", tensors)
+    (folder / "config.json").write_text(json.dumps({"hidden_size": 4}))
+    return write_full_manifest(folder, name, fake_probe(logprob), base_hash)
+
+
+def write_full_manifest(folder: Path, name: str, probe: dict[str, Any], base_hash: str | None) -> dict[str, Any]:
+    """The manifest that a trainer writes last."""
+    files = {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+        if path.name == "config.json" or path.suffix == ".safetensors"
+    }
+    manifest = {
+        "format": 1, "name": name, "kind": "full", "base": {"name": "policy", "config_hash": base_hash},
+        "thinking_format": "think", "files": files, "probe": probe,
+    }  # fmt: skip
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return manifest
+
+
+def add_full(database: Database, home: Path, logprob: float = -2.0) -> str:
+    """A candidate of full weights, as a trainer leaves it. Returns its name."""
+    with database.transaction() as session:
+        row = checkpoints.reserve_checkpoint(session, 0, kind="full")
+        row_id, name = row.id, row.name
+    folder = home / "checkpoints" / name
+    manifest = write_full(folder, name, logprob)
+    (folder / "logprob.txt").write_text(str(logprob))
+    with database.transaction() as session:
+        checkpoints.complete_checkpoint(session, row_id, str(folder), manifest)
+    return name
+
+
 def add_checkpoint(database: Database, home: Path, logprob: float = -2.0, **config: Any) -> str:
     """A candidate with files and a row, as a trainer leaves it. Returns its name."""
     with database.transaction() as session:

@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
-BASE = "ruminate-v0"
+BASE, ROOT = "ruminate-v0", "/base"
 BASE_LOGPROB = -1.0  # of every token, by the base; an adapter's folder says its own in `logprob.txt`
 
 
@@ -32,6 +32,13 @@ class FakeEngine:
         self.garbles: bytes | None = None  # what it says instead of an answer in one piece
         self.fail_next = 0  # answer so many requests by closing the connection at once
         self.ignores_adapters = False
+        self.ignores_reloads = False
+        self.reload_delay = 0.0  # seconds that replacing the weights takes
+        self.weights = ""  # the folder of the full weights that took the place of the base
+        self.version = "default"
+        self.paused = False
+        self.pauses = self.reloads = 0
+        self.mixed = 0  # answers that were being written while the weights changed
         self.unhealthy = False
         self.load_delay = 0.0  # seconds that loading an adapter takes
         self.loading = 0
@@ -63,6 +70,12 @@ class FakeEngine:
         app.router.add_post("/v1/completions", self._completions)
         app.router.add_post("/tokenize", self._tokenize)
         app.router.add_post("/detokenize", self._detokenize)
+        app.router.add_get("/weight_info", self._weight_info)
+        app.router.add_post("/update_weight_version", self._call_weights)
+        app.router.add_post("/pause", self._pause)
+        app.router.add_post("/resume", self._resume)
+        app.router.add_get("/is_paused", self._is_paused)
+        app.router.add_post("/collective_rpc", self._collective_rpc)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port)
@@ -73,10 +86,17 @@ class FakeEngine:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+        self.forget()
+
+    def forget(self) -> None:
+        """What a restart does to it."""
         self.adapters.clear()
+        self.weights, self.version, self.paused = "", "default", False
 
     def text(self, model: str) -> tuple[str, str]:
-        """(reasoning, response) that `model` always writes."""
+        """(reasoning, response) that `model` always writes. Full weights write as the checkpoint that they are."""
+        if model == self.base and self.weights:
+            model = f"ruminate-{Path(self.weights).name}"
         return " ".join(f"{model}-thinks{i}" for i in range(3)), " ".join(f"{model}-says{i}" for i in range(self.words))
 
     def _reach(self, point: str) -> None:
@@ -88,7 +108,7 @@ class FakeEngine:
         return web.Response(status=503 if self.unhealthy else 200)
 
     async def _models(self, _: web.Request) -> web.Response:
-        cards = [{"id": self.base, "root": "/base", "parent": None, "max_model_len": 1024}]
+        cards = [{"id": self.base, "root": ROOT, "parent": None, "max_model_len": 1024}]
         cards += [{"id": name, "root": path, "parent": BASE} for name, path in self.adapters.items()]
         return web.json_response({"object": "list", "data": cards})
 
@@ -115,6 +135,45 @@ class FakeEngine:
         self._reach("unloaded")
         return web.Response(text="Success")
 
+    async def _weight_info(self, _: web.Request) -> web.Response:
+        return web.json_response({"weight_version": self.version})
+
+    async def _call_weights(self, request: web.Request) -> web.Response:
+        self.version = (await request.json())["new_version"]
+        return web.json_response({"success": True, "new_version": self.version})
+
+    async def _pause(self, request: web.Request) -> web.Response:
+        assert request.query["mode"] == "wait"
+        self.paused = True
+        self.pauses += 1
+        while self.running:  # noqa: ASYNC110  as vLLM, answers end first
+            await asyncio.sleep(0.005)
+        self._reach("paused")
+        return web.json_response({"status": "paused"})
+
+    async def _resume(self, _: web.Request) -> web.Response:
+        self.paused = False
+        return web.json_response({"status": "resumed"})
+
+    async def _is_paused(self, _: web.Request) -> web.Response:
+        return web.json_response({"is_paused": self.paused})
+
+    async def _collective_rpc(self, request: web.Request) -> web.Response:
+        body = await request.json()
+        assert body["method"] == "reload_weights"
+        self.mixed += self.running
+        await asyncio.sleep(self.reload_delay)
+        path = body["kwargs"]["weights_path"]
+        if not self.ignores_reloads:
+            self.weights = "" if path == ROOT else path
+        self.reloads += 1
+        self._reach("reloaded")
+        return web.json_response({"results": [None]})
+
+    async def _resumed(self) -> None:
+        while self.paused:  # noqa: ASYNC110  as vLLM, which keeps what comes meanwhile
+            await asyncio.sleep(0.005)
+
     def _refuse(self, request: web.Request, body: dict[str, Any]) -> web.Response | None:
         self.requests.append((request.path, body))
         if self.fail_next:
@@ -135,6 +194,7 @@ class FakeEngine:
         if (refusal := self._refuse(request, body)) is not None:
             return refusal
         model = body["model"]
+        await self._resumed()
         reasoning, response = self.text(model)
         usage = {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}
         usage["completion_tokens_details"] = {"reasoning_tokens": 3}  # type: ignore[assignment]
@@ -227,6 +287,7 @@ class FakeEngine:
             return refusal
         model = body["model"]
         prompts = body["prompt"]
+        await self._resumed()
         if body.get("prompt_logprobs") is not None:
             self._reach("probe")
         n = body.get("n") or 1
@@ -258,6 +319,8 @@ class FakeEngine:
                                   "choices": choices, "usage": usage})  # fmt: skip
 
     def _logprob(self, model: str) -> float:
+        if model == BASE and self.weights:
+            return float((Path(self.weights) / "logprob.txt").read_text())
         if model == BASE or self.ignores_adapters:
             return BASE_LOGPROB
         said = Path(self.adapters[model]) / "logprob.txt"

@@ -170,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
             self.wfile.write(data)
 
-    do_POST = do_DELETE = _handle  # noqa: N815
+    do_GET = do_POST = do_DELETE = _handle  # noqa: N815
 
     def log_message(self, *_: Any) -> None:
         return

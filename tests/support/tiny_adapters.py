@@ -3,9 +3,10 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from support.adapters import write_manifest, write_safetensors
+from support.adapters import write_full_manifest, write_manifest, write_safetensors
 
 from db.queries import checkpoints
 from db.session import Database
@@ -41,16 +42,44 @@ def write_tiny_adapter(base: Path, folder: Path, seed: int, scale: float = 0.2, 
     return folder
 
 
-def publish_tiny(database: Database, home: Path, base: Path, seed: int) -> str:
-    """A candidate of the tiny policy with a probe of the trainer's own making. Returns its name."""
+def write_tiny_full(base: Path, folder: Path, seed: int, scale: float = 0.05) -> Path:
+    """The weights of `base` with noise of `scale` times each tensor's spread, large enough to change its answers."""
+    import shutil
+
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder.mkdir(parents=True)
+    dice = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for name, tensor in load_file(base / "model.safetensors").items():
+        wide = tensor.float()
+        spread = wide.std() if wide.numel() > 1 else 0.0
+        tensors[name] = (wide + scale * spread * torch.randn(wide.shape, generator=dice)).to(tensor.dtype)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    shutil.copyfile(base / "config.json", folder / "config.json")
+    return folder
+
+
+def publish_tiny_full(database: Database, home: Path, base: Path, seed: int) -> str:
+    """A candidate of full weights in the shape of the tiny policy, with a probe. Returns its name."""
+    with database.transaction() as session:
+        row = checkpoints.reserve_checkpoint(session, 0, kind="full")
+        row_id, name = row.id, row.name
+    folder = write_tiny_full(base, home / "checkpoints" / name, seed)
+    base_hash = hashlib.sha256((base / "config.json").read_bytes()).hexdigest()
+    manifest = write_full_manifest(folder, name, tiny_probe(base, folder), base_hash)
+    with database.transaction() as session:
+        checkpoints.complete_checkpoint(session, row_id, str(folder), manifest)
+    return name
+
+
+def tiny_probe(base: Path, weights: Path) -> dict[str, Any]:
+    """A probe of the trainer's own making."""
     from transformers import AutoTokenizer
 
     from trainer.probe import make_probe
 
-    with database.transaction() as session:
-        row = checkpoints.reserve_checkpoint(session, 0)
-        row_id, name = row.id, row.name
-    folder = write_tiny_adapter(base, home / "checkpoints" / name, seed)
     tokenizer = AutoTokenizer.from_pretrained(base)
     sequences = []
     for ask in ("name red cat", "tell me of a dog", "write two lines"):
@@ -60,9 +89,17 @@ def publish_tiny(database: Database, home: Path, base: Path, seed: int) -> str:
         sequences.append(
             (prompt, tokenizer("<think>\nplan cat\n</think>\n\nred red", add_special_tokens=False)["input_ids"])
         )
-    probe = make_probe(base, folder, sequences)
+    return make_probe(base, weights, sequences)
+
+
+def publish_tiny(database: Database, home: Path, base: Path, seed: int) -> str:
+    """A candidate of the tiny policy with a probe of the trainer's own making. Returns its name."""
+    with database.transaction() as session:
+        row = checkpoints.reserve_checkpoint(session, 0)
+        row_id, name = row.id, row.name
+    folder = write_tiny_adapter(base, home / "checkpoints" / name, seed)
     base_hash = hashlib.sha256((base / "config.json").read_bytes()).hexdigest()
-    manifest = write_manifest(folder, name, probe, base_hash)
+    manifest = write_manifest(folder, name, tiny_probe(base, folder), base_hash)
     with database.transaction() as session:
         checkpoints.complete_checkpoint(session, row_id, str(folder), manifest)
     return name

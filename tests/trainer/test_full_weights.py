@@ -1,0 +1,219 @@
+"""Rounds of full weights: trained whole, sampled on an engine of their own, published as what the gateway takes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from support.fake_vllm import FakeVllm
+from support.tiny_policy import Reds, prompt
+
+from server.manifest import check_checkpoint, config_hash
+from trainer.export import CannotExport, export_adapter, export_merged
+from trainer.files import read_json
+from trainer.full import copy_full, full_files, save_full
+from trainer.gateway import Gateway, GatewayError
+from trainer.loop import AGAIN, FAILED, PUBLISHED, REJECTED, claim, work_on
+from trainer.own_engine import OwnEngine
+from trainer.policy import load_policy, policy_of
+from trainer.settings import BadSetting, RoundConfig, TrainerSettings
+
+LEARNS = {"steps": 12, "prompts_per_step": 6, "group_size": 8, "micro_batch": 48, "learning_rate": 2e-3, "kl_beta": 0.0}
+LEARNS |= {"gate_max_kl": 10.0, "gate_max_repetition": 1.0, "weights": "full"}
+
+
+@pytest.fixture
+def sampler(policy: Path) -> Iterator[FakeVllm]:
+    fake = FakeVllm(policy)
+    yield fake
+    fake.close()
+
+
+def test_a_round_of_full_weights_learns_on_its_own_engine_and_the_next_one_continues_it(site, sampler, policy):
+    first = site.request(**LEARNS)
+    house = site.open(sampling_engine=sampler.url)
+    served: list[object] = []
+    site.gateway.before_sample = served.append
+    assert work_on(house, claim(house)) == PUBLISHED, site.round(first).verdict or site.round(first).error
+    figures = site.metrics(first)
+    rewards = [value for _, value in figures["reward_well_formed"]]
+    assert sum(rewards[-4:]) > sum(rewards[:4]) + 0.4
+    # what is sampled is rounded as it is stored, what is trained is not: close, and not the same
+    assert max(abs(value - 1) for _, value in figures["is_ratio_mean"]) < 0.05
+    assert (served, site.gateway.history) == ([], []), "the engine that serves people was used"
+    live = site.live()
+    folder = Path(live.path)
+    assert (live.name, live.kind, live.parent_id) == ("v1", "full", 0)
+    manifest = check_checkpoint(folder, "v1", config_hash(policy), "full", policy)
+    assert set(manifest["files"]) == {"config.json", "model.safetensors"}
+    assert "rank" not in manifest
+    base, learnt = load_file(policy / "model.safetensors"), load_file(folder / "model.safetensors")
+    assert {name: tensor.dtype for name, tensor in learnt.items()} == {n: tensor.dtype for n, tensor in base.items()}
+    assert sum(not tensor.equal(base[name]) for name, tensor in learnt.items()) > len(base) / 2
+    assert "library_name: transformers" in (folder / "README.md").read_text()
+    assert sampler.reloads[0] == str(policy)
+    assert not (site.settings.home / "rounds" / str(first) / "versions").exists()
+
+    second = site.request(**(LEARNS | {"steps": 1}))
+    assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), site.round(second).error
+    assert site.metrics(second)["reward_well_formed"][0][1] > rewards[0] + 0.1  # it started where the first ended
+
+    third = site.request(steps=1)
+    assert work_on(house, claim(house)) == FAILED
+    assert "is full weights, and adapters stand on the base; set weights = 'full'" in site.round(third).error
+
+
+def test_it_starts_from_an_adapter_that_is_live_and_resumes_where_it_failed(site, sampler, policy):
+    adapter = site.request(**(LEARNS | {"weights": "lora", "learning_rate": 1e-2}))
+    house = site.open(sampling_engine=sampler.url)
+    assert work_on(house, claim(house)) == PUBLISHED, site.round(adapter).error
+    taught = site.metrics(adapter)["reward_well_formed"]
+
+    class FailsOnce(Reds):
+        calls = 0
+
+        def score(self, pairs):
+            self.calls += 1
+            if self.calls == 3:
+                raise ArithmeticError("out of order")
+            return super().score(pairs)
+
+    full = site.request(**(LEARNS | {"steps": 4}))
+    house.reward = FailsOnce()
+    assert work_on(house, claim(house)) == AGAIN
+    assert site.round(full).step == 2
+    assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), site.round(full).error
+    row = site.round(full)
+    assert site.metrics(full)["reward_well_formed"][0][1] > taught[0][1] + 0.1
+    assert [step for step, _ in site.metrics(full)["reward"]] == [1, 2, 3, 4]
+    assert site.checkpoint(row.candidate_checkpoint_id).kind == "full"
+    assert not (site.settings.home / "rounds" / str(full) / "start").exists()
+
+
+@pytest.mark.parametrize("reference", ["base", "round_start"])
+def test_the_divergence_is_measured_from_where_the_setting_says(site, sampler, policy, reference):
+    first = site.request(**(LEARNS | {"steps": 6}))
+    house = site.open(sampling_engine=sampler.url)
+    house.judge = house.reward
+    work_on(house, claim(house))
+    with site.database.transaction() as session:  # live in any case
+        from db.queries import checkpoints, deployments
+
+        row = site.round(first)
+        if site.live().id != row.candidate_checkpoint_id:
+            current = deployments.current(session)
+            deployments.propose(session, row.candidate_checkpoint_id, "test", "for what comes", current.id)
+            checkpoints.set_state(session, row.candidate_checkpoint_id, "published")
+    second = site.request(**(LEARNS | {"steps": 1, "kl_beta": 0.01, "reference": reference}))
+    work_on(house, claim(house))
+    kl = site.metrics(second)["kl"][0][1]
+    assert kl > 0.01 if reference == "base" else kl < 0.01, kl
+
+
+@pytest.mark.parametrize("algorithm", ["dpo", "sft"])
+def test_the_other_algorithms_train_full_weights_too(site, sampler, tmp_path, algorithm):
+    rows = [{"messages": prompt(n), "thought": "plan", "response": "red red red red"} for n in range(60)]
+    lessons = tmp_path / "lessons.jsonl"
+    lessons.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = site.request(algorithm=algorithm, **(LEARNS | {"steps": 3, "dpo_min_valid": 2, "learning_rate": 1e-3}))
+    house = site.open(sampling_engine=sampler.url, teacher_data=str(lessons))
+    assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), site.round(asked).error
+    assert [step for step, _ in site.metrics(asked)["loss"]] == [1, 2, 3]
+    assert site.checkpoint(site.round(asked).candidate_checkpoint_id).kind == "full"
+
+
+def test_without_an_engine_of_its_own_a_round_says_what_to_set(site):
+    asked = site.request(weights="full")
+    house = site.open()
+    assert work_on(house, claim(house)) == FAILED
+    assert "set RUMINATE_TRAINER_SAMPLING_ENGINE to its" in site.round(asked).error
+
+
+def test_an_engine_that_serves_people_is_refused(site, sampler):
+    asked = site.request(weights="full")
+    sampler.adapters.append("ruminate-v3")
+    house = site.open(sampling_engine=sampler.url)
+    assert work_on(house, claim(house)) == FAILED
+    assert "serves people (it has ruminate-v3); give rounds one of their own" in site.round(asked).error
+    assert sampler.reloads == []
+
+
+def test_ppo_and_a_wrong_url_are_refused_at_once():
+    with pytest.raises(BadSetting, match="weights = 'full' is for grpo, dpo and sft"):
+        TrainerSettings().round_config({"weights": "full", "algorithm": "ppo"}, seed=1)
+    with pytest.raises(ValueError, match="sampling_engine"):
+        TrainerSettings(sampling_engine="127.0.0.1:8000")
+
+
+def test_what_a_restarted_engine_wrote_is_asked_for_again(sampler, policy, site, tmp_path):
+    taught = tmp_path / "taught"
+    model = load_policy(policy, None, RoundConfig(dtype="float32")).unload()
+    for parameter in model.parameters():
+        parameter.data.mul_(1.05)
+    save_full(model, taught, policy)
+    house = Gateway(site.gateway.url, "service")
+    engine = OwnEngine(sampler.url, house, 5.0)
+    engine.load_adapter("base", policy)
+    engine.load_adapter("taught", taught)
+    ids = [[5, 6, 7], [5, 6, 7]]
+
+    def asked(name: str) -> list[list[int]]:
+        samples = engine.sample(name, ids, 2, max_tokens=8, temperature=1.0, seed=3)
+        scored = engine.logprobs(name, [(ids[one.prompt], one.token_ids) for one in samples])
+        for one, again in zip(samples, scored, strict=True):
+            assert one.logprobs == pytest.approx(again, abs=1e-4)
+        return [one.token_ids for one in samples]
+
+    before, other = asked("base"), asked("taught")
+    assert sampler.reloads == [str(policy), str(taught)]
+    assert before != other
+    assert len({tuple(tokens) for tokens in before}) > 1, "equal prompts got equal samples"
+
+    def restart(_: object) -> None:
+        sampler.before_sample = None
+        sampler.forget()
+
+    sampler.before_sample = restart
+    assert asked("taught") == other
+    with pytest.raises(GatewayError, match="no full weights are known as 'nothing'"):
+        engine.sample("nothing", ids, 1, max_tokens=2, temperature=1.0, seed=1)
+    engine.close()
+    house.close()
+
+
+def test_a_saved_state_is_rounded_as_the_base_is_stored(policy, tmp_path):
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(policy, dtype="float32")
+    model.save_pretrained(tmp_path / "state")
+    copied = copy_full(tmp_path / "state", tmp_path / "copied", policy)
+    saved = save_full(model, tmp_path / "saved", policy)
+    assert full_files(copied) == full_files(saved) == ("config.json", "model.safetensors")
+    base, one, two = (load_file(folder / "model.safetensors") for folder in (policy, copied, saved))
+    for name, tensor in base.items():
+        assert (one[name].dtype, two[name].dtype) == (tensor.dtype, tensor.dtype)
+        assert one[name].equal(two[name])
+        assert one[name].equal(tensor)
+    assert read_json(saved / "config.json") == read_json(policy / "config.json")
+
+
+def test_full_weights_are_exported_as_the_model_that_they_are(site, sampler, policy, tmp_path):
+    asked = site.request(**(LEARNS | {"steps": 1}))
+    house = site.open(sampling_engine=sampler.url)
+    work_on(house, claim(house))
+    folder = Path(site.checkpoint(site.round(asked).candidate_checkpoint_id).path)
+    with pytest.raises(CannotExport, match="is full weights and no adapter; export it with --merged"):
+        export_adapter(folder, tmp_path / "adapter")
+    out = export_merged(folder, str(policy), "chatml", tmp_path / "model")
+    assert (out / "model.safetensors").read_bytes() == (folder / "model.safetensors").read_bytes()
+    assert {"config.json", "tokenizer.json", "ruminate.json"} <= {path.name for path in out.iterdir()}
+
+
+def test_the_policy_under_training_is_whole(site, sampler):
+    site.request(**LEARNS)
+    house = site.open(sampling_engine=sampler.url)
+    work = house.prepare(claim(house))
+    model = policy_of(work)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not hasattr(model, "peft_config") or not model.peft_config

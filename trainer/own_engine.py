@@ -1,0 +1,148 @@
+"""The engine that rounds of full weights sample on: its weights are replaced whenever another version is asked.
+
+It stands where other rounds have the gateway, for samples and log-probabilities; what concerns the house (deployment,
+pruning) goes to the gateway. Nobody else may use that engine.
+"""
+
+import threading
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from trainer.gateway import Gateway, GatewayError, Sample
+
+AT_ONCE = 64  # requests; the engine decides how many sequences it runs
+CALL_SEQUENCES = 32  # of log-probabilities in one request
+SEED_STEP = 1_000_003  # between the prompts of one call: equal prompts must not get equal samples
+TRIES = 3  # of a call during which the engine restarted
+MARK = "round-weights/"
+"""How the versions that are set here begin; an engine that names others serves people."""
+IN_CHANGE = MARK + "in-change"
+AS_STARTED = "default"
+CONTROL = "/weight_info"
+
+
+class OwnEngine(Gateway):
+    """A vLLM server at `url` that this trainer has for itself. `house` is the gateway."""
+
+    def __init__(self, url: str, house: Gateway, patience: float) -> None:
+        super().__init__(url, "", patience)
+        self._house = house
+        self._folders: dict[str, Path] = {}
+        self._placed: tuple[str, str] | None = None  # which name it has, and by which version that is known
+        self._turn = threading.Lock()  # the next step may be sampled while this one is trained on
+        self._asked_as = ""
+
+    def load_adapter(self, name: str, path: Path) -> None:
+        """From now on `name` means the full weights in `path`."""
+        self._folders[name] = path.absolute()
+
+    def unload_adapter(self, name: str) -> None:
+        """Forget `name`."""
+        self._folders.pop(name, None)
+
+    def sample(
+        self, model: str, prompts: Sequence[list[int]], n: int, *, max_tokens: int, temperature: float, seed: int
+    ) -> list[Sample]:
+        """As the gateway's, with the same seeds: temperature alone, anything else would bias the importance ratio."""
+        alone = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
+        alone |= {"presence_penalty": 0.0, "frequency_penalty": 0.0}
+        wish = {"n": n, "max_tokens": max_tokens, "temperature": temperature, "logprobs": 0, "return_token_ids": True}
+        bodies = [
+            alone | wish | {"prompt": ids, "seed": (seed + place * SEED_STEP) % 2**62}
+            for place, ids in enumerate(prompts)
+        ]
+        found = []
+        for place, answer in enumerate(self._ask(model, bodies)):
+            choices = sorted(answer["choices"], key=lambda choice: choice["index"])
+            if len(choices) != n:
+                raise GatewayError(f"asked {self._url} for {n} samples of a prompt, got {len(choices)}", None)
+            for choice in choices:
+                told = choice["logprobs"]["token_logprobs"]
+                found.append(Sample(place, choice["token_ids"], told, choice["finish_reason"] == "stop"))
+        return found
+
+    def logprobs(self, model: str, sequences: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
+        """As the gateway's, at temperature 1."""
+        parts = [sequences[start : start + CALL_SEQUENCES] for start in range(0, len(sequences), CALL_SEQUENCES)]
+        bodies = [
+            {
+                "prompt": [[*prompt, *completion] for prompt, completion in part],
+                "max_tokens": 1,
+                "temperature": 0.0,
+                "prompt_logprobs": 0,
+            }
+            for part in parts
+        ]
+        found = []
+        for part, answer in zip(parts, self._ask(model, bodies), strict=True):
+            choices = sorted(answer["choices"], key=lambda choice: choice["index"])
+            for (prompt, completion), choice in zip(part, choices, strict=True):
+                rows = choice["prompt_logprobs"][len(prompt) :]
+                found.append([row[str(token)]["logprob"] for row, token in zip(rows, completion, strict=True)])
+        return found
+
+    def deploy(self, checkpoint: str, expected_live: str, by: str, reason: str) -> dict[str, Any]:
+        """By the gateway."""
+        return self._house.deploy(checkpoint, expected_live, by, reason)
+
+    def prune(self, keep: int) -> list[str]:
+        """By the gateway."""
+        return self._house.prune(keep)
+
+    def check(self) -> None:
+        """Raises ValueError unless this engine can be had for oneself."""
+        try:
+            version = self._version()
+        except GatewayError as error:
+            if error.status != 404:
+                raise
+            raise ValueError(
+                f"sampling_engine = {self._url!r} has no control endpoints; start it with VLLM_SERVER_DEV_MODE=1"
+            ) from error
+        cards = self._call("GET", "/v1/models")["data"]
+        self._asked_as = cards[0]["id"]
+        adapters = [card["id"] for card in cards if card.get("parent") is not None]
+        if adapters or not (version == AS_STARTED or version.startswith(MARK)):
+            serves = ", ".join(adapters) or version
+            raise ValueError(
+                f"sampling_engine = {self._url!r} serves people (it has {serves}); give rounds one of their own"
+            )
+
+    def _ask(self, model: str, bodies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Every body answered by `model`: by these weights alone, also where the engine restarts meanwhile."""
+        with self._turn:
+            for _ in range(TRIES):
+                version = self._have(model)
+                wishes = [body | {"model": self._asked_as} for body in bodies]
+                with ThreadPoolExecutor(max(1, min(AT_ONCE, len(wishes)))) as pool:
+                    answers = list(pool.map(lambda wish: self._call("POST", "/v1/completions", wish), wishes))
+                if self._version() == version:
+                    return answers
+        raise GatewayError(f"{self._url} restarted {TRIES} times while it answered as {model}", None)
+
+    def _have(self, model: str) -> str:
+        """Make `model` what the engine has. Returns the version that says so."""
+        folder = self._folders.get(model)
+        if folder is None:
+            raise GatewayError(f"no full weights are known as {model!r}", 404)
+        if not self._asked_as:
+            self.check()
+        if self._placed is not None and self._placed == (model, self._version()):
+            return self._placed[1]
+        version = f"{MARK}{model}#{uuid.uuid4().hex[:12]}"
+        try:
+            self._call("POST", "/pause?mode=wait")
+            self._call("POST", "/update_weight_version", {"new_version": IN_CHANGE})
+            body = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
+            self._call("POST", "/collective_rpc", body)
+            self._call("POST", "/update_weight_version", {"new_version": version})
+        finally:
+            self._call("POST", "/resume")
+        self._placed = (model, version)
+        return version
+
+    def _version(self) -> str:
+        return str(self._call("GET", CONTROL)["weight_version"])
