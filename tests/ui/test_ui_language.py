@@ -17,10 +17,11 @@ TEXTS = """(left) => {
   while (walk.nextNode()) if (!walk.currentNode.parentElement.closest(left)) said.push(walk.currentNode.data);
   for (const node of document.querySelectorAll('#page *')) {
     if (node.closest(left)) continue;
-    for (const name of ['aria-label', 'title', 'placeholder', 'alt', 'data-points']) if (node.hasAttribute(name)) said.push(node.getAttribute(name));
+    for (const name of ['aria-label', 'title', 'placeholder', 'alt']) if (node.hasAttribute(name)) said.push(node.getAttribute(name));
+    if (node.dataset.points) said.push(...JSON.parse(node.dataset.points).map((one) => one.words));
   }
   return said; }"""  # noqa: E501
-NOT_OURS = ".bubble, .md, .thought-text, .editor, .item, time, code, kbd, td.wide, td.rest, .live-card p"
+NOT_OURS = "#announcer, .bubble, .md, .thought-text, .editor, .item, time, code, kbd, td.wide, td.rest, .live-card p"
 DATA = {"v0", "v1", "v2", "v3", "ruminate-v0", "ruminate-v1", "ruminate-v2", "grpo", "adapter", "base", "rk-…"}
 DATA |= {"round 1", "gateway", "local", "tiny/policy", "reward", "length", "x", "words", "learning_rate", "tiny"}
 
