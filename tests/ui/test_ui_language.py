@@ -17,10 +17,12 @@ TEXTS = """(left) => {
   while (walk.nextNode()) if (!walk.currentNode.parentElement.closest(left)) said.push(walk.currentNode.data);
   for (const node of document.querySelectorAll('#page *')) {
     if (node.closest(left)) continue;
-    for (const name of ['aria-label', 'title', 'placeholder', 'alt', 'data-points']) if (node.hasAttribute(name)) said.push(node.getAttribute(name));
+    for (const name of ['aria-label', 'title', 'placeholder', 'alt']) if (node.hasAttribute(name)) said.push(node.getAttribute(name));
+    if (node.dataset.points) said.push(...JSON.parse(node.dataset.points).map((one) => one.words));
   }
   return said; }"""  # noqa: E501
-NOT_OURS = ".bubble, .md, .thought-text, .editor, .item, time, code, kbd, td.wide, td.rest, .live-card p"
+NOT_OURS = "#announcer, .bubble, .md, .thought-text, .editor, .item, time, code, kbd, td.wide, td.rest, .live-card p"
+NOT_OURS += ", #training h2 + p:not(.quiet)"  # what the gate said, in its words
 DATA = {"v0", "v1", "v2", "v3", "ruminate-v0", "ruminate-v1", "ruminate-v2", "grpo", "adapter", "base", "rk-…"}
 DATA |= {"round 1", "gateway", "local", "tiny/policy", "reward", "length", "x", "words", "learning_rate", "tiny"}
 
@@ -49,7 +51,7 @@ def english(page: Page) -> set[str]:
     """What can be read on the page, or is read aloud, and stands in no brackets."""
     left: set[str] = set()
     for said in page.evaluate(TEXTS, NOT_OURS):
-        rest, before = str(said), ""
+        rest, before = str(said).replace("200 new prompts", " "), ""  # why a round was asked for
         while rest != before:
             before, rest = rest, re.sub(r"⟦[^⟦⟧]*⟧", " ", rest)
         left |= set(re.findall(r"[^\W\d_]{2}[\w/-]*(?: \d+)?", rest)) - DATA if said.strip() not in DATA else set()
