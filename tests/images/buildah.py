@@ -129,7 +129,7 @@ class Buildah:
         )  # fmt: skip
 
     def start(self, container: str, words: Sequence[str], log: IO[str], **how: Any) -> subprocess.Popen[str]:
-        """Run `words` in a container and return at once; SIGTERM to the process reaches the command."""
+        """Run `words` in a container and return at once."""
         return subprocess.Popen(
             self.command(container, words, **how), stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True,
             start_new_session=True,
