@@ -50,6 +50,11 @@ class Buildah:
             made = subprocess.run([*command, mirror] if mirror else command, stdout=log, stderr=log, check=False)
         if made.returncode:
             raise Failed(f"debootstrap ended with {made.returncode}; see {log.name}")
+        self._take(tree)
+        shutil.rmtree(tree)
+
+    def _take(self, tree: Path) -> None:
+        """The base image, of the files in `tree`."""
         container = self("from", "scratch")
         root = self("mount", container)
         subprocess.run(["cp", "-a", f"{tree}/.", root], check=True)
@@ -60,7 +65,6 @@ class Buildah:
         path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         self("config", "--env", f"PATH={path}", "--cmd", "bash", container)
         self("commit", "--quiet", "--rm", "--format", "docker", container, BASE)
-        shutil.rmtree(tree)
 
     def has(self, image: str) -> bool:
         """Whether there is such an image."""
@@ -74,7 +78,7 @@ class Buildah:
         """Build one target of the Dockerfile. `cached`: keep the build stages' layers for the next time."""
         log = self.folder / "logs" / f"build-{target}.log"
         command = [
-            *("bud", "--isolation", "chroot", "--format", "docker", "--pull-never", f"--layers={str(cached).lower()}"),
+            *("bud", "--isolation", "chroot", "--format", "docker", "--pull=never", f"--layers={str(cached).lower()}"),
             *("--build-arg", f"BASE={BASE}"),
             *(part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")),
             *(part for mount in self._mounts for part in ("--volume", f"{mount}:ro")),
@@ -96,7 +100,7 @@ class Buildah:
     def create(self, name: str, image: str, hosts: Sequence[str] = ()) -> None:
         """A container of `image`, not running; the names in `hosts` are this machine's loopback in it."""
         added = [part for host in hosts for part in ("--add-host", f"{host}:127.0.0.1")]
-        self("from", "--pull-never", "--name", name, *added, image)
+        self("from", "--pull=never", "--name", name, *added, image)
 
     @contextmanager
     def tree(self, container: str) -> Iterator[Path]:
@@ -125,7 +129,7 @@ class Buildah:
         )  # fmt: skip
 
     def start(self, container: str, words: Sequence[str], log: IO[str], **how: Any) -> subprocess.Popen[str]:
-        """Run `words` in a container and return at once; SIGTERM to the process reaches the command."""
+        """Run `words` in a container and return at once."""
         return subprocess.Popen(
             self.command(container, words, **how), stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True,
             start_new_session=True,

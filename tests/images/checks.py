@@ -32,7 +32,7 @@ _SHORT_ROUND = {
 
 def mebibytes(buildah: Buildah, image: str) -> int:
     """Size of its files."""
-    container = buildah("from", "--pull-never", image)
+    container = buildah("from", "--pull=never", image)
     with buildah.tree(container) as tree:
         done = subprocess.run(["du", "-sxm", str(tree)], capture_output=True, text=True, check=True)
     buildah.remove(container)

@@ -72,7 +72,7 @@ class Service(ABC):
         if self.process is None or self.process.poll() is not None:
             return 0.0, self.process.returncode if self.process else None
         begun, below = time.monotonic(), psutil.Process(self.process.pid).children(recursive=True)
-        self.process.send_signal(self.stop_signal)
+        self.served_by(psutil.Process(self.process.pid)).send_signal(self.stop_signal)
         try:
             code: int | None = self.process.wait(_GRACE_S)
         except subprocess.TimeoutExpired:
@@ -85,6 +85,10 @@ class Service(ABC):
         return time.monotonic() - begun, code
 
     stop_signal = signal.SIGTERM
+
+    def served_by(self, started: psutil.Process) -> psutil.Process:
+        """Which process runs its command, of the one that was started and those below."""
+        return started
 
     def said(self, characters: int = 2000) -> str:
         """The end of its log."""
@@ -128,6 +132,10 @@ class Contained(Service):
         return self._buildah.run(
             self._container, *command_of(self.health["test"]), user=self.spec["user"], env=self.environment
         )
+
+    def served_by(self, started: psutil.Process) -> psutil.Process:
+        # buildah itself would end at a signal and take the command with it, killed
+        return next((one for one in started.children(recursive=True) if Path(one.exe()).name != "buildah"), started)
 
     def remove(self) -> None:
         """The container, once it has ended."""
