@@ -14,7 +14,7 @@ from trainer.gate import Answers, decide, measure
 from trainer.house import House
 from trainer.ledger import Ledger
 from trainer.selection import select
-from trainer.settings import RoundConfig, TrainerSettings
+from trainer.settings import RoundConfig, read_settings
 from trainer.work import PLAN, Parent, Work
 
 NAME = "round-bench-look"
@@ -29,7 +29,7 @@ class Looker:
     def __init__(self, stack: Stack, bench: Bench, folder: Path) -> None:
         self._bench = bench
         self._house = House(
-            TrainerSettings(
+            read_settings(
                 home=stack.home,
                 service_key=KEY,
                 gateway=stack.gateway,

@@ -49,7 +49,7 @@ def verdict(looks: Sequence[Entry]) -> dict[str, Any]:
     golds = [float(np.mean(one["gold"])) for one in looks]
     best = int(np.argmax(golds))
     when, gate, lookout = fell(looks), gate_says_no(looks), lookout_ends(looks)
-    said_no = [step for step in (gate, lookout and lookout["step"]) if step is not None]
+    said_no = [step for step in (gate, None if lookout is None else int(lookout["step"])) if step is not None]
     return {
         "best": {"step": looks[best]["step"], "gold": round(golds[best], 4)},
         "last": {"step": looks[-1]["step"], "against_best": compare(looks[best]["gold"], looks[-1]["gold"])},

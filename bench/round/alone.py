@@ -87,7 +87,7 @@ def training(plan: dict[str, Any]) -> list[float]:
     from trainer.grpo import Grpo
     from trainer.prompts import Prompt
     from trainer.rewards import SequenceClassifier
-    from trainer.settings import RoundConfig, TrainerSettings
+    from trainer.settings import RoundConfig, read_settings
     from trainer.work import Parent, TrainingPrompts, Work
 
     torch.set_num_threads(plan["threads"])
@@ -100,7 +100,7 @@ def training(plan: dict[str, Any]) -> list[float]:
         attempt=1,
         step=0,
         config=RoundConfig(**plan["config"]),
-        settings=TrainerSettings(base_model=plan["policy"], reward_model=plan["reward"]),
+        settings=read_settings(base_model=plan["policy"], reward_model=plan["reward"]),
         folder=folder,
         parent=Parent(0, "v0", None),
         ledger=ledger,

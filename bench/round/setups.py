@@ -86,7 +86,8 @@ def policy(setup: Setup, folder: Path) -> Path:
         aside = folder / ".policy.aside"
         shutil.rmtree(aside, ignore_errors=True)
         torch.manual_seed(0)
-        Qwen3ForCausalLM(shaped(setup.shape)).to(torch.bfloat16).save_pretrained(aside)
+        model: Any = Qwen3ForCausalLM(shaped(setup.shape))
+        model.to(torch.bfloat16).save_pretrained(aside)
         for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja", "generation_config.json"):
             shutil.copyfile(EMBEDDED / name, aside / name)
         aside.rename(made)

@@ -152,7 +152,7 @@ def test_what_is_done_is_not_run_again(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_a_pool_of_other_prompts_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"same seeds and prompts on both sides, got \[\[\(2,\)\], \[\(3,\)\]\]"):
+    with pytest.raises(ValueError, match=r"same seeds and prompts on both sides, got \[\(2,\)\] and \[\(3,\)\]"):
         pooled([[0.1, 0.2]], [[0.1, 0.2, 0.3]])
     with pytest.raises(ValueError, match="same seeds and prompts"):
         pooled([], [])

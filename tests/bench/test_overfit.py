@@ -18,6 +18,7 @@ def look(
     """Scores that differ from prompt to prompt, and between looks by a little noise and by what is said."""
     dice, each = np.random.default_rng(step), np.random.default_rng(99).uniform(0, 0.4, PROMPTS)
     noise = dice.normal(0, 0.01, (3, PROMPTS))
+    noise -= noise.mean(1, keepdims=True)  # the mean is what is said
     return {
         "step": step,
         "publish": publish,
