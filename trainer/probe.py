@@ -69,7 +69,8 @@ def both_sides(base: Path, weights: Path, sequences: Sequence[tuple[list[int], l
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def model(folder: Path) -> Any:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(device).eval()
+        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+        return loaded.to(device).eval()
 
     @torch.inference_mode()
     def logprobs(policy: Any, prompt: list[int], completion: list[int]) -> list[float]:
