@@ -12,7 +12,7 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +29,7 @@ SAMPLED = "samples"  # the job, beside the stages and the reward models
 
 
 T = TypeVar("T")
-Messages = list[dict[str, Any]]
+Prompts = Sequence[Sequence[dict[str, Any]]]
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def train_stage(stage: Stage, folder: Path, held_out: set[str]) -> dict[str, Any
     return {**found, "parameters": sum(p.numel() for p in model.parameters()), "identity": identity(stage)}
 
 
-def sample_responses(work: Path, prompts: dict[str, list[Messages]]) -> dict[str, Any]:
+def sample_responses(work: Path, prompts: dict[str, Prompts]) -> dict[str, Any]:
     """SAMPLES responses of the policy to each prompt, into `samples.json`; what was measured.
 
     One engine for all: two beside each other would bind themselves to the same core. It ends with this process.
@@ -129,7 +129,7 @@ def sample_responses(work: Path, prompts: dict[str, list[Messages]]) -> dict[str
 
 
 def train_reward_model(
-    place: int, what: str, work: Path, out: Path, prompts: list[Messages], synthetic: int, held_out: set[str]
+    place: int, what: str, work: Path, out: Path, prompts: Prompts, synthetic: int, held_out: set[str]
 ) -> dict[str, Any]:
     """The reward model or the judge, from its backbone; what was measured."""
     from models.pairs import policy_pairs, world_pairs
@@ -228,7 +228,7 @@ class Making:
         needs = (stage.start,) if stage.start else ()
         return Job(needs, lambda: apart(train_stage, stage, self.work, self.held_out))
 
-    def reward_model_job(self, place: int, what: str, prompts: list[Messages]) -> Job:
+    def reward_model_job(self, place: int, what: str, prompts: Prompts) -> Job:
         """From synthetic pairs and pairs of the policy's samples; the two models share no pair and no prompt."""
         given = place, what, self.work, self.out, prompts, self.args.pairs, self.held_out
         return Job((SAMPLED, f"{what}-marker"), lambda: apart(train_reward_model, *given))
