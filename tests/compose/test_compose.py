@@ -1,11 +1,14 @@
 """The compose file keeps its promises: start order by health, no engine port outside, secrets required, no root."""
 
+import json
 import re
 import shlex
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from support.compose_file import MissingVariable, read, read_services
 
 from cli.profiles import SINGLE_GPU, TINY, Profile
@@ -36,6 +39,23 @@ def whole(name: str) -> str:
 def images(paths: list[Path]) -> dict[str, str]:
     """Service and target of each image that is ours."""
     return {name: service["build"]["target"] for name, service in services(paths).items() if "build" in service}
+
+
+def faults(project: dict[str, Any]) -> list[str]:
+    """What the Compose Specification's schema, as check-jsonschema brings it along, finds wrong."""
+    schema = json.loads((files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json").read_text())
+    return [f"{error.json_path}: {error.message}" for error in Draft202012Validator(schema).iter_errors(project)]
+
+
+@pytest.mark.parametrize("paths", [TEAM, CPU], ids=["team", "cpu"])
+def test_the_compose_specification_finds_nothing_wrong(paths: list[Path]) -> None:
+    assert faults(read(paths, SECRETS)) == []
+
+
+def test_the_compose_specification_finds_what_is_wrong() -> None:
+    project = read(TEAM, SECRETS)
+    project["services"]["ui"] |= {"helthcheck": {}, "networks": 5}
+    assert len(faults(project)) == 2, faults(project)
 
 
 def test_the_whole_house_is_there() -> None:
