@@ -219,8 +219,9 @@ class Swap:
             return model
         raise ApiError(404, f"no adapter {model!r} is loaded; POST /internal/adapters first", code="model_not_found")
 
-    def can_try(self, name: str) -> bool:
+    async def can_try(self, name: str) -> bool:
         """Whether this checkpoint could be on trial beside live: both must stand on the same weights."""
+        await self._catalog.refresh()
         target, live = self._catalog.known(name), self._catalog.live
         return target is None or live is None or target.ground == live.ground
 

@@ -87,7 +87,9 @@ async def logprobs(gateway: House, request: Request, wish: LogprobsRequest) -> R
 @router.post("/deploy")
 async def deploy(gateway: House, wish: InternalDeployment) -> dict[str, str | None]:
     """As POST /api/deployments, in the name of `by`; a canary first, unless the house goes without."""
-    share = wish.canary_share or (gateway.settings.canary_share if gateway.swap.can_try(wish.checkpoint) else 0.0)
+    share = wish.canary_share or gateway.settings.canary_share
+    if not wish.canary_share and share and not await gateway.swap.can_try(wish.checkpoint):
+        share = 0.0
     done = await gateway.swap.deploy(wish.checkpoint, wish.by, wish.reason, wish.expected_live, share=share)
     await asyncio.to_thread(note_deployment, gateway, wish.by, wish, done)
     return done
