@@ -21,7 +21,7 @@ def verdict(found, **changes):
     dice = np.random.default_rng(0)
     better = Sides(dice.normal(0, 1, (40, 4)), dice.normal(1, 1, (40, 4)))
     lengths = Sides(dice.normal(4, 0.3, (40, 4)), dice.normal(4, 0.3, (40, 4)))
-    measured = Evidence(better, better, lengths, QUIET, QUIET, 0.1, found)
+    measured = Evidence(better, better, lengths, QUIET, QUIET, 0.05, found)
     return decide(measured, GATE.model_copy(update=changes))
 
 
