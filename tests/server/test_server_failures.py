@@ -16,6 +16,12 @@ from support.gateways import Running, running_gateway
 from db.schema import Generation, Message
 
 
+@pytest.fixture
+def patience() -> float:
+    """As by default: these tests take the database away."""
+    return 1.0
+
+
 def generations(house: Running) -> list[Generation]:
     with house.database.reading() as session:
         return list(session.scalars(select(Generation).order_by(Generation.id)))
