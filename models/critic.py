@@ -20,12 +20,12 @@ from typing import Any
 from models import gold
 from models.tokens import CHECKLIST, VERDICTS, key
 from models.train_policy import Row, content_tokens
-from models.world.talk import FLAWS, Example, example
+from models.world.talk import FLAWS, Ask, Example, answered, ask, quality_of
 from models.world.writer import write
 from thinking.templates import template_text
 
 MET, MISSED, UNASKED = VERDICTS
-CHOICE = 10  # examples of which one is read
+CHOICE = 10  # requests of which one is read
 
 
 def reading_template() -> str:
@@ -72,25 +72,25 @@ def readings(seed: int, held_out: set[str]) -> Iterator[Example]:
     rng = random.Random(seed)
     read: Counter[str] = Counter()
     while True:
-        one = example(rng)
+        asked = ask(rng)
         if rng.random() < 0.75:
-            drawn = [one, *(example(rng) for _ in range(CHOICE - 1))]
-            one = min(drawn, key=lambda one: min((read[name] for name in _wishes(one)), default=math.inf))
-        if key(one.messages) in held_out:
+            drawn = [asked, *(ask(rng) for _ in range(CHOICE - 1))]
+            asked = min(drawn, key=lambda one: min((read[name] for name in _wishes(one)), default=math.inf))
+        if key(asked.messages) in held_out:
             continue
-        read.update(_wishes(one))
-        if one.request is not None and rng.random() < 0.8:
-            heeded = [w for w in one.request.constraints if rng.random() < 0.5]
-            previous = one.base.text() if one.base else None
+        read.update(_wishes(asked))
+        if asked.request is not None and rng.random() < 0.8:
+            heeded = [w for w in asked.request.constraints if rng.random() < 0.5]
             flaw = rng.choice(FLAWS) if rng.random() < 0.25 else ""
-            draft = write(one.request, heeded, rng, one.base, previous, flaw)
-            one = Example(one.messages, "", draft.text(), "tossed", one.kind)
-        yield one
+            draft = write(asked.request, heeded, rng, asked.base, asked.previous, flaw)
+            yield Example(asked.messages, "", draft.text(), "tossed", asked.kind)
+        else:
+            yield answered(asked, rng, quality_of(rng))
 
 
-def _wishes(one: Example) -> list[str]:
+def _wishes(asked: Ask) -> list[str]:
     """The kinds of wish in the request."""
-    return [wish.name for wish in one.request.constraints] if one.request is not None else []
+    return [wish.name for wish in asked.request.constraints] if asked.request is not None else []
 
 
 def reading_rows(tokenizer: Any, examples: Iterable[Example]) -> Iterator[Row]:

@@ -62,15 +62,31 @@ def answer(
     return plan(request, listed, draft, rng, base is not None) if thinks else "", draft
 
 
+@dataclass(frozen=True)
+class Ask:
+    """What somebody asks: the messages up to it, and what an answer to it is made from."""
+
+    messages: tuple[Message, ...]
+    kind: str  # of the request; else outside, greeting or gratitude
+    request: Request | None = None
+    base: Draft | None = None  # the draft of the answer that a follow-up changes
+    previous: str | None = None  # its text
+
+
 def example(
     rng: random.Random, *, quality: str | None = None, thinks: bool = True, kind: str | None = None,
     topic: str | None = None,
 ) -> Example:  # fmt: skip
     """A random example: mostly first requests, some follow-ups, greetings, thanks and outside requests."""
     quality = quality or quality_of(rng)
+    return answered(ask(rng, kind, topic), rng, quality, thinks)
+
+
+def ask(rng: random.Random, kind: str | None = None, topic: str | None = None) -> Ask:
+    """Something to be answered; cheaper than an example, most of whose work is its answer."""
     dice = 0.5 if kind else rng.random()
     if dice < 0.09:
-        return _talk([], "outside" if rng.random() < 0.72 else "greeting", rng, quality, thinks)
+        return _talk([], "outside" if rng.random() < 0.72 else "greeting", rng)
     request = draw(rng, kind, topic)
     messages: list[Message] = [{"role": "user", "content": word(request, rng)}]
     base: Draft | None = None
@@ -82,23 +98,30 @@ def example(
         previous = base.text()
         messages.append({"role": "assistant", "content": previous})
         if rng.random() < 0.1:
-            return _talk(messages, rng.choice(["gratitude", "gratitude", "outside"]), rng, quality, thinks)
+            return _talk(messages, rng.choice(["gratitude", "gratitude", "outside"]), rng)
         if rng.random() < 0.12:
             request, base, previous = draw(rng), None, None
             text = word(request, rng)
         else:
             text, request = draw_follow_up(request, previous, rng)
         messages.append({"role": "user", "content": text})
-    thought, draft = answer(request, rng, quality, thinks, base, previous)
-    return Example(tuple(messages), thought, draft.text(), quality, request.kind, draft, request, base)
+    return Ask(tuple(messages), request.kind, request, base, previous)
 
 
-def _talk(messages: list[Message], what: str, rng: random.Random, quality: str, thinks: bool) -> Example:
+def _talk(messages: list[Message], what: str, rng: random.Random) -> Ask:
     asked = {"outside": outside.ask, "greeting": lambda r: r.choice(outside.GREETINGS),
              "gratitude": lambda r: r.choice(outside.THANKS)}[what](rng)  # fmt: skip
+    return Ask((*messages, {"role": "user", "content": asked}), what)
+
+
+def answered(asked: Ask, rng: random.Random, quality: str, thinks: bool = True) -> Example:
+    """An answer of that quality."""
+    request, what = asked.request, asked.kind
+    if request is not None:
+        thought, draft = answer(request, rng, quality, thinks, asked.base, asked.previous)
+        return Example(asked.messages, thought, draft.text(), quality, what, draft, request, asked.base)
     thought, response = outside.reply(what, rng, quality)
     if what == "outside" and quality == "poor" and rng.random() < 0.4:
-        request = draw(rng)
-        thought, draft = answer(request, rng, "poor", True)
+        thought, draft = answer(draw(rng), rng, "poor", True)
         response = draft.text()
-    return Example((*messages, {"role": "user", "content": asked}), thought if thinks else "", response, quality, what)
+    return Example(asked.messages, thought if thinks else "", response, quality, what)

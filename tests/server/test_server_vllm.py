@@ -14,20 +14,10 @@ import pytest
 from sqlalchemy import select
 from support.engine import RealEngine
 from support.gateways import Running, running_gateway
+from support.greedy import ASKS, client_of, greedy
 from support.tiny_adapters import publish_tiny, write_tiny_adapter
 
 from db.schema import Generation
-
-ASKS = [
-    "Plan three dinners for two, no nuts.",
-    "Write a short story about a lighthouse keeper.",
-    "Write an email about a lost parcel, formal, under 60 words.",
-    "Give me four gift ideas for someone who loves gardening.",
-    "Make a packing list for a weekend by the sea.",
-    "Plan a day trip to Rome with five stops.",
-    "Write a thank-you note for a lovely dinner. Sign it as Tom.",
-    "Give me an outline about bees with four sections.",
-]
 
 
 @pytest.fixture
@@ -39,23 +29,6 @@ async def house(real_engine: RealEngine, tmp_path: Path) -> AsyncIterator[Runnin
     ) as running:
         await running.until_ready()
         yield running
-
-
-def client_of(house: Running) -> openai.AsyncOpenAI:
-    return openai.AsyncOpenAI(base_url=f"{house.url}/v1", api_key="none", max_retries=0)
-
-
-async def greedy(client: openai.AsyncOpenAI, ask: str, model: str = "ruminate") -> tuple[str, str]:
-    """(model that wrote it, thought and response) of a streamed greedy answer."""
-    stream = await client.chat.completions.create(
-        model=model, messages=[{"role": "user", "content": ask}], stream=True, temperature=0, max_tokens=60
-    )
-    wrote, text = "", ""
-    async for chunk in stream:
-        wrote = chunk.model
-        delta = chunk.choices[0].delta
-        text += (getattr(delta, "reasoning", None) or "") + "|" + (delta.content or "")
-    return wrote, text.replace("|", "")
 
 
 async def exhaust(stream: openai.AsyncStream[Any]) -> None:

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
-import openai
 import pytest
 from sqlalchemy import select
 from support.engine import RealEngine
 from support.gateways import Running, running_gateway
+from support.greedy import ASKS as EVERY
+from support.greedy import client_of, greedy
 from support.tiny_adapters import publish_tiny, publish_tiny_full, tiny_probe, write_tiny_adapter, write_tiny_full
 
 from db.schema import Generation
@@ -18,12 +19,7 @@ from server.engine import AS_STARTED, Engine
 from server.full import FullWeights, name_of, prove, put_in_place
 from server.probe import ProbeFailed, check
 
-ASKS = [
-    "Plan three dinners for two, no nuts.",
-    "Write a short story about a lighthouse keeper.",
-    "Write an email about a lost parcel, formal, under 60 words.",
-    "Give me four gift ideas for someone who loves gardening.",
-]
+ASKS = EVERY[:4]  # each checkpoint writes each of them alone first
 
 
 @pytest.fixture
@@ -37,19 +33,6 @@ async def house(real_engine: RealEngine, tmp_path: Path) -> AsyncIterator[Runnin
         await running.until_ready()
         yield running
         assert (await running.service.post("/internal/deploy", json={"checkpoint": "v0"})).status_code == 200
-
-
-async def greedy(client: openai.AsyncOpenAI, ask: str) -> tuple[str, str]:
-    """(model that wrote it, thought and response) of a streamed greedy answer."""
-    stream = await client.chat.completions.create(
-        model="ruminate", messages=[{"role": "user", "content": ask}], stream=True, temperature=0, max_tokens=60
-    )
-    wrote, text = set(), ""
-    async for chunk in stream:
-        wrote.add(chunk.model)
-        delta = chunk.choices[0].delta
-        text += (getattr(delta, "reasoning", None) or "") + (delta.content or "")
-    return " and ".join(sorted(wrote)), text
 
 
 async def deploy(house: Running, name: str) -> float:
@@ -102,7 +85,7 @@ async def test_full_weights_are_swapped_under_streaming_clients_without_a_failed
     base = real_engine.model
     names = [await asyncio.to_thread(publish_tiny_full, house.database, house.home, base, seed) for seed in (1, 2)]
     adapter = await asyncio.to_thread(publish_tiny, house.database, house.home, base, 3)
-    client = openai.AsyncOpenAI(base_url=f"{house.url}/v1", api_key="none", max_retries=0)
+    client = client_of(house)
     alone: dict[tuple[str, str], str] = {}
     for name in ("v0", *names, adapter):
         if name != "v0":
@@ -144,7 +127,7 @@ async def test_an_engine_that_was_killed_has_the_full_weights_again_before_it_an
 ) -> None:
     name = await asyncio.to_thread(publish_tiny_full, house.database, house.home, real_engine.model, 4)
     await deploy(house, name)
-    client = openai.AsyncOpenAI(base_url=f"{house.url}/v1", api_key="none", max_retries=0, timeout=300)
+    client = client_of(house, 300)
     before = await greedy(client, ASKS[0])
     assert before[0] == f"ruminate-{name}"
     await asyncio.to_thread(real_engine.kill)

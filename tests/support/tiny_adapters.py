@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -63,12 +64,29 @@ def write_tiny_full(base: Path, folder: Path, seed: int, scale: float = 0.05) ->
 
 def publish_tiny_full(database: Database, home: Path, base: Path, seed: int) -> str:
     """A candidate of full weights in the shape of the tiny policy, with a probe. Returns its name."""
+    return _published(database, home, base, seed, "full", write_tiny_full, write_full_manifest)
+
+
+def publish_tiny(database: Database, home: Path, base: Path, seed: int) -> str:
+    """A candidate of the tiny policy with a probe of the trainer's own making. Returns its name."""
+    return _published(database, home, base, seed, "adapter", write_tiny_adapter, write_manifest)
+
+
+def _published(
+    database: Database,
+    home: Path,
+    base: Path,
+    seed: int,
+    kind: str,
+    write: Callable[[Path, Path, int], Path],
+    told: Callable[[Path, str, dict[str, Any], str], dict[str, Any]],
+) -> str:
     with database.transaction() as session:
-        row = checkpoints.reserve_checkpoint(session, 0, kind="full")
+        row = checkpoints.reserve_checkpoint(session, 0, kind=kind)
         row_id, name = row.id, row.name
-    folder = write_tiny_full(base, home / "checkpoints" / name, seed)
+    folder = write(base, home / "checkpoints" / name, seed)
     base_hash = hashlib.sha256((base / "config.json").read_bytes()).hexdigest()
-    manifest = write_full_manifest(folder, name, tiny_probe(base, folder), base_hash)
+    manifest = told(folder, name, tiny_probe(base, folder), base_hash)
     with database.transaction() as session:
         checkpoints.complete_checkpoint(session, row_id, str(folder), manifest)
     return name
@@ -90,16 +108,3 @@ def tiny_probe(base: Path, weights: Path) -> dict[str, Any]:
             (prompt, tokenizer("<think>\nplan cat\n</think>\n\nred red", add_special_tokens=False)["input_ids"])
         )
     return make_probe(base, weights, sequences)
-
-
-def publish_tiny(database: Database, home: Path, base: Path, seed: int) -> str:
-    """A candidate of the tiny policy with a probe of the trainer's own making. Returns its name."""
-    with database.transaction() as session:
-        row = checkpoints.reserve_checkpoint(session, 0)
-        row_id, name = row.id, row.name
-    folder = write_tiny_adapter(base, home / "checkpoints" / name, seed)
-    base_hash = hashlib.sha256((base / "config.json").read_bytes()).hexdigest()
-    manifest = write_manifest(folder, name, tiny_probe(base, folder), base_hash)
-    with database.transaction() as session:
-        checkpoints.complete_checkpoint(session, row_id, str(folder), manifest)
-    return name

@@ -1,0 +1,33 @@
+"""Greedy answers of a gateway, for comparing them with what one checkpoint alone writes."""
+
+import openai
+from support.gateways import Running
+
+ASKS = [
+    "Plan three dinners for two, no nuts.",
+    "Write a short story about a lighthouse keeper.",
+    "Write an email about a lost parcel, formal, under 60 words.",
+    "Give me four gift ideas for someone who loves gardening.",
+    "Make a packing list for a weekend by the sea.",
+    "Plan a day trip to Rome with five stops.",
+    "Write a thank-you note for a lovely dinner. Sign it as Tom.",
+    "Give me an outline about bees with four sections.",
+]
+
+
+def client_of(house: Running, patience: float = 600.0) -> openai.AsyncOpenAI:
+    """`patience`: seconds for an answer."""
+    return openai.AsyncOpenAI(base_url=f"{house.url}/v1", api_key="none", max_retries=0, timeout=patience)
+
+
+async def greedy(client: openai.AsyncOpenAI, ask: str, model: str = "ruminate") -> tuple[str, str]:
+    """(models that wrote it, thought and response) of a streamed answer."""
+    stream = await client.chat.completions.create(
+        model=model, messages=[{"role": "user", "content": ask}], stream=True, temperature=0, max_tokens=60
+    )
+    wrote, text = set(), ""
+    async for chunk in stream:
+        wrote.add(chunk.model)
+        delta = chunk.choices[0].delta
+        text += (getattr(delta, "reasoning", None) or "") + (delta.content or "")
+    return " and ".join(sorted(wrote)), text
