@@ -4,7 +4,9 @@ environment is named, through LiteLLM's proxy; streaming, in one run. `make benc
 Authentication, limits, routing and recording are on. Two loads: `burst` (the stub writes its 65 events at once; what
 stands before it is the bottleneck: requests per second) and `paced` (an event each 10 ms: what is added to the time to
 the first event and to the gap between events). Requests per second depend on what else the machine does, so compare
-ways within a row of one run, and the processor's time per request. The last line is JSON.
+ways within a row of one run, and the processor's time per request. Then the gateway's memory over many requests
+(`--soak`), and the real engine directly and through the gateway, by vLLM's own client (`--engine`). The last line is
+JSON.
 """
 
 import argparse
@@ -76,18 +78,59 @@ def ratios(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     return found
 
 
+def added(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Of paced streams: milliseconds to the first event (median) that each way adds to the stub's own."""
+    paced = [row for row in rows if row.get("way") and row["load"] == "paced"]
+    direct = {row["concurrency"]: row["first_ms_p50"] for row in paced if row["way"] == "direct"}
+    found: dict[str, dict[str, float]] = {}
+    for row in paced:
+        if row["way"] != "direct":
+            more = round(row["first_ms_p50"] - direct[row["concurrency"]], 2)
+            found.setdefault(f"x{row['concurrency']}", {})[row["way"]] = more
+    return found
+
+
+def soak(requests: int, concurrency: int = 64, looks: int = 10) -> dict[str, Any]:
+    """The gateway's resident memory (MiB) after each part of so many requests; the first part warms up."""
+    import uvloop
+
+    with tempfile.TemporaryDirectory() as folder, fronts(Path(folder), 0.0, None) as ways:
+        own = next(way for way in ways if way.name == "gateway")
+        seen = []
+        for _ in range(looks):
+            uvloop.run(load(own.port, own.key, concurrency, requests // looks))
+            seen.append(round(own.resident_mib(), 1))
+            print(f"soak   {requests // looks * len(seen):7} requests: {seen[-1]:.1f} MiB", flush=True)
+    return {"requests": requests, "concurrency": concurrency, "mib": seen, "gained_mib": round(seen[-1] - seen[0], 1)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=4000, help="of each burst measurement")
     parser.add_argument("--concurrency", default="1,16,64,128")
     parser.add_argument("--litellm", help="folder of a virtual environment with LiteLLM's proxy")
+    parser.add_argument("--soak", type=int, default=100_000, help="requests over which memory is watched; 0: none")
+    parser.add_argument("--engine", action=argparse.BooleanOptionalAction, default=True, help="ask the real engine too")
     arguments = parser.parse_args()
     litellm = litellm_of(arguments.litellm)
     concurrencies = [int(one) for one in arguments.concurrency.split(",")]
     rows = measure("burst", 0.0, concurrencies, arguments.requests, litellm)
     paced = [one for one in concurrencies if one <= 64]
     rows += measure("paced", PACE, paced, max(64, arguments.requests // 16), litellm)
-    print(json.dumps({"bench": "gateway", "cores": os.cpu_count(), "ratios": ratios(rows), "rows": rows}))
+    report: dict[str, Any] = {
+        "bench": "gateway",
+        "cores": os.cpu_count(),
+        "ratios": ratios(rows),
+        "added_ms": added(rows),
+    }
+    print(f"added to the first event, at the median, in ms: {report['added_ms']}", flush=True)
+    if arguments.soak:
+        report["soak"] = soak(arguments.soak)
+    if arguments.engine:
+        from bench.engine_load import measure as of_engine
+
+        report["engine"] = of_engine(concurrencies)
+    print(json.dumps(report | {"rows": rows}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,98 @@
+"""The real engine asked directly and through the gateway, by the client of vLLM's own `bench serve`.
+
+The gateway has authentication, limits, routing and recording on. Both ways are asked in turns, so that a machine that
+grows busier meets both alike; what is compared is the tokens per second of the same requests, of a fixed length.
+"""
+
+import json
+import os
+import statistics
+import tempfile
+from argparse import Namespace
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from bench.fronts import WIDE, make_key
+from bench.stack import running
+from cli.profiles import TINY
+
+TOKENS = 128  # of each answer; the engine is told to go on past its end
+REQUESTS = {1: 32, 16: 256, 64: 768, 128: 768}  # so that each measurement takes some 10 s
+DIRECT, GATEWAY = "direct", "gateway"
+
+
+def measure(concurrencies: Sequence[int], repeats: int = 2) -> dict[str, Any]:
+    """By concurrency: tokens per second and first pieces (ms) of both ways, and the gateway's share of direct."""
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder)
+        limits = {name.lower(): value for name, value in WIDE.items()} | {"loopback_without_key": "false"}
+        with running(home, 1, TINY, **limits) as stack:
+            key = make_key(home)
+            prompts = home / "prompts.jsonl"
+            _write_prompts(prompts)
+            ways = {DIRECT: (stack.engines[0], "none"), GATEWAY: (stack.gateway, key)}
+            found: dict[str, Any] = {}
+            for concurrency in concurrencies:
+                runs: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
+                for _ in range(repeats):
+                    for name, (url, secret) in ways.items():
+                        runs[name].append(_ask(url, secret, prompts, concurrency, home / "client.log"))
+                found[f"x{concurrency}"] = row = _row(runs)
+                print(
+                    f"engine x{concurrency:<4} directly {row[DIRECT]['tokens_per_s']:7.0f} tokens/s, through the "
+                    f"gateway {row[GATEWAY]['tokens_per_s']:7.0f} ({row['share']:.3f}); first piece "
+                    f"{row[DIRECT]['first_ms_p50']:.1f} and {row[GATEWAY]['first_ms_p50']:.1f} ms",
+                    flush=True,
+                )
+    return found
+
+
+def _row(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """The medians of both ways. `share`: of the direct tokens per second; `shares`: of each pair of runs."""
+    row: dict[str, Any] = {
+        name: {
+            "tokens_per_s": round(statistics.median(run["output_throughput"] for run in some), 1),
+            "first_ms_p50": round(statistics.median(run["median_ttft_ms"] for run in some), 2),
+            "gap_ms_p99": round(statistics.median(run["p99_itl_ms"] for run in some), 2),
+            "failed": sum(run["failed"] for run in some),
+        }
+        for name, some in runs.items()
+    }
+    pairs = zip(runs[DIRECT], runs[GATEWAY], strict=True)
+    row["shares"] = [round(own["output_throughput"] / plain["output_throughput"], 3) for plain, own in pairs]
+    row["share"] = round(statistics.median(row["shares"]), 3)
+    return row
+
+
+def _ask(url: str, key: str, prompts: Path, concurrency: int, log: Path) -> dict[str, Any]:
+    """One run of vLLM's client; its result. What it prints goes to `log`."""
+    from vllm.benchmarks.serve import add_cli_args, main
+    from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+    os.environ["OPENAI_API_KEY"] = key
+    parser = FlexibleArgumentParser()
+    add_cli_args(parser)
+    count = REQUESTS.get(concurrency, 8 * concurrency)
+    arguments: Namespace = parser.parse_args(
+        [
+            *("--backend", "openai-chat", "--endpoint", "/v1/chat/completions", "--base-url", url),
+            *("--model", "ruminate-v0", "--served-model-name", "ruminate-v0", "--tokenizer", TINY.base_model),
+            *("--dataset-name", "custom", "--dataset-path", str(prompts), "--skip-chat-template"),
+            *("--custom-output-len", str(TOKENS), "--ignore-eos", "--temperature", "0.7"),
+            *("--num-prompts", str(count), "--max-concurrency", str(concurrency)),
+            *("--num-warmups", str(min(concurrency, 16)), "--disable-tqdm"),
+        ]
+    )
+    with log.open("a") as out, redirect_stdout(out):
+        result: dict[str, Any] = main(arguments)
+    return result
+
+
+def _write_prompts(path: Path) -> None:
+    """First messages of the small world's held-out prompts."""
+    lines = (Path(TINY.base_mix).parent / "heldout.jsonl").read_text().splitlines()
+    asked = [json.loads(line)["messages"] for line in lines]
+    texts = [messages[0]["content"] for messages in asked if len(messages) == 1]
+    path.write_text("".join(json.dumps({"prompt": text}) + "\n" for text in texts))
