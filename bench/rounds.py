@@ -132,24 +132,34 @@ class Bench:
         """What the served `model` answers to the prompts, as people would get it."""
         from models.gold import score
 
-        body = {"model": model, "n": self._samples, "max_tokens": 256, "temperature": 0.7}
-        scores, outputs = [], []
-        for start in range(0, len(self._ids), 32):
-            part = self._ids[start : start + 32]
-            found = self._call("/internal/sample", body | {"prompts": part, "seed": 77_000 + start})["samples"]
-            rows: list[list[float]] = [[] for _ in part]
-            for sample in found:
-                parsed = self._reader.read(sample["token_ids"], sample["finish_reason"] == "stop")
-                messages = self.prompts[start + sample["prompt"]]
-                rows[sample["prompt"]].append(score(messages, parsed.response).score)
-                outputs.append(parsed)
-            scores += [sum(row) / len(row) for row in rows]
+        groups = self.answers(model, self._samples)
+        outputs = [parsed for group in groups for parsed in group]
+        scores = [
+            fmean(score(messages, parsed.response).score for parsed in group)
+            for messages, group in zip(self.prompts, groups, strict=True)
+        ]
         return Measured(
             gold=np.array(scores),
             malformed=fmean(not parsed.well_formed for parsed in outputs),
             thought_tokens=fmean(self._reader.tokens([parsed.reasoning for parsed in outputs])),
             response_tokens=fmean(self._reader.tokens([parsed.response for parsed in outputs])),
         )
+
+    def responses(self, model: str, samples: int) -> list[list[str]]:
+        """So many responses of the served `model` to each prompt."""
+        return [[parsed.response for parsed in group] for group in self.answers(model, samples)]
+
+    def answers(self, model: str, samples: int) -> list[list[Any]]:
+        """The same, read: with their thoughts and how they ended."""
+        body = {"model": model, "n": samples, "max_tokens": 256, "temperature": 0.7}
+        groups: list[list[Any]] = [[] for _ in self._ids]
+        for start in range(0, len(self._ids), 32):
+            part = self._ids[start : start + 32]
+            found = self._call("/internal/sample", body | {"prompts": part, "seed": 77_000 + start})["samples"]
+            for sample in found:
+                parsed = self._reader.read(sample["token_ids"], sample["finish_reason"] == "stop")
+                groups[start + sample["prompt"]].append(parsed)
+        return groups
 
     def measure_folder(self, path: str | Path, name: str) -> Measured:
         """The same of an adapter's folder, also of a checkpoint that the gate put away. `name`: not loaded yet."""

@@ -2,9 +2,11 @@
 
 For each seed a house of its own. Tastes drift from week to week. Each day people hold their conversations with what is
 live, under their own keys and with consent to training; then the day's prompts are answered once more by the live and
-by the frozen first model, with the same seeds, and the gold judge scores both: before any round has seen them. At the
-week's end a round runs through the gate, in a trainer of its own. What is done is in a diary: run it again to go on.
-Writes `month.png` and `month.json`; JSON is the last line.
+by the frozen first model, with the same seeds, and the gold judge scores both: before any round has seen them. People
+also compare two answers, and the reward model is refreshed on what they preferred (`--refresh-after`). At a week's end
+a round runs through the gate, in a trainer of its own, and the reward model's orderings of what is served then are held
+against gold. What is done is in a diary: run it again to go on. Writes `month.png` and `month.json`; JSON is the last
+line.
 """
 
 import argparse
@@ -16,13 +18,14 @@ from typing import Any
 import httpx
 
 from bench.learning.days import DAYS, Diary, curve, prompts_in, talks_of, week_of_days
+from bench.learning.people import agreements, compare, openings, write_kept_pairs
 from bench.learning.plots import plot
 from bench.rounds import FIRST, SMOKE_ROUND, Bench, Wanted, figures, run_round
 from bench.stack import Stack, running
 from cli.profiles import TINY
 from models.world.users import Talk, users
 
-SMOKE = {"seeds": [1], "weeks": 2, "people": 2, "conversations": 2, "samples": 1, "prompts": 6}
+SMOKE = {"seeds": [1], "weeks": 2, "people": 2, "conversations": 2, "samples": 1, "prompts": 6, "refresh_after": 3}
 MOST_TOKENS = 700  # of a prompt, so that an answer fits the engine's context of 1,024
 ANSWER_TOKENS = 256
 
@@ -32,13 +35,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     given = {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in options.set)}
     config = (SMOKE_ROUND if options.smoke else {}) | given
-    sizes = {name: getattr(options, name) for name in ("people", "conversations", "samples", "prompts")}
+    sizes = {
+        name: getattr(options, name) for name in ("people", "conversations", "samples", "prompts", "refresh_after")
+    }
     months = []
     for seed in options.seeds:
         home = options.out.absolute() / f"seed-{seed}"
         diary = Diary(home / "diary.jsonl", {"seed": seed, "round_settings": config, **sizes})
         months.append(diary)
-        if not all(diary.has("round", week) for week in range(options.weeks)):
+        if not diary.has("reward", options.weeks - 1):
             with running(home / "home") as stack:
                 Month(stack, diary, seed, options).run(config)
     picture = plot(months, options.out / "month.png")
@@ -48,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "settings": config,
         "weeks": [week_of_days(months, week) for week in range(options.weeks)],
         "rounds": [month.rounds() for month in months],
+        "reward_agreement": [month.all(what="reward") for month in months],
         "days": curve(months),
         "picture": str(picture),
     }
@@ -70,22 +76,24 @@ class Month:
             for day in range(DAYS):
                 if not self._diary.has("day", week, day):
                     self._day(week, day)
-            if not self._diary.has("round", week):
-                self._round(week, config)
+            if not self._diary.has("round", week) and week < self._options.weeks - 1:
+                self._round(week, config)  # what a last one made, nobody would be asked about
+            if not self._diary.has("reward", week):
+                self._agreement(week)
 
     def _day(self, week: int, day: int) -> None:
         options = self._options
         talks = talks_of(options.people, week, day, self._seed, options.conversations)
         asked = [prompt for talk in talks for prompt in prompts_in(self._hold(talk))]
+        chosen = [self._compare(talk) for talk in talks] if options.refresh_after else []
         live = self._status()["live"]["name"]
         bench = Bench(self._stack, TINY, asked, options.samples, MOST_TOKENS, options.prompts)
         if not bench.prompts:
             return  # nobody said anything that day
         frozen = bench.gold(FIRST)
         served = frozen if live == "v0" else bench.gold(f"ruminate-{live}")
-        self._diary.write(
-            "day", week, day, live=live, talks=len(talks), served=_rounded(served), frozen=_rounded(frozen)
-        )
+        found = {"live": live, "talks": len(talks), "chosen": sum(one is not None for one in chosen)}
+        self._diary.write("day", week, day, **found, served=_rounded(served), frozen=_rounded(frozen))
         print(f"seed {self._seed} week {week} day {day}: {live} {served.mean():.3f}, frozen {frozen.mean():.3f}")
 
     def _hold(self, talk: Talk) -> list[dict[str, str]]:
@@ -103,12 +111,36 @@ class Month:
 
         return talk.messages(answer)
 
+    def _compare(self, talk: Talk) -> str | None:
+        """What its user chose of two answers to a talk's opening. An opening that cannot be answered is none."""
+        return compare(self._http, self._keys[talk.user], talk, ANSWER_TOKENS)
+
     def _round(self, week: int, config: dict[str, Any]) -> None:
         seed = 1000 * self._seed + week
-        wanted = Wanted(config, seed, f"the end of week {week}", by="the month", trigger="schedule")
+        environment = {}
+        if self._options.refresh_after:
+            kept = write_kept_pairs(self._stack.home / "kept-pairs.jsonl", self._seed)
+            environment = {"refresh_after": str(self._options.refresh_after), "refresh_pairs": str(kept)}
+        reason = f"the end of week {week}"
+        wanted = Wanted(config, seed, reason, by="the month", trigger="schedule", environment=environment)
         ended = run_round(self._stack, TINY, wanted)
         self._diary.write("round", week, round=ended.row.id, **figures(ended.row, ended.series))
         print(f"seed {self._seed} week {week}: round {ended.row.id} {ended.row.state}")
+
+    def _agreement(self, week: int) -> None:
+        """Of what is served now, on the week's openings: how often the reward model orders two answers as gold does."""
+        options = self._options
+        talks = [
+            talk
+            for day in range(DAYS)
+            for talk in talks_of(options.people, week, day, self._seed, options.conversations)
+        ]
+        bench = Bench(self._stack, TINY, openings(talks, 2 * options.prompts), options.samples, MOST_TOKENS)
+        live = self._status()["live"]["name"]
+        found = agreements(self._stack, bench, FIRST if live == "v0" else f"ruminate-{live}")
+        self._diary.write("reward", week, live=live, **found)
+        print(f"seed {self._seed} week {week}: {live} as ordered by the first reward model {found['first']:.3f}, by "
+              f"{found['model']} {found['now']:.3f}", flush=True)  # fmt: skip
 
     def _people(self) -> dict[str, str]:
         """A key for each of the month's people, made anew; who has one already keeps the old one as well."""
@@ -139,11 +171,14 @@ def _rounded(scores: Any) -> list[float]:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.learning month", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
-    parser.add_argument("--weeks", type=int, default=5, help="each with a round at its end")
+    parser.add_argument("--weeks", type=int, default=5, help="with a round between each two")
     parser.add_argument("--people", type=int, default=12)
     parser.add_argument("--conversations", type=int, default=4, help="of a person in a week, in the mean")
     parser.add_argument("--samples", type=int, default=4, help="answers of each model to each prompt, for gold")
     parser.add_argument("--prompts", type=int, default=32, help="of a day that gold is measured on, at most")
+    parser.add_argument(
+        "--refresh-after", type=int, default=40, help="new preferences that refresh the reward model; 0: none are asked"
+    )
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of every round")
     parser.add_argument("--smoke", action="store_true", help="minutes instead of hours: shows that it runs, no more")
     parser.add_argument("--out", type=Path, default=Path("bench/out/month"))

@@ -133,6 +133,7 @@ def test_a_round_whose_lease_has_not_run_out_is_waited_for(tmp_path: Path, monke
     monkeypatch.setattr("bench.rounds.WAIT_SECONDS", 0.0)
     month = object.__new__(Month)
     month._stack, month._seed = SimpleNamespace(home=tmp_path), 1  # type: ignore[assignment]
+    month._options = SimpleNamespace(refresh_after=0)  # type: ignore[assignment]
     month._diary = Diary(tmp_path / "diary.jsonl", {})
     month._round(0, {"steps": 2})
     assert len(calls) == 3
