@@ -116,7 +116,7 @@ def _list(
     if flaw == "thin":
         number = 2
     chosen = _choose(kind, request, heeded, written, number, rng, base)
-    if flaw == "repeat":
+    if flaw == "repeat" and chosen:  # nothing may be left: all was avoided, or stood in the answer before
         chosen = [*chosen[:-1], chosen[0]] if number > 2 else [*chosen, chosen[0]]
     long = 1.0 if _goes_on(request, heeded) else rng.random()
     rows = tuple(

@@ -11,7 +11,8 @@ from models.world.checks import words_of
 from models.world.kinds import KINDS
 from models.world.requests import draw, draw_follow_up, read, word
 from models.world.talk import example
-from models.world.writer import write
+from models.world.values import Request
+from models.world.writer import Draft, write
 
 
 def test_there_are_ten_kinds_and_hundreds_of_phrasings():
@@ -117,3 +118,11 @@ def test_a_user_holds_a_conversation_with_whatever_answers():
     talk = next(t for t in users.stream(20, 1, 3) if t.turns > 1 and t.kind != "outside")
     said = talk.messages(lambda messages: f"Here is answer {len(messages)}.\n1. A tent.\n2. A torch.")
     assert [m["role"] for m in said] == ["user", "assistant"] * talk.turns
+
+
+def test_a_writer_who_repeats_himself_may_have_nothing_left_to_write():
+    kind = next(kind for kind in KINDS.values() if kind.listed)
+    topic = next(iter(kind.topics))
+    everything = Draft(lines=tuple((item.head, "") for item in kind.topics[topic].items))
+    request = Request(kind.name, topic, ())
+    assert write(request, (), random.Random(1), everything, everything.text(), "repeat").lines == ()
