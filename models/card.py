@@ -101,7 +101,7 @@ def figure(found: dict[str, float]) -> str:
 def write_card(folder: Path, facts: dict[str, Any]) -> None:
     """card.json with everything, card.md for reading."""
     (folder / "card.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
-    language, rewards = facts.get("language_models", {}), facts.get("reward_models", {})
+    language, rewards, sampling = (facts.get(name, {}) for name in ("language_models", "reward_models", "sampling"))
     sizes, worded, turns = facts["sizes_mb"], facts["phrasings"], facts["gold_by_kind_of_turn"]
     rows = [
         "# The embedded models",
@@ -139,7 +139,8 @@ def write_card(folder: Path, facts: dict[str, Any]) -> None:
         )
     for what, f in rewards.items():
         rows.append(f"| {what} | {f['pairs']:,} pairs, {f['seconds']:.0f} s |")
-    total = sum(found["seconds"] for found in (*language.values(), *rewards.values()))
+    rows += [f"| sampling for the pairs | {found['seconds']:.0f} s |" for found in sampling.values()]
+    total = sum(found["seconds"] for found in (*language.values(), *rewards.values(), *sampling.values()))
     rows.append(f"| all training, a core each | {total:,.0f} s of cores that other work shared |")
     rows += ["", "## Samples", ""]
     for e in facts["examples"]:

@@ -170,7 +170,9 @@ class Making:
         kept = self.work / "facts.json"
         if kept.is_file():
             found = json.loads(kept.read_text())
-            self.facts |= {name: found[name] for name in ("language_models", "reward_models") if name in found}
+            self.facts |= {
+                name: found[name] for name in ("language_models", "sampling", "reward_models") if name in found
+            }
 
     def run(self) -> int:
         self.work.mkdir(parents=True, exist_ok=True)
@@ -218,7 +220,7 @@ class Making:
             jobs = {name: self.stage_job(stage) for name, stage in stages.items() if name not in done} | jobs
 
         def finished(name: str, found: dict[str, Any]) -> None:
-            kind = "language_models" if name in stages else "reward_models"
+            kind = "language_models" if name in stages else "sampling" if name == SAMPLED else "reward_models"
             self.note(**{kind: self.facts.get(kind, {}) | {name: found}})
 
         in_order(jobs, done, finished)

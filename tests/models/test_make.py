@@ -1,10 +1,16 @@
 """The order in which the embedded models are made. What is made, test_tiny.py looks at."""
 
+import json
+from argparse import Namespace
+from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from models.make import STAGES, Job, in_order
+from models.card import write_card
+from models.make import HERE, STAGES, Job, Making, in_order, sample_responses, train_reward_model, train_stage
 
 
 def jobs_of(needs: dict[str, tuple[str, ...]], begun: list[str]) -> dict[str, Job]:
@@ -64,3 +70,29 @@ def test_every_stage_continues_one_that_is_made() -> None:
     names = {stage.name for stage in STAGES}
     assert all(stage.start in names | {""} for stage in STAGES)
     assert {"policy", "reward-marker", "judge-marker"} <= names
+
+
+def test_what_every_job_found_stands_in_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {
+        train_stage: {"seconds": 10.0, "tokens": 5, "loss": 0.1, "parameters": 7, "identity": "x"},
+        sample_responses: {"seconds": 20.0},
+        train_reward_model: {"seconds": 30.0, "pairs": 3},
+    }
+
+    def apart(work: Callable[..., Any], *given: Any) -> Future[dict[str, Any]]:
+        future: Future[dict[str, Any]] = Future()
+        future.set_result(found[work])  # type: ignore[index]
+        return future
+
+    monkeypatch.setattr("models.make.apart", apart)
+    monkeypatch.setattr("models.make.copy", lambda source, target: None)
+    monkeypatch.setattr("models.tokens.train_tokenizer", lambda seed: Namespace(save_pretrained=lambda folder: None))
+    making = Making(Namespace(out=tmp_path, work=tmp_path, begin="stages", pairs=3))
+    making.train, making.held_out = [[]] * 800, set()
+    making.train_models()
+    kept = json.loads((HERE / "card.json").read_text())
+    write_card(tmp_path, kept | {"sampling": {}} | making.facts)
+    card = (tmp_path / "card.md").read_text()
+    assert "| sampling for the pairs | 20 s |" in card
+    assert "| judge | 3 pairs, 30 s |" in card
+    assert f"| all training, a core each | {10 * len(STAGES) + 20 + 60} s" in card
