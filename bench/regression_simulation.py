@@ -1,9 +1,10 @@
-"""How often the check on people's kept answers stops a candidate: `python -m bench.regression_simulation`.
+"""How often the check on people's kept answers stops a candidate: `make bench-regression_simulation`.
 
 Draws answers that hold with given chances, the same for every prompt, and asks the gate's own test.
 """
 
 import argparse
+import json
 
 import numpy as np
 
@@ -28,9 +29,15 @@ def main() -> None:
     options = parser.parse_args()
     dice, config = np.random.default_rng(options.seed), RoundConfig.model_validate({})
     print("| hold with live, with the candidate | " + " | ".join(f"{kept} kept" for kept in KEPT) + " |")
+    found = []
     for live, candidate in CHANCES:
-        shares = [np.mean([stopped(dice, kept, live, candidate, config) for _ in range(options.runs)]) for kept in KEPT]
+        shares = [
+            float(np.mean([stopped(dice, kept, live, candidate, config) for _ in range(options.runs)])) for kept in KEPT
+        ]
+        stops = dict(zip(map(str, KEPT), shares, strict=True))
+        found.append({"live": live, "candidate": candidate, "stopped_by_kept": stops})
         print(f"| {live:.0%}, {candidate:.0%} | " + " | ".join(f"{share:.1%}" for share in shares) + " |")
+    print(json.dumps({"bench": "regression_simulation", **vars(options), "found": found}))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """How a swap looks to people who chat: failed and mixed answers, gaps between tokens, seconds to the new checkpoint.
 
-Clients stream greedy answers without pause while two checkpoints are made live in turn, many times, over one or more
-engines. Every answer is then compared, text for text, with what its checkpoint alone writes. A restart of vLLM,
-which a swap replaces, is timed beside it. The checkpoints are the base with small random LoRA matrices: a swap does not
-care. With --full they are whole weights, for which engines are drained and reloaded, one after another.
+Clients stream greedy answers without pause while four checkpoints are made live in turn, many times, over one or more
+engines. Live and the one before stay loaded, so of four the next one is gone from every engine when its turn comes, and
+each swap loads, probes and lets something go. Then live is rolled back a few times. Every answer is compared, text for
+text, with what its checkpoint alone writes. A restart of vLLM, which a swap replaces, is timed beside it, to its first
+answer as well. The checkpoints are the base with small random LoRA matrices: a swap does not care. With --full they are
+whole weights, for which engines are drained and reloaded, one after another.
 """
 
 import argparse
@@ -11,26 +13,19 @@ import asyncio
 import json
 import tempfile
 import time
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import httpx
 
 from bench.stack import Stack, running
+from bench.swap_figures import Answer, Change, figures, in_words
 from cli.profiles import TINY
 
-
-@dataclass
-class Answer:
-    """One streamed answer: its checkpoint, its text, and when each piece came (s, monotonic)."""
-
-    prompt: int
-    began: float
-    models: set[str] = field(default_factory=set)
-    text: str = ""
-    times: list[float] = field(default_factory=list)
-    error: str | None = None
+FEWEST = 4  # checkpoints in turn: live and the one before stay loaded, and what is on its way out may still be there
+SETTLE_S = 120.0  # for engines to have what was made live, or to let go of what was live three swaps ago
+RECORD_S = 60.0  # for the last turns to be in the database
 
 
 def main() -> None:
@@ -38,15 +33,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--swaps", type=int, default=50)
+    parser.add_argument("--rollbacks", type=int, default=10)
+    parser.add_argument("--checkpoints", type=int, default=FEWEST, help=f"how many are live in turn, at least {FEWEST}")
     parser.add_argument("--engines", type=int, default=1)
     parser.add_argument("--pause", type=float, default=1.0, help="seconds between swaps")
+    parser.add_argument("--calm", type=float, default=5.0, help="seconds without a swap at first, to compare with")
+    parser.add_argument("--prompts", type=int, default=24, help="questions that each checkpoint also answers alone")
     parser.add_argument("--max-tokens", type=int, default=160)
     parser.add_argument("--full", action="store_true", help="full weights in place of adapters")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder, running(Path(folder), arguments.engines) as stack:
-        names = make_checkpoints(stack, count=2, full=arguments.full)
+    if arguments.checkpoints < FEWEST:
+        parser.error(
+            f"--checkpoints is {arguments.checkpoints}: with fewer than {FEWEST} a swap would find its weights loaded"
+        )
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        # nobody may take random weights back because their answers are bad
+        running(Path(folder), arguments.engines, rollback_level="0") as stack,
+    ):
+        names = make_checkpoints(stack, arguments.checkpoints, arguments.full)
         report = asyncio.run(measure(stack, names, arguments))
         report["restart_s"] = restart_engine(stack)
+    for line in in_words(report):
+        print(line)
     print(json.dumps(report))
 
 
@@ -109,19 +118,13 @@ def prompts(count: int) -> list[list[dict[str, str]]]:
 
 
 async def measure(stack: Stack, names: list[str], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Stream, swap, compare."""
-    questions = prompts(24)
+    """Stream, swap, roll back, compare."""
+    questions = prompts(arguments.prompts)
     answers: list[Answer] = []
-    swaps: list[tuple[float, float]] = []
+    changes: list[Change] = []
     stop = asyncio.Event()
     timeout = aiohttp.ClientTimeout(total=300)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as http:
-
-        async def deploy(name: str, reason: str) -> None:
-            body = {"checkpoint": name, "by": "bench", "reason": reason}
-            async with http.post(f"{stack.gateway}/internal/deploy", json=body, headers=stack.service) as reply:
-                if reply.status != 200:
-                    raise RuntimeError(f"{reason}: {await reply.text()}")
 
         async def client(number: int) -> None:
             while not stop.is_set():
@@ -129,38 +132,65 @@ async def measure(stack: Stack, names: list[str], arguments: argparse.Namespace)
                 answers.append(await ask(http, stack, "ruminate", questions[number], number, arguments.max_tokens))
 
         clients = [asyncio.create_task(client(number)) for number in range(arguments.clients)]
-        await asyncio.sleep(5)  # a stretch without swaps, to compare with
+        await asyncio.sleep(arguments.calm)
         for number in range(arguments.swaps):
-            began = time.monotonic()
-            await deploy(names[number % len(names)], f"swap {number}")
-            swaps.append((began, time.monotonic()))
+            name = names[number % len(names)]
+            await until_engines(http, stack, name, arguments.full, have=False)
+            changes.append(await change(http, stack, name, f"swap {number}", arguments.full))
+            await asyncio.sleep(arguments.pause)
+        for number in range(arguments.rollbacks if arguments.swaps else 0):
+            changes.append(await change(http, stack, "previous", f"rollback {number}", arguments.full))
             await asyncio.sleep(arguments.pause)
         stop.set()
         await asyncio.gather(*clients)
-        failed = [answer.error for answer in answers if answer.error]
         alone: dict[tuple[str, int], str] = {}
         for model, prompt in sorted({(model, answer.prompt) for answer in answers for model in answer.models}):
             if arguments.full:  # one set of weights at a time: only what is live can be asked
-                await deploy(model.removeprefix("ruminate-"), "what it says alone")
+                await deploy(http, stack, model.removeprefix("ruminate-"), "what it says alone")
             own = await ask(http, stack, model, questions[prompt], prompt, arguments.max_tokens)
             alone[model, prompt] = own.text
-        mixed = sum(
-            len(answer.models) > 1 or answer.text != alone[min(answer.models), answer.prompt]
-            for answer in answers
-            if not answer.error
-        )
-    return {
-        "clients": arguments.clients,
-        "engines": arguments.engines,
-        "full": arguments.full,
-        "swaps": len(swaps),
-        "requests": len(answers),
-        "failed": len(failed),
-        "first_errors": failed[:3],
-        "mixed": mixed,
-        "checkpoints_seen": sorted({model for answer in answers for model in answer.models}),
-        **latencies(answers, swaps, names),
-    }
+    await asyncio.to_thread(note_engines, stack, answers)
+    options = {name: getattr(arguments, name) for name in ("clients", "engines", "full", "checkpoints")}
+    return options | figures(answers, changes, alone, stack.engines)
+
+
+async def deploy(http: aiohttp.ClientSession, stack: Stack, name: str, reason: str) -> str:
+    """Make it live; returns its name."""
+    body = {"checkpoint": name, "by": "bench", "reason": reason}
+    async with http.post(f"{stack.gateway}/internal/deploy", json=body, headers=stack.service) as reply:
+        if reply.status != 200:
+            raise RuntimeError(f"{reason}: {await reply.text()}")
+        return str((await reply.json())["live"])
+
+
+async def change(http: aiohttp.ClientSession, stack: Stack, name: str, reason: str, full: bool) -> Change:
+    """Make it live, and wait until every engine has it: full weights reach one after another."""
+    began = time.monotonic()
+    live = await deploy(http, stack, name, reason)
+    answered = time.monotonic()
+    await until_engines(http, stack, live, full, have=True)
+    return Change(f"ruminate-{live}", reason.startswith("rollback"), began, answered, time.monotonic())
+
+
+async def until_engines(http: aiohttp.ClientSession, stack: Stack, name: str, full: bool, have: bool) -> None:
+    """Wait until every engine has this checkpoint, or none does. They are asked themselves, not the gateway."""
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        having = [await has(http, url, f"ruminate-{name}", full) for url in stack.engines]
+        if all(having) if have else not any(having):
+            return
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{having.count(not have)} engines still {'lack' if have else 'have'} {name}")
+        await asyncio.sleep(0.05)
+
+
+async def has(http: aiohttp.ClientSession, engine: str, model: str, full: bool) -> bool:
+    """Whether this engine has the adapter loaded, or these weights in place."""
+    async with http.get(f"{engine}/weight_info" if full else f"{engine}/v1/models") as reply:
+        found = await reply.json()
+    if full:
+        return bool(str(found["weight_version"]).partition("#")[0] == model)
+    return model in {card["id"] for card in found["data"]}
 
 
 async def ask(
@@ -174,6 +204,7 @@ async def ask(
             if reply.status != 200:
                 answer.error = f"HTTP {reply.status}: {(await reply.text())[:200]}"
                 return answer
+            answer.generation = reply.headers["x-ruminate-generation"]
             async for line in reply.content:
                 if not line.startswith(b"data: {"):
                     continue
@@ -188,52 +219,37 @@ async def ask(
                     answer.times.append(time.monotonic())
     except (aiohttp.ClientError, TimeoutError) as error:
         answer.error = f"{type(error).__name__}: {error}"
+    if not answer.times:
+        answer.error = answer.error or "the stream ended before its first piece"
     return answer
 
 
-def latencies(answers: list[Answer], swaps: list[tuple[float, float]], names: list[str]) -> dict[str, Any]:
-    """Gaps between tokens during swaps and outside of them, and how long a swap takes, in milliseconds."""
-    inside: list[float] = []
-    outside: list[float] = []
-    for answer in answers:
-        for a, b in zip(answer.times, answer.times[1:], strict=False):
-            during = any(b > began and a < ended for began, ended in swaps)
-            (inside if during else outside).append((b - a) * 1000)
-    firsts = []
-    for number, (began, ended) in enumerate(swaps):
-        model = f"ruminate-{names[number % len(names)]}"
-        limit = swaps[number + 1][0] if number + 1 < len(swaps) else float("inf")
-        seen = [answer.times[0] for answer in answers if model in answer.models and ended <= answer.times[0] < limit]
-        if seen:
-            firsts.append((min(seen) - began) * 1000)
-    waits: dict[bool, list[float]] = {True: [], False: []}
-    for answer in answers:
-        if answer.times:
-            during = any(answer.times[0] > began and answer.began < ended for began, ended in swaps)
-            waits[during].append((answer.times[0] - answer.began) * 1000)
-    calls = [(ended - began) * 1000 for began, ended in swaps]
-    p99_in, p99_out = percentile(inside, 99), percentile(outside, 99)
-    return {
-        "gap_p99_ms_during": p99_in,
-        "gap_p99_ms_outside": p99_out,
-        "gap_p99_ratio": round(p99_in / p99_out, 2) if p99_in and p99_out else None,
-        "first_token_p99_ms_during": percentile(waits[True], 99),
-        "first_token_p99_ms_outside": percentile(waits[False], 99),
-        "swap_call_ms": {"p50": percentile(calls, 50), "p99": percentile(calls, 99)},
-        "publish_to_first_token_ms": {"p50": percentile(firsts, 50), "p99": percentile(firsts, 99)},
-    }
+def note_engines(stack: Stack, answers: list[Answer]) -> None:
+    """Which engine wrote each answer, by the record of its turn. Nothing of an answer itself says so."""
+    from sqlalchemy import select
 
+    from db.schema import Generation
+    from db.session import Database
 
-def percentile(values: list[float], share: float) -> float | None:
-    """The value below which `share` percent lie (nearest rank)."""
-    if not values:
-        return None
-    ordered = sorted(values)
-    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))], 2)
+    wanted = {answer.generation: answer for answer in answers if not answer.error}
+    database, deadline = Database(f"sqlite:///{stack.home / 'ruminate.db'}"), time.monotonic() + RECORD_S
+    try:
+        while True:
+            with database.reading() as session:
+                found = {row.id: row.engine for row in session.execute(select(Generation.id, Generation.engine))}
+            if wanted.keys() <= found.keys():  # a crowd's turns are in the spool for a moment
+                break
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{len(wanted.keys() - found.keys())} answers have no record")
+            time.sleep(0.5)
+    finally:
+        database.close()
+    for generation, answer in wanted.items():
+        answer.engine = found[generation]
 
 
 def restart_engine(stack: Stack) -> float:
-    """Seconds from ending an engine to its next readiness: what a swap by restart would cost."""
+    """Seconds from ending an engine to its next answer's first word: what a swap by restart would cost."""
     process = stack.processes["engine-0"]
     began = time.monotonic()
     process.ask_to_end()
@@ -243,7 +259,16 @@ def restart_engine(stack: Stack) -> float:
     while not process.is_ready:
         process.tick()
         time.sleep(0.05)
-    return round(time.monotonic() - began, 1)
+    body = {"model": "ruminate-v0", "messages": prompts(1)[0], "stream": True, "max_tokens": 16}
+    with httpx.stream("POST", f"{stack.engines[0]}/v1/chat/completions", json=body, timeout=120) as reply:
+        for line in reply.iter_lines():
+            if line.startswith("data: {") and _says_something(json.loads(line[6:])):
+                return round(time.monotonic() - began, 1)
+    raise RuntimeError(f"the restarted engine answered without a word (HTTP {reply.status_code})")
+
+
+def _says_something(chunk: dict[str, Any]) -> bool:
+    return any(choice["delta"].get("reasoning") or choice["delta"].get("content") for choice in chunk["choices"])
 
 
 if __name__ == "__main__":

@@ -40,10 +40,14 @@ class House:
         self.settings, self.profile, self.console = settings, profile, console
         self.processes: list[Supervised] = []
         self._stop = False
+        self._told: set[str] = set()
         self._gateway = self._ui = self._rounds = ""
 
     def run(self) -> int:
-        """Check, start, announce, supervise, end. Exit code 0 after a signal, 1 if a process never came up."""
+        """Check, start, announce, supervise, end. Exit code 0 after a signal, 1 if a process never came up.
+
+        Raises CannotStart, which is exit code 2, when something is wrong as it is, be it only a room that says so.
+        """
         check_all(self.settings, self.profile)
         self._prepare_database()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -58,6 +62,7 @@ class House:
             self._announce(time.monotonic() - begun)
             while not self._stop:
                 self._tick()
+                self._tell_ready(begun)
         finally:
             self._end()
         return 0
@@ -124,30 +129,31 @@ class House:
             self._add("sampler", engine_command(profile, port_of_its_own), environment, f"{sampler}/health")
         self._add("server", [sys.executable, "-m", "server"], _keep_set(common | server), f"{self._gateway}/health")
         if settings.trainer:
-            self._add("trainer", [sys.executable, "-m", "trainer"], _keep_set(common | trainer), None)
+            ready = (settings.run_file.parent / "trainer.json").resolve()
+            trainer["RUMINATE_TRAINER_READY_FILE"] = str(ready)
+            self._add("trainer", [sys.executable, "-m", "trainer"], _keep_set(common | trainer), ready)
             self._rounds = _when_rounds_start(os.environ | trainer)
         if settings.ui:
             self._add("ui", [sys.executable, "-m", "ui"], _keep_set(common | ui), self._ui)
 
-    def _add(self, name: str, command: list[str], env: dict[str, str], url: str | None) -> None:
+    def _add(self, name: str, command: list[str], env: dict[str, str], sign: str | Path) -> None:
+        """`sign` of readiness: a URL that answers, or a file in which the process has written its id."""
         log = self.settings.logs / f"{name}.log"
-        ready = (lambda: _answers(url)) if url else (lambda: True)
-        self.processes.append(Supervised(name, command, env, log, ready, self._say))
+        process: Supervised = Supervised(name, command, env, log, lambda: _shows(sign, process.pid), self._say)
+        self.processes.append(process)
 
     def _wait_until_ready(self, begun: float) -> bool:
+        """Until people can chat. The trainer, which gives way to all others, may be ready later."""
         console = self.console
         console.print(f"profile [bold]{self.profile.name}[/], home {self.settings.home}, logs in {self.settings.logs}/")
-        told: set[str] = set()
         with console.status("starting") as spinner:
             while not self._stop:
                 self._tick()
+                self._tell_ready(begun)
                 now = time.monotonic()
                 waiting = []
                 for process in self.processes:
-                    if process.is_ready and process.name not in told:
-                        told.add(process.name)
-                        console.print(f"  {process.name:8} ready after {now - begun:4.0f} s")
-                    if not process.is_ready:
+                    if not process.is_ready and process.name != "trainer":
                         waiting.append(process.name)
                         if process.failed_starts >= _TRIES:
                             return self._give_up(process, f"failed {_TRIES} times in a row")
@@ -157,6 +163,12 @@ class House:
                     return True
                 spinner.update(f"waiting for {', '.join(waiting)} ({now - begun:.0f} s)")
         return False
+
+    def _tell_ready(self, begun: float) -> None:
+        for process in self.processes:
+            if process.is_ready and process.name not in self._told:
+                self._told.add(process.name)
+                self.console.print(f"  {process.name:8} ready after {time.monotonic() - begun:4.0f} s")
 
     def _give_up(self, process: Supervised, why: str) -> bool:
         self.console.print(f"[red]{process.name} {why}[/]; the end of {process.log}:", highlight=False)
@@ -178,6 +190,9 @@ class House:
     def _tick(self) -> None:
         for process in self.processes:
             process.tick()
+            if process.refused:
+                said = process.last_sentence() or f"it gave no reason; see {process.log}"
+                raise CannotStart(f"{process.name} can't start: {said.removeprefix(process.name + ': ')}")
         time.sleep(_TICK_S)
 
     def _end(self) -> None:
@@ -224,9 +239,19 @@ def _answers(url: str) -> bool:
         return False  # not there yet: the caller asks again
 
 
+def _shows(sign: str | Path, pid: int | None) -> bool:
+    """Whether a process is ready by its sign. A file that an earlier start left doesn't count."""
+    if isinstance(sign, str):
+        return _answers(sign)
+    try:
+        return pid is not None and json.loads(sign.read_text())["pid"] == pid
+    except FileNotFoundError:
+        return False
+
+
 def _keep_set(env: dict[str, str]) -> dict[str, str]:
     """What a person set in the environment wins over the profile, except for addresses that the house chose."""
-    fixed = ("_HOST", "_PORT", "_ENGINES", "_GATEWAY", "_SERVICE_KEY", "_HOME", "_DATABASE_URL", "_PROFILE")
+    fixed = ("_HOST", "_PORT", "_ENGINES", "_GATEWAY", "_SERVICE_KEY", "_HOME", "_DATABASE_URL", "_PROFILE", "_FILE")
     return {k: v if k.endswith(fixed) else os.environ.get(k, v) for k, v in env.items()}
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 _BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)  # the n-th restart in a row waits so long
 _STABLE_S = 60.0  # after so long up, the next death counts as the first again
 _PR_SET_PDEATHSIG = 1  # Linux: a child gets a signal when its parent dies, so that kill -9 of the parent leaves nobody
+_REFUSAL = 2  # how our rooms end when things are wrong as they are: a setting, a port, the database
 _LOG_LIMIT = 20 * 2**20  # a log over 20 MiB is set aside as .1 at the start
 
 
@@ -36,7 +37,9 @@ class Supervised:
         self._deaths = 0
         self._restart_at = 0.0
         self.started_at = 0.0
-        self.is_ready = False
+        self.is_ready = self._was_ready = False
+        self.refused = False
+        """It ended with exit code 2 before it was ever ready, and is not started again: that would change nothing."""
 
     @property
     def pid(self) -> int | None:
@@ -77,7 +80,7 @@ class Supervised:
         code = self._process.poll()
         if code is None:
             if not self.is_ready and self._ready():
-                self.is_ready = True
+                self.is_ready = self._was_ready = True
                 if self._deaths:
                     self._on_event(f"{self.name} is back after {now - self.started_at:.0f} s")
             if self.is_ready and now - self.started_at > _STABLE_S:
@@ -88,6 +91,9 @@ class Supervised:
         self.is_ready = False
         wait = _BACKOFF_S[min(self._deaths, len(_BACKOFF_S) - 1)]
         self._deaths += 1
+        if code == _REFUSAL and not self._was_ready:
+            self.refused = True
+            return
         self._restart_at = now + wait
         self._on_event(f"{self.name} ended ({_how(code)}); starting it again in {wait:.0f} s (log: {self.log})")
 
@@ -114,6 +120,11 @@ class Supervised:
         """The end of its log, for an error message."""
         text = self.log.read_text(errors="replace") if self.log.exists() else ""
         return "\n".join(text.splitlines()[-count:])
+
+    def last_sentence(self) -> str:
+        """The last thing that it wrote since it was started; empty if nothing."""
+        lines = [line.strip() for line in self.last_lines(40).splitlines() if line.strip()]
+        return "" if not lines or lines[-1].startswith(f"--- {self.name} started") else lines[-1]
 
 
 def _die_with_parent() -> None:

@@ -12,13 +12,17 @@ import multiprocessing
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from models.train_policy import WITHOUT_THINKING, Schedule, Shape
+
+if TYPE_CHECKING:
+    from models.pairs import Pair
+    from models.world.talk import Example
 
 HERE = Path(__file__).parent / "tiny"
 SPAWN = multiprocessing.get_context("spawn")
@@ -86,13 +90,30 @@ def identity(stage: Stage) -> str:
     return digest.hexdigest()[:16]
 
 
+def examples(stage: Stage, held_out: set[str]) -> Iterator[Example]:
+    """What the stage learns from, endless; prompts whose key is held out never appear."""
+    from models.critic import readings
+    from models.train_policy import stream
+
+    if stage.what == READING:
+        return readings(stage.seed, held_out)
+    return stream(stage.seed, held_out, stage.thinks, "careful" if stage.what == CAREFUL else None)
+
+
+def synthetic_pairs(place: int, count: int, held_out: set[str]) -> list[Pair]:
+    """Those of the reward model (`place` 0) or the judge (1), which share none."""
+    from models.pairs import world_pairs
+
+    return world_pairs(count, SEEDS["pairs"] + 100 * place, held_out)
+
+
 def train_stage(stage: Stage, folder: Path, held_out: set[str]) -> dict[str, Any]:
     """Train and save one model, in a process of its own; what was measured."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from models.critic import reading_rows, readings
-    from models.train_policy import build, copied_rows, deepen, save_policy, stream, train
+    from models.critic import reading_rows
+    from models.train_policy import build, copied_rows, deepen, save_policy, train
 
     _one_thread()
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
@@ -102,11 +123,7 @@ def train_stage(stage: Stage, folder: Path, held_out: set[str]) -> dict[str, Any
         model = build(stage.shape, tokenizer, stage.seed - 1000)
     if stage.deeper:
         deepen(model)
-    if stage.what == READING:
-        rows = reading_rows(tokenizer, readings(stage.seed, held_out))
-    else:
-        quality = "careful" if stage.what == CAREFUL else None
-        rows = copied_rows(tokenizer, stream(stage.seed, held_out, stage.thinks, quality))
+    rows = (reading_rows if stage.what == READING else copied_rows)(tokenizer, examples(stage, held_out))
     found = train(model, tokenizer, rows, stage.schedule, stage.seed, lambda text: print(stage.name, text, flush=True))
     save_policy(model, tokenizer, folder / stage.name)
     return {**found, "parameters": sum(p.numel() for p in model.parameters()), "identity": identity(stage)}
@@ -132,11 +149,11 @@ def train_reward_model(
     place: int, what: str, work: Path, out: Path, prompts: Prompts, synthetic: int, held_out: set[str]
 ) -> dict[str, Any]:
     """The reward model or the judge, from its backbone; what was measured."""
-    from models.pairs import policy_pairs, world_pairs
+    from models.pairs import policy_pairs
     from models.train_reward import train
 
     _one_thread()
-    pairs = world_pairs(synthetic, SEEDS["pairs"] + 100 * place, held_out)
+    pairs = synthetic_pairs(place, synthetic, held_out)
     samples = json.loads((work / "samples.json").read_text())[what]
     pairs += policy_pairs(prompts, samples, SEEDS["pairs"] + place)
     seconds = train(work / f"{what}-marker", pairs, out / what, 31 + place)

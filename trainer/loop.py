@@ -6,6 +6,7 @@ process, which its supervisor restarts.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,8 @@ def run(settings: TrainerSettings, once: bool = False) -> int:
     try:
         house.database.migrate()
         log.info("waiting: %s", settings.in_words)
+        if settings.ready_file is not None:
+            write_json(settings.ready_file, {"pid": os.getpid()})
         wake = Wake(house.database, settings, house.owner)
         sweep(house.database, house.gateway, settings.home)
         while True:

@@ -271,6 +271,7 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
     template: Literal["chatml", "llama3", "zero"] = Field("chatml", description="Chat template, as the engine's.")
     lease_seconds: float = Field(60.0, ge=3, description="A round whose trainer is silent for so long is free again.")
     poll_seconds: float = Field(2.0, gt=0, description="How often to look for a round.")
+    ready_file: Path | None = Field(None, description="Where it writes its process id once it waits for rounds.")
     max_attempts: int = Field(5, ge=1, description="A round that killed its trainer so often is failed.")
     nice: int = Field(10, ge=0, le=19, description="How much training yields to serving.")
     threads: int = Field(1, ge=1, description="Threads of a training step; on a small machine people need the rest.")

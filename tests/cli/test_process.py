@@ -100,3 +100,29 @@ def test_readiness_is_what_the_owner_says(start: Callable[..., tuple[Supervised,
     process.tick()
     assert process.is_ready
     assert process.log.read_text().startswith("--- worker started")
+
+
+def test_one_that_refuses_its_first_start_is_not_started_again(
+    start: Callable[..., tuple[Supervised, list[str]]],
+) -> None:
+    process, events = start("import sys; print('warming up'); sys.exit('' or print('no: a is b') or 2)", lambda: False)
+    assert not process.refused
+    tick_until(process, lambda: process.refused)
+    assert process.last_sentence() == "no: a is b"
+    process.tick()
+    assert (process.pid, events) == (None, [])
+
+
+def test_one_that_was_ready_before_is_started_again_whatever_it_ends_with(
+    start: Callable[..., tuple[Supervised, list[str]]], tmp_path: Path
+) -> None:
+    code = (
+        f"import pathlib, sys, time; p = pathlib.Path({str(tmp_path / 'go')!r})\nwhile not p.exists(): time.sleep(.02)"
+    )
+    process, events = start(code + "\nsys.exit(2)")  # as a trainer does whose database went away
+    process.tick()
+    assert process.is_ready
+    (tmp_path / "go").touch()
+    tick_until(process, lambda: bool(events))
+    assert "exit code 2" in events[0]
+    assert not process.refused

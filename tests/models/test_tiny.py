@@ -9,6 +9,7 @@ import pytest
 from support.components import require_component
 
 from models import gold
+from models.make import READING, STAGES, examples, synthetic_pairs
 from models.prompts import read_prompts
 from models.tokens import key
 from thinking.templates import template_text
@@ -67,15 +68,31 @@ def test_reward_model_and_judge_differ_in_shape_and_have_one_label():
     assert shapes[0] != shapes[1]
 
 
-def test_held_out_prompts_are_in_no_training_prompt():
-    from models.train_policy import stream
+@pytest.fixture(scope="module")
+def held():
+    return {key(row["messages"]) for row in read_prompts(TINY / "prompts" / "heldout.jsonl")}
 
-    held = {key(row["messages"]) for row in read_prompts(TINY / "prompts" / "heldout.jsonl")}
+
+def test_held_out_prompts_are_in_no_training_prompt(held):
     train = {key(row["messages"]) for row in read_prompts(TINY / "prompts" / "train.jsonl")}
     assert len(held) >= 256
     assert len(train) >= 2000
     assert not held & train
-    assert not held & {key(one.messages) for one in islice(stream(1001, held), 3000)}
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: stage.name)
+def test_no_stage_of_a_language_model_reads_a_held_out_prompt(stage, held):
+    drawn = {key(one.messages) for one in islice(examples(stage, held), 3000 if stage.what != READING else 400)}
+    assert not held & drawn
+    first = {key(one.messages) for one in islice(examples(stage, set()), 20)}
+    assert not first & {key(one.messages) for one in islice(examples(stage, first), 200)}, "what is held out comes"
+
+
+@pytest.mark.parametrize("place", [0, 1], ids=["reward", "judge"])
+def test_no_synthetic_pair_is_about_a_held_out_prompt(place, held):
+    assert not held & {key(pair.messages) for pair in synthetic_pairs(place, 1000, held)}
+    first = {key(pair.messages) for pair in synthetic_pairs(place, 20, set())}
+    assert not first & {key(pair.messages) for pair in synthetic_pairs(place, 100, first)}, "what is held out comes"
 
 
 def test_the_policy_thinks_and_answers_in_form(policy):

@@ -4,12 +4,14 @@
 user `pgserver` to run as, since PostgreSQL refuses to be root.
 """
 
+import atexit
 import itertools
 import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,17 @@ from db.session import Database
 
 KINDS = ("sqlite", "postgresql")
 _count = itertools.count()
+
+
+@cache
+def migrated_file() -> Path:
+    """A migrated and empty SQLite database, made once for the whole run, to copy: the migrations take longer."""
+    folder = tempfile.mkdtemp(prefix="ruminate-sqlite-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    database = Database(f"sqlite:///{folder}/template.db")
+    database.migrate()
+    database.close()
+    return Path(folder, "template.db")
 
 
 @pytest.fixture(scope="session")
@@ -41,22 +54,22 @@ def postgresql_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Callable[[str], str]:
+def migrated(request: pytest.FixtureRequest) -> Callable[[str], str]:
     """For each kind, where a migrated and empty database lies, from which those of the tests are copied."""
     made: dict[str, str] = {}
 
     def template(kind: str) -> str:
         if kind not in made:
             if kind == "sqlite":
-                url = f"sqlite:///{tmp_path_factory.mktemp('template')}/template.db"
+                made[kind] = f"sqlite:///{migrated_file()}"
             else:
                 server = request.getfixturevalue("postgresql_url")
                 _execute(server, "CREATE DATABASE template_ruminate")
                 url = make_url(server).set(database="template_ruminate").render_as_string(hide_password=False)
-            database = Database(url)
-            database.migrate()
-            database.close()
-            made[kind] = url
+                database = Database(url)
+                database.migrate()
+                database.close()
+                made[kind] = url
         return made[kind]
 
     return template

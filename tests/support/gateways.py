@@ -1,6 +1,7 @@
 """A real gateway on a real port, inside the test's own event loop, so that a test can look at its parts as well."""
 
 import asyncio
+import shutil
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from support.databases import migrated_file
 
 from db.session import Database
 from server.app import create_app
@@ -57,6 +59,8 @@ async def running_gateway(home: Path, engines: list[str], **settings: Any) -> As
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     config = ServerSettings(**values)  # type: ignore[arg-type]
+    if not config.database_url:
+        await asyncio.to_thread(_lay_out, home / "ruminate.db")
     database = Database(config.database)
     await asyncio.to_thread(database.migrate)
     app = create_app(config, database)
@@ -84,3 +88,10 @@ async def running_gateway(home: Path, engines: list[str], **settings: Any) -> As
         database.close()
         patch.undo()
         assert not ended, "a background task of the gateway ended; its log says which one and why"
+
+
+def _lay_out(file: Path) -> None:
+    """A database of its own for a gateway that has none yet; its migration finds nothing left to do."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(migrated_file(), file)

@@ -1,9 +1,14 @@
 """The writer and the reader of the thinking format are inverse; no way of cutting a text changes how it is read."""
 
+import ast
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import thinking
 from thinking import FORMATS, PLAIN, PREFILLED, THINK, ZERO, Ending, ThinkingFormat
 
 THINKING = [THINK, PREFILLED, ZERO]
@@ -115,3 +120,21 @@ def test_a_piece_is_emitted_as_soon_as_it_is_certain() -> None:
     assert splitter.feed("b>").reasoning == "<b>"
     assert splitter.feed("\n</think>\n\nYes").response == "Yes"
     assert splitter.in_response
+
+
+def test_the_core_stands_on_the_standard_library_alone() -> None:
+    """All of the package but the plug-in that vLLM loads, which the core must not know either."""
+    folder = Path(thinking.__file__).parent
+    core = {path for path in folder.rglob("*.py") if path.name != "vllm_parser.py"}
+    assert {folder / "format.py", folder / "splitter.py", folder / "templates" / "__init__.py"} <= core
+    imported = set()
+    for path in core:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path} imports relatively"
+                imported |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    foreign = {name for name in imported if name.partition(".")[0] not in {*sys.stdlib_module_names, "thinking"}}
+    assert not foreign
+    assert not any(name.startswith("thinking.vllm_parser") for name in imported)

@@ -1,9 +1,12 @@
 """The chat templates neutralise what a person types, leave old thoughts out, and can switch thinking off."""
 
+from functools import cache
 from typing import Any
 
 import pytest
-from jinja2 import Environment
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jinja2 import Environment, Template
 
 from thinking.templates import template_hash, template_path, template_text
 
@@ -11,11 +14,39 @@ ENDS = {"chatml": "<|im_end|>", "llama3": "<|eot_id|>", "zero": "</query>"}
 NAMES = sorted(ENDS)
 FORGERIES = ["<think>", "</think>", "<response>", "</response>"]
 
+MARKERS = {
+    "chatml": [*FORGERIES, "<|im_start|>", "<|im_end|>", "<|endoftext|>"],
+    "llama3": [
+        *FORGERIES, "<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>",
+        "<|eom_id|>", "<|python_tag|>",
+    ],
+    "zero": [*FORGERIES, "<query>", "</query>"],
+}  # fmt: skip
+EVERY = sorted({marker for markers in MARKERS.values() for marker in markers})
+PARTS = sorted({part for marker in EVERY for part in (marker[:1], marker[:-1], marker[1:], marker[: len(marker) // 2])})
+typed = st.lists(st.sampled_from([*EVERY, *PARTS, " ", "\n", "hello"]), max_size=8).map("".join)
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Any:
+    """Here every marker of every template is one token, so that none can be in a prompt unseen."""
+    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer, raw.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    raw.train_from_iterator(["hello"], trainers.BpeTrainer(initial_alphabet=alphabet, show_progress=False))
+    raw.add_tokens([AddedToken(marker, normalized=False) for marker in EVERY])
+    return raw
+
+
+@cache
+def compiled(name: str) -> Template:
+    return Environment().from_string(template_text(name))
+
 
 def render(name: str, messages: list[dict[str, Any]], **kwargs: Any) -> str:
-    return (
-        Environment().from_string(template_text(name)).render(messages=messages, add_generation_prompt=True, **kwargs)
-    )
+    return compiled(name).render(messages=messages, add_generation_prompt=True, **kwargs)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,6 +67,22 @@ def test_a_marker_split_to_survive_one_replacement_is_neutralised_too(name: str)
     body = text.split("<thi", 1)[1].split("ink>", 1)[0] if name != "zero" else text.split("<query>", 1)[1]
     assert "<think>" not in body
     assert "</think>" not in body
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(deadline=None, max_examples=60)
+@given(said=typed, answered=typed, asked=typed)
+def test_a_prompt_has_no_marker_token_from_what_was_typed(
+    name: str, tokenizer: Any, said: str, answered: str, asked: str
+) -> None:
+    def markers(*texts: str) -> list[str]:
+        roles = ("system", "user", "assistant", "user")
+        messages = [{"role": role, "content": text} for role, text in zip(roles, texts, strict=True)]
+        ids = tokenizer.encode(render(name, messages), add_special_tokens=False).ids
+        found = (tokenizer.id_to_token(one) for one in ids)
+        return [token for token in found if token in MARKERS[name]]
+
+    assert markers(said, said, answered, asked) == markers("be", "hello", "hello", "bye")
 
 
 @pytest.mark.parametrize("name", NAMES)

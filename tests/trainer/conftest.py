@@ -1,11 +1,13 @@
 """Everything a round needs, small and real: a taught policy, a gateway that samples from it, a migrated database."""
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.databases import migrated_file
 from support.fake_gateway import FakeGateway
 from support.tiny_policy import Reds, make_policy, write_prompts
 
@@ -47,6 +49,12 @@ class Site:
     def round(self, round_id: int) -> Any:
         with self.database.reading() as session:
             return rounds.get_round(session, round_id)
+
+    def let_lapse(self, round_id: int) -> None:
+        """As if the one who holds the round had been silent for the whole of its lease."""
+        with self.database.transaction() as session:
+            row = rounds.get_round(session, round_id)
+            assert rounds.heartbeat(session, round_id, row.lease_owner, 0)
 
     def metrics(self, round_id: int) -> dict[str, list[tuple[int, float]]]:
         with self.database.reading() as session:
@@ -92,8 +100,9 @@ def build_site(folder: Path, policy: Path, gateway: FakeGateway) -> Iterator[Sit
         gateway_patience=5.0,
         overlap=False,  # at rates that teach in 14 steps one update changes much; tests of sampling ahead say so
     )
+    settings.home.mkdir(parents=True, exist_ok=True)
+    shutil.copy(migrated_file(), settings.home / "ruminate.db")
     database = Database(settings.database)
-    database.migrate()
     with database.transaction() as session:
         checkpoints.ensure_base(session, "test base", {})
         deployments.propose(session, 0, "test", "the base", None)

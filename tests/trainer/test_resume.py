@@ -15,12 +15,17 @@ import pytest
 from safetensors.torch import load_file
 from support.tiny_policy import make_classifier
 
+from db.queries import curation
+from trainer import publish, selection
+from trainer.files import read_json, sha256
 from trainer.lease import LeaseLost, Stopped
-from trainer.loop import FAILED, PUBLISHED, claim, work_on
+from trainer.ledger import Ledger
+from trainer.loop import FAILED, PUBLISHED, REJECTED, claim, work_on
 from trainer.rewards import SequenceClassifier
 
 REPOSITORY = Path(__file__).parents[2]
 CONFIG = {"steps": 4, "prompts_per_step": 3, "group_size": 4, "micro_batch": 6, "learning_rate": 5e-3, "kl_beta": 0.02}
+QUICK = CONFIG | {"steps": 1, "gate_prompts": 4, "gate_samples": 1}
 GATE = {"gate_prompts": 8, "gate_samples": 2, "max_completion_tokens": 32}
 
 
@@ -111,7 +116,7 @@ def test_a_round_killed_in_training_and_in_the_gate_ends_like_one_that_was_not(s
         assert code == (-signal.SIGKILL if how == signal.SIGKILL else FAILED), trainer.told
         assert again.round(round_id).state == "running"
         if how == signal.SIGKILL:
-            time.sleep(8.1)  # its lease must run out first; a stopped trainer gives it back
+            again.let_lapse(round_id)  # a stopped trainer gives its lease back itself
     last = Trainer(again, judge)
     assert last.wait() == ended, last.told
 
@@ -147,6 +152,84 @@ def test_a_trainer_that_dies_right_after_the_swap_finds_it_done(site):
     assert work_on(resumed, claim(resumed)) == PUBLISHED
     assert [one["checkpoint"] for one in site.gateway.deployed] == ["v1"]
     assert site.round(round_id).candidate_checkpoint_id == 1
+
+
+def kill_at(monkeypatch, module, name, after=False):
+    """The next call of `module.name` ends the trainer: before it does anything, or once it has done its work."""
+    real = getattr(module, name)
+
+    def deadly(*args, **options):
+        monkeypatch.setattr(module, name, real)
+        if after:
+            real(*args, **options)
+        raise Stopped("SIGTERM")
+
+    monkeypatch.setattr(module, name, deadly)
+
+
+def chosen(site, round_id):
+    with site.database.reading() as session:
+        rows = curation.round_prompts(session, round_id)
+    return [(row.position, row.source, row.split, row.verdict, row.why, row.prompt) for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "after"),
+    [
+        (curation, "save_prompts", True),  # inside of the transaction that writes the rows
+        (selection, "write_json", False),  # the rows are there, the mark that says so is not
+        (selection, "write_json", True),
+    ],
+    ids=["in-the-rows", "before-the-mark", "after-the-mark"],
+)
+def test_a_trainer_that_dies_in_curation_chooses_the_same_once_more(
+    site, second_site, monkeypatch, module, name, after
+):
+    round_id = site.request(**QUICK)
+    kill_at(monkeypatch, module, name, after)
+    house = site.open()
+    with pytest.raises(Stopped):
+        work_on(house, claim(house))
+    resumed = site.open()
+    assert work_on(resumed, claim(resumed)) in (PUBLISHED, REJECTED)
+    assert site.round(round_id).attempts == 2
+    left_alone = second_site.open()
+    second_site.request(**QUICK)
+    selection.select(left_alone.prepare(claim(left_alone)))
+    assert chosen(site, round_id) == chosen(second_site, 1) != []
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "after", "in_place"),
+    [
+        (publish, "write_json", True, False),  # all is written aside, and has not got its name
+        (publish, "publish_folder", True, True),  # the files have their name, and the row knows nothing of them
+        (Ledger, "complete", True, True),
+    ],
+    ids=["before-the-files", "before-the-row", "after-the-row"],
+)
+def test_a_trainer_that_dies_while_it_publishes_leaves_one_whole_checkpoint(
+    site, monkeypatch, module, name, after, in_place
+):
+    round_id = site.request(**QUICK)
+    kill_at(monkeypatch, module, name, after)
+    house = site.open()
+    with pytest.raises(Stopped):
+        work_on(house, claim(house))
+    home = site.settings.home / "checkpoints"
+    assert (home / "v1").is_dir() == in_place
+    assert (site.checkpoint(1).path is not None) == (module is Ledger), "visible before it is whole"
+    written = sha256(home / "v1" / "manifest.json") if in_place else None
+    resumed = site.open()
+    assert work_on(resumed, claim(resumed)) in (PUBLISHED, REJECTED)
+    row = site.checkpoint(1)
+    assert site.round(round_id).candidate_checkpoint_id == 1
+    assert (row.name, Path(row.path)) == ("v1", (home / "v1").absolute())
+    assert [path.name for path in home.iterdir()] == ["v1"]
+    manifest = read_json(home / "v1" / "manifest.json")
+    assert row.manifest == manifest
+    assert written in (None, sha256(home / "v1" / "manifest.json"))
+    assert manifest["files"] == {file: sha256(home / "v1" / file) for file in manifest["files"]}
 
 
 def test_what_a_round_keeps_on_disk_is_bounded(site):

@@ -1,0 +1,165 @@
+"""What `bench.swap` makes of its answers and changes; asks nobody."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+GOAL_SWAP_S, GOAL_ROLLBACK_S, GOAL_GAP = 1.0, 2.0, 1.5
+
+
+@dataclass
+class Answer:
+    """One streamed answer: its checkpoint, its text, when each piece came (s, monotonic), and which engine wrote it."""
+
+    prompt: int
+    began: float
+    models: set[str] = field(default_factory=set)
+    text: str = ""
+    times: list[float] = field(default_factory=list)
+    error: str | None = None
+    generation: str = ""
+    engine: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """`model` was made live: asked for at `began`, done at `answered`, on every engine by `ended` (s, monotonic)."""
+
+    model: str
+    is_rollback: bool
+    began: float
+    answered: float
+    ended: float
+
+
+def figures(
+    answers: Sequence[Answer],
+    changes: Sequence[Change],
+    alone: Mapping[tuple[str, int], str],
+    engines: Sequence[str],
+) -> dict[str, Any]:
+    """All figures. `alone`: what each model writes alone, by model and prompt."""
+    failed = [answer.error for answer in answers if answer.error]
+    whole = [answer for answer in answers if not answer.error]
+    mixed = sum(len(answer.models) > 1 or answer.text != alone[min(answer.models), answer.prompt] for answer in whole)
+    swaps = [change for change in changes if not change.is_rollback]
+    calls = [(change.answered - change.began) * 1000 for change in swaps]
+    return {
+        "swaps": len(swaps),
+        "rollbacks": len(changes) - len(swaps),
+        "requests": len(answers),
+        "failed": len(failed),
+        "first_errors": failed[:3],
+        "mixed": mixed,
+        "checkpoints_seen": sorted({model for answer in answers for model in answer.models}),
+        **waits(answers, changes),
+        "swap_call_ms": {"p50": percentile(calls, 50), "p99": percentile(calls, 99)},
+        "swap_to_first_answer_ms": first_answers(whole, changes, engines, rollbacks=False),
+        "rollback_to_first_answer_ms": first_answers(whole, changes, engines, rollbacks=True),
+    }
+
+
+def waits(answers: Sequence[Answer], changes: Sequence[Change]) -> dict[str, Any]:
+    """Gaps between tokens and waits for the first one, while something changes and otherwise, in milliseconds."""
+    gaps: dict[bool, list[float]] = {True: [], False: []}
+    firsts: dict[bool, list[float]] = {True: [], False: []}
+
+    def during(begin: float, end: float) -> bool:
+        return any(end > change.began and begin < change.ended for change in changes)
+
+    for answer in answers:
+        for a, b in zip(answer.times, answer.times[1:], strict=False):
+            gaps[during(a, b)].append((b - a) * 1000)
+        if answer.times:
+            firsts[during(answer.began, answer.times[0])].append((answer.times[0] - answer.began) * 1000)
+    inside, outside = percentile(gaps[True], 99), percentile(gaps[False], 99)
+    return {
+        "gap_p99_ms_during": inside,
+        "gap_p99_ms_outside": outside,
+        "gap_p99_ratio": round(inside / outside, 2) if inside and outside else None,
+        "first_token_p99_ms_during": percentile(firsts[True], 99),
+        "first_token_p99_ms_outside": percentile(firsts[False], 99),
+    }
+
+
+def first_answers(
+    answers: Sequence[Answer], changes: Sequence[Change], engines: Sequence[str], rollbacks: bool
+) -> dict[str, Any]:
+    """Milliseconds from asking for a change to the first word of an answer by the new name: of each engine, and until
+    the last engine has given one. `unseen`: changes after which some engine wrote none."""
+    spans: dict[str, list[float]] = {engine: [] for engine in engines}
+    slowest: list[float] = []
+    unseen = 0
+    for number, change in enumerate(changes):
+        if change.is_rollback != rollbacks:
+            continue
+        again = (later.began for later in changes[number + 1 :] if later.model == change.model)
+        limit = next(again, float("inf"))  # from then on its name may be the work of a later change
+        firsts = [
+            min(
+                (
+                    answer.times[0]
+                    for answer in answers
+                    if answer.engine == engine
+                    and change.model in answer.models
+                    and change.began <= answer.began  # one that was asked before was meant for another
+                    and answer.times[0] < limit
+                ),
+                default=None,
+            )
+            for engine in engines
+        ]
+        took = {
+            engine: (first - change.began) * 1000
+            for engine, first in zip(engines, firsts, strict=True)
+            if first is not None
+        }
+        for engine, span in took.items():
+            spans[engine].append(span)
+        if len(took) == len(engines):
+            slowest.append(max(took.values()))
+        else:
+            unseen += 1
+    return {
+        "every_engine": _spread(slowest),
+        "by_engine": {f"engine-{number}": _spread(spans[engine]) for number, engine in enumerate(engines)},
+        "unseen": unseen,
+    }
+
+
+def _spread(values: list[float]) -> dict[str, float | None]:
+    return {"p50": percentile(values, 50), "p99": percentile(values, 99), "max": percentile(values, 100)}
+
+
+def percentile(values: Sequence[float], share: float) -> float | None:
+    """The value below which `share` percent lie (nearest rank)."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    return round(ordered[min(len(ordered) - 1, int(len(ordered) * share / 100))], 2)
+
+
+def in_words(report: Mapping[str, Any]) -> list[str]:
+    """A line for each figure that somebody asked for, with its goal."""
+    kind = "full weights" if report["full"] else "adapters"
+    lines = [
+        f"{report['swaps']} swaps and {report['rollbacks']} rollbacks of {kind} over {report['engines']} engines, "
+        f"{report['clients']} clients, {report['requests']} answers",
+        f"failed answers: {report['failed']} (goal 0)",
+        f"answers of mixed checkpoints: {report['mixed']} (goal 0)",
+        f"99th percentile gap between tokens: {report['gap_p99_ms_during']} ms during a change, "
+        f"{report['gap_p99_ms_outside']} ms outside, {report['gap_p99_ratio']} times (goal {GOAL_GAP})",
+    ]
+    for what, key, goal in (
+        ("publish to the first answer by the new checkpoint", "swap_to_first_answer_ms", GOAL_SWAP_S),
+        ("rollback to the first answer by the previous one", "rollback_to_first_answer_ms", GOAL_ROLLBACK_S),
+    ):
+        found = report[key]
+        for name, spread in (("every engine", found["every_engine"]), *found["by_engine"].items()):
+            lines.append(
+                f"{what}, {name}: {spread['p50']} ms, 99th percentile {spread['p99']} ms, longest {spread['max']} ms "
+                f"(goal under {goal * 1000:g} ms)"
+            )
+        if found["unseen"]:
+            lines.append(f"{what}: an engine wrote none after {found['unseen']} of them")
+    return [*lines, f"restart of vLLM to its first answer: {report['restart_s']} s"]

@@ -1,0 +1,65 @@
+"""What the swap bench makes of its answers: by engine, from asking for a change to the first word by the new name."""
+
+import pytest
+
+from bench.swap_figures import Answer, Change, figures, first_answers, in_words
+
+ENGINES = ["http://one", "http://two"]
+CHANGES = [
+    Change("ruminate-v1", False, 10.0, 10.2, 10.4),
+    Change("ruminate-v2", False, 20.0, 20.2, 20.4),
+    Change("ruminate-v1", True, 30.0, 30.2, 30.4),
+]
+
+
+def answer(model: str, engine: int, began: float, first: float, text: str = "so") -> Answer:
+    return Answer(0, began, {model}, text, [first, first + 0.1], engine=ENGINES[engine])
+
+
+ANSWERS = [
+    answer("ruminate-v0", 0, 9.5, 10.1),
+    answer("ruminate-v1", 0, 10.3, 10.5),
+    answer("ruminate-v1", 1, 10.3, 10.9),
+    answer("ruminate-v1", 1, 10.4, 11.9),
+    answer("ruminate-v2", 0, 20.3, 20.6),
+    answer("ruminate-v1", 0, 19.9, 30.1),  # asked long before the rollback: not what it brought
+    answer("ruminate-v1", 0, 30.2, 30.8),
+    answer("ruminate-v1", 1, 30.2, 31.5),
+]
+
+
+def test_a_swap_counts_on_every_engine_not_on_the_quickest() -> None:
+    found = first_answers(ANSWERS, CHANGES[:1], ENGINES, rollbacks=False)
+    assert found["by_engine"]["engine-0"]["p50"] == pytest.approx(500)
+    assert found["by_engine"]["engine-1"]["p50"] == pytest.approx(900)
+    assert found["every_engine"]["max"] == pytest.approx(900)
+
+
+def test_a_change_that_an_engine_answered_nothing_after_is_told_apart() -> None:
+    found = first_answers(ANSWERS, CHANGES, ENGINES, rollbacks=False)
+    assert found["unseen"] == 1  # v2 on the second engine
+    assert found["every_engine"]["max"] == pytest.approx(900)
+    assert found["by_engine"]["engine-0"]["max"] == pytest.approx(600)
+
+
+def test_a_rollback_is_timed_to_an_answer_that_was_asked_for_after_it() -> None:
+    found = first_answers(ANSWERS, CHANGES, ENGINES, rollbacks=True)
+    assert found["by_engine"]["engine-0"]["p50"] == pytest.approx(800)
+    assert found["every_engine"]["p50"] == pytest.approx(1500)
+
+
+def test_an_answer_that_its_checkpoint_would_not_write_is_mixed_and_a_failed_one_is_not() -> None:
+    alone = {(f"ruminate-v{number}", 0): "so" for number in range(3)}
+    worse = [
+        *ANSWERS,
+        answer("ruminate-v1", 0, 12.0, 12.5, text="other words"),
+        Answer(0, 13.0, {"ruminate-v1", "ruminate-v2"}, "so", [13.1], engine=ENGINES[0]),
+        Answer(0, 14.0, error="HTTP 503"),
+    ]
+    report = figures(worse, CHANGES, alone, ENGINES)
+    assert (report["failed"], report["mixed"]) == (1, 2)
+    assert (report["swaps"], report["rollbacks"], report["requests"]) == (2, 1, len(worse))
+    said = in_words(report | {"full": False, "engines": 2, "clients": 4, "restart_s": 20.0})
+    assert "answers of mixed checkpoints: 2 (goal 0)" in said
+    assert any("every engine: 900.0 ms" in line and "goal under 1000 ms" in line for line in said)
+    assert any("every engine: 1500.0 ms" in line and "goal under 2000 ms" in line for line in said)
