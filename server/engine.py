@@ -18,8 +18,8 @@ HEALTH_SECONDS = 5.0  # an engine whose event loop is busy with a long prompt an
 CONNECT_SECONDS = 5.0  # on a private network a connection is there at once or not at all
 KEEPALIVE_SECONDS = 3.0  # vLLM closes an idle connection after 5: let go first, so that none is used while it closes
 DOWN_SECONDS = 10.0
-"""How long an engine may be down until the answers that it has not begun are asked for elsewhere: one that was only busy
-is back after a look or two, and still has them."""
+"""How long an engine may be down until the answers that it has not begun are asked for elsewhere: one that was only
+busy is back after a look or two, and still has them."""
 PROBES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 """Of a connection on which nothing comes: a machine that lost its power closes none."""
 

@@ -103,6 +103,9 @@ class ServerSettings(BaseSettings):
     max_choices: int = Field(default=16, ge=0)
     """Largest `n` of a request, times its prompts; 0 is no limit."""
 
+    lookup_seconds: float = Field(default=2.0, gt=0)
+    """How long a request waits for what the database knows of its key and its conversation, before the database counts
+    as down: then what is remembered of them holds."""
     record_patience_seconds: float = Field(default=1.0, gt=0)
     """How long an answer's last bytes wait for the database before the turn goes to the spool instead."""
 
