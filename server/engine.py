@@ -7,7 +7,7 @@ or header of a user's ever reaches an engine; the paths below are all there are.
 import asyncio
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -76,6 +76,8 @@ class Engine:
         self.in_place: str | None = None  # the checkpoint that these weights are, once that is sure
         self.reloading = False
         self.in_flight = 0
+        self.freed: Callable[[], None] = lambda: None
+        """Called when it has one request less."""
         self.since = time.time()
         self._unbegun: set[asyncio.Timeout] = set()  # answers that were asked for and have not begun
 
@@ -215,7 +217,7 @@ class Engine:
         try:
             answer = await self._call("POST", "/v1/completions", body, seconds)
         finally:
-            self.in_flight -= 1
+            self.release()
         try:
             found = orjson.loads(answer)
         except orjson.JSONDecodeError as error:
@@ -223,6 +225,11 @@ class Engine:
         if not isinstance(found, dict) or not isinstance(found.get("choices"), list):
             raise self.unlike("/v1/completions", answer[:200])
         return found
+
+    def release(self) -> None:
+        """A request that was counted by `in_flight` has ended."""
+        self.in_flight -= 1
+        self.freed()
 
     def unlike(self, path: str, what: object) -> EngineFailed:
         """For an answer that can't be read; `what` shows why."""

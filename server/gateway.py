@@ -57,7 +57,7 @@ class Gateway:
         self.settings, self.database = settings, database
         self._session = new_session()
         self.catalog = Catalog(database)
-        self.pool = Pool(settings.max_waiting)
+        self.pool = Pool(settings.max_waiting, settings.engine_requests, settings.room_wait_seconds)
         self._claim = claim_free(settings.spool)
         folder = self._claim.folder
         me = self._claim.name
@@ -185,7 +185,7 @@ class Gateway:
         live = self.catalog.live
         singles = (
             ("gauge", "ruminate_chats", "Answers being written for people.", self.pool.chats),
-            ("gauge", "ruminate_waiting", "Requests that wait for an engine.", self.pool.waiting),
+            ("gauge", "ruminate_waiting", "Requests that wait for an engine, or for room on one.", self.pool.waiting),
             ("gauge", "ruminate_rollouts_running", "Sequences being sampled for the trainer.", self.rollouts.running),
             ("gauge", "ruminate_rollouts_waiting", "Calls of the trainer that wait.", self.rollouts.waiting),
             ("gauge", "ruminate_spool_turns", "Turns that wait for the database.", self.recorder.waiting),

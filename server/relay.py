@@ -47,7 +47,7 @@ class Answer:
 
     def close(self) -> None:
         """Done with it. If the engine still writes, it sees the connection close and stops."""
-        self.engine.in_flight -= 1
+        self.engine.release()
         if self.response.content.at_eof():
             self.response.release()
         else:
@@ -98,7 +98,7 @@ class Relay:
                 answer = None
             finally:
                 if not kept:
-                    engine.in_flight -= 1
+                    engine.release()
             if answer is not None:
                 return answer
             if unknown:  # it restarted since it was last looked at

@@ -62,7 +62,12 @@ class ServerSettings(BaseSettings):
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     """Largest request body."""
     max_waiting: int = Field(default=256, ge=1)
-    """Requests that may wait for an engine at once; more are refused with 503."""
+    """Requests that may wait for an engine, and for room on one, at once; more are refused with 503."""
+    engine_requests: int = Field(default=256, ge=1)
+    """Requests that this gateway gives one engine at once. Twice its `max_num_seqs` (128 by default) keeps its batches
+    full; what it has beyond that only waits."""
+    room_wait_seconds: float = Field(default=30.0, gt=0)
+    """How long a request waits for room on engines that have so many; then it is refused with 503."""
     engine_wait_seconds: float = Field(default=10.0, ge=0)
     """How long a request that has streamed nothing yet waits for an engine to come back."""
     engine_silence_seconds: float = Field(default=120.0, gt=0)

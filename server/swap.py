@@ -89,7 +89,7 @@ class Swap:
             engine, self._pool, self._lease, self._shared, self.wanted, self._notices.send,
             self._interval, self._load_seconds, self._inspect, self.ground, self._drain_seconds,
         )  # fmt: skip
-        self._pool.engines.append(engine)
+        self._pool.join(engine)
         self.keepers.append(keeper)
         return keeper
 

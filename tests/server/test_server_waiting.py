@@ -94,3 +94,59 @@ async def test_what_a_removed_engine_has_not_begun_goes_on_to_its_end(
         assert (await waiting).status_code == 200
         assert len(engine.requests) + len(other.requests) == 1
     await other.stop()
+
+
+async def test_an_engine_gets_so_many_requests_and_the_rest_waits_in_order_or_is_told_to_come_back(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    engine.first_delay = 60.0
+    settings = {"engine_requests": 2, "max_waiting": 3, "room_wait_seconds": 60.0}
+    async with running_gateway(tmp_path / "home", [engine.url], **settings) as house:
+        await house.until_ready()
+        pool, waiting = house.gateway.pool, []
+        for number in range(5):
+            waiting.append(asyncio.create_task(house.chat(f"number {number}")))
+            await until(lambda number=number: engine.running + pool.waiting == number + 1)
+        assert (engine.running, pool.waiting) == (2, 3)
+        refused = await house.chat("one too many")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+        assert int(refused.headers["retry-after"]) > 0
+        sampled = {"model": "ruminate-v0", "prompts": [[1, 2]], "max_tokens": 1}
+        samples = asyncio.create_task(house.service.post("/internal/sample", json=sampled))
+        await until(lambda: pool.waiting == 4)
+        engine.first_delay = 0.0
+        waiting.pop(3).cancel()  # its client leaves the line
+        await until(lambda: pool.waiting == 3)
+        waiting.pop(0).cancel()  # and one whose request is with the engine makes room
+        for task in waiting[1:]:
+            assert (await task).status_code == 200
+        assert (await samples).status_code == 200
+        order = [body["messages"][0]["content"] for path, body in engine.requests if path.endswith("/chat/completions")]
+        assert order == ["number 0", "number 1", "number 2", "number 4"]
+        assert engine.requests[-1][0] == "/v1/completions"  # the trainer's, though it waited longer than nobody
+        assert engine.most_running == 2
+        waiting[0].cancel()
+        await until(lambda: pool.engines[0].in_flight == 0 and pool.waiting == 0)
+
+
+async def test_room_that_takes_too_long_is_a_503_and_an_engine_that_joins_brings_it(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    engine.first_delay = 60.0
+    other = FakeEngine()
+    await other.start()
+    async with running_gateway(tmp_path / "home", [engine.url], engine_requests=1, room_wait_seconds=1.0) as house:
+        await house.until_ready()
+        first = asyncio.create_task(house.chat())
+        await until(lambda: engine.running == 1)
+        late = await house.chat()
+        assert (late.status_code, late.json()["error"]["code"]) == (503, "overloaded")
+        house.gateway.pool._line._seconds = 60.0
+        waiting = asyncio.create_task(house.chat())
+        await until(lambda: house.gateway.pool.waiting == 1)
+        added = await house.http.post("/api/admin/engines", json={"url": other.url})
+        assert added.status_code < 300, added.text
+        assert (await waiting).status_code == 200
+        assert len(other.requests) == 1
+        first.cancel()
+    await other.stop()
