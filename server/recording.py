@@ -96,8 +96,9 @@ class Recorder:
         self._note(self._journal.end, [turn.request_id])
 
     async def aside(self, work: Callable[Given, Made], *given: Given.args, **more: Given.kwargs) -> Made:
-        """Do on a thread what the end of an answer waits for; there it never stands behind a database that hangs."""
-        return await asyncio.wrap_future(self._disk.submit(work, *given, **more))
+        """Do on a thread what the end of an answer waits for; there it never stands behind a database that hangs. It is
+        done also when whoever waits for it leaves."""
+        return await asyncio.shield(asyncio.wrap_future(self._disk.submit(work, *given, **more)))
 
     async def complete(self, turn: Turn, completion: Completion) -> None:
         """Return once the turn is durable, or once neither the database nor the disk could take it (reported)."""

@@ -102,3 +102,18 @@ async def test_what_is_spooled_while_its_user_deletes_everything_does_not_come_b
         words = session.scalars(select(Message.content).where(Message.role == "user")).all()
         assert words == ["new"]
         assert session.scalar(select(func.count()).select_from(Generation)) == 1
+
+
+async def test_a_turn_on_its_way_to_the_spool_arrives_when_its_client_leaves(house: Running) -> None:
+    recorder, go_on = house.gateway.recorder, threading.Event()
+    busy = [asyncio.create_task(recorder.aside(go_on.wait, 20)) for _ in range(2)]  # all of its threads
+    recorder._down_until, recorder._busy_since = float("inf"), 0.0  # as if a commit hung
+    turn = a_turn((await house.http.get("/api/me")).json()["id"], [{"role": "user", "content": "hello"}])
+    leaving = asyncio.create_task(recorder.complete(turn, its_end(turn)))
+    await asyncio.sleep(0.05)
+    leaving.cancel()
+    go_on.set()
+    await asyncio.gather(*busy)
+    await until(lambda: recorder.waiting == 1)
+    recorder._down_until, recorder._busy_since = 0.0, float("inf")
+    await until(lambda: recorded(house) == [("complete", "Hello.")])
