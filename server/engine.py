@@ -114,7 +114,8 @@ class Engine:
     def _give_up(self, when: float | None) -> None:
         """Answers that have not begun are waited for until then (of the event loop's clock); None: without a limit."""
         for limit in self._unbegun:
-            limit.reschedule(when)
+            if not limit.expired():  # given up just now
+                limit.reschedule(when)
 
     async def observe(self, versions: bool = False) -> list[Card]:
         """The models it has. `versions`: and which weights these stand on, which is asked at a first look in any case.

@@ -75,6 +75,31 @@ async def test_an_engine_that_is_back_soon_still_has_what_it_was_asked(tmp_path:
         assert len(engine.requests) == 1
 
 
+async def test_an_engine_may_be_back_in_the_moment_in_which_an_answer_is_given_up(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    engine.first_delay = 60.0
+    async with running_gateway(tmp_path / "home", [engine.url]) as house:
+        await house.until_ready()
+        (kept,) = house.gateway.pool.engines
+        waiting = asyncio.create_task(house.chat())
+        await until(lambda: engine.running == 1)
+        engine.first_delay = 0.0
+        (limit,) = kept._unbegun
+        came_back: list[bool] = []
+
+        def back() -> None:
+            came_back.append(limit in kept._unbegun and limit.expired())  # but its wait has not ended yet
+            kept.mark_up()
+            came_back.append(kept.healthy)
+
+        limit.reschedule(0.0)
+        asyncio.get_running_loop().call_soon(back)
+        assert (await waiting).status_code == 200
+        assert len(engine.requests) == 2
+    assert came_back == [True, True]
+
+
 async def test_what_a_removed_engine_has_not_begun_goes_on_to_its_end(
     tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
