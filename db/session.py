@@ -26,6 +26,9 @@ CONNECT_SECONDS = 5
 """How long a PostgreSQL server may take to answer a connection before it counts as down."""
 STATEMENT_SECONDS = 60
 """How long one statement on PostgreSQL may run, so that a lock that nobody releases is an error and not silence."""
+SILENT_SECONDS = 15
+"""After how long a connection counts as lost whose other end acknowledges nothing, as where packets are dropped. A
+server that was stopped (SIGSTOP) is not noticed by this: its system goes on acknowledging."""
 POOL_SECONDS = 10.0
 """How long a thread waits for a connection of the pool."""
 
@@ -169,6 +172,10 @@ def _postgresql(url: URL) -> Engine:
         pool_timeout=POOL_SECONDS,
         connect_args={
             "connect_timeout": CONNECT_SECONDS,
+            "tcp_user_timeout": SILENT_SECONDS * 1000,  # for what was sent; the rest for what is waited for
+            "keepalives_idle": SILENT_SECONDS // 3,
+            "keepalives_interval": SILENT_SECONDS // 3,
+            "keepalives_count": 2,
             "options": f"-c statement_timeout={STATEMENT_SECONDS * 1000}",
         },
     )

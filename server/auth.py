@@ -1,9 +1,8 @@
 """Who is asking: keys, the keyless local admin, the trainer's service key. Looks up; grants nothing by itself.
 
-A key that was seen goes on working from memory while the database is down, for a limited time.
+A key that was seen goes on working from memory while the database is down or hangs, for a limited time.
 """
 
-import asyncio
 import hmac
 import ipaddress
 import logging
@@ -19,6 +18,7 @@ from db.errors import DatabaseUnavailable
 from db.queries import users
 from db.session import Database
 from server.errors import ApiError
+from server.lookups import Lookups
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +63,19 @@ class Door:
     """Tells who a request comes from, by its headers and its address."""
 
     def __init__(
-        self, database: Database, service_key: str, local: Identity | None, keep: float, refresh: float
+        self,
+        database: Database,
+        lookups: Lookups,
+        service_key: str,
+        local: Identity | None,
+        keep: float,
+        refresh: float,
     ) -> None:
-        self._database = database
+        self._database, self._lookups = database, lookups
         self._service_key = service_key.encode()
         self._local = local
         self._keep, self._refresh = keep, refresh
         self._seen: dict[str, _Seen] = {}
-        self._running: set[asyncio.Task[None]] = set()
 
     async def identify(self, headers: Mapping[bytes, bytes], address: str | None) -> Identity:
         """The user behind a request. Raises ApiError 401 without a valid key."""
@@ -85,7 +90,7 @@ class Door:
         if seen is not None and now - seen.at < self._refresh:
             return seen.identity
         try:
-            found = await asyncio.to_thread(self._find, key)
+            found = await self._lookups.ask(self._find, key)
         except DatabaseUnavailable:
             if seen is not None and now - seen.at < self._keep:
                 return seen.identity

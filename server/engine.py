@@ -5,8 +5,9 @@ or header of a user's ever reaches an engine; the paths below are all there are.
 """
 
 import asyncio
+import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -16,6 +17,11 @@ import orjson
 HEALTH_SECONDS = 5.0  # an engine whose event loop is busy with a long prompt answers late, but not this late
 CONNECT_SECONDS = 5.0  # on a private network a connection is there at once or not at all
 KEEPALIVE_SECONDS = 3.0  # vLLM closes an idle connection after 5: let go first, so that none is used while it closes
+DOWN_SECONDS = 10.0
+"""How long an engine may be down until the answers that it has not begun are asked for elsewhere: one that was only
+busy is back after a look or two, and still has them."""
+PROBES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+"""Of a connection on which nothing comes: a machine that lost its power closes none."""
 
 IMAGE = (  # 64 x 64, white
     "data:image/png;base64,"
@@ -70,7 +76,10 @@ class Engine:
         self.in_place: str | None = None  # the checkpoint that these weights are, once that is sure
         self.reloading = False
         self.in_flight = 0
+        self.freed: Callable[[], None] = lambda: None
+        """Called when it has one request less."""
         self.since = time.time()
+        self._unbegun: set[asyncio.Timeout] = set()  # answers that were asked for and have not begun
 
     @property
     def base_id(self) -> str:
@@ -82,6 +91,8 @@ class Engine:
 
     def mark_down(self, why: str) -> None:
         """Send it nothing more. What it had loaded is forgotten: it may come back as another process."""
+        if self.healthy:
+            self._give_up(asyncio.get_running_loop().time() + DOWN_SECONDS)
         self.healthy = False
         if self.state != "starting":
             self.state = "down"
@@ -89,6 +100,22 @@ class Engine:
         self.loaded.clear()
         self.in_place = None
         self.takes_images = None
+
+    def mark_up(self) -> None:
+        """It answers."""
+        self.healthy, self.since = True, time.time()
+        self._give_up(None)
+
+    def remove(self) -> None:
+        """Send it nothing more; what it was asked for goes on to its end."""
+        self.mark_down("removed")
+        self._give_up(None)
+
+    def _give_up(self, when: float | None) -> None:
+        """Answers that have not begun are waited for until then (of the event loop's clock); None: without a limit."""
+        for limit in self._unbegun:
+            if not limit.expired():  # given up just now
+                limit.reschedule(when)
 
     async def observe(self, versions: bool = False) -> list[Card]:
         """The models it has. `versions`: and which weights these stand on, which is asked at a first look in any case.
@@ -191,7 +218,7 @@ class Engine:
         try:
             answer = await self._call("POST", "/v1/completions", body, seconds)
         finally:
-            self.in_flight -= 1
+            self.release()
         try:
             found = orjson.loads(answer)
         except orjson.JSONDecodeError as error:
@@ -200,19 +227,44 @@ class Engine:
             raise self.unlike("/v1/completions", answer[:200])
         return found
 
+    def release(self) -> None:
+        """A request that was counted by `in_flight` has ended."""
+        self.in_flight -= 1
+        self.freed()
+
     def unlike(self, path: str, what: object) -> EngineFailed:
         """For an answer that can't be read; `what` shows why."""
         return EngineFailed(self.url, f"{path} is not what vLLM answers ({what!r})")
 
-    async def open(self, path: str, body: bytes, silence: float) -> aiohttp.ClientResponse:
-        """Begin a request whose answer the caller reads and closes. Raises EngineDown when there is no engine."""
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence)
+    async def open(self, path: str, body: bytes, stream: bool, silence: float) -> tuple[aiohttp.ClientResponse, bytes]:
+        """Begin a request: its response, which the caller closes, and the first piece of it, or all of it without
+        `stream`. That may take any time while the engine is healthy; later pieces may take `silence` seconds each.
+
+        Raises EngineDown when there is no engine (any more).
+        """
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
+        headers = {"Content-Type": "application/json"}
+        limit = asyncio.timeout(None if self.healthy else DOWN_SECONDS)
+        self._unbegun.add(limit)
         try:
-            return await self._session.post(
-                self.url + path, data=body, headers={"Content-Type": "application/json"}, timeout=limits
-            )
+            async with limit:
+                response = await self._session.post(self.url + path, data=body, headers=headers, timeout=limits)
+                try:
+                    whole = not stream or response.status != 200
+                    first = await (response.read() if whole else response.content.readany())
+                except BaseException:
+                    response.close()
+                    raise
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            if limit.expired():
+                raise EngineDown(self.url, f"is down ({self.detail}), and an answer had not begun") from error
             raise _down(self.url, error) from error
+        finally:
+            self._unbegun.discard(limit)
+        if response.connection is not None and (protocol := response.connection.protocol) is not None:
+            protocol.read_timeout = silence
+            protocol.start_timeout()
+        return response, first
 
     async def _call(self, method: str, path: str, body: Any = None, seconds: float = HEALTH_SECONDS) -> bytes:
         data = None if body is None else orjson.dumps(body)
@@ -250,10 +302,23 @@ def message_of(answer: bytes) -> str:
 
 def new_session() -> aiohttp.ClientSession:
     """One HTTP client for all engines. Bytes are passed through as they come, so nothing is decompressed."""
-    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=60)
+    connector = aiohttp.TCPConnector(
+        limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=60, socket_factory=_probed
+    )
     return aiohttp.ClientSession(
         connector=connector, auto_decompress=False, skip_auto_headers=("User-Agent", "Accept-Encoding"), trust_env=False
     )
+
+
+def _probed(address: aiohttp.AddrInfoType) -> socket.socket:
+    """A socket whose other end the system asks now and then whether it is still there."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in PROBES.items():
+        if hasattr(socket, name):  # not everywhere
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    return made
 
 
 async def settle(tasks: list[asyncio.Task[Any]]) -> None:

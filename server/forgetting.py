@@ -32,23 +32,32 @@ def forget(gateway: Gateway, *, user_id: str | None = None, conversation_id: str
     The user of requests that need no key loses their data and stays: there is nobody else to be on this machine.
     """
     if user_id is not None:
+        return _of_user(gateway, user_id, lambda user: user is not None and user.name == LOCAL)
+    assert conversation_id is not None
+    try:
         with gateway.database.transaction() as session:
-            user = session.get(User, user_id)
-            own = conversations.list_conversations(session, user_id, limit=EVERY)
-            places = [one.id for one in own]
-            stays = user is not None and user.name == LOCAL
-            rows = (queries.delete_user_data if stays else queries.delete_user)(session, user_id)
-        gateway.door.forget(user_id)
-        spooled = erase_files(gateway, lambda turn: turn.user_id == user_id)
-    else:
-        assert conversation_id is not None
-        places = [conversation_id]
-        try:
-            with gateway.database.transaction() as session:
-                rows = queries.delete_conversation(session, conversation_id)
-        except NotFound:
-            rows = Forgotten()
-        spooled = erase_files(gateway, lambda turn: turn.conversation_id == conversation_id)
+            rows = queries.delete_conversation(session, conversation_id)
+    except NotFound:
+        rows = Forgotten()
+    return _elsewhere(gateway, rows, [conversation_id], lambda turn: turn.conversation_id == conversation_id)
+
+
+def forget_data(gateway: Gateway, user_id: str) -> Gone:
+    """Delete all that a user said and was told; they remain, with their keys."""
+    return _of_user(gateway, user_id, lambda _: True)
+
+
+def _of_user(gateway: Gateway, user_id: str, stays: Callable[[User | None], bool]) -> Gone:
+    with gateway.database.transaction() as session:
+        places = [one.id for one in conversations.list_conversations(session, user_id, limit=EVERY)]
+        delete = queries.delete_user_data if stays(session.get(User, user_id)) else queries.delete_user
+        rows = delete(session, user_id)
+    gateway.door.forget(user_id)
+    return _elsewhere(gateway, rows, places, lambda turn: turn.user_id == user_id)
+
+
+def _elsewhere(gateway: Gateway, rows: Forgotten, places: list[str], whose: Callable[[Turn], bool]) -> Gone:
+    spooled = erase_files(gateway, whose)
     for place in places:
         gateway.places.forget(place)
     gateway.database.scrub()

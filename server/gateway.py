@@ -25,6 +25,7 @@ from server.forms.responses import Responses
 from server.keeper import Keeper
 from server.lease import Lease
 from server.limiting import Caps, Limiter
+from server.lookups import Lookups
 from server.manifest import config_hash
 from server.metrics import Metrics, State
 from server.notices import Notices
@@ -56,17 +57,19 @@ class Gateway:
         self.settings, self.database = settings, database
         self._session = new_session()
         self.catalog = Catalog(database)
-        self.pool = Pool(settings.max_waiting)
+        self.pool = Pool(settings.max_waiting, settings.engine_requests, settings.room_wait_seconds)
         self._claim = claim_free(settings.spool)
         folder = self._claim.folder
         me = self._claim.name
         self.lease = Lease(database, me, settings.lease_seconds, has_ended)
+        self.lookups = Lookups(database.url, settings.lookup_seconds)
         self.notices = Notices(settings.redis_url, me)
         self.swap = Swap(
             database,
             self.catalog,
             self.pool,
             self.lease,
+            self.lookups,
             self.notices,
             settings.watch_seconds,
             settings.load_seconds,
@@ -78,14 +81,16 @@ class Gateway:
         rules = Rules(**{field.name: getattr(settings, field.name) for field in fields(Rules)})
         self.watcher = Watcher(database, self.catalog, self.lease, self.swap, rules, settings.judge_seconds)
         self.journal, self.spool = Journal(folder), Spool(folder)
-        self.recorder = Recorder(database, self.journal, self.spool, settings.record_patience_seconds)
+        self.recorder = Recorder(
+            database, self.journal, self.spool, settings.record_patience_seconds, lambda: end_process()
+        )
         self.rollouts = Rollouts(
             self.pool,
             settings.rollout_sequences,
             settings.rollout_sequences_while_chatting,
             settings.engine_wait_seconds,
         )
-        self.places = Places(database)
+        self.places = Places(database, self.lookups)
         self.relay = Relay(
             self.pool,
             self.swap.hurry,
@@ -95,6 +100,7 @@ class Gateway:
         )
         self.door = Door(
             database,
+            self.lookups,
             service_key(settings.service_key, settings.home),
             self._local_user(),
             settings.key_cache_seconds,
@@ -112,15 +118,16 @@ class Gateway:
         pending = lambda: not self.spool.empty or self.recorder.trouble is not None  # noqa: E731
         self.streams = Streams(settings.redis_url)
         self.feeds = Feeds(self.recorder.open, self.streams.share)
-        self.pickup = Pickup(database, self.feeds, self.streams)
-        parts = (*serving, self.limiter, self.metrics, Repeats(database, pending), self.feeds)
+        self.pickup = Pickup(database, self.lookups, self.feeds, self.streams)
+        repeats = Repeats(database, self.lookups, pending)
+        parts = (*serving, self.limiter, self.metrics, repeats, self.feeds)
         host = socket.gethostname() if settings.host in EVERYWHERE else settings.host
         name = f"{host}:{settings.port}"
         fmt = FORMATS[settings.thinking_format]
         forms: list[Form] = [
             Plain("chat", settings.mirror_reasoning_content),
             Plain("text"),
-            Responses(database, pending),
+            Responses(database, self.lookups, pending),
             Messages(),
         ]
         self.answering = [(form.path, Serving(form, *parts, fmt, name, settings.max_body_bytes)) for form in forms]
@@ -150,6 +157,7 @@ class Gateway:
         await settle(self._tasks)
         await self.lease.release()
         await asyncio.to_thread(self.recorder.close)
+        self.lookups.close()
         self._claim.release()
         await self._session.close()
 
@@ -177,7 +185,7 @@ class Gateway:
         live = self.catalog.live
         singles = (
             ("gauge", "ruminate_chats", "Answers being written for people.", self.pool.chats),
-            ("gauge", "ruminate_waiting", "Requests that wait for an engine.", self.pool.waiting),
+            ("gauge", "ruminate_waiting", "Requests that wait for an engine, or for room on one.", self.pool.waiting),
             ("gauge", "ruminate_rollouts_running", "Sequences being sampled for the trainer.", self.rollouts.running),
             ("gauge", "ruminate_rollouts_waiting", "Calls of the trainer that wait.", self.rollouts.waiting),
             ("gauge", "ruminate_spool_turns", "Turns that wait for the database.", self.recorder.waiting),

@@ -128,7 +128,7 @@ class Keeper:
     def remove(self) -> None:
         """Send its engine nothing more; whoever waits for a look waits no longer."""
         self._removed = True
-        self.engine.mark_down("removed")
+        self.engine.remove()
         self._round.set()
         self._pool.notify()
 
@@ -176,7 +176,7 @@ class Keeper:
             del engine.loaded[name]  # it restarted between two looks
         if not engine.healthy:
             log.info("engine %s answers", engine.url)
-            engine.healthy, engine.since = True, time.time()
+            engine.mark_up()
         try:
             self._told = await self._shared.read(engine.url)  # after the list: see server.observed
             if self._lease.role == "follows":

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from db.queries import deployments, leases
 from db.session import Database
 from server.lease import ENGINES
+from server.lookups import Lookups
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,12 @@ class Verdict:
 class Observed:
     """The rows of all engines. Every method raises DatabaseUnavailable; those that write, LeaseTaken as well."""
 
-    def __init__(self, database: Database, holder: str) -> None:
-        self._database, self._holder = database, holder
+    def __init__(self, database: Database, lookups: Lookups, holder: str) -> None:
+        self._database, self._lookups, self._holder = database, lookups, holder
 
     async def read(self, engine: str) -> dict[str, Verdict]:
-        """What `engine` has or failed at, by the adapter's name."""
-        return await asyncio.to_thread(self._read, engine)
+        """What `engine` has or failed at, by the adapter's name. Bounded: engines are looked at also without rows."""
+        return await self._lookups.ask(self._read, engine)
 
     async def write(self, engine: str, changes: Mapping[str, Verdict | None]) -> None:
         """Put down what came of these adapters on `engine`; None: nothing is known of it (any more)."""

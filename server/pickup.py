@@ -4,7 +4,6 @@ The database is the truth: it says whose answer it is, whether it is still being
 are told from the record are numbered anew (`record-1` …) and begin at the answer's beginning.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from db.schema import Generation, Message
 from db.session import Database
 from server.errors import ApiError, invalid, not_found
 from server.feed import Feeds
+from server.lookups import Lookups
 from server.streams import Lost, Streams
 
 RECORD = "record-"
@@ -51,8 +51,8 @@ def place_of(last_event_id: str | None, after: int) -> Place:
 class Pickup:
     """Finds the events of one answer for the user whose it is."""
 
-    def __init__(self, database: Database, feeds: Feeds, streams: Streams) -> None:
-        self._database, self._feeds, self._streams = database, feeds, streams
+    def __init__(self, database: Database, lookups: Lookups, feeds: Feeds, streams: Streams) -> None:
+        self._database, self._lookups, self._feeds, self._streams = database, lookups, feeds, streams
 
     async def find(self, generation_id: str, user_id: str, place: Place) -> Picked:
         """Raises ApiError: 404 for what is not this user's, 409 while another gateway has it alone, 410 wordless."""
@@ -61,7 +61,7 @@ class Pickup:
             raise not_found("generation", generation_id)
         if known is not None and not known[1].ended:
             return Picked("stream", known[1].follow(place.after))
-        row, calls = await asyncio.to_thread(self._read, generation_id)
+        row, calls = await self._lookups.ask(self._read, generation_id)
         if row is None or row.user_id != user_id:
             raise not_found("generation", generation_id)
         if not place.recorded:
@@ -78,14 +78,14 @@ class Pickup:
 
     async def _elsewhere(self, generation_id: str, after: int) -> AsyncIterator[bytes]:
         async def unfinished() -> bool:
-            row, _ = await asyncio.to_thread(self._read, generation_id)
+            row, _ = await self._lookups.ask(self._read, generation_id)
             return row is not None and row.ended_at is None
 
         try:
             async for event in self._streams.follow(generation_id, after, unfinished):
                 yield event
         except Lost:
-            row, _ = await asyncio.to_thread(self._read, generation_id)
+            row, _ = await self._lookups.ask(self._read, generation_id)
             yield _lost(row).event()
 
     def _read(self, generation_id: str) -> tuple[Generation | None, list[dict[str, Any]]]:

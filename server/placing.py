@@ -1,10 +1,9 @@
 """Which conversation a turn belongs to, and what its user allows there. Asked before an answer starts, so it is cheap.
 
 A history that opens with its first message begins a conversation; a longer one that names none is found again by the
-hash of its chain. A database that is down costs nobody an answer: then the user's own setting holds.
+hash of its chain. A database that is down or hangs costs nobody an answer: then the user's own setting holds.
 """
 
-import asyncio
 import logging
 import time
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from db.session import Database
 from server.asking import Ask
 from server.auth import Identity
 from server.errors import not_found
+from server.lookups import Lookups
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +35,8 @@ class _Known:
 class Places:
     """Conversations, as far as answering goes."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, lookups: Lookups) -> None:
+        self._database, self._lookups = database, lookups
         self._known: dict[str, _Known] = {}
 
     async def place(self, identity: Identity, ask: Ask) -> tuple[str, str]:
@@ -51,7 +51,7 @@ class Places:
         if ask.kind == "text" or not any(message["role"] == "assistant" for message in ask.messages):
             return new_id(), identity.consent
         try:
-            found = await asyncio.to_thread(self._attach, identity.user_id, ask)
+            found = await self._lookups.ask(self._attach, identity.user_id, ask)
         except (DatabaseUnavailable, ValueError) as error:
             log.warning("a history is taken for a new conversation: %s", error)
             return new_id(), identity.consent
@@ -67,7 +67,7 @@ class Places:
         if known is not None and time.monotonic() - known.at < FRESH_SECONDS:
             return known
         try:
-            found = await asyncio.to_thread(self._read, conversation_id)
+            found = await self._lookups.ask(self._read, conversation_id)
         except DatabaseUnavailable:
             return known
         if found is not None:

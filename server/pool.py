@@ -1,4 +1,4 @@
-"""Which engine a request goes to, how long it may wait for one, and which names are in use.
+"""Which engine a request goes to, how long it may wait for one, how many it has, and which names are in use.
 
 Knows engines by what `Engine.serves` says of them; loads and unloads nothing.
 """
@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 
 from server.engine import Engine
 from server.errors import ApiError, unavailable
+from server.line import Line
 
 LOOK_SECONDS = 0.2  # of those who wait beyond their time
 
@@ -19,11 +20,13 @@ class Moved(Exception):
 
 
 class Pool:
-    """All engines of this gateway."""
+    """All engines of this gateway, each with `most` requests at once at most. `max_waiting` may wait for one that is
+    absent, and so many for room, these for `room_seconds`."""
 
-    def __init__(self, max_waiting: int) -> None:
+    def __init__(self, max_waiting: int, most: int, room_seconds: float) -> None:
         self.engines: list[Engine] = []
-        self._max_waiting = max_waiting
+        self._max_waiting, self._most = max_waiting, most
+        self._line = Line(self._with_room, max_waiting, room_seconds)
         self._waiting = 0
         self._changed = asyncio.Event()
         self._in_use: Counter[str] = Counter()
@@ -34,8 +37,8 @@ class Pool:
 
     @property
     def waiting(self) -> int:
-        """Requests that wait for an engine."""
-        return self._waiting
+        """Requests that wait for an engine, or for room on one."""
+        return self._waiting + len(self._line)
 
     @property
     def seen(self) -> bool:
@@ -61,10 +64,16 @@ class Pool:
         able = [engine for engine in self.engines if engine.serves(model) and engine not in avoid]
         return min(able, key=lambda engine: engine.in_flight, default=None)
 
+    def join(self, engine: Engine) -> None:
+        """One more; it is asked nothing before it serves something."""
+        engine.freed = self._line.call
+        self.engines.append(engine)
+
     def notify(self) -> None:
         """Wake those who wait: an engine changed."""
         self._changed.set()
         self._changed = asyncio.Event()
+        self._line.call()
 
     async def wait(
         self,
@@ -72,15 +81,34 @@ class Pool:
         deadline: float,
         avoid: Collection[Engine] = (),
         moved: Callable[[], bool] = lambda: False,
+        trainer: bool = False,
     ) -> Engine:
-        """An engine that serves `model`, now or by `deadline` (of the event loop's clock).
+        """An engine that serves `model` and has room. The caller puts its request on it before it waits for anything.
 
-        Raises ApiError 503 with Retry-After when there is none by then, none has started yet, or too many wait; Moved
-        once `moved` says so while it waits.
+        One that serves it is waited for until `deadline` (of the event loop's clock), then room in the order of coming;
+        the `trainer` waits behind people. Raises ApiError 503 with Retry-After when there is none by then, none has
+        started yet, too many wait or room took too long; Moved once `moved` says so while it waits.
         """
-        engine = self.pick(model, avoid) or self.pick(model)
-        if engine is not None:
-            return engine
+        while True:
+            if not self._line.goes_before(trainer):
+                engine = self._with_room(model, avoid) or self._with_room(model)
+                if engine is not None:
+                    return engine
+            if self.pick(model) is None:
+                await self._served(model, deadline, moved)
+                continue
+            engine = await self._line.wait(model, lambda: self.pick(model) is not None and not moved(), trainer)
+            if engine is not None:
+                return engine
+            if moved():
+                raise Moved
+
+    def _with_room(self, model: str, avoid: Collection[Engine] = ()) -> Engine | None:
+        full = [engine for engine in self.engines if engine.in_flight >= self._most]
+        return self.pick(model, [*avoid, *full] if full else avoid)
+
+    async def _served(self, model: str, deadline: float, moved: Callable[[], bool]) -> None:
+        """Return once an engine serves `model`. Raises as `wait`."""
         if not self.seen:
             raise unavailable("the model is still being loaded; try again in a moment", "engine_starting")
         if self._waiting >= self._max_waiting:
@@ -90,9 +118,8 @@ class Pool:
         try:
             while True:
                 changed = self._changed
-                engine = self.pick(model)
-                if engine is not None:
-                    return engine
+                if self.pick(model) is not None:
+                    return
                 if moved():
                     raise Moved
                 left = deadline - clock.time()

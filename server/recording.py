@@ -1,8 +1,9 @@
 """Makes turns durable before their last bytes leave: in the database by group commit, or in the spool when it can't.
 
-One thread writes. What comes in while a commit runs is committed together with the next one; a crowd goes to the spool
-at once, which takes it in a tenth of the time, and into the database when it is quieter. A database that is down, slow
-or locked costs an answer at most `patience` seconds, once; afterwards turns go to the spool until it is back.
+One thread writes; if it ends by itself, so does the process. What comes in while a commit runs is committed together
+with the next one; a crowd goes to the spool at once, which takes it in a tenth of the time, and into the database when
+it is quieter. A database that is down, slow or locked costs an answer at most `patience` seconds, once; afterwards
+turns go to the spool until it is back. A full disk costs nobody an answer either: it is reported.
 """
 
 import asyncio
@@ -11,9 +12,11 @@ import math
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from typing import ParamSpec, TypeVar
 
 from db.errors import DatabaseUnavailable, StorageError
 from db.queries import turns
@@ -28,6 +31,11 @@ BATCH = 256  # turns written together at most
 CROWD = 32  # turns at once that a commit would keep waiting: some 15 ms on one core
 
 
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+Noted = TypeVar("Noted")
+
+
 @dataclass
 class _Item:
     record: Record
@@ -35,20 +43,26 @@ class _Item:
 
 
 class Recorder:
-    """Use from the event loop: `begin` when a turn starts, `await complete` before its last bytes are sent."""
+    """Use from the event loop: `begin` when a turn starts, `await complete` before its last bytes are sent.
 
-    def __init__(self, database: Database, journal: Journal, spool: Spool, patience: float) -> None:
+    `ended` is called when nothing can be written any more.
+    """
+
+    def __init__(
+        self, database: Database, journal: Journal, spool: Spool, patience: float, ended: Callable[[], None]
+    ) -> None:
         self._database, self._journal, self._spool = database, journal, spool
-        self._patience = patience
+        self._patience, self._ended = patience, ended
         self._queue: queue.SimpleQueue[_Item | Turn | None] = queue.SimpleQueue()
         self._down_until = 0.0
         self._busy_since = math.inf  # when the commit that runs just now began
         self._replay: Iterator[int] | None = None
         self._pending = True  # whether the spool may hold turns; the last process may have left some
         self._replayed = 0
-        self._thread = threading.Thread(target=self._write, name="recorder", daemon=True)
-        self.trouble: str | None = None
-        """What keeps turns from the database just now, in words; None when all is well."""
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._disk = ThreadPoolExecutor(2, "disk")  # its own: others may all be waiting for a database that hangs
+        self._kept_out: str | None = None  # what keeps turns from the database
+        self._unnoted: str | None = None  # what keeps them from the journal
         self.recorded = 0
         self.spooled = 0
 
@@ -64,12 +78,14 @@ class Recorder:
         self._loop = asyncio.get_running_loop()
         self._thread.start()
 
+    @property
+    def trouble(self) -> str | None:
+        """What keeps turns from where they belong just now, in words; None when all is well."""
+        return self._kept_out or self._unnoted
+
     def begin(self, turn: Turn) -> None:
         """Note that a turn is being answered. A full disk costs nobody an answer: it is reported."""
-        try:
-            self._journal.begin(turn)
-        except OSError as error:
-            self._report(f"the journal of open turns can't be written: {error}")
+        self._note(self._journal.begin, turn)
 
     def open(self, turn: Turn) -> None:
         """Let other gateways see by a row that it is being answered, for a turn that can be picked up again."""
@@ -77,15 +93,17 @@ class Recorder:
 
     def abandon(self, turn: Turn) -> None:
         """It came to nothing: no engine took it. There is nothing to record."""
-        try:
-            self._journal.end([turn.request_id])
-        except OSError as error:
-            self._report(f"the journal of open turns can't be written: {error}")
+        self._note(self._journal.end, [turn.request_id])
+
+    async def aside(self, work: Callable[Given, Made], *given: Given.args, **more: Given.kwargs) -> Made:
+        """Do on a thread what the end of an answer waits for; there it never stands behind a database that hangs. It is
+        done also when whoever waits for it leaves."""
+        return await asyncio.shield(asyncio.wrap_future(self._disk.submit(work, *given, **more)))
 
     async def complete(self, turn: Turn, completion: Completion) -> None:
         """Return once the turn is durable, or once neither the database nor the disk could take it (reported)."""
         if time.monotonic() - self._busy_since > self._patience:  # a commit hangs: don't queue up behind it
-            await asyncio.to_thread(self._to_spool, [(turn, completion)])
+            await self.aside(self._to_spool, [(turn, completion)])
             return
         done: asyncio.Future[None] = self._loop.create_future()
         self._queue.put(_Item((turn, completion), done))
@@ -94,18 +112,27 @@ class Recorder:
                 await done
         except TimeoutError:
             self._report(f"the database took longer than {self._patience:g} s; turns go to the spool")
-            await asyncio.to_thread(self._to_spool, [(turn, completion)])
+            await self.aside(self._to_spool, [(turn, completion)])
 
     def close(self) -> None:
         """Write what is left, and end. Call when no more turns can come."""
         self._queue.put(None)
         self._thread.join()
+        self._disk.shutdown()
         self._journal.close()
 
     @property
     def waiting(self) -> int:
         """Turns in the spool."""
         return self._spool.depth()
+
+    def _run(self) -> None:
+        try:
+            self._write()
+        except BaseException:
+            log.critical("turns are recorded no more; this gateway ends", exc_info=True)
+            self._busy_since = -math.inf  # until then they go to the spool at once
+            self._ended()
 
     def _write(self) -> None:
         ending = False
@@ -151,8 +178,8 @@ class Recorder:
             self._busy_since = math.inf
 
     def _keep(self, records: list[Record]) -> None:
-        if time.monotonic() < self._down_until or len(records) > CROWD:
-            self._to_spool(records)
+        down = time.monotonic() < self._down_until
+        if (down or len(records) > CROWD) and (self._to_spool(records, last=down) or down):
             return
         self._busy_since = time.monotonic()
         try:
@@ -162,7 +189,7 @@ class Recorder:
             self._to_spool(records)
         else:
             if not self._pending:
-                self.trouble = None
+                self._kept_out = None
         finally:
             self._busy_since = math.inf
 
@@ -175,8 +202,12 @@ class Recorder:
             raise
         except Exception:
             if len(records) == 1:
-                log.exception("turn %s can't be recorded and is left out", records[0][0].request_id)
-                self._journal.end([records[0][0].request_id])
+                log.exception("turn %s can't be recorded", records[0][0].request_id)
+                try:
+                    self._spool.set_aside(records)
+                except OSError as error:
+                    self._report(f"turn {records[0][0].request_id} is lost, the disk does not take it: {error}")
+                self._note(self._journal.end, [records[0][0].request_id])
                 return
             for record in records:
                 self._record([record])
@@ -184,7 +215,7 @@ class Recorder:
         for one in refused:
             log.warning("turn %s is not recorded: %s", one.request_id, one.why)
         self.recorded += len(records) - len(refused)
-        self._journal.end([turn.request_id for turn, _ in records])
+        self._note(self._journal.end, [turn.request_id for turn, _ in records])
 
     def _replay_some(self) -> None:
         """One batch from the spool into the database, so that fresh turns never wait for a long replay."""
@@ -200,7 +231,7 @@ class Recorder:
             if self._replayed:
                 log.info("%d spooled turns are in the database now", self._replayed)
             self._replayed = 0
-            self.trouble = None if not self._pending else self.trouble
+            self._kept_out = None if not self._pending else self._kept_out
         except DatabaseUnavailable as error:
             self._down(error)
         except OSError as error:
@@ -208,25 +239,40 @@ class Recorder:
             self._down_until = time.monotonic() + RETRY_SECONDS
         self._replay = None
 
-    def _to_spool(self, records: list[Record]) -> None:
+    def _to_spool(self, records: list[Record], last: bool = True) -> bool:
+        """Whether they are on the disk now. `last`: there is nowhere else to put them."""
         try:
             self._spool.append(records)
         except OSError as error:
+            if not last:
+                return False
             lost = ", ".join(turn.request_id for turn, _ in records)
             self._report(f"neither the database nor the disk takes turns ({error}); lost: {lost}")
-            return
+            return False
         self.spooled += len(records)
         self._pending = True
-        self._journal.end([turn.request_id for turn, _ in records])
+        self._note(self._journal.end, [turn.request_id for turn, _ in records])
+        return True
+
+    def _note(self, write: Callable[[Noted], None], what: Noted) -> None:
+        """Write the journal. A disk that takes nothing is reported: then a crash leaves less to tell of."""
+        try:
+            write(what)
+            self._unnoted = None
+        except OSError as error:
+            trouble = f"the journal of open turns can't be written: {error}"
+            if self._unnoted is None:
+                log.error("%s", trouble)
+            self._unnoted = trouble
 
     def _down(self, error: StorageError) -> None:
         self._down_until = time.monotonic() + RETRY_SECONDS
         self._report(f"{error} Turns go to the spool meanwhile.")
 
     def _report(self, trouble: str) -> None:
-        if trouble != self.trouble:
+        if trouble != self._kept_out:
             log.error("%s", trouble)
-        self.trouble = trouble
+        self._kept_out = trouble
 
 
 def _resolve(these: list[asyncio.Future[None]]) -> None:

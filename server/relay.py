@@ -47,7 +47,7 @@ class Answer:
 
     def close(self) -> None:
         """Done with it. If the engine still writes, it sees the connection close and stops."""
-        self.engine.in_flight -= 1
+        self.engine.release()
         if self.response.content.at_eof():
             self.response.release()
         else:
@@ -98,7 +98,7 @@ class Relay:
                 answer = None
             finally:
                 if not kept:
-                    engine.in_flight -= 1
+                    engine.release()
             if answer is not None:
                 return answer
             if unknown:  # it restarted since it was last looked at
@@ -128,17 +128,10 @@ class Relay:
 
     async def _try(self, engine: Engine, path: str, payload: bytes, stream: bool) -> Answer | None:
         """One attempt. None when the engine does not know the model (any more). Raises EngineDown, ApiError."""
-        response = await engine.open(path, payload, self._silence)
-        try:
-            first = await (response.content.readany() if stream and response.status == 200 else response.read())
-            if stream and response.status == 200 and not first:
-                raise EngineDown(engine.url, "closed the stream before its first piece")
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        response, first = await engine.open(path, payload, stream, self._silence)
+        if stream and response.status == 200 and not first:
             response.close()
-            raise EngineDown(engine.url, str(error) or type(error).__name__) from error
-        except BaseException:
-            response.close()
-            raise
+            raise EngineDown(engine.url, "closed the stream before its first piece")
         failed = stream and response.status == 200 and first.startswith(_ERROR)
         if response.status == 200 and not failed:
             return Answer(engine, response, first)

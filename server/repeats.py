@@ -21,6 +21,7 @@ from db.schema import Generation
 from db.session import Database
 from server.asking import Ask
 from server.errors import ApiError, invalid
+from server.lookups import Lookups
 
 log = logging.getLogger(__name__)
 
@@ -72,8 +73,8 @@ def key_of(headers: Mapping[bytes, bytes], user_id: str, raw: bytes, path: str) 
 class Repeats:
     """Which keys are being answered here, and what was answered before. `pending`: turns wait for the database."""
 
-    def __init__(self, database: Database, pending: Callable[[], bool]) -> None:
-        self._database, self._pending = database, pending
+    def __init__(self, database: Database, lookups: Lookups, pending: Callable[[], bool]) -> None:
+        self._database, self._lookups, self._pending = database, lookups, pending
         self._running: dict[str, _Running] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
 
@@ -108,7 +109,7 @@ class Repeats:
 
     async def _find(self, key: Key, ask: Ask) -> Stored | None:
         try:
-            row = await asyncio.to_thread(self._read, key.request_id)
+            row = await self._lookups.ask(self._read, key.request_id)
         except DatabaseUnavailable as error:
             log.warning("whether %s is a repeat is not known: %s", key.request_id, error)
             row = None  # nobody goes without an answer for it; the record keeps one turn in any case

@@ -66,7 +66,7 @@ class Rollouts:
         for start in range(0, len(sequences), CALL_SEQUENCES):
             part = sequences[start : start + CALL_SEQUENCES]
             async with self._slots(len(part)):
-                engine = await self._pool.wait(model, self._deadline())
+                engine = await self._pool.wait(model, self._deadline(), trainer=True)
                 try:
                     found += await completion_logprobs(engine, model, part, ROLLOUT_PRIORITY, CALL_SECONDS)
                 except EngineFailed as error:
@@ -96,7 +96,7 @@ class Rollouts:
         if seed is not None:
             body["seed"] = seed
         async with self._slots(n):
-            engine = await self._pool.wait(model, self._deadline())
+            engine = await self._pool.wait(model, self._deadline(), trainer=True)
             try:
                 choices = (await engine.complete(body, CALL_SECONDS))["choices"]
                 return [_sample(choice) for choice in choices]

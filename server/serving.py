@@ -256,11 +256,14 @@ class Serving:
         except asyncio.CancelledError:
             await asyncio.shield(self._record(ask, turn, read_stream(said), allowance, first_at, "interrupted"))
             raise
-        outcome = (
-            read_stream(said) if sum(map(len, said)) < INLINE_BYTES else await asyncio.to_thread(read_stream, said)
-        )
-        outcome.error = outcome.error or trouble
-        await self._record(ask, turn, outcome, allowance, first_at)
+        short = sum(map(len, said)) < INLINE_BYTES
+
+        async def finish() -> None:
+            outcome = read_stream(said) if short else await self._recorder.aside(read_stream, said)
+            outcome.error = outcome.error or trouble
+            await self._record(ask, turn, outcome, allowance, first_at)
+
+        await (finish() if short else asyncio.shield(finish()))  # its client may leave while a long one is read
         if trouble is None:
             await exchange.end(writer.events(tail.held))
         else:
@@ -315,7 +318,8 @@ class Serving:
         completing = [self._recorder.complete(one, completion) for one, completion in records]
         if self._limiter.counts_tokens:
             completing.append(self._limiter.spend(allowance, outcome.tokens))
-        await (completing[0] if len(completing) == 1 else asyncio.gather(*completing))
+        # One is with the recorder before its first wait; of several, none has begun when the client leaves just now.
+        await (completing[0] if len(completing) == 1 else asyncio.shield(asyncio.gather(*completing)))
 
 
 def _completion(turn: Turn, outcome: Outcome, index: int, first_at: datetime | None, ending: str | None) -> Completion:

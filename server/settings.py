@@ -62,11 +62,17 @@ class ServerSettings(BaseSettings):
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     """Largest request body."""
     max_waiting: int = Field(default=256, ge=1)
-    """Requests that may wait for an engine at once; more are refused with 503."""
+    """Requests that may wait for an engine, and for room on one, at once; more are refused with 503."""
+    engine_requests: int = Field(default=256, ge=1)
+    """Requests that this gateway gives one engine at once. Twice its `max_num_seqs` (128 by default) keeps its batches
+    full; what it has beyond that only waits."""
+    room_wait_seconds: float = Field(default=30.0, gt=0)
+    """How long a request waits for room on engines that have so many; then it is refused with 503."""
     engine_wait_seconds: float = Field(default=10.0, ge=0)
     """How long a request that has streamed nothing yet waits for an engine to come back."""
     engine_silence_seconds: float = Field(default=120.0, gt=0)
-    """How long an engine may say nothing in the middle of an answer before it counts as gone."""
+    """How long an engine may say nothing in the middle of a stream before it counts as gone. The first piece, or an
+    answer in one piece, may take any time while the engine is healthy."""
     watch_seconds: float = Field(default=1.0, gt=0)
     """How often each engine is looked at, and the wanted state is read."""
     lease_seconds: float = Field(default=2.5, gt=0)
@@ -102,6 +108,9 @@ class ServerSettings(BaseSettings):
     max_choices: int = Field(default=16, ge=0)
     """Largest `n` of a request, times its prompts; 0 is no limit."""
 
+    lookup_seconds: float = Field(default=2.0, gt=0)
+    """How long a request waits for what the database knows of its key and its conversation, before the database counts
+    as down: then what is remembered of them holds."""
     record_patience_seconds: float = Field(default=1.0, gt=0)
     """How long an answer's last bytes wait for the database before the turn goes to the spool instead."""
 

@@ -3,8 +3,11 @@
 `Journal` holds what is being answered, so that a killed gateway knows at its next start which answers it broke off. Its
 lines outlive the process without fsync. `Spool` holds finished turns through power cuts (fsync) until they are
 replayed; the database drops one that it has already, which makes it exactly once. Neither interprets a turn.
+A line that is no turn, as another version may have written it, is set aside: it holds up nothing and is not lost.
 """
 
+import errno
+import logging
 import os
 import shutil
 import threading
@@ -20,9 +23,13 @@ from db.values import Completion, Turn
 from server.claim import Claim
 
 _COMPACT_BYTES = 1 << 20  # the journal is rewritten with its open turns alone once it is this large
+ASIDE = "aside.jsonl"  # in a gateway's folder: lines that no replay could read or record
+UNFIT = (TypeError, KeyError, ValueError, AttributeError)  # what reading a line of another form raises
 _FILE_BYTES = 16 << 20  # a spool file is closed at this size, so that a replay frees disk as it goes
 
 Record = tuple[Turn, Completion]
+
+log = logging.getLogger(__name__)
 
 
 def _encode(kind: str, value: Any) -> bytes:
@@ -43,14 +50,62 @@ def _record(line: dict[str, Any]) -> Record:
     return _turn(turn), _completion(completion)
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Whole lines only: the last one may have been cut off by a kill or a full disk."""
+def _lines(path: Path) -> Iterator[tuple[bytes, Any]]:
+    """Whole lines only, as they are and read: the last one may have been cut off by a kill or a full disk."""
     with path.open("rb") as file:
         for line in file:
             try:
-                yield orjson.loads(line)
+                yield line, orjson.loads(line)
             except orjson.JSONDecodeError:
                 continue
+
+
+def _records(path: Path) -> tuple[list[Record], list[bytes]]:
+    """The turns of a spool's file, and the lines that are none."""
+    found, unfit = [], []
+    for line, value in _lines(path):
+        try:
+            found.append(_record(value))
+        except UNFIT as error:
+            log.error("%s: this line is no turn of this version (%r): %s…", path, error, line[:80].decode("latin-1"))
+            unfit.append(line)
+    return found, unfit
+
+
+def _about(value: Any) -> Turn:
+    """Whose a noted turn is and where, in whatever form: for those who ask whether to forget it."""
+    try:
+        return _turn(value)
+    except UNFIT:
+        told = value if isinstance(value, dict) else {}
+        one, answer, user = (str(told.get(name)) for name in ("request_id", "generation_id", "user_id"))
+        return Turn(one, answer, user, (), 0, "", datetime.min, conversation_id=told.get("conversation_id"))
+
+
+def _asked(line: Any) -> Any:
+    """The turn in a line of a spool's file; None where there is none."""
+    try:
+        return line["record"][0]
+    except (TypeError, KeyError, IndexError):
+        return None
+
+
+def _put(fd: int, data: bytes) -> None:
+    """Raises OSError also when the disk took a part only."""
+    if os.write(fd, data) != len(data):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _set_aside(folder: Path, lines: list[bytes]) -> None:
+    if not lines:
+        return
+    fd = os.open(folder / ASIDE, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        _put(fd, b"".join(lines))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+    log.error("%d lines were set aside in %s; nothing was done with them", len(lines), folder / ASIDE)
 
 
 class Journal:
@@ -63,16 +118,20 @@ class Journal:
         self._lock = threading.Lock()
         self._size = 0
         self._fd = -1
+        self._behind = False  # the disk did not take something, which is in `_open` nevertheless
 
     def recover(self) -> list[Turn]:
         """The turns that the last process of this gateway left unanswered. Call once, before `start`."""
         turns: dict[str, Turn] = {}
         if self._path.exists():
-            for line in _lines(self._path):
-                if "begin" in line:
-                    turns[line["begin"]["request_id"]] = _turn(line["begin"])
-                else:
-                    turns.pop(line["end"], None)
+            for line, value in _lines(self._path):
+                try:
+                    if "begin" in value:
+                        turns[value["begin"]["request_id"]] = _turn(value["begin"])
+                    else:
+                        turns.pop(value["end"], None)
+                except UNFIT as error:
+                    log.error("%s: a turn of another version is left out (%r): %s…", self._path, error, line[:80])
         return list(turns.values())
 
     def start(self) -> None:
@@ -104,7 +163,7 @@ class Journal:
                     return 0
                 self._open = {turn.request_id: _encode("begin", turn) for turn in self.recover()}
                 self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND)
-            gone = [key for key, line in self._open.items() if forget(_turn(orjson.loads(line)["begin"]))]
+            gone = [key for key, line in self._open.items() if forget(_about(orjson.loads(line)["begin"]))]
             for key in gone:
                 del self._open[key]
             self._compact()
@@ -114,16 +173,29 @@ class Journal:
             return len(gone)
 
     def _write(self, data: bytes) -> None:
-        os.write(self._fd, data)
+        if self._behind:  # its last line may be half a line, and some are missing
+            self._compact()
+            return
+        try:
+            _put(self._fd, data)
+        except OSError:
+            self._behind = True
+            raise
         self._size += len(data)
 
     def _compact(self) -> None:
         aside = self._path.with_suffix(".new")
         fd = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
         data = b"".join(self._open.values())
-        os.write(fd, data)
-        os.replace(aside, self._path)
+        try:
+            _put(fd, data)
+            os.replace(aside, self._path)
+        except OSError:
+            os.close(fd)
+            aside.unlink(missing_ok=True)
+            raise
         os.close(self._fd)
+        self._behind = False
         # Twice what is open, so that many long answers at once don't rewrite the file at every end.
         self._fd, self._size = fd, -len(data)
 
@@ -173,8 +245,7 @@ class Spool:
             self._current = None  # a line that is cut off by a full disk must be the last of its file
             fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             try:
-                if os.write(fd, data) != len(data):
-                    raise OSError(f"{path}: the disk took a part of a turn only")
+                _put(fd, data)
                 os.fsync(fd)
             finally:
                 os.close(fd)
@@ -191,24 +262,29 @@ class Spool:
             with self._lock:
                 if path == self._current:
                     self._current = None  # later turns go to a new file
-            records = [_record(line) for line in _lines(path)]
+            records, unfit = _records(path)
             for start in range(0, len(records), batch):
                 record(records[start : start + batch])
                 yield len(records[start : start + batch])
+            _set_aside(self.folder, unfit)
             path.unlink()
+
+    def set_aside(self, records: list[Record]) -> None:
+        """Keep what the database refuses for a reason that nobody foresaw. Raises OSError when it can't be written."""
+        _set_aside(self.folder, [_encode("record", record) for record in records])
 
     def erase(self, forget: Callable[[Turn], bool]) -> int:
         """Remove the turns that `forget` names from the disk, for good. Returns how many."""
         erased = 0
         with self._lock:
-            for path in self.files():
+            for path in [*self.files(), self.folder / ASIDE]:
                 kept, gone = [], 0
                 with suppress(FileNotFoundError):  # replayed to its end just now
-                    for line in _lines(path):
-                        if forget(_turn(line["record"][0])):
+                    for line, value in _lines(path):
+                        if forget(_about(_asked(value))):
                             gone += 1
                         else:
-                            kept.append(orjson.dumps(line) + b"\n")
+                            kept.append(line)
                 if gone:
                     aside = path.with_suffix(".new")
                     aside.write_bytes(b"".join(kept))
@@ -236,10 +312,13 @@ def inherit(own: Spool, root: Path, completed: Callable[[Turn], Completion]) -> 
             if not claim.take():
                 continue
             records = [(turn, completed(turn)) for turn in Journal(folder).recover()]
+            unfit = [line for line, _ in _lines(folder / ASIDE)] if (folder / ASIDE).exists() else []
             for path in Spool(folder).files():
-                records += [_record(line) for line in _lines(path)]
+                found, others = _records(path)
+                records, unfit = records + found, unfit + others
             if records:
                 own.append(records)
+            _set_aside(own.folder, unfit)
             shutil.rmtree(folder)
             taken += len(records)
         finally:

@@ -23,6 +23,7 @@ from server.full import FullWeights
 from server.ground import Grounds
 from server.keeper import Adapter, Keeper
 from server.lease import Lease
+from server.lookups import Lookups
 from server.manifest import Unfit, check_adapter, check_checkpoint, config_hash
 from server.notices import Notices
 from server.observed import Observed
@@ -54,6 +55,7 @@ class Swap:
         catalog: Catalog,
         pool: Pool,
         lease: Lease,
+        lookups: Lookups,
         notices: Notices,
         interval: float,
         load_seconds: float,
@@ -66,7 +68,7 @@ class Swap:
         self._deploying = asyncio.Lock()
         self._hurry = asyncio.Event()
         self._wanting = Wanting(database, catalog, lease.holder, lease.seconds, self._tell)
-        self._shared = Observed(database, lease.holder)
+        self._shared = Observed(database, lookups, lease.holder)
         self.keepers: list[Keeper] = []
         self.swaps = 0
         lease.changed = self._wake
@@ -87,7 +89,7 @@ class Swap:
             engine, self._pool, self._lease, self._shared, self.wanted, self._notices.send,
             self._interval, self._load_seconds, self._inspect, self.ground, self._drain_seconds,
         )  # fmt: skip
-        self._pool.engines.append(engine)
+        self._pool.join(engine)
         self.keepers.append(keeper)
         return keeper
 

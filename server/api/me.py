@@ -9,10 +9,10 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 
 from db.errors import NotFound
-from db.queries import conversations, forget, users
+from db.queries import conversations, users
 from server.api.common import House, Limit, Me
 from server.api.conversations import whole
-from server.forgetting import erase_files
+from server.forgetting import forget_data
 from server.views import key_view
 
 router = APIRouter(prefix="/api/me", tags=["me"])
@@ -78,8 +78,5 @@ def export_data(gateway: House, me: Me, limit: Limit = 50, before: datetime | No
 @router.delete("/data")
 def delete_data(gateway: House, me: Me) -> dict[str, Any]:
     """Everything that this user said and was told, also what still waits on disk. Keys go on working."""
-    spooled = erase_files(gateway, lambda turn: turn.user_id == me.user_id)
-    with gateway.database.transaction() as session:
-        gone = forget.delete_user_data(session, me.user_id)
-    gateway.database.scrub()
-    return {"deleted": asdict(gone) | {"spooled": spooled}}
+    gone = forget_data(gateway, me.user_id)
+    return {"deleted": asdict(gone.rows) | {"spooled": gone.spooled}}

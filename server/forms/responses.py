@@ -13,6 +13,7 @@ from server.errors import ApiError, unavailable
 from server.forms.form import RESPONSES
 from server.forms.responses_answer import PREFIX, ResponsesTelling
 from server.forms.responses_request import read
+from server.lookups import Lookups
 
 INSTRUCTED = "instructed"  # in the record's sampling: the first message were this answer's instructions alone
 LOOK_SECONDS = 0.1  # a spooled turn reaches the database in about as long, when that is well
@@ -26,8 +27,8 @@ class Responses:
     kind: Kind = "chat"
     id_header = b"x-request-id"
 
-    def __init__(self, database: Database, pending: Callable[[], bool]) -> None:
-        self._database, self._pending = database, pending
+    def __init__(self, database: Database, lookups: Lookups, pending: Callable[[], bool]) -> None:
+        self._database, self._lookups, self._pending = database, lookups, pending
 
     async def ask(self, raw: bytes, headers: Mapping[bytes, bytes], identity: Identity) -> Ask:
         """Raises ApiError 503 while it can't be known what came before."""
@@ -44,7 +45,7 @@ class Responses:
     async def _previous(self, name: str, identity: Identity) -> Answered:
         for _ in range(LOOKS):
             try:
-                found = await asyncio.to_thread(self._read, name.removeprefix(PREFIX), identity.user_id)
+                found = await self._lookups.ask(self._read, name.removeprefix(PREFIX), identity.user_id)
             except DatabaseUnavailable as error:
                 raise unavailable(f"what came before can't be read: {error}", "database_unavailable") from None
             if found is not None and found.messages:

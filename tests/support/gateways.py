@@ -54,6 +54,7 @@ async def running_gateway(home: Path, engines: list[str], **settings: Any) -> As
     values = {
         "home": home, "service_key": SERVICE_KEY, "engines": tuple(engines), "loopback_without_key": True,
         "default_consent": "train", "watch_seconds": 0.05, "engine_wait_seconds": 3.0, "port": 8000,
+        "lookup_seconds": 10.0,  # a crowded machine may take its time
         "requests_per_minute": 0, "tokens_per_minute": 0, "concurrent_answers": 0, "max_choices": 0,
     } | settings  # fmt: skip
     listener = socket.socket()

@@ -1,0 +1,119 @@
+"""Clients that leave, or delete all of theirs, in the moment in which an answer is recorded."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from sqlalchemy import func, select
+from support.fake_engine import FakeEngine
+from support.gateways import Running
+from support.records import a_turn, its_end
+
+from db.queries import forget
+from db.schema import Generation, Message
+from server import serving
+from server.outcome import Outcome, read_stream
+
+
+async def until(condition, seconds: float = 20.0) -> None:  # type: ignore[no-untyped-def]
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def recorded(house: Running) -> list[tuple[str | None, str | None]]:
+    with house.database.reading() as session:
+        return [(row.ending, row.response) for row in session.scalars(select(Generation))]
+
+
+async def test_a_long_answer_whose_client_leaves_at_its_end_is_kept(
+    house: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.words = 2500
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow(said: Iterable[bytes]) -> Outcome:
+        reading.set()
+        assert go_on.wait(20)
+        return read_stream(said)
+
+    monkeypatch.setattr(serving, "read_stream", slow)
+    wish = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+    data = json.dumps(wish).encode()
+    _, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rsplit(":", 1)[1]), limit=1 << 24)
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                 b"Content-Length: %d\r\n\r\n" % len(data) + data)  # fmt: skip
+    await until(reading.is_set)
+    writer.close()
+    await until(lambda: house.gateway.pool.chats == 0)
+    go_on.set()
+    await until(lambda: bool(recorded(house)))
+    assert recorded(house) == [("complete", engine.text("ruminate-v0")[1])]
+
+
+async def test_all_choices_of_a_client_that_leaves_at_the_end_are_kept(
+    house: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gather = asyncio.gather
+
+    def left(*works: Any, **more: Any) -> Any:
+        if getattr(works[0], "__qualname__", "") == "Recorder.complete":
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+        return gather(*works, **more)
+
+    monkeypatch.setattr(asyncio, "gather", left)
+    with pytest.raises(Exception):  # noqa: B017, PT011  however the connection ends
+        (await house.chat(n=3)).raise_for_status()
+    monkeypatch.undo()
+    await until(lambda: len(recorded(house)) == 3)
+    assert recorded(house) == [("complete", engine.text("ruminate-v0")[1])] * 3
+
+
+async def test_what_is_spooled_while_its_user_deletes_everything_does_not_come_back(
+    house: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    me = (await house.http.get("/api/me")).json()["id"]
+    known = {"conversation_id": "my-place"}
+    assert (await house.chat("first", ruminate=known)).status_code == 200
+    assert (await house.chat("again", ruminate=known)).status_code == 200
+    recorder, delete = house.gateway.recorder, forget.delete_user_data
+    recorder._down_until = float("inf")
+
+    def meanwhile(session: Any, user_id: str) -> Any:
+        late = a_turn(user_id, [{"role": "user", "content": "a secret"}])
+        recorder._to_spool([(late, its_end(late))])
+        return delete(session, user_id)
+
+    monkeypatch.setattr(forget, "delete_user_data", meanwhile)
+    deleted = (await house.http.delete("/api/me/data")).json()["deleted"]
+    assert (deleted["generations"], deleted["spooled"]) == (2, 1), me
+    assert recorder.waiting == 0
+    recorder._down_until = 0.0
+    gone = await house.chat("on and on", ruminate=known)
+    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "not_found")
+    assert (await house.chat("new")).status_code == 200
+    await until(lambda: recorder.trouble is None)
+    with house.database.reading() as session:
+        words = session.scalars(select(Message.content).where(Message.role == "user")).all()
+        assert words == ["new"]
+        assert session.scalar(select(func.count()).select_from(Generation)) == 1
+
+
+async def test_a_turn_on_its_way_to_the_spool_arrives_when_its_client_leaves(house: Running) -> None:
+    recorder, go_on = house.gateway.recorder, threading.Event()
+    busy = [asyncio.create_task(recorder.aside(go_on.wait, 20)) for _ in range(2)]  # all of its threads
+    recorder._down_until, recorder._busy_since = float("inf"), 0.0  # as if a commit hung
+    turn = a_turn((await house.http.get("/api/me")).json()["id"], [{"role": "user", "content": "hello"}])
+    leaving = asyncio.create_task(recorder.complete(turn, its_end(turn)))
+    await asyncio.sleep(0.05)
+    leaving.cancel()
+    go_on.set()
+    await asyncio.gather(*busy)
+    await until(lambda: recorder.waiting == 1)
+    recorder._down_until, recorder._busy_since = 0.0, float("inf")
+    await until(lambda: recorded(house) == [("complete", "Hello.")])
