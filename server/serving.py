@@ -322,6 +322,7 @@ def _completion(turn: Turn, outcome: Outcome, index: int, first_at: datetime | N
     choice = outcome.choice(index)
     kept = turn.consent != "none"
     reasoning, response = "".join(choice.reasoning), "".join(choice.response)
+    counted = index == 0  # engines count all choices together; over all rows the sums are right so
     if ending is None:
         calls = bool(choice.tool_calls)
         ending = "error" if outcome.error else ending_of(reasoning, response, choice.finish_reason, calls)
@@ -332,9 +333,9 @@ def _completion(turn: Turn, outcome: Outcome, index: int, first_at: datetime | N
         ending=ending,
         ended_at=datetime.now(UTC),
         finish_reason=choice.finish_reason,
-        prompt_tokens=outcome.prompt_tokens,
-        completion_tokens=outcome.completion_tokens if len(outcome.choices) == 1 else None,
-        reasoning_tokens=outcome.reasoning_tokens if len(outcome.choices) == 1 else None,
+        prompt_tokens=outcome.prompt_tokens if counted else None,
+        completion_tokens=outcome.completion_tokens if counted else None,
+        reasoning_tokens=outcome.reasoning_tokens if counted else None,
         first_token_at=first_at,
         error=outcome.error,
         tool_calls=choice.tool_calls or None if kept else None,
