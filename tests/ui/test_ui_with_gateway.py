@@ -101,6 +101,32 @@ def test_a_talk_with_branches_is_the_same_after_a_reload(house: House) -> None:
     )
 
 
+def test_searching_finds_words_that_were_said_in_a_conversation(house: House) -> None:
+    page = house.page
+    house.ask("how long does a walrus sleep?")
+    house.answered(1)
+    item = page.locator(".item", has=page.locator("[aria-current]"))
+    expect(item).to_have_count(1)
+    item.hover()
+    item.locator("button").click()
+    page.click(".menu button:has-text('Rename')")
+    page.fill("dialog input", "of animals")
+    page.press("dialog input", "Enter")
+    expect(item).to_have_text("of animals")
+    page.click("#new")
+    page.fill("#search", "WALRUS")
+    expect(page.locator(".item")).to_have_count(1)
+    expect(page.locator(".item a small")).to_have_text("how long does a walrus sleep?")
+    page.press("#search", "Enter")
+    expect(page.locator(".row.user .bubble")).to_have_text("how long does a walrus sleep?")
+    page.fill("#search", "walruses")
+    expect(page.locator("#conversations .quiet")).to_have_text("No conversation matches.")
+    page.fill("#search", "Animals")
+    expect(page.locator(".item")).to_have_text(["of animals"])
+    page.fill("#search", "")
+    expect(page.locator(".item a small")).to_have_count(0)
+
+
 def test_a_rating_a_new_title_and_a_consent_are_kept(house: House) -> None:
     page = house.page
     house.ask("rate this")
