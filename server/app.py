@@ -38,6 +38,7 @@ from server.forms.messages_answer import speaks, told
 from server.gateway import Gateway
 from server.openapi import describe
 from server.settings import ServerSettings
+from server.tracing import named
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,13 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
 
 def _refusal(request: Request, error: ApiError) -> Response:
     """An error in the form of the API that the request is in."""
-    return told(error) if speaks(request.url.path) else error.response()
+    anthropic = speaks(request.url.path)
+    answer = told(error) if anthropic else error.response()
+    for name, value in named(request.scope):
+        answer.headers[name.decode()] = value.decode()
+        if anthropic:
+            answer.headers["request-id"] = value.decode()
+    return answer
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

@@ -59,6 +59,11 @@ class ServerSettings(BaseSettings):
     mirror_reasoning_content: bool = False
     """Whether answers carry the thought as `reasoning_content` too, for older clients. Each piece is then parsed."""
 
+    log_format: Literal["text", "json"] = "text"
+    """How the log is written, to standard error: lines for people, or a JSON object a line for programs."""
+    access_log: bool = True
+    """Whether each request is a line in the log: method, path, status, seconds, ids, model; no words."""
+
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     """Largest request body."""
     max_waiting: int = Field(default=256, ge=1)
