@@ -6,6 +6,7 @@ through.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Literal
 
 import orjson
@@ -60,6 +61,13 @@ class Ask:
     body: dict[str, Any]
     asked: Mapping[str, Any] = field(default_factory=dict)
     """The request as it was sent, where it came in another form of API than the engine's."""
+
+    @property
+    def opening(self) -> str:
+        """Tells requests that go on from the same beginning, where no conversation of the record does: what is not kept
+        has a new one each time."""
+        first = next((index for index, one in enumerate(self.messages) if one["role"] == "user"), 0)
+        return sha256(orjson.dumps(self.messages[: first + 1])).hexdigest()
 
     def payload(self, model: str) -> bytes:
         """The bytes for the engine, which knows the checkpoint by `model`."""

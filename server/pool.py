@@ -7,11 +7,15 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 
 from server.engine import Engine
 from server.errors import ApiError, unavailable
 
 LOOK_SECONDS = 0.2  # of those who wait beyond their time
+BUSIER, BY_SHARE = 2, 0.25
+"""Requests more than the least loaded engine, and as a share of what that one has, at which an engine counts as busier:
+reading a long prefix anew costs an engine more than one request beside others."""
 
 
 class Moved(Exception):
@@ -56,10 +60,18 @@ class Pool:
     def in_use(self, model: str) -> int:
         return self._in_use[model]
 
-    def pick(self, model: str, avoid: Collection[Engine] = ()) -> Engine | None:
-        """The least loaded engine that serves `model`, or None."""
+    def pick(self, model: str, avoid: Collection[Engine] = (), prefix: str = "") -> Engine | None:
+        """The least loaded engine that serves `model`, or None.
+
+        Requests with the same `prefix` go to the same engine, whose cache holds what they begin with, through whichever
+        gateway they come (rendezvous hashing), unless it is clearly busier than the least loaded one.
+        """
         able = [engine for engine in self.engines if engine.serves(model) and engine not in avoid]
-        return min(able, key=lambda engine: engine.in_flight, default=None)
+        least = min(able, key=lambda engine: engine.in_flight, default=None)
+        if least is None or not prefix or len(able) == 1:
+            return least
+        home = max(able, key=lambda engine: blake2b(f"{prefix} {engine.url}".encode(), digest_size=8).digest())
+        return home if home.in_flight - least.in_flight <= BUSIER + BY_SHARE * least.in_flight else least
 
     def notify(self) -> None:
         """Wake those who wait: an engine changed."""
@@ -72,13 +84,14 @@ class Pool:
         deadline: float,
         avoid: Collection[Engine] = (),
         moved: Callable[[], bool] = lambda: False,
+        prefix: str = "",
     ) -> Engine:
         """An engine that serves `model`, now or by `deadline` (of the event loop's clock).
 
         Raises ApiError 503 with Retry-After when there is none by then, none has started yet, or too many wait; Moved
         once `moved` says so while it waits.
         """
-        engine = self.pick(model, avoid) or self.pick(model)
+        engine = self.pick(model, avoid, prefix) or self.pick(model)
         if engine is not None:
             return engine
         if not self.seen:
@@ -90,7 +103,7 @@ class Pool:
         try:
             while True:
                 changed = self._changed
-                engine = self.pick(model)
+                engine = self.pick(model, (), prefix)
                 if engine is not None:
                     return engine
                 if moved():

@@ -216,7 +216,12 @@ class Serving:
             self._recorder.begin(turn)
             try:
                 answer = await self._relay.begin(
-                    PATHS[ask.kind], ask.payload(weights.asked_as), weights.model, ask.stream, moved
+                    PATHS[ask.kind],
+                    ask.payload(weights.asked_as),
+                    weights.model,
+                    ask.stream,
+                    moved,
+                    place.conversation if place.consent != "none" or ask.conversation_id else ask.opening,
                 )
             except (ApiError, Moved):
                 self._recorder.abandon(turn)  # refused: no turn took place
