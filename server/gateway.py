@@ -31,6 +31,7 @@ from server.notices import Notices
 from server.pickup import Pickup
 from server.placing import Places
 from server.pool import Pool
+from server.prompts import Longest
 from server.recording import Recorder, interrupted
 from server.relay import Relay
 from server.repeats import Repeats
@@ -112,7 +113,8 @@ class Gateway:
         self.streams = Streams(settings.redis_url)
         self.feeds = Feeds(self.recorder.open, self.streams.share)
         self.pickup = Pickup(database, self.feeds, self.streams)
-        parts = (*serving, self.limiter, self.metrics, Repeats(database, pending), self.feeds)
+        longest = Longest(self.relay, settings.max_prompt_tokens)
+        parts = (*serving, self.limiter, self.metrics, Repeats(database, pending), self.feeds, longest)
         host = socket.gethostname() if settings.host in EVERYWHERE else settings.host
         name = f"{host}:{settings.port}"
         fmt = FORMATS[settings.thinking_format]

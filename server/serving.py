@@ -25,6 +25,7 @@ from server.outcome import Outcome, ending_of, read_body, read_stream, split_tex
 from server.pickup import HIDES
 from server.placing import Places
 from server.pool import Moved, Pool
+from server.prompts import Longest
 from server.recording import Recorder, numbered
 from server.relay import Answer, Broken, Relay
 from server.repeats import BODY, Key, Repeats, key_of
@@ -63,6 +64,7 @@ class Serving:
         metrics: Metrics,
         repeats: Repeats,
         feeds: Feeds,
+        longest: Longest,
         fmt: ThinkingFormat,
         gateway: str,
         max_body: int,
@@ -70,7 +72,7 @@ class Serving:
         self._form, self._door, self._catalog, self._swap = form, door, catalog, swap
         self._pool, self._relay, self._recorder, self._places = pool, relay, recorder, places
         self._limiter, self._metrics, self._repeats = limiter, metrics, repeats
-        self._feeds = feeds
+        self._feeds, self._longest = feeds, longest
         self._fmt, self._gateway, self._max_body = fmt, gateway, max_body
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -212,6 +214,7 @@ class Serving:
         with self._pool.using(weights.model):
             if ask.model != ALIAS:
                 await self._swap.admit(weights)
+            await self._longest.check(ask, weights, moved)
             turn = self._turn(ask, place, identity, weights, key)
             self._recorder.begin(turn)
             try:

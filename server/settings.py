@@ -104,6 +104,9 @@ class ServerSettings(BaseSettings):
     """Tokens, of prompts and answers, that one key may use in a minute; counted when an answer ends. 0: no limit."""
     concurrent_answers: int = Field(default=16, ge=0)
     """Answers that one gateway writes for one key at once; 0 is no limit."""
+    max_prompt_tokens: int = Field(default=0, ge=0)
+    """Longest prompt of a request, its history included; 0: what the engines take. Long ones are counted by an engine
+    first."""
     max_choices: int = Field(default=16, ge=0)
     """Largest `n` of a request, times its prompts; 0 is no limit."""
 

@@ -56,6 +56,29 @@ async def test_a_key_that_asked_too_often_is_told_when_to_come_back_and_another_
         assert other.status_code == 200
 
 
+async def test_a_prompt_that_is_too_long_is_refused_before_it_is_answered(tmp_path: Path, engine: FakeEngine) -> None:
+    async with limited(tmp_path, engine, max_prompt_tokens=100) as house:
+        long = " ".join(["word"] * 101)
+        assert (await house.chat("short")).status_code == 200
+        assert [path for path, _ in engine.requests] == ["/v1/chat/completions"]  # surely short: not counted
+        assert (await house.chat(" ".join(["word"] * 100))).status_code == 200
+        engine.requests.clear()
+        asks: list[tuple[str, dict[str, Any]]] = [
+            ("/v1/chat/completions", {"messages": [{"role": "user", "content": long}]}),
+            ("/v1/completions", {"prompt": ["short", long]}),
+            ("/v1/completions", {"prompt": [7] * 101}),
+            ("/v1/responses", {"input": long}),
+            ("/v1/messages", {"messages": [{"role": "user", "content": long}], "max_tokens": 5}),
+        ]
+        for path, body in asks:
+            refused = await house.http.post(path, json={"model": "ruminate", **body})
+            assert refused.status_code == 400, path
+            said = refused.json()["error"]["message"]
+            assert said == "the prompt has 101 tokens, its history included; at most 100 are taken here"
+        assert {path for path, _ in engine.requests} == {"/tokenize"}
+        assert not house.gateway.pool.chats
+
+
 async def test_a_keys_own_limits_go_before_the_houses(
     tmp_path: Path, engine: FakeEngine, kind: str, store: str
 ) -> None:
