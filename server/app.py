@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from db.errors import DatabaseUnavailable, NotFound, StorageError
 from db.session import Database
+from server import docs_page
 from server.api import (
     admin,
     checkpoints,
@@ -70,10 +71,11 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
             if database is None:
                 own.close()
 
-    app = FastAPI(title="Ruminate", version=version("ruminate"), lifespan=lifespan, docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="Ruminate", version=version("ruminate"), lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.failure = None  # why the parts could not be started, for the entry point to say
     for part in (health, metrics, models, tokens, events, status, conversations, comparisons, regressions, me):
         app.include_router(part.router)
+    app.include_router(docs_page.router)
     for part in (rounds, checkpoints, lineage, admin, engines, internal):
         app.include_router(part.router)
     describe(app)

@@ -268,3 +268,12 @@ def test_the_training_page_shows_the_house_and_asks_for_a_round(house: House) ->
     page.click("text=Back to the overview")
     page.click("tr:has-text('base') a")
     expect(page.locator("h1", has_text="Checkpoint v0")).to_be_visible()
+
+
+def test_the_gateways_docs_work_without_an_internet(house: House, gateway: tuple[FakeEngine, str]) -> None:
+    url = gateway[1]
+    asked: list[str] = []
+    house.page.on("request", lambda request: asked.append(request.url))
+    house.page.goto(f"{url}/docs")
+    expect(house.page.locator(".opblock", has_text="/v1/chat/completions").first).to_be_visible()
+    assert all(one.startswith((url, "data:", "blob:")) for one in asked), asked
