@@ -185,6 +185,8 @@ class House:
         self.console.print(f"up after {seconds:.0f} s; OpenAI base URL {self._gateway}/v1; Ctrl-C stops all")
         if self._rounds:
             self.console.print(self._rounds, highlight=False)
+        if self.settings.first_admin_key.exists():
+            self.console.print(f"the administrator's key, to sign in with, is in {self.settings.first_admin_key}")
         self.console.print(f"[bold green]Ruminate is at {self._ui if self.settings.ui else self._gateway}[/]")
 
     def _tick(self) -> None:

@@ -35,12 +35,11 @@ def main() -> None:
 
 
 def _client() -> Any:
-    import os
-
     from cli import settings
     from cli.client import GatewayClient
 
-    return GatewayClient(settings.gateway_url(settings.load()), os.environ.get("RUMINATE_API_KEY"))
+    chosen = settings.load()
+    return GatewayClient(settings.gateway_url(chosen), settings.own_key(chosen))
 
 
 @app.command()

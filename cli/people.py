@@ -12,6 +12,9 @@ import typer
 users = typer.Typer(no_args_is_help=True, help="Who may come in.")
 keys = typer.Typer(no_args_is_help=True, help="The keys that they come with.")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+Requests = Annotated[int | None, typer.Option("--requests", min=0, help="A minute; 0: no limit.")]
+Tokens = Annotated[int | None, typer.Option("--tokens", min=0, help="A minute, of prompts and answers; 0: no limit.")]
+Answers = Annotated[int | None, typer.Option("--answers", min=0, help="Written at once; 0: no limit.")]
 Name = Annotated[str, typer.Argument(help="The user's name.")]
 
 
@@ -80,11 +83,14 @@ def add_key(
         list[str] | None, typer.Option(help="chat, app or admin; again for several. By default all that the user may.")
     ] = None,
     days: Annotated[float | None, typer.Option(min=0, help="Days until it expires; by default never.")] = None,
+    requests: Requests = None,
+    tokens: Tokens = None,
+    answers: Answers = None,
     as_json: Json = False,
 ) -> None:
     """Make a key. It is printed once, on standard output, and can't be shown again."""
     with client() as gateway:
-        wish = {"scopes": scope or [], "expires_in_days": days}
+        wish = {"scopes": scope or [], "expires_in_days": days} | _limits(requests, tokens, answers)
         made = gateway.call("POST", f"/api/admin/users/{_quoted(name)}/keys", wish)
     if as_json:
         print(json.dumps(made, indent=2))
@@ -94,12 +100,35 @@ def add_key(
     print(made["key"])
 
 
+@keys.command("limit")
+def limit_key(
+    key_id: Annotated[str, typer.Argument(help="Its id, as `ruminate keys list` shows it.")],
+    requests: Requests = None,
+    tokens: Tokens = None,
+    answers: Answers = None,
+    as_the_house: Annotated[bool, typer.Option("--as-the-house", help="Take back what it has of its own.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Give a key limits of its own; what is not named stays as it is."""
+    given = _limits(requests, tokens, answers)
+    wish = {name: value for name, value in given.items() if as_the_house or value is not None}
+    with client() as gateway:
+        done = gateway.call("PATCH", f"/api/admin/keys/{_quoted(key_id)}", wish)
+    own = {name: value for name, value in done["limits"].items() if value is not None}
+    said = ", ".join(f"{name} {value or 'without limit'}" for name, value in own.items())
+    print(json.dumps(done, indent=2) if as_json else f"key {key_id}: {said or 'the limits of the house'}")
+
+
 @keys.command("revoke")
 def revoke_key(key_id: Annotated[str, typer.Argument(help="Its id, as `ruminate keys list` shows it.")]) -> None:
     """Make a key open nothing any more."""
     with client() as gateway:
         gateway.call("DELETE", f"/api/admin/keys/{_quoted(key_id)}")
     print(f"key {key_id} is revoked")
+
+
+def _limits(requests: int | None, tokens: int | None, answers: int | None) -> dict[str, int | None]:
+    return {"requests_per_minute": requests, "tokens_per_minute": tokens, "concurrent_answers": answers}
 
 
 def _quoted(part: str) -> str:

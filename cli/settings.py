@@ -66,6 +66,11 @@ class HouseSettings(BaseSettings):
         """Where a running house says its addresses, for the other commands."""
         return self.home / "run" / "house.json"
 
+    @property
+    def first_admin_key(self) -> Path:
+        """Where the gateway puts the first administrator's key, in a house where everybody needs one."""
+        return self.home / "admin.key"
+
     def chosen_profile(self) -> Profile:
         """The profile in force on this machine, with the models and prompts that were set in its place."""
         profile = detect() if self.profile == "auto" else PROFILES[self.profile]
@@ -93,6 +98,13 @@ def gateway_url(settings: HouseSettings) -> str:
         return f"http://127.0.0.1:{settings.port}"
 
 
+def own_key(settings: HouseSettings) -> str | None:
+    """RUMINATE_API_KEY, else, for the house on this machine, the key that was made for its first administrator."""
+    if key := os.environ.get("RUMINATE_API_KEY"):
+        return key
+    return None if os.environ.get("RUMINATE_GATEWAY") else _kept(settings.first_admin_key)
+
+
 def admin_key(settings: HouseSettings) -> str | None:
     """RUMINATE_API_KEY, else the service key: as set or, for the house on this machine alone, from its folder."""
     for name in ("RUMINATE_API_KEY", "RUMINATE_SERVICE_KEY"):
@@ -100,7 +112,11 @@ def admin_key(settings: HouseSettings) -> str | None:
             return key
     if os.environ.get("RUMINATE_GATEWAY"):
         return None  # another gateway must not get to see this house's key
+    return _kept(settings.home / "service.key")
+
+
+def _kept(path: Path) -> str | None:
     try:
-        return (settings.home / "service.key").read_text().strip() or None
+        return path.read_text().strip() or None
     except OSError:
         return None

@@ -53,6 +53,10 @@ class ApiKey(Base):
     created_at: Mapped[datetime]
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
+    # limits of its own; None: the house's, 0: none
+    requests_per_minute: Mapped[int | None]
+    tokens_per_minute: Mapped[int | None]
+    concurrent_answers: Mapped[int | None]
 
 
 class Conversation(Base):

@@ -35,16 +35,15 @@ def main() -> int:
 
 
 def _serve(settings: "ServerSettings", listener: socket.socket) -> int:
-    import logging
-
     import uvicorn
 
     from db.errors import StorageError
     from db.session import Database
+    from server import logs
     from server.app import create_app
 
     sys.setswitchinterval(0.0005)  # the thread that records must not keep answers waiting for 5 ms at a time
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.set_up(settings.log_format, settings.access_log)
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
         database = Database(settings.database)

@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from db.errors import DatabaseUnavailable, NotFound, StorageError
 from db.session import Database
+from server import docs_page
 from server.api import (
     admin,
     checkpoints,
@@ -38,6 +39,7 @@ from server.forms.messages_answer import speaks, told
 from server.gateway import Gateway
 from server.openapi import describe
 from server.settings import ServerSettings
+from server.tracing import named
 
 log = logging.getLogger(__name__)
 
@@ -69,10 +71,11 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
             if database is None:
                 own.close()
 
-    app = FastAPI(title="Ruminate", version=version("ruminate"), lifespan=lifespan, docs_url="/docs", redoc_url=None)
+    app = FastAPI(title="Ruminate", version=version("ruminate"), lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.failure = None  # why the parts could not be started, for the entry point to say
     for part in (health, metrics, models, tokens, events, status, conversations, comparisons, regressions, me):
         app.include_router(part.router)
+    app.include_router(docs_page.router)
     for part in (rounds, checkpoints, lineage, admin, engines, internal):
         app.include_router(part.router)
     describe(app)
@@ -87,7 +90,13 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
 
 def _refusal(request: Request, error: ApiError) -> Response:
     """An error in the form of the API that the request is in."""
-    return told(error) if speaks(request.url.path) else error.response()
+    anthropic = speaks(request.url.path)
+    answer = told(error) if anthropic else error.response()
+    for name, value in named(request.scope):
+        answer.headers[name.decode()] = value.decode()
+        if anthropic:
+            answer.headers["request-id"] = value.decode()
+    return answer
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

@@ -6,11 +6,13 @@ through.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Literal
 
 import orjson
 
 from server.errors import ApiError, invalid
+from server.forms.reading import flag, whole
 from server.steering import steer
 
 Kind = Literal["chat", "text"]
@@ -30,6 +32,9 @@ SAMPLING = (
     *("chat_template_kwargs", "response_format"),
 )
 """What is recorded of how an answer was sampled."""
+
+WHOLE = ("max_tokens", "max_completion_tokens", "thinking_token_budget")
+"""Numbers of tokens, which the gateway reads or records, beside `n`."""
 
 CONSENTS = ("none", "history", "train")  # from the least to the most that is allowed
 ORIGINS = ("chat", "api", "title")
@@ -56,6 +61,13 @@ class Ask:
     body: dict[str, Any]
     asked: Mapping[str, Any] = field(default_factory=dict)
     """The request as it was sent, where it came in another form of API than the engine's."""
+
+    @property
+    def opening(self) -> str:
+        """Tells requests that go on from the same beginning, where no conversation of the record does: what is not kept
+        has a new one each time."""
+        first = next((index for index, one in enumerate(self.messages) if one["role"] == "user"), 0)
+        return sha256(orjson.dumps(self.messages[: first + 1])).hexdigest()
 
     def payload(self, model: str) -> bytes:
         """The bytes for the engine, which knows the checkpoint by `model`."""
@@ -85,13 +97,15 @@ def understand(kind: Kind, body: dict[str, Any], headers: Mapping[bytes, bytes])
     ours = body.pop("ruminate", None) or {}
     if not isinstance(ours, dict):
         raise invalid("`ruminate` must be an object", "ruminate")
-    stream = body.get("stream") is True
+    stream = flag(body.get("stream"), "stream") is True
+    for name in WHOLE:
+        whole(body.get(name), name)
     wants_usage = False
     if stream:
         options = body.get("stream_options") or {}
         if not isinstance(options, dict):
             raise invalid("`stream_options` must be an object", "stream_options")
-        wants_usage = bool(options.get("include_usage"))
+        wants_usage = flag(options.get("include_usage"), "stream_options.include_usage") is True
         body["stream_options"] = options | {"include_usage": True}  # the record needs the counts
     hides_thought = kind == "chat" and steer(body)
     consent = _consent(body.pop("store", None), ours.get("consent"), headers.get(b"x-ruminate-consent"))
@@ -133,23 +147,21 @@ def _messages(kind: Kind, body: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _choices(kind: Kind, body: Mapping[str, Any]) -> int:
-    """`n` of each prompt. What is no number is left for the engine to refuse."""
-    n, prompt = body.get("n"), body.get("prompt")
+    """`n` of each prompt."""
+    n, prompt = whole(body.get("n"), "n"), body.get("prompt")
     several = kind == "text" and isinstance(prompt, list) and not isinstance(prompt[0], int)
-    return (n if isinstance(n, int) else 1) * (len(prompt) if several else 1)  # type: ignore[arg-type]
+    return (1 if n is None else n) * (len(prompt) if several else 1)  # type: ignore[arg-type]
 
 
 def _detached(kind: Kind, given: object, stream: bool, choices: int) -> bool:
-    if given is not None and not isinstance(given, bool):
-        raise invalid(f"ruminate.detached is {given!r}; expected true or false", "ruminate.detached")
-    if given and (kind != "chat" or not stream or choices != 1):
+    if flag(given, "ruminate.detached") and (kind != "chat" or not stream or choices != 1):
         raise invalid("ruminate.detached is for a chat with `stream: true` and one choice", "ruminate.detached")
     return bool(given)
 
 
 def _consent(store: object, given: object, header: bytes | None) -> str | None:
     """The narrowest thing that the request says; `store: false` means that nothing is kept."""
-    said = ["none"] if store is False else []
+    said = ["none"] if flag(store, "store") is False else []
     if given is not None:
         said.append(_choice("ruminate.consent", given, CONSENTS))
     if header is not None:

@@ -12,12 +12,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from db.errors import DatabaseUnavailable
-from db.queries import users
+from db.queries import audit, users
 from db.session import Database
 from server.errors import ApiError
+from server.limiting import HOUSE, Own
 from server.lookups import Lookups
 
 log = logging.getLogger(__name__)
@@ -25,6 +27,10 @@ log = logging.getLogger(__name__)
 SCOPES = ("chat", "app", "admin")
 """What a key can be confined to: /v1, a user's own /api, administration. A key without scopes has all of its user's."""
 PREFIX = "rk-"  # of every key that this house gives out
+LOCAL = "local"  # the user of requests that need no key
+FIRST_ADMIN = "admin"  # made at the first start of a house in which everybody needs a key
+PROXIED = frozenset({b"forwarded", b"via", b"x-real-ip", b"x-client-ip", b"true-client-ip", b"cf-connecting-ip"})
+"""Headers by which proxies show themselves, beside `x-forwarded-…`."""
 MAX_KEYS = 10_000  # remembered at once; unknown keys are not remembered
 
 
@@ -38,6 +44,7 @@ class Identity:
     consent: str
     key_id: str | None = None
     scopes: tuple[str, ...] = ()
+    limits: Own = HOUSE
 
     @property
     def is_admin(self) -> bool:
@@ -131,7 +138,8 @@ class Door:
             if found is None:
                 return None
             user, api_key = found
-            return Identity(user.id, user.name, user.role, user.consent, api_key.id, tuple(api_key.scopes))
+            limits = Own(*(getattr(api_key, name) for name in users.LIMITS))
+            return Identity(user.id, user.name, user.role, user.consent, api_key.id, tuple(api_key.scopes), limits)
 
 
 def _key(headers: Mapping[bytes, bytes]) -> str | None:
@@ -142,12 +150,25 @@ def _key(headers: Mapping[bytes, bytes]) -> str | None:
     return key or None
 
 
+def address_of(scope: Mapping[str, Any]) -> str | None:
+    """Where a request comes from; None where that is not known.
+
+    nginx speaks HTTP/1.0 to what is behind it unless told otherwise, and says nothing else of the client. Programs have
+    spoken 1.1 for twenty years.
+    """
+    client = scope.get("client")
+    return None if client is None or scope.get("http_version") == "1.0" else str(client[0])
+
+
 def _from_this_machine(headers: Mapping[bytes, bytes], address: str | None) -> bool:
     """Whether a request was made by a program of this machine for itself.
 
-    Not what a proxy passes on, and not what a page from elsewhere makes a browser send (its Origin or Host is another).
+    Not what a proxy passes on, as far as it shows, and not what a page from elsewhere makes a browser send (its Origin
+    or Host is another).
     """
-    if address is None or not _loopback(address) or b"x-forwarded-for" in headers or b"forwarded" in headers:
+    if address is None or not _loopback(address):
+        return False
+    if any(name in PROXIED or name.startswith(b"x-forwarded") for name in headers):
         return False
     host = urlsplit("//" + headers.get(b"host", b"").decode("latin-1")).hostname
     if host is not None and not _loopback(host):
@@ -178,3 +199,24 @@ def service_key(given: str, home: Path) -> str:
     with os.fdopen(fd, "w", encoding="ascii") as file:
         file.write(key)
     return key
+
+
+def first_admin(database: Database, home: Path, consent: str) -> Path | None:
+    """Make an administrator and their key, in `admin.key` of the home folder, where there is none yet; gives the file.
+
+    Whoever can read it could read the service key as well. Of several gateways that start together one makes them.
+    """
+    path = home / "admin.key"
+    with database.transaction() as session:
+        if any(user.role == "admin" and user.name != LOCAL for user in users.list_users(session)):
+            return None
+        user = users.ensure_user(session, FIRST_ADMIN, "admin", consent)
+        if user.role != "admin" or users.list_keys(session, user.id):
+            return None  # somebody's name already, or another gateway was faster
+        key, plaintext = users.create_key(session, user.id)
+        audit.note(session, "gateway", "user.add", {"user": user.id, "name": user.name, "role": user.role})
+        audit.note(session, "gateway", "key.add", {"user": user.id, "name": user.name, "key": key.id})
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file:
+            file.write(plaintext + "\n")
+    return path

@@ -1,21 +1,26 @@
-"""Counts requests by route and status, as ASGI middleware. Streaming routes count themselves: nothing wraps them."""
+"""Names, counts and logs requests, as ASGI middleware. Streaming routes do so themselves: nothing wraps them."""
 
 from collections.abc import MutableMapping
 from typing import Any
 
 from starlette.types import ASGIApp
 
+from server import tracing
 from server.exchange import Message, Receive, Send
 
 
 class Counted:
-    """Wraps the application; `streaming` are the paths that are passed on as they are."""
+    """Wraps the application; `streaming` are the paths that are passed on as they are, with a name."""
 
     def __init__(self, app: ASGIApp, streaming: frozenset[str]) -> None:
         self._app, self._streaming = app, streaming
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or (scope["path"] in self._streaming and scope["method"] == "POST"):
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        tracing.begin(scope, dict(scope["headers"]))
+        if scope["path"] in self._streaming and scope["method"] == "POST":
             await self._app(scope, receive, send)
             return
         status = 500
@@ -24,6 +29,9 @@ class Counted:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                headers = list(message.get("headers", ()))
+                if all(name != tracing.HEADER for name, _ in headers):
+                    message = {**message, "headers": headers + tracing.named(scope)}
             await send(message)
 
         try:
@@ -33,3 +41,4 @@ class Counted:
             route = getattr(scope.get("route"), "path", "unknown")
             known = scope["method"] in ("GET", "POST", "PUT", "PATCH", "DELETE")
             scope["app"].state.gateway.metrics.request(route, scope["method"] if known else "other", status)
+            tracing.end(scope, status)

@@ -12,7 +12,8 @@ from db.queries import conversations
 from db.queries import forget as queries
 from db.schema import User
 from db.values import Forgotten, Turn
-from server.gateway import LOCAL, Gateway
+from server.auth import LOCAL
+from server.gateway import Gateway
 from server.spool import Claim, Journal, Spool
 
 EVERY = 1_000_000_000  # conversations of one user

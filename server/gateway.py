@@ -13,7 +13,7 @@ from typing import Any
 from db.errors import DatabaseUnavailable
 from db.queries import checkpoints, deployments, users
 from db.session import Database
-from server.auth import Door, Identity, service_key
+from server.auth import FIRST_ADMIN, LOCAL, Door, Identity, first_admin, service_key
 from server.catalog import Catalog
 from server.claim import claim_free, has_ended
 from server.engine import new_session, settle
@@ -32,6 +32,7 @@ from server.notices import Notices
 from server.pickup import Pickup
 from server.placing import Places
 from server.pool import Pool
+from server.prompts import Longest
 from server.recording import Recorder, interrupted
 from server.relay import Relay
 from server.repeats import Repeats
@@ -47,7 +48,6 @@ from thinking.format import FORMATS
 log = logging.getLogger(__name__)
 
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  addresses that name no machine
-LOCAL = "local"  # the user of requests that need no key
 
 
 class Gateway:
@@ -119,8 +119,9 @@ class Gateway:
         self.streams = Streams(settings.redis_url)
         self.feeds = Feeds(self.recorder.open, self.streams.share)
         self.pickup = Pickup(database, self.lookups, self.feeds, self.streams)
+        longest = Longest(self.relay, settings.max_prompt_tokens)
         repeats = Repeats(database, self.lookups, pending)
-        parts = (*serving, self.limiter, self.metrics, repeats, self.feeds)
+        parts = (*serving, self.limiter, self.metrics, repeats, self.feeds, longest)
         host = socket.gethostname() if settings.host in EVERYWHERE else settings.host
         name = f"{host}:{settings.port}"
         fmt = FORMATS[settings.thinking_format]
@@ -208,6 +209,9 @@ class Gateway:
 
     def _local_user(self) -> Identity | None:
         if not self.settings.loopback_without_key:
+            made = first_admin(self.database, self.settings.home, self.settings.default_consent)
+            if made is not None:
+                log.warning("nobody was administrator; %r is now, and their key is in %s", FIRST_ADMIN, made)
             return None
         with self.database.transaction() as session:
             user = users.ensure_user(session, LOCAL, "admin", self.settings.default_consent)

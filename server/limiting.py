@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from functools import cache, cached_property
+from typing import Any, NamedTuple, cast
 
 from limits import RateLimitItemPerMinute
 from limits.aio.storage import Storage
@@ -38,52 +39,63 @@ class Caps:
     choices: int = 0
 
 
+class Own(NamedTuple):
+    """What a key has of its own, in the order of the database's columns. None: as the house says, 0: no limit."""
+
+    requests: int | None = None
+    tokens: int | None = None
+    answers: int | None = None
+
+
+HOUSE = Own()
+
+
 @dataclass
 class Allowance:
-    """What a request that was let in tells its client of the limits."""
+    """What a request that was let in tells its client of the limits, by which it is counted."""
 
     who: str
+    limits: dict[str, RateLimitItemPerMinute]
     headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether an answer's tokens are to be told to `spend`."""
+        return "tokens" in self.limits
 
 
 class Limiter:
     """Lets requests in, or raises ApiError 429. `trouble` says in words when counting does not work just now."""
 
     def __init__(self, caps: Caps, redis_url: str = "") -> None:
-        self._caps = caps
+        self._caps, self._redis_url = caps, redis_url
         self.trouble: str | None = None
         self._down_until = 0.0
         self._answers: Counter[str] = Counter()
-        self._limits = {
-            kind: RateLimitItemPerMinute(amount, namespace=f"ruminate-{kind}")
-            for kind, amount in (("requests", caps.requests), ("tokens", caps.tokens))
-            if amount
-        }
-        if not self._limits:
-            return
-        self._minutes = FixedWindowRateLimiter(
-            _redis(redis_url) if redis_url else storage_from_string("async+memory://")
-        )
 
-    @property
-    def counts_tokens(self) -> bool:
-        """Whether an answer's tokens are to be told to `spend`."""
-        return "tokens" in self._limits
+    @cached_property
+    def _minutes(self) -> FixedWindowRateLimiter:
+        url = self._redis_url
+        return FixedWindowRateLimiter(_redis(url) if url else storage_from_string("async+memory://"))
 
     @asynccontextmanager
-    async def admit(self, who: str, choices: int) -> AsyncIterator[Allowance]:
-        """Let one request of the key `who` in, for as long as it is answered."""
-        caps, allowance = self._caps, Allowance(who)
+    async def admit(self, who: str, choices: int, own: Own = HOUSE) -> AsyncIterator[Allowance]:
+        """Let one request of the key `who` in, for as long as it is answered; what it has of its `own` goes first."""
+        caps = self._caps
+        requests = caps.requests if own.requests is None else own.requests
+        tokens = caps.tokens if own.tokens is None else own.tokens
+        answers = caps.answers if own.answers is None else own.answers
+        allowance = Allowance(who, _limits(requests, tokens))
         if caps.choices and choices > caps.choices:
             raise invalid(
                 f"{choices} choices were asked for; at most {caps.choices} are given", "n", "too_many_choices"
             )
-        if caps.answers and self._answers[who] >= caps.answers:
-            message = f"{caps.answers} answers are being written for this key already; wait for one of them"
+        if answers and self._answers[who] >= answers:
+            message = f"{answers} answers are being written for this key already; wait for one of them"
             raise ApiError(429, message, code="too_many_answers", headers={"Retry-After": "1"})
         self._answers[who] += 1
         try:
-            if self._limits:
+            if allowance.limits:
                 await self._count(allowance)
             yield allowance
         finally:
@@ -93,11 +105,11 @@ class Limiter:
 
     async def spend(self, allowance: Allowance, tokens: int) -> None:
         """Count an answer's tokens once they are known. What has begun is never cut off: the next request pays."""
-        if not self.counts_tokens or not tokens or time.monotonic() < self._down_until:
+        if not allowance.counts_tokens or not tokens or time.monotonic() < self._down_until:
             return
         try:
             async with asyncio.timeout(REDIS_SECONDS):
-                await self._minutes.hit(self._limits["tokens"], allowance.who, cost=tokens)
+                await self._minutes.hit(allowance.limits["tokens"], allowance.who, cost=tokens)
         except (StorageError, OSError, TimeoutError) as error:
             self._down(error)
 
@@ -106,20 +118,20 @@ class Limiter:
             return
         try:
             async with asyncio.timeout(REDIS_SECONDS):
-                spent = [kind for kind in self._limits if not await self._ask(kind, allowance)]
+                spent = [kind for kind in allowance.limits if not await self._ask(kind, allowance)]
         except (StorageError, OSError, TimeoutError) as error:
             self._down(error)
             return
         self.trouble = None
         for kind in spent:
-            message = f"this key has used its {self._limits[kind].amount} {kind} of this minute"
+            message = f"this key has used its {allowance.limits[kind].amount} {kind} of this minute"
             wait = allowance.headers[f"x-ratelimit-reset-{kind}"].removesuffix("s")
             headers = allowance.headers | {"Retry-After": wait}
             raise ApiError(429, message, code="rate_limit_exceeded", headers=headers)
 
     async def _ask(self, kind: str, allowance: Allowance) -> bool:
         """Whether there is anything left of a minute's allowance; a request counts at once, its tokens at its end."""
-        limit = self._limits[kind]
+        limit = allowance.limits[kind]
         strategy = self._minutes
         let_in = await (strategy.hit if kind == "requests" else strategy.test)(limit, allowance.who)
         stats = await strategy.get_window_stats(limit, allowance.who)
@@ -136,6 +148,15 @@ class Limiter:
             log.error("limits are not enforced, Redis does not answer: %r", error)
         self._down_until = time.monotonic() + RETRY_SECONDS
         self.trouble = "Redis does not answer; limits are not enforced meanwhile"
+
+
+@cache  # as many as there are different limits
+def _limits(requests: int, tokens: int) -> dict[str, RateLimitItemPerMinute]:
+    return {
+        kind: RateLimitItemPerMinute(amount, namespace=f"ruminate-{kind}")
+        for kind, amount in (("requests", requests), ("tokens", tokens))
+        if amount
+    }
 
 
 def _redis(url: str) -> Storage:

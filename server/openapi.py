@@ -9,6 +9,7 @@ from fastapi import FastAPI
 
 from server.asking import PATHS, SERVICE_ONLY
 from server.forms.form import MESSAGES, RESPONSES
+from server.openapi_examples import add_examples
 from server.openapi_forms import messages_route, responses_route
 from server.openapi_parts import ERRORS_BY_NAME, THINKING, TURN, TURN_HEADERS, Schema, body, flag, number, responses
 
@@ -25,6 +26,7 @@ def _with_chat(of_routes: Callable[[], Schema]) -> Callable[[], Schema]:
         found["paths"][PATHS["text"]] = {"post": _text()}
         found["paths"][RESPONSES] = {"post": responses_route()}
         found["paths"][MESSAGES] = {"post": messages_route()}
+        add_examples(found["paths"])
         components = found.setdefault("components", {})
         components.setdefault("schemas", {}).update(ERRORS_BY_NAME)
         components.setdefault("securitySchemes", {})["bearer"] = {"type": "http", "scheme": "bearer"}

@@ -7,12 +7,16 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import blake2b
 
 from server.engine import Engine
 from server.errors import ApiError, unavailable
 from server.line import Line
 
 LOOK_SECONDS = 0.2  # of those who wait beyond their time
+BUSIER, BY_SHARE = 2, 0.25
+"""Requests more than the least loaded engine, and as a share of what that one has, at which an engine counts as busier:
+reading a long prefix anew costs an engine more than one request beside others."""
 
 
 class Moved(Exception):
@@ -59,10 +63,18 @@ class Pool:
     def in_use(self, model: str) -> int:
         return self._in_use[model]
 
-    def pick(self, model: str, avoid: Collection[Engine] = ()) -> Engine | None:
-        """The least loaded engine that serves `model`, or None."""
+    def pick(self, model: str, avoid: Collection[Engine] = (), prefix: str = "") -> Engine | None:
+        """The least loaded engine that serves `model`, or None.
+
+        Requests with the same `prefix` go to the same engine, whose cache holds what they begin with, through whichever
+        gateway they come (rendezvous hashing), unless it is clearly busier than the least loaded one.
+        """
         able = [engine for engine in self.engines if engine.serves(model) and engine not in avoid]
-        return min(able, key=lambda engine: engine.in_flight, default=None)
+        least = min(able, key=lambda engine: engine.in_flight, default=None)
+        if least is None or not prefix or len(able) == 1:
+            return least
+        home = max(able, key=lambda engine: blake2b(f"{prefix} {engine.url}".encode(), digest_size=8).digest())
+        return home if home.in_flight - least.in_flight <= BUSIER + BY_SHARE * least.in_flight else least
 
     def join(self, engine: Engine) -> None:
         """One more; it is asked nothing before it serves something."""
@@ -82,6 +94,7 @@ class Pool:
         avoid: Collection[Engine] = (),
         moved: Callable[[], bool] = lambda: False,
         trainer: bool = False,
+        prefix: str = "",
     ) -> Engine:
         """An engine that serves `model` and has room. The caller puts its request on it before it waits for anything.
 
@@ -91,7 +104,7 @@ class Pool:
         """
         while True:
             if not self._line.goes_before(trainer):
-                engine = self._with_room(model, avoid) or self._with_room(model)
+                engine = self._with_room(model, avoid, prefix) or self._with_room(model, (), prefix)
                 if engine is not None:
                     return engine
             if self.pick(model) is None:
@@ -103,9 +116,9 @@ class Pool:
             if moved():
                 raise Moved
 
-    def _with_room(self, model: str, avoid: Collection[Engine] = ()) -> Engine | None:
+    def _with_room(self, model: str, avoid: Collection[Engine] = (), prefix: str = "") -> Engine | None:
         full = [engine for engine in self.engines if engine.in_flight >= self._most]
-        return self.pick(model, [*avoid, *full] if full else avoid)
+        return self.pick(model, [*avoid, *full] if full else avoid, prefix)
 
     async def _served(self, model: str, deadline: float, moved: Callable[[], bool]) -> None:
         """Return once an engine serves `model`. Raises as `wait`."""

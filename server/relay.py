@@ -66,20 +66,26 @@ class Relay:
         self._changes = changes
 
     async def begin(
-        self, path: str, payload: bytes, model: str, stream: bool, moved: Callable[[], bool] = lambda: False
+        self,
+        path: str,
+        payload: bytes,
+        model: str,
+        stream: bool,
+        moved: Callable[[], bool] = lambda: False,
+        prefix: str = "",
     ) -> Answer:
         """Send a request to an engine that serves `model` and wait for the first piece of its answer.
 
         An engine that fails before that is replaced by another one, or waited for. Raises ApiError with what the engine
         refused, or 503 when none could be had in time; Moved when, before an engine took it, `moved` said that other
-        weights are to answer.
+        weights are to answer. `prefix`: requests that begin alike say the same.
         """
         deadline = asyncio.get_running_loop().time() + self._wait
         failed: list[Engine] = []
         while True:
             if self._pool.pick(model) is None:
                 self._look()  # it may be coming, or be wanted no more
-            engine = await self._pool.wait(model, deadline, failed, moved)
+            engine = await self._pool.wait(model, deadline, failed, moved, prefix=prefix)
             engine.in_flight += 1
             version = engine.version
             kept = unknown = False

@@ -163,7 +163,6 @@ def _answer(row: Generation) -> dict[str, Any]:
 def _headers(row: Generation) -> list[tuple[bytes, bytes]]:
     found = [
         (b"idempotent-replayed", b"true"),
-        (b"x-request-id", row.request_id.encode()),
         (b"x-ruminate-generation", row.id.encode()),
         (b"x-ruminate-checkpoint", row.model.removeprefix("ruminate-").encode()),
     ]

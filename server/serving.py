@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from db.ids import new_id
 from db.values import Completion, Turn
 from server.asking import PATHS, Ask, narrowest
-from server.auth import Door, Identity
+from server.auth import Door, Identity, address_of
 from server.catalog import ALIAS, Catalog, Weights
 from server.errors import ApiError, invalid, unavailable
 from server.exchange import Exchange, Receive, Send, read_request
@@ -25,11 +25,13 @@ from server.outcome import Outcome, ending_of, read_body, read_stream, split_tex
 from server.pickup import HIDES
 from server.placing import Places
 from server.pool import Moved, Pool
+from server.prompts import Longest
 from server.recording import Recorder, numbered
 from server.relay import Answer, Broken, Relay
 from server.repeats import BODY, Key, Repeats, key_of
 from server.stream import Tail
 from server.swap import Swap
+from server.tracing import CURRENT, HEADER, end, trace_of
 from thinking.format import ThinkingFormat
 
 log = logging.getLogger(__name__)
@@ -62,6 +64,7 @@ class Serving:
         metrics: Metrics,
         repeats: Repeats,
         feeds: Feeds,
+        longest: Longest,
         fmt: ThinkingFormat,
         gateway: str,
         max_body: int,
@@ -69,7 +72,7 @@ class Serving:
         self._form, self._door, self._catalog, self._swap = form, door, catalog, swap
         self._pool, self._relay, self._recorder, self._places = pool, relay, recorder, places
         self._limiter, self._metrics, self._repeats = limiter, metrics, repeats
-        self._feeds = feeds
+        self._feeds, self._longest = feeds, longest
         self._fmt, self._gateway, self._max_body = fmt, gateway, max_body
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
@@ -81,18 +84,24 @@ class Serving:
             raise
         finally:
             self._metrics.request(self._form.path, "POST", status)
+            end(scope, status)
 
     async def _serve(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> int:
         """Returns the HTTP status; 499 when the client left before its end."""
-        headers = dict(scope["headers"])
-        identity = await self._door.identify(headers, scope["client"] and scope["client"][0])
+        headers, trace = dict(scope["headers"]), trace_of(scope)
+        identity = await self._door.identify(headers, address_of(scope))
+        trace.key, trace.user = identity.key_id, identity.user_id
         identity.require("chat")
         raw = await read_request(receive, headers, self._max_body)
         ask = await self._form.ask(raw, headers, identity)
+        trace.model = str(ask.model)
         if ask.detached and self._form.path != PATHS["chat"]:
             raise invalid(f"ruminate.detached is for {PATHS['chat']}, not for {self._form.path}", "ruminate.detached")
         key = key_of(headers, identity.user_id, raw, self._form.path) if self._form.kind == "chat" else None
+        if key is not None and not trace.given:
+            trace.id = key.request_id  # the same for each try
         exchange = Exchange(send)
+        exchange.headers += [(name, trace.id.encode()) for name in {HEADER, self._form.id_header}]
         me = asyncio.current_task()
         assert me is not None
         watch = None
@@ -116,7 +125,8 @@ class Serving:
     async def _let_in(self, key: Key | None, ask: Ask, identity: Identity, exchange: Exchange | Away) -> None:
         self._pool.chats += 1
         try:
-            async with self._limiter.admit(identity.key_id or identity.user_id, ask.choices) as allowance:
+            who = identity.key_id or identity.user_id
+            async with self._limiter.admit(who, ask.choices, identity.limits) as allowance:
                 exchange.headers += [(name.encode(), value.encode()) for name, value in allowance.headers.items()]
                 if key is None:
                     await self._answer(ask, identity, allowance, exchange)
@@ -204,11 +214,17 @@ class Serving:
         with self._pool.using(weights.model):
             if ask.model != ALIAS:
                 await self._swap.admit(weights)
+            await self._longest.check(ask, weights, moved)
             turn = self._turn(ask, place, identity, weights, key)
             self._recorder.begin(turn)
             try:
                 answer = await self._relay.begin(
-                    PATHS[ask.kind], ask.payload(weights.asked_as), weights.model, ask.stream, moved
+                    PATHS[ask.kind],
+                    ask.payload(weights.asked_as),
+                    weights.model,
+                    ask.stream,
+                    moved,
+                    place.conversation if place.consent != "none" or ask.conversation_id else ask.opening,
                 )
             except (ApiError, Moved):
                 self._recorder.abandon(turn)  # refused: no turn took place
@@ -218,7 +234,7 @@ class Serving:
                 raise
             turn = replace(turn, engine=answer.engine.url)
             try:
-                exchange.headers += _headers(turn, weights, self._form.id_header)
+                exchange.headers += _headers(turn, weights)
                 exchange.opened(turn)
                 writer: Writer = self._form.writer(ask, turn.generation_id)
                 if weights.asked_as != weights.model:
@@ -275,9 +291,13 @@ class Serving:
         if ask.kind == "text" and consent == "train":
             consent = "history"  # a raw prompt is no conversation: kept, but not learnt from
         kept = consent != "none"
+        trace, generation = CURRENT.get(), new_id()
+        own = trace.id if trace is not None and not trace.given else new_id()
+        if trace is not None:
+            trace.model, trace.generation = weights.model, generation
         return Turn(
-            request_id=new_id() if key is None else key.request_id,
-            generation_id=new_id(),
+            request_id=own if key is None else key.request_id,
+            generation_id=generation,
             user_id=identity.user_id,
             messages=ask.messages if kept else (),
             checkpoint_id=weights.id,
@@ -316,7 +336,7 @@ class Serving:
             one = numbered(turn, index, turn.generation_id if index == 0 else new_id())
             records.append((one, _completion(one, outcome, index, first_at, ending)))
         completing = [self._recorder.complete(one, completion) for one, completion in records]
-        if self._limiter.counts_tokens:
+        if allowance.counts_tokens:
             completing.append(self._limiter.spend(allowance, outcome.tokens))
         # One is with the recorder before its first wait; of several, none has begun when the client leaves just now.
         await (completing[0] if len(completing) == 1 else asyncio.shield(asyncio.gather(*completing)))
@@ -326,6 +346,7 @@ def _completion(turn: Turn, outcome: Outcome, index: int, first_at: datetime | N
     choice = outcome.choice(index)
     kept = turn.consent != "none"
     reasoning, response = "".join(choice.reasoning), "".join(choice.response)
+    counted = index == 0  # engines count all choices together; over all rows the sums are right so
     if ending is None:
         calls = bool(choice.tool_calls)
         ending = "error" if outcome.error else ending_of(reasoning, response, choice.finish_reason, calls)
@@ -336,18 +357,17 @@ def _completion(turn: Turn, outcome: Outcome, index: int, first_at: datetime | N
         ending=ending,
         ended_at=datetime.now(UTC),
         finish_reason=choice.finish_reason,
-        prompt_tokens=outcome.prompt_tokens,
-        completion_tokens=outcome.completion_tokens if len(outcome.choices) == 1 else None,
-        reasoning_tokens=outcome.reasoning_tokens if len(outcome.choices) == 1 else None,
+        prompt_tokens=outcome.prompt_tokens if counted else None,
+        completion_tokens=outcome.completion_tokens if counted else None,
+        reasoning_tokens=outcome.reasoning_tokens if counted else None,
         first_token_at=first_at,
         error=outcome.error,
         tool_calls=choice.tool_calls or None if kept else None,
     )
 
 
-def _headers(turn: Turn, weights: Weights, id_header: bytes) -> list[tuple[bytes, bytes]]:
+def _headers(turn: Turn, weights: Weights) -> list[tuple[bytes, bytes]]:
     found = [
-        (id_header, turn.request_id.encode()),
         (b"x-ruminate-generation", turn.generation_id.encode()),
         (b"x-ruminate-checkpoint", weights.name.encode()),
     ]

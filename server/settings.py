@@ -59,6 +59,11 @@ class ServerSettings(BaseSettings):
     mirror_reasoning_content: bool = False
     """Whether answers carry the thought as `reasoning_content` too, for older clients. Each piece is then parsed."""
 
+    log_format: Literal["text", "json"] = "text"
+    """How the log is written, to standard error: lines for people, or a JSON object a line for programs."""
+    access_log: bool = True
+    """Whether each request is a line in the log: method, path, status, seconds, ids, model; no words."""
+
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
     """Largest request body."""
     max_waiting: int = Field(default=256, ge=1)
@@ -105,6 +110,9 @@ class ServerSettings(BaseSettings):
     """Tokens, of prompts and answers, that one key may use in a minute; counted when an answer ends. 0: no limit."""
     concurrent_answers: int = Field(default=16, ge=0)
     """Answers that one gateway writes for one key at once; 0 is no limit."""
+    max_prompt_tokens: int = Field(default=0, ge=0)
+    """Longest prompt of a request, its history included; 0: what the engines take. Long ones are counted by an engine
+    first."""
     max_choices: int = Field(default=16, ge=0)
     """Largest `n` of a request, times its prompts; 0 is no limit."""
 

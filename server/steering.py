@@ -8,6 +8,7 @@ off wins; two different efforts or budgets are refused.
 from typing import Any
 
 from server.errors import invalid
+from server.forms.reading import flag, whole
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 REASONING = frozenset({"effort", "enabled", "max_tokens", "exclude"})
@@ -21,7 +22,7 @@ def steer(body: dict[str, Any]) -> bool:
     `include_reasoning` never reaches the engine: without it vLLM would apply a response format to the thought as well.
     Raises ApiError 400 for what can't be understood or contradicts itself.
     """
-    include = _flag("include_reasoning", body.pop("include_reasoning", None))
+    include = flag(body.pop("include_reasoning", None), "include_reasoning")
     reasoning = body.pop("reasoning", None) or {}
     if not isinstance(reasoning, dict):
         raise invalid("`reasoning` must be an object", "reasoning")
@@ -41,8 +42,8 @@ def steer(body: dict[str, Any]) -> bool:
         "reasoning.max_tokens", _budget(reasoning.get("max_tokens")),
     )  # fmt: skip
     wishes = [
-        _flag("chat_template_kwargs.enable_thinking", (kwargs or {}).get("enable_thinking")),
-        _flag("reasoning.enabled", reasoning.get("enabled")),
+        flag((kwargs or {}).get("enable_thinking"), "chat_template_kwargs.enable_thinking"),
+        flag(reasoning.get("enabled"), "reasoning.enabled"),
         None if effort is None else effort != "none",
         False if budget == 0 else None,
     ]
@@ -55,17 +56,11 @@ def steer(body: dict[str, Any]) -> bool:
             body["reasoning_effort"] = effort
         if budget is not None:
             body["thinking_token_budget"] = budget
-    return include is False or _flag("reasoning.exclude", reasoning.get("exclude")) is True
-
-
-def _flag(name: str, value: object) -> bool | None:
-    if value is not None and not isinstance(value, bool):
-        raise invalid(f"{name} is {value!r}; expected true or false", name)
-    return value
+    return include is False or flag(reasoning.get("exclude"), "reasoning.exclude") is True
 
 
 def _budget(value: object) -> object:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+    if (whole(value, "reasoning.max_tokens") or 0) < 0:
         raise invalid(f"reasoning.max_tokens is {value!r}; expected a number of tokens", "reasoning.max_tokens")
     return value
 

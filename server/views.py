@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from db.queries.users import is_valid
+from db.queries.users import LIMITS, is_valid
 from db.schema import ApiKey, Checkpoint, Comparison, Conversation, Generation, Message, Round
 from server.catalog import Weights
 from server.engine import Engine
@@ -128,6 +128,7 @@ def key_view(row: ApiKey) -> dict[str, Any]:
         "created_at": when(row.created_at),
         "expires_at": when(row.expires_at),
         "revoked_at": when(row.revoked_at),
+        "limits": {name: getattr(row, name) for name in LIMITS},
     }
 
 

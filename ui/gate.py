@@ -13,6 +13,7 @@ from ui.tree import Conversation, Row
 
 EFFORTS = ("low", "medium", "high")  # what the page offers; none of them: as the model usually does
 SIDE_BAR = 500  # conversations listed; the gateway gives no more at once
+FOUND = 100  # conversations found; who has more of them says more words
 
 
 class Gate:
@@ -108,11 +109,13 @@ class Gate:
 
     def conversations(self) -> list[dict[str, Any]]:
         """The side bar's lines, newest first, pinned ones before all others."""
-        lines = [
-            {"id": item["id"], "title": item.get("title") or "", "pinned": bool(item.get("pinned"))}
-            for item in items(self.get("/api/conversations", limit=SIDE_BAR))
-        ]
+        lines = [_line(item) for item in items(self.get("/api/conversations", limit=SIDE_BAR))]
         return sorted(lines, key=lambda line: not line["pinned"])
+
+    def search(self, words: str) -> list[dict[str, Any]]:
+        """Lines of the conversations that have these words in their title or in what was said in them."""
+        found = items(self.get("/api/conversations", limit=FOUND, search=words))
+        return [_line(item) | {"excerpt": item.get("excerpt") or ""} for item in found]
 
     def own_data(self) -> list[dict[str, Any]]:
         """All that is kept of this person, conversation by conversation. Raises GatewayError."""
@@ -187,3 +190,7 @@ def _row(item: dict[str, Any], ratings: dict[str, int], kept: dict[str, str]) ->
         rating=ratings.get(made.get("id") or ""),
         kept=kept.get(made.get("id") or ""),
     )
+
+
+def _line(item: dict[str, Any]) -> dict[str, Any]:
+    return {"id": item["id"], "title": item.get("title") or "", "pinned": bool(item.get("pinned"))}

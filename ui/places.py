@@ -91,6 +91,9 @@ class Places:
             if asked["id"] not in tab.conversation.rows:
                 return gr.skip(), gr.skip(), told(self._say("gone"))
             return transcript(tab, tab.conversation.step(asked["id"], int(asked["by"]))), gr.skip(), gr.skip()
+        if what == "search":
+            found = {"words": asked["words"], "lines": gate.search(asked["words"])}
+            return gr.skip(), {"n": time.monotonic_ns(), "found": found}, gr.skip()
         if what == "choose":
             position, sentence = self._chat.choose(tab, gate, browser, asked)
             return transcript(tab, position) if position is not None else gr.skip(), gr.skip(), told(sentence)

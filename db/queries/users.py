@@ -2,7 +2,7 @@
 
 import hashlib
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import select
@@ -16,6 +16,8 @@ from db.schema import ApiKey, User
 from db.values import Consent
 
 KEY_MARK = "rk-"
+LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent_answers")
+"""What a key may have of its own; None: as the house says, 0: no limit."""
 
 
 def ensure_user(session: Session, name: str, role: str = "user", consent: str = Consent.NONE) -> User:
@@ -88,6 +90,15 @@ def find_by_key(session: Session, plaintext: str) -> tuple[User, ApiKey] | None:
 
 def list_keys(session: Session, user_id: str) -> Sequence[ApiKey]:
     return session.scalars(select(ApiKey).where(ApiKey.user_id == user_id).order_by(ApiKey.id)).all()
+
+
+def set_limits(session: Session, key_id: str, limits: Mapping[str, int | None]) -> ApiKey:
+    """Change those of LIMITS that are named. Raises NotFound."""
+    key = get_key(session, key_id)
+    for name in limits.keys() & set(LIMITS):
+        setattr(key, name, limits[name])
+    session.flush()
+    return key
 
 
 def revoke_key(session: Session, key_id: str) -> None:

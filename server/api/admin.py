@@ -1,7 +1,7 @@
 """People and their keys, for administrators. Every change leaves a row in the audit, which holds names and ids only."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import Response
@@ -11,8 +11,8 @@ from db.errors import NotFound
 from db.queries import audit, users
 from db.schema import User
 from server.api.common import House, Limit, Operator
+from server.auth import LOCAL
 from server.errors import ApiError
-from server.gateway import LOCAL
 from server.views import key_view, when
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
@@ -25,7 +25,19 @@ class NewUser(BaseModel):
     """Null: the house's default for new users."""
 
 
-class NewKey(BaseModel):
+Cap = Annotated[int | None, Field(ge=0, le=2**31 - 1)]
+"""Null: as the house says; 0: no limit."""
+
+
+class KeyLimits(BaseModel):
+    """What one key has in place of the house's limits. What is left out stays as it is."""
+
+    requests_per_minute: Cap = None
+    tokens_per_minute: Cap = None
+    concurrent_answers: Cap = None
+
+
+class NewKey(KeyLimits):
     scopes: list[Literal["chat", "app", "admin"]] = Field([], max_length=3)
     """What it is confined to; empty: all that its user may do."""
     expires_in_days: float | None = Field(None, gt=0, le=3650)
@@ -86,9 +98,24 @@ def add_key(gateway: House, by: Operator, name: str, wish: NewKey) -> dict[str, 
         if "admin" in wish.scopes and user.role != "admin":
             raise ApiError(400, f"{name!r} is no administrator; their key can't be one's", param="scopes")
         key, plaintext = users.create_key(session, user.id, sorted(set(wish.scopes)), expires)
+        limits = {limit: getattr(wish, limit) for limit in users.LIMITS}
+        users.set_limits(session, key.id, limits)
         detail = {"user": user.id, "name": name, "key": key.id, "scopes": key.scopes, "expires_at": when(expires)}
-        audit.note(session, by, "key.add", detail)
+        audit.note(session, by, "key.add", detail | {"limits": limits})
         return _owned(name, key) | {"key": plaintext}
+
+
+@router.patch("/keys/{key_id}")
+def limit_key(gateway: House, by: Operator, key_id: str, wish: KeyLimits) -> dict[str, Any]:
+    """Change what a key has in place of the house's limits; null goes back to these."""
+    limits = wish.model_dump(include=wish.model_fields_set)
+    with gateway.database.transaction() as session:
+        key = users.set_limits(session, key_id, limits)
+        user = users.get_user(session, key.user_id)
+        audit.note(session, by, "key.limit", {"user": user.id, "key": key_id, "limits": limits})
+        view = _owned(user.name, key)
+    gateway.door.forget(key.user_id)
+    return view
 
 
 @router.delete("/keys/{key_id}", status_code=204)

@@ -4,9 +4,12 @@ from typing import Annotated
 
 from fastapi import Depends, Path, Query, Request
 
-from server.auth import Identity
+from server.auth import Identity, address_of
 from server.errors import ApiError
 from server.gateway import Gateway
+from server.tracing import trace_of
+
+SERVICE = "service"  # as which the holder of the service key stands in the log
 
 
 def _gateway(request: Request) -> Gateway:
@@ -15,8 +18,10 @@ def _gateway(request: Request) -> Gateway:
 
 
 async def _asking(request: Request) -> Identity:
-    address = request.client.host if request.client else None
-    return await _gateway(request).door.identify(dict(request.headers.raw), address)
+    identity = await _gateway(request).door.identify(dict(request.headers.raw), address_of(request.scope))
+    trace = trace_of(request.scope)
+    trace.key, trace.user = identity.key_id, identity.user_id
+    return identity
 
 
 async def _identity(request: Request) -> Identity:
@@ -40,12 +45,14 @@ async def _admin(request: Request) -> Identity:
 
 async def _operator(request: Request) -> str:
     if _gateway(request).door.is_service(dict(request.headers.raw)):
+        trace_of(request.scope).key = SERVICE
         return "operator"  # whoever holds the service key runs the house; the first administrator is made with it
     return (await _admin(request)).name
 
 
 async def _service(request: Request) -> None:
     _gateway(request).door.require_service(dict(request.headers.raw))
+    trace_of(request.scope).key = SERVICE
 
 
 House = Annotated[Gateway, Depends(_gateway)]

@@ -2,14 +2,15 @@
 
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
 from sqlalchemy.orm import Session
 
 from db.queries import conversations, feedback, forget, regressions
+from db.queries.searching import search_conversations
 from db.schema import Conversation
 from server.api.common import House, Limit, Me
 from server.forgetting import erase_files
@@ -35,10 +36,24 @@ class Opinion(BaseModel):
 
 
 @router.get("/conversations")
-def list_conversations(gateway: House, me: Me, limit: Limit = 50, before: datetime | None = None) -> dict[str, Any]:
-    """The latest first; `before` (the last one's `updated_at`) goes on with the next page."""
+def list_conversations(
+    gateway: House,
+    me: Me,
+    limit: Limit = 50,
+    before: datetime | None = None,
+    search: Annotated[str | None, Query(max_length=200)] = None,
+) -> dict[str, Any]:
+    """The latest first; `before` (the last one's `updated_at`) goes on with the next page.
+
+    With `search` those that have these words in their title or in any message; `excerpt` then shows them in the newest
+    message, and is null where only the title has them.
+    """
+    most = min(max(limit, 1), 500)
     with gateway.database.reading() as session:
-        rows = conversations.list_conversations(session, me.user_id, min(max(limit, 1), 500), before)
+        if search and search.strip():
+            found = search_conversations(session, me.user_id, search, most, before)
+            return {"data": [conversation_view(one.conversation) | {"excerpt": one.excerpt} for one in found]}
+        rows = conversations.list_conversations(session, me.user_id, most, before)
     return {"data": [conversation_view(row) for row in rows]}
 
 

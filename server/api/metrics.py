@@ -5,6 +5,7 @@ from fastapi.responses import Response
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from server.api.common import House
+from server.auth import address_of
 
 router = APIRouter(tags=["health"])
 
@@ -12,6 +13,5 @@ router = APIRouter(tags=["health"])
 @router.get("/metrics", response_class=Response)
 def metrics(gateway: House, request: Request) -> Response:
     """Counts, times and depths of this gateway; no words and no names of users."""
-    address = request.client.host if request.client else None
-    gateway.door.require_service(dict(request.headers.raw), address)
+    gateway.door.require_service(dict(request.headers.raw), address_of(request.scope))
     return Response(gateway.metrics.text(), media_type=CONTENT_TYPE_LATEST)

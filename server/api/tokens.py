@@ -80,7 +80,7 @@ async def _ask(
 ) -> dict[str, Any]:
     """The engine's answer. It counts as a request of the key; ApiError with what the engine refuses."""
     assert not SERVICE_ONLY & wanted.keys()
-    async with gateway.limiter.admit(identity.key_id or identity.user_id, 1):
+    async with gateway.limiter.admit(identity.key_id or identity.user_id, 1, identity.limits):
         for _ in range(MOVES):
             try:
                 return await _ask_now(gateway, path, model, wanted)

@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 
 from server.errors import invalid
-from server.forms.reading import mapping, not_here, objects, only, plain, required, words
+from server.forms.reading import flag, mapping, not_here, objects, only, plain, required, whole, words
 
 HINTS = ("metadata", "cache_control", "inference_geo", "diagnostics", "user_profile_id", "workspace_id")
 """Left out: they are for the platform's bookkeeping."""
@@ -32,11 +32,11 @@ BILLING = "x-anthropic-billing-header"
 
 def read(given: dict[str, Any]) -> dict[str, Any]:
     """Raises ApiError 400 with the field that is wrong."""
-    required(given, "max_tokens")
+    whole(required(given, "max_tokens"), "max_tokens")
     body = conversation(given)
     if (stop := body.pop("stop_sequences", None)) is not None:
         body["stop"] = stop
-    if body.get("stream") is True:
+    if flag(body.get("stream"), "stream"):
         body["stream_options"] = {"continuous_usage_stats": True}  # a message begins with the count of its prompt
     return body
 

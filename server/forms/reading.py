@@ -39,6 +39,21 @@ def words(value: object, name: str) -> str:
     return value
 
 
+def flag(value: object, name: str) -> bool | None:
+    """Yes, no, or nothing said. The engine would take 1 and "true" for yes as well: it must not read what is not so
+    read here."""
+    if value is not None and not isinstance(value, bool):
+        raise invalid(f"{name} is {value!r}; expected true or false", name)
+    return value
+
+
+def whole(value: object, name: str) -> int | None:
+    """A whole number, or nothing said. The engine would take "16" and 16.0 as well, which could pass a limit here."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise invalid(f"{name} is {value!r}; expected a whole number", name)
+    return value
+
+
 def not_here(name: str, why: str) -> ApiError:
     """A field, or a value of one, that this gateway can't honour."""
     return ApiError(400, f"{name}: {why}", param=name, code="unsupported_parameter")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from server.errors import invalid
-from server.forms.reading import mapping, not_here, objects, only, plain, required, words
+from server.forms.reading import mapping, not_here, objects, only, plain, required, whole, words
 
 HINTS = ("metadata", "prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "safety_identifier", "user",
          "stream_options", "max_tool_calls")  # fmt: skip
@@ -55,9 +55,8 @@ def read(given: dict[str, Any]) -> Read:
     messages += _messages(required(body, "input"))
     del body["input"]
     body["messages"] = messages
-    if body.get("max_output_tokens") is not None:
-        body["max_completion_tokens"] = body["max_output_tokens"]
-    body.pop("max_output_tokens", None)
+    if (most := whole(body.pop("max_output_tokens", None), "max_output_tokens")) is not None:
+        body["max_completion_tokens"] = most
     body |= _reasoning(body.pop("reasoning", None)) | _text(body.pop("text", None))
     body |= _tools(body.pop("tools", None), body.pop("tool_choice", None))
     previous = body.pop("previous_response_id", None)

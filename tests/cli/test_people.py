@@ -12,7 +12,7 @@ import pytest
 from support.fake_engine import FakeEngine
 from support.gateways import SERVICE_KEY, Running, running_gateway
 
-from cli.settings import HouseSettings, admin_key
+from cli.settings import HouseSettings, admin_key, own_key
 
 
 @pytest.fixture
@@ -48,16 +48,32 @@ async def test_a_user_is_added_gets_a_key_and_is_disabled(house: Running) -> Non
     (row,) = json.loads(listed.stdout)
     assert (row["scopes"], row["valid"]) == (["chat"], True)
     assert "ann" in (await ruminate(house, "users", "list")).stdout
+    limited = await ruminate(house, "keys", "limit", row["id"], "--requests", "5", "--answers", "0")
+    assert limited.stdout.strip() == f"key {row['id']}: requests_per_minute 5, concurrent_answers without limit"
+    back = await ruminate(house, "keys", "limit", row["id"], "--as-the-house")
+    assert back.stdout.strip() == f"key {row['id']}: the limits of the house"
     disabled = await ruminate(house, "users", "disable", "ann")
     assert "1 keys were revoked" in disabled.stdout
     assert (await house.http.post("/v1/chat/completions", json=body, headers=headers)).status_code == 401
+
+
+async def test_the_first_administrators_key_opens_the_other_commands_on_its_machine(house: Running) -> None:
+    run = house.home / "run"
+    run.mkdir()
+    (run / "house.json").write_text(json.dumps({"gateway": house.url}))
+    env = {"RUMINATE_GATEWAY": "", "RUMINATE_HOME": str(house.home)}
+    done = await ruminate(house, "rounds", "--json", **env)
+    assert (done.returncode, json.loads(done.stdout)) == (0, [])
+    (house.home / "admin.key").unlink()
+    refused = await ruminate(house, "rounds", "--json", **env)
+    assert (refused.returncode, "no API key was given" in refused.stderr) == (1, True)
 
 
 async def test_one_key_is_revoked_by_its_id(house: Running) -> None:
     await ruminate(house, "users", "add", "root", "--admin")
     made = json.loads((await ruminate(house, "keys", "add", "root", "--json")).stdout)
     by_root = await ruminate(house, "users", "list", "--json", RUMINATE_API_KEY=made["key"])
-    assert [user["name"] for user in json.loads(by_root.stdout)] == ["root"]
+    assert [user["name"] for user in json.loads(by_root.stdout)] == ["admin", "root"]
     assert (await ruminate(house, "keys", "revoke", made["id"])).returncode == 0
     assert "revoked" in (await ruminate(house, "keys", "list")).stdout
     refused = await ruminate(house, "users", "list", RUMINATE_API_KEY=made["key"])
@@ -75,10 +91,11 @@ def test_the_key_of_this_house_is_sent_to_no_other_gateway(tmp_path: Path, monke
     for name in ("RUMINATE_API_KEY", "RUMINATE_SERVICE_KEY", "RUMINATE_GATEWAY"):
         monkeypatch.delenv(name, raising=False)
     settings = HouseSettings(home=tmp_path)
-    assert admin_key(settings) is None
+    assert (admin_key(settings), own_key(settings)) == (None, None)
     (tmp_path / "service.key").write_text("sk-house\n")
-    assert admin_key(settings) == "sk-house"
+    (tmp_path / "admin.key").write_text("rk-first\n")
+    assert (admin_key(settings), own_key(settings)) == ("sk-house", "rk-first")
     monkeypatch.setenv("RUMINATE_GATEWAY", "https://elsewhere.example")
-    assert admin_key(settings) is None
+    assert (admin_key(settings), own_key(settings)) == (None, None)
     monkeypatch.setenv("RUMINATE_API_KEY", "rk-mine")
-    assert admin_key(settings) == "rk-mine"
+    assert (admin_key(settings), own_key(settings)) == ("rk-mine", "rk-mine")

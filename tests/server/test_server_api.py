@@ -65,6 +65,19 @@ async def test_conversations_are_listed_renamed_pinned_and_deleted(house: Runnin
     assert (await house.chat("again", ruminate={"conversation_id": first})).status_code == 404
 
 
+async def test_a_search_finds_words_inside_conversations_page_by_page(house: Running) -> None:
+    names = [(await house.chat(f"walrus {n}")).headers["x-ruminate-conversation"] for n in range(3)]
+    await house.chat("of something else")
+    first = (await house.http.get("/api/conversations", params={"search": "WALRUS", "limit": 2})).json()["data"]
+    assert [(one["id"], one["excerpt"]) for one in first] == [(names[2], "walrus 2"), (names[1], "walrus 1")]
+    more = {"search": "WALRUS", "before": first[-1]["updated_at"]}
+    assert [one["id"] for one in (await house.http.get("/api/conversations", params=more)).json()["data"]] == names[:1]
+    listed = (await house.http.get("/api/conversations", params={"search": " "})).json()["data"]
+    assert len(listed) == 4
+    assert "excerpt" not in listed[0]
+    assert (await house.http.get("/api/conversations", params={"search": "x" * 201})).status_code == 400
+
+
 async def test_what_a_user_deletes_is_gone_from_database_and_spool(house: Running) -> None:
     answer = await house.chat("a secret")
     user_id = house.gateway.door._local.user_id  # type: ignore[union-attr]

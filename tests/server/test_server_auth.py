@@ -1,6 +1,8 @@
 """Keys, the keyless local admin, and that nobody reaches what is another's."""
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -67,12 +69,25 @@ async def test_a_key_seen_before_works_while_the_database_is_down_and_a_new_one_
         {"Origin": "https://evil.example"},
         {"Host": "evil.example"},
         {"X-Forwarded-For": "203.0.113.5"},
+        {"X-Real-IP": "203.0.113.5"},
+        {"X-Forwarded-Proto": "https"},
+        {"Via": "1.1 proxy"},
     ],
 )
 async def test_without_a_key_only_this_machines_own_programs_are_let_in(house: Running, headers: dict) -> None:
     body = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}]}
     assert (await house.http.post("/v1/chat/completions", json=body, headers=headers)).status_code == 401
     assert (await house.http.get("/api/status", headers=headers)).status_code == 401
+
+
+async def test_what_a_plain_nginx_passes_on_is_not_this_machines_own(house: Running) -> None:
+    """It names itself as the host, sends no address of the client, and speaks HTTP/1.0."""
+    port = int(house.url.rsplit(":", 1)[1])
+    for version, status in ((b"1.0", b"401"), (b"1.1", b"200")):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET /api/status HTTP/%s\r\nHost: 127.0.0.1:%d\r\nConnection: close\r\n\r\n" % (version, port))
+        assert (await reader.readline()).split()[1] == status
+        writer.close()
 
 
 async def test_no_user_reaches_another_users_conversations_or_answers(house: Running) -> None:
@@ -125,3 +140,27 @@ async def test_the_names_of_an_engines_control_endpoints_lead_nowhere(house: Run
         for path in CONTROL:
             assert (await http.post(path, json={})).status_code in (404, 405), path
     assert len(engine.requests) == before
+
+
+async def test_a_house_with_keys_has_an_administrator_from_its_first_start(
+    tmp_path: Path, engine: FakeEngine, kind: str, store: str
+) -> None:
+    home = tmp_path / "home"
+    with_keys: dict[str, Any] = {"loopback_without_key": False, "database_url": store}
+    async with running_gateway(home, [engine.url], database_url=store) as house:
+        assert not (home / "admin.key").exists()  # `local` is administrator, without a key
+    async with running_gateway(home, [engine.url], **with_keys) as house:
+        path = home / "admin.key"
+        assert path.stat().st_mode & 0o777 == 0o600
+        key = path.read_text().strip()
+        admin = {"Authorization": f"Bearer {key}"}
+        assert (await house.http.get("/api/me", headers=admin)).json()["role"] == "admin"
+        await house.http.post("/api/admin/users", json={"name": "ann", "role": "admin"}, headers=admin)
+        noted = (await house.service.get("/api/admin/audit")).text
+        assert "user.add" in noted
+        assert key not in noted
+        await house.service.post("/api/admin/users/admin/disable")
+        path.unlink()
+    async with running_gateway(home, [engine.url], **with_keys) as house:
+        assert not path.exists()
+        assert (await house.http.get("/api/me", headers=admin)).status_code == 401

@@ -105,7 +105,7 @@ async def test_a_canary_that_no_engine_has_costs_nobody_an_answer(
     new, _ = arms_of(shared, 1)
     pool = shared.gateway.pool
     found = pool.pick
-    monkeypatch.setattr(pool, "pick", lambda model, avoid=(): None if model == "ruminate-v1" else found(model, avoid))
+    monkeypatch.setattr(pool, "pick", lambda model, *more: None if model == "ruminate-v1" else found(model, *more))
     assert await model_in(shared, new[0]) == "ruminate-v0"
 
 

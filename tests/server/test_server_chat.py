@@ -138,6 +138,8 @@ async def test_several_choices_are_several_generations(house: Running) -> None:
     assert len(recorded) == 3
     assert len({one.request_id for one in recorded}) == 3
     assert len({one.prompt_message_id for one in recorded}) == 1
+    counts = [(one.prompt_tokens, one.completion_tokens, one.reasoning_tokens) for one in recorded]
+    assert sorted(counts, key=str, reverse=True) == [(None, None, None), (None, None, None), (7, 9, 3)]
 
 
 async def test_a_raw_completion_is_recorded_but_never_trained_on(house: Running) -> None:

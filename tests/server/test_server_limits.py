@@ -56,6 +56,67 @@ async def test_a_key_that_asked_too_often_is_told_when_to_come_back_and_another_
         assert other.status_code == 200
 
 
+async def test_a_prompt_that_is_too_long_is_refused_before_it_is_answered(tmp_path: Path, engine: FakeEngine) -> None:
+    async with limited(tmp_path, engine, max_prompt_tokens=100) as house:
+        long = " ".join(["word"] * 101)
+        assert (await house.chat("short")).status_code == 200
+        assert [path for path, _ in engine.requests] == ["/v1/chat/completions"]  # surely short: not counted
+        assert (await house.chat(" ".join(["word"] * 100))).status_code == 200
+        engine.requests.clear()
+        asks: list[tuple[str, dict[str, Any]]] = [
+            ("/v1/chat/completions", {"messages": [{"role": "user", "content": long}]}),
+            ("/v1/completions", {"prompt": ["short", long]}),
+            ("/v1/completions", {"prompt": [7] * 101}),
+            ("/v1/responses", {"input": long}),
+            ("/v1/messages", {"messages": [{"role": "user", "content": long}], "max_tokens": 5}),
+        ]
+        for path, body in asks:
+            refused = await house.http.post(path, json={"model": "ruminate", **body})
+            assert refused.status_code == 400, path
+            said = refused.json()["error"]["message"]
+            assert said == "the prompt has 101 tokens, its history included; at most 100 are taken here"
+        assert {path for path, _ in engine.requests} == {"/tokenize"}
+        assert not house.gateway.pool.chats
+
+
+async def test_a_keys_own_limits_go_before_the_houses(
+    tmp_path: Path, engine: FakeEngine, kind: str, store: str
+) -> None:
+    caps = {"requests_per_minute": 1, "key_refresh_seconds": 60.0}
+    async with limited(tmp_path, engine, database_url=store, **caps) as house:
+        body = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}]}
+        await house.service.post("/api/admin/users", json={"name": "ann"})
+
+        async def key_with(**limits: int | None) -> tuple[str, dict[str, str]]:
+            made = await house.service.post("/api/admin/users/ann/keys", json=limits)
+            assert made.status_code == 201, made.text
+            expected = dict.fromkeys(users.LIMITS) | limits
+            assert made.json()["limits"] == expected
+            return made.json()["id"], {"Authorization": f"Bearer {made.json()['key']}"}
+
+        async def ask(key: dict[str, str]) -> httpx.Response:
+            return await house.http.post("/v1/chat/completions", json=body, headers=key)
+
+        plain, few = await key_with(), await key_with(requests_per_minute=2)
+        free, dear = await key_with(requests_per_minute=0), await key_with(requests_per_minute=0, tokens_per_minute=1)
+        assert [(await ask(plain[1])).status_code for _ in range(2)] == [200, 429]
+        assert [(await ask(few[1])).status_code for _ in range(3)] == [200, 200, 429]
+        assert [(await ask(free[1])).status_code for _ in range(3)] == [200, 200, 200]
+        assert "x-ratelimit-limit-requests" not in (await ask(free[1])).headers
+        assert [(await ask(dear[1])).status_code for _ in range(2)] == [200, 429]
+        changed = await house.service.patch(f"/api/admin/keys/{free[0]}", json={"concurrent_answers": 1})
+        assert changed.json()["limits"] == {
+            "requests_per_minute": 0, "tokens_per_minute": None, "concurrent_answers": 1,
+        }  # fmt: skip
+        engine.first_delay = 0.3
+        at_once = await asyncio.gather(ask(free[1]), ask(free[1]))
+        assert sorted(answer.status_code for answer in at_once) == [200, 429]
+        wrong = await house.service.patch(f"/api/admin/keys/{free[0]}", json={"concurrent_answers": -1})
+        assert wrong.status_code == 400
+        assert (await house.service.patch("/api/admin/keys/none", json={})).status_code == 404
+        assert (await house.http.get("/api/me", headers=few[1])).json()["key"]["limits"]["requests_per_minute"] == 2
+
+
 @pytest.mark.parametrize("stream", [False, True])
 async def test_tokens_count_once_an_answer_has_ended(tmp_path: Path, engine: FakeEngine, stream: bool) -> None:
     async with limited(tmp_path, engine, tokens_per_minute=20) as house:  # an answer is 16 tokens with its prompt

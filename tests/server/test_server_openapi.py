@@ -1,5 +1,6 @@
 """The OpenAPI document: the chat routes are in it, and its examples are requests that this gateway answers."""
 
+import re
 from typing import Any
 
 import jsonschema
@@ -7,6 +8,8 @@ import pytest
 from support.fake_engine import FakeEngine
 from support.gateways import Running
 
+from server.docs_page import FILES
+from server.openapi_examples import EXAMPLES
 from server.steering import EFFORTS
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -52,6 +55,44 @@ async def test_every_example_fits_its_schema_and_is_answered(house: Running, eng
             wish = example["value"] | ({"model": "ruminate"} if name == "pinned" else {})
             answer = await house.http.post(path, json=wish)
             assert answer.status_code == 200, (name, answer.text)
+
+
+def shape(value: Any) -> Any:
+    """Which fields there are, without what is in them: a list's are those of its first entry."""
+    if isinstance(value, dict):
+        return {name: shape(one) for name, one in value.items() if name not in ("config", "sampling")}
+    return [shape(value[0])] if isinstance(value, list) and value else None
+
+
+async def test_the_examples_of_the_app_are_what_is_sent_and_what_comes_back(house: Running) -> None:
+    paths = (await documented(house))["paths"]
+    chat = await house.chat()
+    ids = {"conversation_id": chat.headers["x-ruminate-conversation"], "name": "ann",
+           "generation_id": chat.headers["x-ruminate-generation"]}  # fmt: skip
+    for (method, path), (asked, answered) in EXAMPLES.items():
+        route = paths[path][method]
+        if "key_id" in path:
+            made = await house.http.post("/api/admin/users/ann/keys", json={"scopes": ["chat"]})
+            ids["key_id"] = made.json()["id"]
+        answer = await house.http.request(method.upper(), path.format(**ids), json=asked)
+        assert f"{answer.status_code}" in route["responses"], (path, answer.text)
+        shown = route["responses"][f"{answer.status_code}"]["content"]["application/json"]["example"]
+        assert shown == answered
+        given, expected = shape(answer.json()), shape(answered)
+        if path == "/api/me":
+            given["key"] = expected["key"]  # the local user has none
+        assert given == expected, path
+
+
+async def test_docs_are_a_page_of_this_machine(house: Running) -> None:
+    page = (await house.http.get("/docs")).text
+    assert re.findall(r"(?:src|href)=\"([^\"]+)\"", page) == [
+        "docs/swagger-ui.css", "docs/favicon-32x32.png", "docs/swagger-ui-bundle.js",
+    ]  # fmt: skip
+    for name, kind in FILES.items():
+        answer = await house.http.get(f"/docs/{name}")
+        assert (answer.status_code, answer.headers["content-type"].split(";")[0]) == (200, kind)
+    assert (await house.http.get("/docs/main.py")).status_code == 404
 
 
 async def test_what_a_schema_forbids_the_gateway_refuses(house: Running) -> None:

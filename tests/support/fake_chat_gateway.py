@@ -175,8 +175,9 @@ class FakeGateway:
             return {"deleted": {}}
 
         @app.get("/api/conversations")
-        def conversations() -> dict[str, Any]:
-            return {"data": [_without(one, "messages") for one in reversed(self.conversations.values())]}
+        def conversations(search: str = "") -> dict[str, Any]:
+            listed = [one for one in reversed(self.conversations.values()) if search.lower() in str(one).lower()]
+            return {"data": [_without(one, "messages") for one in listed]}
 
         @app.get("/api/conversations/{name}")
         def conversation(name: str) -> Any:

@@ -14,6 +14,8 @@ from typing import Any
 from aiohttp import web
 
 BASE, ROOT = "ruminate-v0", "/base"
+LOGPROBS = {"content": [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}], "refusal": None}
+"""Of each choice, and of each piece of one, where they are asked for."""
 BASE_LOGPROB = -1.0  # of every token, by the base; an adapter's folder says its own in `logprob.txt`
 
 
@@ -196,6 +198,7 @@ class FakeEngine:
         model = body["model"]
         await self._resumed()
         reasoning, response = self.text(model)
+        spelt: dict[str, Any] = {"logprobs": LOGPROBS} if body.get("logprobs") else {}
         usage = {"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16}
         usage["completion_tokens_details"] = {"reasoning_tokens": 3}  # type: ignore[assignment]
         self.running += 1
@@ -206,7 +209,7 @@ class FakeEngine:
                 message: dict[str, Any] = {"role": "assistant", "content": response, "reasoning": reasoning}
                 if self.calls:
                     message["tool_calls"] = [call | {"type": "function"} for call in self._calls()]
-                choices = [{"index": i, "message": message, **self._end()} for i in range(body.get("n") or 1)]
+                choices = [{"index": i, "message": message, **spelt, **self._end()} for i in range(body.get("n") or 1)]
                 self.served[model] += 1
                 return web.json_response({"id": "x", "object": "chat.completion", "created": 1, "model": model,
                                           "choices": choices, "usage": usage})  # fmt: skip
@@ -224,8 +227,11 @@ class FakeEngine:
                 bits = [{"index": index, "function": {"arguments": bit}} for bit in _pieces(arguments)]
                 deltas += [{"tool_calls": [one]} for one in (first, *bits)]
             so_far = usage if (body.get("stream_options") or {}).get("continuous_usage_stats") else None
-            events = [_event(model, [{"index": 0, "delta": delta, "finish_reason": None}], so_far) for delta in deltas]
-            events.append(_event(model, [{"index": 0, "delta": {"content": ""}, **self._end()}], so_far))
+            events = [
+                _event(model, [{"index": 0, "delta": delta, **spelt, "finish_reason": None}], so_far)
+                for delta in deltas
+            ]
+            events.append(_event(model, [{"index": 0, "delta": {"content": ""}, **spelt, **self._end()}], so_far))
             if (body.get("stream_options") or {}).get("include_usage"):
                 events.append(_event(model, [], usage))
             events.append(b"data: [DONE]\n\n")

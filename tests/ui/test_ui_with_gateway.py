@@ -101,6 +101,32 @@ def test_a_talk_with_branches_is_the_same_after_a_reload(house: House) -> None:
     )
 
 
+def test_searching_finds_words_that_were_said_in_a_conversation(house: House) -> None:
+    page = house.page
+    house.ask("how long does a walrus sleep?")
+    house.answered(1)
+    item = page.locator(".item", has=page.locator("[aria-current]"))
+    expect(item).to_have_count(1)
+    item.hover()
+    item.locator("button").click()
+    page.click(".menu button:has-text('Rename')")
+    page.fill("dialog input", "of animals")
+    page.press("dialog input", "Enter")
+    expect(item).to_have_text("of animals")
+    page.click("#new")
+    page.fill("#search", "WALRUS")
+    expect(page.locator(".item")).to_have_count(1)
+    expect(page.locator(".item a small")).to_have_text("how long does a walrus sleep?")
+    page.press("#search", "Enter")
+    expect(page.locator(".row.user .bubble")).to_have_text("how long does a walrus sleep?")
+    page.fill("#search", "walruses")
+    expect(page.locator("#conversations .quiet")).to_have_text("No conversation matches.")
+    page.fill("#search", "Animals")
+    expect(page.locator(".item")).to_have_text(["of animals"])
+    page.fill("#search", "")
+    expect(page.locator(".item a small")).to_have_count(0)
+
+
 def test_a_rating_a_new_title_and_a_consent_are_kept(house: House) -> None:
     page = house.page
     house.ask("rate this")
@@ -242,3 +268,12 @@ def test_the_training_page_shows_the_house_and_asks_for_a_round(house: House) ->
     page.click("text=Back to the overview")
     page.click("tr:has-text('base') a")
     expect(page.locator("h1", has_text="Checkpoint v0")).to_be_visible()
+
+
+def test_the_gateways_docs_work_without_an_internet(house: House, gateway: tuple[FakeEngine, str]) -> None:
+    url = gateway[1]
+    asked: list[str] = []
+    house.page.on("request", lambda request: asked.append(request.url))
+    house.page.goto(f"{url}/docs")
+    expect(house.page.locator(".opblock", has_text="/v1/chat/completions").first).to_be_visible()
+    assert all(one.startswith((url, "data:", "blob:")) for one in asked), asked

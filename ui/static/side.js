@@ -2,26 +2,40 @@
 (() => {
   const R = window.ruminate;
   const { el, say, button, icon } = R;
+  const SEARCH_MS = 250; // nobody types slower within a word
 
   R.parts.push((page) => {
     const list = page.querySelector("#conversations");
     const search = page.querySelector("#search");
     let lines = [];
+    let found = null; // what the gateway found for these words: {words, lines}
+    let asking = 0;
     let me = {};
 
+    const typed = () => search.value.trim().slice(0, 200);
+    function ask(after) {
+      clearTimeout(asking);
+      const words = typed();
+      if (words && found?.words !== words) asking = setTimeout(() => R.send("act", { do: "search", words }), after);
+    }
     function draw() {
-      const wanted = search.value.trim().toLowerCase();
-      const found = lines.filter((line) => (line.title || say("untitled")).toLowerCase().includes(wanted));
+      const wanted = typed();
+      const titled = lines.filter((line) => (line.title || say("untitled")).toLowerCase().includes(wanted.toLowerCase()));
+      const known = new Map(lines.map((line) => [line.id, line])); // titles change, excerpts do not
+      const inside = wanted && found?.words === wanted ? found.lines.map((line) => ({ ...line, ...known.get(line.id) })) : [];
+      const seen = new Set(inside.map((line) => line.id));
+      const shown = [...inside, ...titled.filter((line) => !seen.has(line.id))];
       const focused = list.contains(document.activeElement) && document.activeElement;
       const at = focused && { id: focused.closest(".item").dataset.id, tag: focused.localName };
-      list.replaceChildren(...(found.length ? found.map(item) : [el("p.quiet", {}, say(lines.length ? "nothing_found" : "empty_list"))]));
+      list.replaceChildren(...(shown.length ? shown.map(item) : [el("p.quiet", {}, say(lines.length ? "nothing_found" : "empty_list"))]));
       if (at) list.querySelector(`.item[data-id="${CSS.escape(at.id)}"] ${at.tag}`)?.focus(); // the list was drawn anew around whoever is in it
       R.markPlace();
     }
     function item(line) {
       const title = line.title || say("untitled");
       return el("div.item", { "data-id": line.id },
-        el("a", { href: "?c=" + encodeURIComponent(line.id), title }, line.pinned ? icon("pin") : null, el("span", {}, title)),
+        el("a", { href: "?c=" + encodeURIComponent(line.id), title }, line.pinned ? icon("pin") : null,
+          el("span", {}, title, line.excerpt ? el("small", {}, line.excerpt) : null)),
         button("dots", `${say("more")}: ${title}`, (event) => menu(event.currentTarget, line), { "aria-haspopup": "menu" }));
     }
     function menu(anchor, line) {
@@ -69,7 +83,7 @@
       const line = lines.find((one) => one.id === at);
       document.title = line?.title ? `${line.title} · ${say("app")}` : say("app");
     };
-    search.addEventListener("input", draw);
+    search.addEventListener("input", () => { draw(); ask(SEARCH_MS); });
     search.addEventListener("keydown", (event) => {
       const first = list.querySelector(".item a");
       if (event.key === "ArrowDown" && first) { event.preventDefault(); first.focus(); }
@@ -81,7 +95,14 @@
       const next = by && links[links.indexOf(document.activeElement.closest(".item")?.firstElementChild) + by];
       if (by) { event.preventDefault(); (next ?? (by < 0 ? search : links[0]))?.focus(); }
     });
-    R.on("side", (value) => { lines = value.lines; draw(); R.nowLive?.(value.live, true); });
+    R.on("side", (value) => {
+      if (value.found) { found = value.found; draw(); return; }
+      lines = value.lines;
+      found = null; // something was said, renamed or deleted
+      draw();
+      ask(0);
+      R.nowLive?.(value.live, true);
+    });
     draw();
 
     // -- the person

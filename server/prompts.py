@@ -1,0 +1,55 @@
+"""How long a prompt may be, where the operator says less than the engines take: counted by an engine before it answers.
+
+A token has at least one byte, so a text that has no more bytes than tokens are allowed needs no counting; nor do ids.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from server.asking import Ask
+from server.catalog import Weights
+from server.errors import ApiError
+from server.relay import Relay
+
+TOLD = ("tools", "chat_template_kwargs", "add_special_tokens", "add_generation_prompt", "continue_final_message")
+"""What beside messages or prompt tells which tokens a request has."""
+
+
+class Longest:
+    """`most`: tokens of a prompt, its history included; 0 is no limit."""
+
+    def __init__(self, relay: Relay, most: int) -> None:
+        self._relay, self._most = relay, most
+
+    async def check(self, ask: Ask, weights: Weights, moved: Callable[[], bool]) -> None:
+        """Raises ApiError 400 for a prompt that is too long, and what asking an engine raises."""
+        if not self._most:
+            return
+        for prompt in _prompts(ask):
+            count = len(prompt) if isinstance(prompt, list) else await self._count(prompt, weights, moved)
+            if count > self._most:
+                message = f"the prompt has {count} tokens, its history included; at most {self._most} are taken here"
+                field = "messages" if ask.kind == "chat" else "prompt"
+                raise ApiError(400, message, code="context_length_exceeded", param=field)
+
+    async def _count(self, prompt: dict[str, Any], weights: Weights, moved: Callable[[], bool]) -> int:
+        raw = orjson.dumps(prompt | {"model": weights.asked_as})
+        if len(raw) <= self._most and b'"image' not in raw:  # the template's own tokens are fewer than JSON's bytes
+            return 0
+        answer = await self._relay.begin("/tokenize", raw, weights.model, False, moved)
+        try:
+            return int(orjson.loads(answer.first)["count"])
+        finally:
+            answer.close()
+
+
+def _prompts(ask: Ask) -> list[Any]:
+    """Bodies to be counted, or lists of token ids."""
+    told = {name: ask.body[name] for name in TOLD if name in ask.body}
+    if ask.kind == "chat":
+        return [told | {"messages": ask.body["messages"]}]
+    given = ask.body["prompt"]
+    several = given if isinstance(given, list) and not isinstance(given[0], int) else [given]
+    return [{"prompt": one} if isinstance(one, str) else one for one in several]

@@ -1,0 +1,81 @@
+"""Which engine a request goes to: the one whose cache has its beginning, unless that one is clearly busier."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from support.fake_engine import FakeEngine
+from support.gateways import Running, running_gateway
+
+from db.ids import new_id
+from server.engine import Engine
+from server.pool import Pool
+
+
+def pool_of(*in_flight: int) -> Pool:
+    pool = Pool(10, 256, 30.0)
+    for number, running in enumerate(in_flight):
+        engine = Engine(f"http://engine-{number}", cast(Any, None))
+        engine.healthy, engine.in_place, engine.in_flight = True, "m", running
+        pool.engines.append(engine)
+    return pool
+
+
+def picked(pool: Pool, prefix: str) -> Engine:
+    engine = pool.pick("m", (), prefix)
+    assert engine is not None
+    return engine
+
+
+def test_one_prefix_has_one_engine_and_many_are_spread_evenly() -> None:
+    pool, again = pool_of(0, 0, 0), pool_of(0, 0, 0)
+    again.engines.reverse()
+    homes = {f"talk-{n}": picked(pool, f"talk-{n}").url for n in range(300)}
+    assert all(picked(again, name).url == home for name, home in homes.items())  # at another gateway as well
+    assert all(60 < count < 140 for count in Counter(homes.values()).values())
+    gone = pool.engines.pop()
+    moved = {name for name, home in homes.items() if picked(pool, name).url != home}
+    assert moved == {name for name, home in homes.items() if home == gone.url}
+
+
+@pytest.mark.parametrize(("busy", "idle", "stays"), [(2, 0, True), (3, 0, False), (27, 20, True), (28, 20, False)])
+def test_an_engine_that_is_clearly_busier_is_passed_over(busy: int, idle: int, stays: bool) -> None:
+    pool = pool_of(0, 0)
+    home = picked(pool, "talk")
+    for engine in pool.engines:
+        engine.in_flight = busy if engine is home else idle
+    assert (picked(pool, "talk") is home) == stays
+    assert pool.pick("m") is not home  # without a prefix, the least loaded one
+    assert pool.pick("m", (home,), "talk") is not home
+
+
+async def turns_of(house: Running, engines: list[FakeEngine], **more: Any) -> list[int]:
+    """Which engine answers each of four turns of one conversation, sent as a history."""
+    history: list[dict[str, Any]] = []
+    went = []
+    for turn in range(4):
+        history.append({"role": "user", "content": f"question {turn} {new_id()}"})
+        before = [len(engine.requests) for engine in engines]
+        answer = await house.chat(messages=history, **more)
+        (index,) = [i for i, engine in enumerate(engines) if len(engine.requests) > before[i]]
+        went.append(index)
+        history.append({"role": "assistant", "content": answer.json()["choices"][0]["message"]["content"]})
+    return went
+
+
+@pytest.mark.parametrize("more", [{}, {"store": False}])
+async def test_a_conversation_stays_with_its_engine(tmp_path: Path, more: dict[str, Any]) -> None:
+    engines = [FakeEngine(), FakeEngine(), FakeEngine()]
+    for engine in engines:
+        await engine.start()
+    try:
+        async with running_gateway(tmp_path / "home", [engine.url for engine in engines]) as house:
+            await house.until_ready()
+            while not all(engine.serves("ruminate-v0") for engine in house.gateway.pool.engines):
+                await house.chat()
+            for _ in range(4):
+                assert len(set(await turns_of(house, engines, **more))) == 1
+    finally:
+        for engine in engines:
+            await engine.stop()
