@@ -5,7 +5,7 @@ tree by the hash of its chain: what is there already is used again, an edit bran
 that the turn took place is kept: its weights, tokens and times, no words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from db.queries.common import chunks, insert, table_of, utcnow
 from db.queries.tree import Branch, homes, lay_in, open_conversations
 from db.schema import Generation, Message, User
 from db.types import to_json
-from db.values import ChatMessage, Completion, Consent, Refused, Turn
+from db.values import ASIDE, LIMITS, STOPS, ChatMessage, Completion, Consent, Refused, Turn
 
 INTERRUPTED = "interrupted"
 WORDLESS = ("error", INTERRUPTED)
@@ -211,12 +211,17 @@ def _generation(
         "model": turn.model,
         "engine": turn.engine,
         "gateway": turn.gateway,
-        "sampling": dict(turn.sampling) if kept else {},  # a stop word or a schema can quote the prompt
+        "sampling": dict(turn.sampling) if kept else _marks(turn.sampling),
         "started_at": turn.started_at,
         "origin": turn.origin,
         "consent": turn.consent,
         **_ended(end, turn.consent),
     }
+
+
+def _marks(sampling: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a turn that is not kept: which settings speak for its end. A stop word or a schema can quote the prompt."""
+    return {name: True for name in sampling if name in {ASIDE, *LIMITS, *STOPS}}
 
 
 def _ended(end: Completion | None, consent: str) -> dict[str, Any]:
