@@ -321,6 +321,35 @@ async def test_a_rollback_by_hand_aborts_the_round_that_was_built_on_it_too(shar
     await make_live(shared, "v1")  # a person may
 
 
+async def test_a_second_rollback_does_not_bring_back_what_the_first_took_away(shared: Running) -> None:
+    add_checkpoint(shared.database, shared.home)
+    await make_live(shared, "v1")
+    await make_live(shared, "previous")
+    refused = await shared.http.post("/api/deployments", json={"checkpoint": "previous"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "taken_back_already")
+    assert "v1 was taken back when v0 became live again" in refused.json()["error"]["message"]
+    await make_live(shared, "v1")
+    await make_live(shared, "previous")
+    assert newest(shared)[0].live_checkpoint_id == 0
+
+
+async def test_a_rollback_to_what_live_did_not_grow_out_of_takes_it_back_as_well(shared: Running) -> None:
+    for _ in range(2):
+        add_checkpoint(shared.database, shared.home)
+    await make_live(shared, "v1")
+    await make_live(shared, "v2")  # both grew out of v0
+    assert newest(shared)[1]["v1"] == "published"
+    with shared.database.transaction() as session:
+        asked = rounds.request_round(session, "grpo", {}, "ann").id
+        rounds.claim_round(session, "trainer", 60)
+        rounds.save_progress(session, asked, "trainer", "train", 1, parent_id=2)
+    await shared.gateway.swap.deploy("v1", "a test", "a test", disown=True)
+    row, states = newest(shared)
+    assert (row.live_checkpoint_id, states["v1"], states["v2"]) == (1, "published", "rejected")
+    with shared.database.reading() as session:
+        assert rounds.get_round(session, asked).state == "cancelled"
+
+
 def record_before(database: Database, count: int) -> None:
     """Answers of v0 from before anything else became live, a second each."""
     with database.transaction() as session:
