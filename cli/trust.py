@@ -162,10 +162,17 @@ def _alerts(watch: dict[str, Any] | None) -> list[str]:
 def learnt(found: dict[str, Any]) -> str:
     """Who learnt, as lines of text."""
     names = [f"{one['name']} ({one['state']}, round {one['round']})" for one in found["learnt"]]
+    clean, cancelled = found["last_clean"], found.get("cancelled")
+    lines = [] if cancelled is None else [f"cancelled: round {cancelled}, which was training on it"]
     if not names:
-        return "no checkpoint learnt from it"
-    clean = found["last_clean"]
-    return f"learnt from it: {', '.join(names)}\nlast clean one: {clean}; to serve it: ruminate promote {clean}"
+        return "\n".join([*lines, "no checkpoint learnt from it"])
+    return "\n".join(
+        [
+            *lines,
+            f"learnt from it: {', '.join(names)}",
+            f"last clean one: {clean}; to serve it: ruminate promote {clean}",
+        ]
+    )
 
 
 def rebuilt(found: dict[str, Any]) -> str:

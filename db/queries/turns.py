@@ -128,6 +128,8 @@ def _record(session: Session, pairs: Sequence[tuple[Turn, Completion | None]]) -
     for turn, _ in fresh.values():
         if turn.user_id not in alive:
             refused[turn.request_id] = f"user {turn.user_id!r} is unknown or was deleted"
+        elif (until := alive[turn.user_id]) is not None and turn.started_at <= until:
+            refused[turn.request_id] = f"all that user {turn.user_id!r} had said by then was deleted"
         elif turn.consent != Consent.NONE:
             try:
                 to_json(dict(turn.sampling))
@@ -148,12 +150,15 @@ def _record(session: Session, pairs: Sequence[tuple[Turn, Completion | None]]) -
     return [Refused(request_id, why) for request_id, why in refused.items()]
 
 
-def _alive(session: Session, user_ids: set[str]) -> set[str]:
-    """Those who are users now, and stay so until the transaction ends: a deletion waits for it, or it for one."""
-    alive: set[str] = set()
+def _alive(session: Session, user_ids: set[str]) -> dict[str, datetime | None]:
+    """Those who are users now, and stay so until the transaction ends: a deletion waits for it, or it for one. With
+    the time until which all of theirs was deleted."""
+    alive: dict[str, datetime | None] = {}
     for ids in chunks(sorted(user_ids)):
-        living = select(User.id).where(User.id.in_(ids), User.deleted_at.is_(None)).order_by(User.id)
-        alive.update(session.scalars(living.with_for_update(read=True, key_share=True)))
+        living = select(User.id, User.forgotten_at).where(User.id.in_(ids), User.deleted_at.is_(None)).order_by(User.id)
+        alive.update(
+            (row.id, row.forgotten_at) for row in session.execute(living.with_for_update(read=True, key_share=True))
+        )
     return alive
 
 

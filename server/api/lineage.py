@@ -63,6 +63,7 @@ def who_learnt(gateway: House, _: Admin, user: str | None = None, conversation: 
 async def forget_somebody(gateway: House, admin: Admin, wish: ForgetRequest) -> dict[str, Any]:
     """Delete all that a user, or one conversation, left here; tell which checkpoints had learnt from it.
 
+    The open round is cancelled if it has trained on it: `cancelled` is its id.
     With `rebuild` those are rejected, and `rebuild` in the answer says what is live and which rounds are done again. An
     answer other than 200 after the deletion can be followed by the same request: it goes on where that one ended.
     """
@@ -98,13 +99,17 @@ def _forgotten(gateway: House, admin: Admin, wish: ForgetRequest) -> tuple[dict[
     gone = forget(gateway, user_id=user_id, conversation_id=conversation_id)
     actor = admin.name if user_id != admin.user_id else admin.user_id
     with gateway.database.transaction() as session:
-        plan = None
+        plan = cancelled = None
         if wish.rebuild:
             plan = replays.plan(session, actor, user_id=user_id, conversation_id=conversation_id)
-        detail = {"user": user_id, "conversation": conversation_id} | ({} if plan is None else rebuild_view(plan))
+        else:
+            cancelled = replays.abort(session, actor, user_id=user_id, conversation_id=conversation_id)
+        detail = {"user": user_id, "conversation": conversation_id, "cancelled": cancelled}
+        detail |= {} if plan is None else rebuild_view(plan)
         audit.note(session, actor, "forget", detail)
         found = lineage.learnt(session, user_id=user_id, conversation_id=conversation_id)
-        return {"deleted": asdict(gone.rows) | {"spooled": gone.spooled}} | learnt_view(found), plan
+        told = {"deleted": asdict(gone.rows) | {"spooled": gone.spooled}, "cancelled": cancelled}
+        return told | learnt_view(found), plan
 
 
 def rebuild_view(plan: replays.Rebuild) -> dict[str, Any]:
