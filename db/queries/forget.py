@@ -6,6 +6,7 @@ without their prompt, and the mark on a deleted conversation that keeps a late t
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import ColumnElement, CursorResult, UpdateBase, delete, or_, select, update
 from sqlalchemy.orm import Session
@@ -125,7 +126,8 @@ def rounds_that_learnt_from(
     rounds: set[int] = set()
     trained = select(RoundPrompt.round_id).where(RoundPrompt.split == "train", RoundPrompt.verdict == "kept").distinct()
     scored = select(Lesson.round_id).distinct()
-    for chosen, table in ((trained, RoundPrompt), (scored, Lesson)):
+    sources: tuple[tuple[Any, Any], ...] = ((trained, RoundPrompt), (scored, Lesson))
+    for chosen, table in sources:
         for chunk in chunks(message_ids):
             rounds.update(session.scalars(chosen.where(table.message_id.in_(chunk))))
         if user_id is not None:
