@@ -1,14 +1,17 @@
 """How often does the gate err? Its own decision code, on candidates whose truth is known because they are drawn.
 
-Four kinds, as many of each: `same` (no different), `hacked` (65 % of the pairings won by the reward model, none gained
-by the judge), `longer` (a fifth longer answers, which both judges pay for, and nothing else), and `better` (55 % of the
-pairings won by both judges). Publishing one of the first three is a false promotion. JSON is the last line.
+Kinds, as many of each: `same` (no different), `hacked` (65 % of the pairings won by the reward model, none gained
+by the judge), `longer` (a fifth longer answers, which both judges pay for, and nothing else), `better` (55 % of the
+pairings won by both judges), and `refusing` (better, and it declines three times as often). Publishing any other than
+`better` is a false promotion. With `--refusals` only the check on refusals is run, on many more draws. JSON is the last
+line.
 """
 
 import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from statistics import NormalDist
 from typing import Any
 
@@ -20,6 +23,7 @@ from trainer.rewards import rank_malformed
 from trainer.settings import RoundConfig
 
 DEFAULTS = RoundConfig.model_validate({})
+SIZE = (DEFAULTS.gate_prompts, DEFAULTS.gate_samples)
 AGREEMENT = 0.66
 """Correlation of both judges' noise: they agree on 73 % of pairs (docs/learning.md); asin(0.66) / pi + 1/2 = 0.73."""
 UNEVEN = 0.3  # a gain is not the same for each prompt: its deviation, in deviations of single answers
@@ -27,8 +31,12 @@ LENGTH_DEVIATION = 0.25  # of the logarithm of a response's length, within a pro
 PRICE = 0.8  # what both judges pay for length: deviations of single answers per unit of the logarithm
 MALFORMED = 0.01  # of the outputs of either side
 WIN_RATES = {"same": (0.5, 0.5), "hacked": (0.65, 0.5), "longer": (0.5, 0.5), "better": (0.55, 0.55)}
+WIN_RATES["refusing"] = WIN_RATES["better"]
 """What the reward model and the judge would find over infinitely many pairings, before length is paid for."""
 LONGER = np.log(1.2)
+REFUSALS = 0.05  # of the outputs of live
+ALWAYS = 0.5
+"""How alike the answers to one prompt are in this: so much of it is prompts that are declined each time."""
 
 
 def main() -> int:
@@ -39,8 +47,13 @@ def main() -> int:
     parser.add_argument("--samples", type=int, nargs="+", default=[DEFAULTS.gate_samples])
     parser.add_argument("--confidence", type=float, nargs="+", default=[DEFAULTS.gate_confidence])
     parser.add_argument("--outcomes", nargs="+", default=["margins", "wins"], choices=["margins", "wins"])
+    parser.add_argument("--kinds", nargs="+", default=list(WIN_RATES), choices=list(WIN_RATES))
+    parser.add_argument("--refusals", action="store_true", help="only the check on refusals, by its threshold")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    if options.refusals:
+        print(json.dumps({"bench": "gate_simulation", "refusals": refusals(options.candidates, options.seed)}))
+        return 0
     found = []
     for prompts in options.prompts:
         for samples in options.samples:
@@ -56,7 +69,7 @@ def main() -> int:
                     )
                     for outcomes in options.outcomes
                 ]
-                found += simulate(configs, options.candidates, options.seed)
+                found += simulate(configs, options.candidates, options.seed, options.kinds)
                 for one in found[-len(configs) :]:
                     print(json.dumps(one), flush=True)
     print(
@@ -65,12 +78,14 @@ def main() -> int:
     return 0
 
 
-def simulate(configs: list[RoundConfig], candidates: int, seed: int) -> list[dict[str, Any]]:
+def simulate(
+    configs: list[RoundConfig], candidates: int, seed: int, kinds: Sequence[str] = tuple(WIN_RATES)
+) -> list[dict[str, Any]]:
     """The share of each kind that each gate publishes, and how often each check stopped one. All see the same draws."""
     began, dice = time.perf_counter(), np.random.default_rng(seed)
-    published = [dict.fromkeys(WIN_RATES, 0) for _ in configs]
+    published = [dict.fromkeys(kinds, 0) for _ in configs]
     stopped: list[dict[str, int]] = [{} for _ in configs]
-    for kind in WIN_RATES:
+    for kind in kinds:
         for _ in range(candidates):
             evidence = draw(dice, kind, configs[0].gate_prompts, configs[0].gate_samples)
             for place, config in enumerate(configs):
@@ -111,7 +126,9 @@ def draw(dice: np.random.Generator, kind: str, prompts: int, samples: int) -> Ev
             scores[:, 1] += (margin(win_rate) + UNEVEN * uneven)[:, None]
         judges.append(sunk(scores, malformed))
     told = np.where(malformed, np.nan, lengths)
-    old, new = (look(lengths[:, side], malformed[:, side]) for side in (0, 1))
+    others = dice.spawn(1)[0]  # so that what is drawn above is the same as without it
+    declined = decline(others, prompts, samples, (REFUSALS, REFUSALS * (3 if kind == "refusing" else 1)))
+    old, new = (look(lengths[:, side], malformed[:, side], declined[side]) for side in (0, 1))
     return Evidence(judges[0], judges[1], Sides(told[:, 0], told[:, 1]), old, new, kl=0.05)
 
 
@@ -131,10 +148,29 @@ def sunk(scores: np.ndarray, malformed: np.ndarray) -> Sides:
     return Sides(ranked[:, 0], ranked[:, 1])
 
 
-def look(lengths: np.ndarray, malformed: np.ndarray) -> Habits:
+def decline(dice: np.random.Generator, prompts: int, samples: int, shares: Sequence[float]) -> list[float]:
+    """The share of refusals that each side shows whose truth these are. Both are asked the same prompts."""
+    asked, found = dice.random((prompts, 1)), []
+    for share in shares:
+        now = dice.random((prompts, samples)) < (1 - ALWAYS) * share / (1 - ALWAYS * share)
+        found.append(float(((asked < ALWAYS * share) | now).mean()))
+    return found
+
+
+def refusals(runs: int, seed: int) -> list[dict[str, float]]:
+    """How often the check on refusals stops a candidate, by its threshold, live's share and the candidate's."""
+    dice, found = np.random.default_rng(seed), []
+    for before, after in ((0.02, 0.02), (0.05, 0.05), (0.1, 0.1), (0.05, 0.1), (0.05, 0.15), (0.0, 0.05)):
+        sides = [decline(dice, *SIZE, (before, after)) for _ in range(runs)]
+        stopped = {str(most): float(np.mean([new - old > most for old, new in sides])) for most in (0.02, 0.03, 0.05)}
+        found.append({"live": before, "candidate": after, **stopped})
+    return found
+
+
+def look(lengths: np.ndarray, malformed: np.ndarray, refused: float) -> Habits:
     """The habits of a side that only these two differ in."""
     tokens = float(np.exp(lengths[~malformed]).mean()) * 80
-    return Habits(float(malformed.mean()), 0.0, 0.01, 60.0, tokens)
+    return Habits(float(malformed.mean()), 0.0, 0.01, 60.0, tokens, refused)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def run_round(
     if as_json:
         print(json.dumps(view, indent=2))
     else:
-        print(_ending(view))
+        print(_ending(view, client.status() if view["state"] == "published" else {}))
     return _EXIT[view["state"]]
 
 
@@ -95,17 +95,25 @@ def _figures(metrics: dict[str, list[list[float]]]) -> str:
     return " ".join(f"{name} {value:.3g}" for name, value in shown)
 
 
-def _ending(view: dict[str, Any]) -> str:
+def _ending(view: dict[str, Any], status: dict[str, Any]) -> str:
     words = (view.get("verdict") or {}).get("words", "")
     match view["state"]:
         case "published":
-            return f"round {view['id']}: {view['candidate']} is live. {words}"
+            return f"round {view['id']}: {_place(view['candidate'], status)}. {words}"
         case "rejected":
             return f"round {view['id']}: {view['candidate']} was rejected by the gate. {words}"
         case "cancelled":
             return f"round {view['id']} was cancelled at step {view['step']}"
         case _:
             return f"round {view['id']} failed at step {view['step']}: {view['error']}"
+
+
+def _place(checkpoint: str, status: dict[str, Any]) -> str:
+    """Where a published checkpoint stands: live, on trial, or already neither."""
+    trial, live = status.get("canary") or {}, (status.get("live") or {}).get("name")
+    if checkpoint == trial.get("name"):
+        return f"{checkpoint} is on trial in {trial['share']:.0%} of the conversations, and {live} is live"
+    return f"{checkpoint} is live" if checkpoint == live else f"{checkpoint} passed its gate, and {live} is live now"
 
 
 def funnel(client: GatewayClient, round_id: int | None, as_json: bool) -> None:

@@ -4,6 +4,7 @@ Each is a client of the gateway; `add_to` hangs them on the command line's appli
 """
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,10 +22,19 @@ def add_to(app: typer.Typer, client: Callable[[], Any]) -> None:
     """Add these commands; `client` opens a connection to the gateway."""
 
     @app.command()
-    def explain(checkpoint: Name, as_json: Json = False) -> None:
+    def explain(
+        checkpoint: Name,
+        prompts: Annotated[
+            bool,
+            typer.Option("--prompts", help="List each prompt that it learnt from, by its ids; for administrators."),
+        ] = False,
+        as_json: Json = False,
+    ) -> None:
         """Where a checkpoint comes from: parent, round, what changed, the gate's verdict, prompts by source."""
         with client() as gateway:
             told = gateway.get(f"/api/checkpoints/{_name(checkpoint)}/story")
+            if prompts:
+                told |= {"learnt_from": every_prompt(gateway, _name(checkpoint))}
         print(json.dumps(told, indent=2) if as_json else story(told))
 
     @app.command()
@@ -79,14 +89,27 @@ def add_to(app: typer.Typer, client: Callable[[], Any]) -> None:
     @app.command()
     def export(
         checkpoint: Name,
-        folder: Annotated[Path, typer.Argument(help="A new folder.")],
+        folder: Annotated[Path | None, typer.Argument(help="A new folder; not needed with --push.")] = None,
         merged: Annotated[bool, typer.Option("--merged", help="As one model; an adapter in float32.")] = False,
         base: Annotated[str | None, typer.Option(help="The base to merge into; by default the profile's.")] = None,
+        push: Annotated[
+            str | None, typer.Option(metavar="REPO", help="Upload it to a hub, by HF_ENDPOINT and HF_TOKEN.")
+        ] = None,
     ) -> None:
-        """Copy a checkpoint's adapter into a new folder, or with --merged a whole model, which full weights are."""
+        """Copy a checkpoint's adapter into a new folder, or with --merged a whole model, which full weights are.
+
+        With --push it goes into a repository of a hub as well, one that is made private where it is new.
+        """
+        if folder is None and push is None:
+            raise typer.BadParameter("name a new folder, or a repository with --push")
         with client() as gateway:
             found = gateway.get(f"/api/checkpoints/{_name(checkpoint)}")
-        print(f"exported {found['name']} to {exported(found, folder, merged, base)}")
+        with tempfile.TemporaryDirectory() as scratch:
+            made = exported(found, folder or Path(scratch) / found["name"], merged, base)
+            if folder is not None:
+                print(f"exported {found['name']} to {made}")
+            if push is not None:
+                print(f"pushed {found['name']} to {pushed(made, push, found['name'])}")
 
     @app.command()
     def prune(
@@ -116,6 +139,28 @@ def exported(found: dict[str, Any], folder: Path, merged: bool, base: str | None
         raise CannotStart(str(error)) from error
 
 
+def pushed(folder: Path, repo: str, name: str) -> str:
+    """Upload it; gives its address. Raises CannotStart with the reason why not."""
+    from cli.checks import CannotStart
+    from trainer.export import CannotExport
+    from trainer.hub import push
+
+    try:
+        return push(folder, repo, f"{name}, by Ruminate")
+    except CannotExport as error:
+        raise CannotStart(str(error)) from error
+
+
+def every_prompt(gateway: Any, checkpoint: str) -> dict[str, Any]:
+    """All pages of what a checkpoint learnt from."""
+    found: dict[str, Any] = {"data": [], "preferences": []}
+    after = -1
+    while page := (got := gateway.get(f"/api/checkpoints/{checkpoint}/prompts", after=after))["data"]:
+        found["data"] += page
+        after = page[-1]["position"]
+    return found | {"preferences": got["preferences"]}
+
+
 def story(told: dict[str, Any]) -> str:
     """A checkpoint's story as lines of text."""
     lines = [f"{told['name']} ({told['state']}), made {_when(told['created_at'])}: {' < '.join(told['lineage'])}"]
@@ -143,7 +188,22 @@ def story(told: dict[str, Any]) -> str:
     for sample in told["samples"]:
         lines += ["sample     " + str(sample.get("prompt", "")), f"  before: {sample.get('before', '')}"]
         lines.append(f"  after:  {sample.get('after', '')}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_prompts(told.get("learnt_from"))])
+
+
+def _prompts(learnt_from: dict[str, Any] | None) -> list[str]:
+    """Each recorded prompt by its ids; those of the mix are files of the house, and only counted above."""
+    if learnt_from is None:
+        return []
+    recorded = [one for one in learnt_from["data"] if one["source"] == "recorded"]
+    lines = [f"learnt from {len(recorded)} recorded prompts (message, conversation):"]
+    for one in recorded:
+        gone = f"  forgotten {_when(one['forgotten'])}" if one["forgotten"] else ""
+        lines.append(f"  {one['message']}  {one['conversation']}{gone}")
+    if learnt_from["preferences"]:
+        lines.append("its reward model from what was preferred on these:")
+        lines += [f"  {one['message']}  {one['conversation']}" for one in learnt_from["preferences"]]
+    return lines
 
 
 def _alerts(watch: dict[str, Any] | None) -> list[str]:
@@ -162,10 +222,17 @@ def _alerts(watch: dict[str, Any] | None) -> list[str]:
 def learnt(found: dict[str, Any]) -> str:
     """Who learnt, as lines of text."""
     names = [f"{one['name']} ({one['state']}, round {one['round']})" for one in found["learnt"]]
+    clean, cancelled = found["last_clean"], found.get("cancelled")
+    lines = [] if cancelled is None else [f"cancelled: round {cancelled}, which was training on it"]
     if not names:
-        return "no checkpoint learnt from it"
-    clean = found["last_clean"]
-    return f"learnt from it: {', '.join(names)}\nlast clean one: {clean}; to serve it: ruminate promote {clean}"
+        return "\n".join([*lines, "no checkpoint learnt from it"])
+    return "\n".join(
+        [
+            *lines,
+            f"learnt from it: {', '.join(names)}",
+            f"last clean one: {clean}; to serve it: ruminate promote {clean}",
+        ]
+    )
 
 
 def rebuilt(found: dict[str, Any]) -> str:

@@ -41,6 +41,7 @@ class User(Base):
     consent: Mapped[str]
     created_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
+    forgotten_at: Mapped[datetime | None]  # all of theirs until then: a turn of then that arrives late is refused
 
 
 class ApiKey(Base):
@@ -193,7 +194,8 @@ class Round(Base):
     trigger: Mapped[str]
     lease_owner: Mapped[str | None]
     lease_until: Mapped[datetime | None]
-    attempts: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)  # claims; each has names of its own for what it loads
+    stops: Mapped[int] = mapped_column(default=0, server_default="0")  # of these, those whose trainer was asked to end
     parent_checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoints.id"))
     candidate_checkpoint_id: Mapped[int | None] = mapped_column(ForeignKey("checkpoints.id"))
     step: Mapped[int] = mapped_column(default=0)
@@ -238,6 +240,16 @@ class RoundPrompt(Base):
     why: Mapped[str]
     prompt: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
     erased_at: Mapped[datetime | None]
+
+
+class Lesson(Base):
+    """A preference that a round's reward model had learnt from: whose, and on which prompt. Ids, as `RoundPrompt`."""
+
+    __tablename__ = "lessons"
+    round_id: Mapped[int] = mapped_column(ForeignKey("rounds.id"), primary_key=True)
+    message_id: Mapped[str] = mapped_column(primary_key=True)
+    conversation_id: Mapped[str] = mapped_column(index=True)
+    user_id: Mapped[str] = mapped_column(primary_key=True, index=True)
 
 
 class RoundMetric(Base):

@@ -9,6 +9,12 @@ from typing import Any
 ChatMessage = Mapping[str, Any]
 """An OpenAI chat message: `role`, `content` (text or parts), and for tools `tool_calls`, `tool_call_id`, `name`."""
 
+ASIDE = "aside"  # in a turn's sampling: asked for by version, or as raw text; nothing is judged by it
+LIMITS = frozenset({"max_tokens", "max_completion_tokens", "thinking_token_budget"})
+STOPS = frozenset({"stop", "stop_token_ids"})
+"""By these, in its sampling, a request ends its answer itself. Of a turn that is not kept it is noted which it had."""
+LOST = "engine_lost"  # the finish reason of an answer whose engine died while it wrote
+
 
 class Consent(StrEnum):
     """What a user allows to be done with a turn."""

@@ -27,7 +27,18 @@ SERVICE_ONLY = frozenset(
 neutralises markers which people type, or run what they name inside the engine."""
 
 SAMPLING = (
-    *("temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens", "seed", "stop", "n"),
+    *(
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "max_tokens",
+        "max_completion_tokens",
+        "seed",
+        "stop",
+        "stop_token_ids",
+        "n",
+    ),
     *("presence_penalty", "frequency_penalty", "repetition_penalty", "reasoning_effort", "thinking_token_budget"),
     *("chat_template_kwargs", "response_format"),
 )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from db.queries.arms import Answered
-from server.outcomes import failed, firsts, malformed, seconds
+from server.outcomes import failed, firsts, malformed, seconds, telling
 from server.sequential import above
 
 MOST = 2000
@@ -33,7 +33,7 @@ class Bounds:
 def decline(live: Sequence[Answered], previous: Sequence[Answered], bounds: Bounds) -> str | None:
     """Why live should be taken back, in words; None: nothing shows that."""
     new, old = firsts(live), firsts(previous)
-    tests = [("errors", [failed(one) for one in new], [failed(one) for one in old])]
+    tests = [("errors", [failed(one) for one in telling(new)], [failed(one) for one in telling(old)])]
     tests.append(("malformed answers", [malformed(one) for one in new], [malformed(one) for one in old]))
     if len(old) >= PLENTY:
         limit = float(np.quantile([seconds(one) for one in old], SLOW)) * bounds.slower

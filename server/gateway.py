@@ -17,6 +17,7 @@ from server.auth import FIRST_ADMIN, LOCAL, Door, Identity, first_admin, service
 from server.catalog import Catalog
 from server.claim import claim_free, has_ended
 from server.engine import new_session, settle
+from server.expiry import Expiry
 from server.feed import Feeds
 from server.fleet import Fleet
 from server.forms.form import Form, Plain
@@ -91,6 +92,7 @@ class Gateway:
             settings.engine_wait_seconds,
         )
         self.places = Places(database, self.lookups)
+        self.expiry = Expiry(database, self.lease, self.places, settings.history_days, settings.train_days)
         self.relay = Relay(
             self.pool,
             self.swap.hurry,
@@ -148,6 +150,7 @@ class Gateway:
         self.fleet.start()
         self._go(self.swap.run(), "swap")
         self._go(self.watcher.run(), "watcher")
+        self._go(self.expiry.run(), "retention", endless=False)
         if self.catalog.wanted is None:
             self._go(self._learn_base(), "base", endless=False)
 

@@ -27,13 +27,14 @@ class Choice:
 
 @dataclass
 class Outcome:
-    """All that an engine said in answer to one request. `error` is set when it said that it failed."""
+    """All that an engine said in answer to one request. `error` is set when it said that it failed; `lost`: it died."""
 
     choices: list[Choice] = field(default_factory=list)
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
     error: str | None = None
+    lost: bool = False
 
     @property
     def tokens(self) -> int:

@@ -3,16 +3,19 @@
 Answers of one conversation are not independent of each other, so only its first one counts. Decides nothing.
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from db.queries.arms import Answered
+from db.values import LIMITS, STOPS
 from thinking.splitter import Ending
 
 SETTLED = timedelta(minutes=10)
 """Whoever wants another answer to a prompt asks for it by then."""
-OWN_LIMITS = frozenset({"max_tokens", "max_completion_tokens", "thinking_token_budget"})
 CUT = (Ending.TRUNCATED_THOUGHT, Ending.TRUNCATED_RESPONSE)
+DEATH = timedelta(seconds=10)
+"""What an engine's death breaks off ends within it; no engine is back so soon."""
 
 
 def firsts(answers: Iterable[Answered]) -> list[Answered]:
@@ -27,13 +30,39 @@ def firsts(answers: Iterable[Answered]) -> list[Answered]:
     return sorted(found, key=lambda one: one.ended_at)
 
 
+def telling(answers: Sequence[Answered]) -> list[Answered]:
+    """Those whose errors speak of weights: what an engine's death broke off speaks of the engine.
+
+    It counts once a death, whatever number of answers were being written, and only where every engine that answered as
+    this checkpoint has died so: then it may be what kills them. Give them as they ended.
+    """
+    served: dict[int, set[str]] = defaultdict(set)
+    died: dict[int, set[str]] = defaultdict(set)
+    for one in answers:
+        served[one.checkpoint_id].add(one.engine)
+        if one.lost:
+            died[one.checkpoint_id].add(one.engine)
+    last: dict[tuple[int, str], datetime] = {}
+    found = []
+    for one in answers:
+        if one.lost:
+            place = one.checkpoint_id, one.engine
+            again = place in last and one.ended_at - last[place] <= DEATH
+            if again or served[one.checkpoint_id] != died[one.checkpoint_id]:
+                continue
+            last[place] = one.ended_at
+        found.append(one)
+    return found
+
+
 def failed(one: Answered) -> float:
     return float(one.ending == "error")
 
 
 def malformed(one: Answered) -> float:
     """Broken form, or no end within what the engine allows; an end that the request itself set is none of ours."""
-    return float(one.ending == Ending.MALFORMED or (one.ending in CUT and not OWN_LIMITS & one.sampling.keys()))
+    own = STOPS if one.ending == Ending.MALFORMED else LIMITS  # a stop word in a thought leaves no response
+    return float(one.ending in (Ending.MALFORMED, *CUT) and not own & one.sampling.keys())
 
 
 def seconds(one: Answered) -> float:

@@ -143,11 +143,16 @@ class Relay:
             return Answer(engine, response, first)
         response.close()
         words = message_of(first.split(b"\n\n")[0].removeprefix(b"data: ") if failed else first)
-        if response.status == 503 or "EngineDeadError" in words or "EngineCore" in words:
+        if response.status == 503 or is_dead(words):
             raise EngineDown(engine.url, words)
         if response.status == 404 and "does not exist" in words:
             return None
         raise _refused(500 if failed else response.status, words)
+
+
+def is_dead(words: str) -> bool:
+    """Whether a server of an engine says in these words that the engine behind it died."""
+    return "EngineDeadError" in words or "EngineCore" in words
 
 
 def _refused(status: int, words: str) -> ApiError:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from db.ids import new_id
-from db.values import Completion, Turn
+from db.values import ASIDE, LOST, Completion, Turn
 from server.asking import PATHS, Ask, narrowest
 from server.auth import Door, Identity, address_of
 from server.catalog import ALIAS, Catalog, Weights
@@ -27,7 +27,7 @@ from server.placing import Places
 from server.pool import Moved, Pool
 from server.prompts import Longest
 from server.recording import Recorder, numbered
-from server.relay import Answer, Broken, Relay
+from server.relay import Answer, Broken, Relay, is_dead
 from server.repeats import BODY, Key, Repeats, key_of
 from server.stream import Tail
 from server.swap import Swap
@@ -276,6 +276,7 @@ class Serving:
 
         async def finish() -> None:
             outcome = read_stream(said) if short else await self._recorder.aside(read_stream, said)
+            outcome.lost = trouble is not None if outcome.error is None else is_dead(outcome.error)
             outcome.error = outcome.error or trouble
             await self._record(ask, turn, outcome, allowance, first_at)
 
@@ -305,6 +306,7 @@ class Serving:
             started_at=datetime.now(UTC),
             conversation_id=place.conversation if kept else None,
             sampling=ask.sampling
+            | ({ASIDE: True} if ask.model != ALIAS or ask.kind == "text" else {})
             | ({} if key is None else {BODY: key.body})
             | ({HIDES: True} if ask.detached and ask.hides_thought else {}),
             origin=ask.origin,
@@ -356,7 +358,7 @@ def _completion(turn: Turn, outcome: Outcome, index: int, first_at: datetime | N
         response=response if kept else "",
         ending=ending,
         ended_at=datetime.now(UTC),
-        finish_reason=choice.finish_reason,
+        finish_reason=LOST if outcome.lost else choice.finish_reason,
         prompt_tokens=outcome.prompt_tokens if counted else None,
         completion_tokens=outcome.completion_tokens if counted else None,
         reasoning_tokens=outcome.reasoning_tokens if counted else None,

@@ -49,6 +49,10 @@ class ServerSettings(BaseSettings):
     """Whether requests from this machine need no key and act as the admin `local` (on in the tiny profile)."""
     default_consent: Literal["none", "history", "train"] = "history"
     """What a new user allows until they say otherwise: keep nothing, keep for themselves, or train on their prompts."""
+    history_days: float = Field(default=0.0, ge=0)
+    """A conversation is deleted so many days after its last turn, as if its user had deleted it. 0: it is kept."""
+    train_days: float = Field(default=0.0, ge=0)
+    """A turn may be trained on for so many days, whatever its user allows; then it is theirs alone. 0: for ever."""
     key_cache_seconds: float = Field(default=600.0, ge=0)
     """How long a key seen before goes on working while the database is down."""
     key_refresh_seconds: float = Field(default=5.0, ge=0)

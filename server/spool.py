@@ -114,6 +114,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = folder / "open.jsonl"
+        self._path.with_suffix(".new").unlink(missing_ok=True)  # of a rewriting that a crash cut short
         self._open: dict[str, bytes] = {}
         self._lock = threading.Lock()
         self._size = 0
@@ -214,6 +215,8 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder = folder
+        for left in folder.glob("turns-*.new"):
+            left.unlink()  # of an erasing that a crash cut short: the file beside it is whole
         self._lock = threading.Lock()
         self._current: Path | None = None
         self._count = max((int(path.stem.split("-")[1]) for path in self.files()), default=0)
@@ -287,9 +290,14 @@ class Spool:
                             kept.append(line)
                 if gone:
                     aside = path.with_suffix(".new")
-                    aside.write_bytes(b"".join(kept))
+                    with aside.open("wb") as file:
+                        file.write(b"".join(kept))
+                        file.flush()
+                        os.fsync(file.fileno())
                     os.replace(aside, path)
                     erased += gone
+            if erased:
+                self._sync_folder()
         return erased
 
     def _sync_folder(self) -> None:

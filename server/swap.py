@@ -36,13 +36,17 @@ PACE_SECONDS = 0.05  # between two looks of a gateway that waits for another one
 
 
 class Proposal(NamedTuple):
-    """What is to be written: `target` live, or on trial in `share` of conversations, in the place of what is wanted."""
+    """What is to be written: `target` live, or on trial in `share` of conversations, in the place of what is wanted.
+
+    `back`: live is taken back, also where it did not grow out of the target; `disown`: and rejected.
+    """
 
     target: Weights
     by: str
     reason: str
     instead_of: Wanted
     share: float
+    back: bool
     disown: bool
 
 
@@ -132,9 +136,9 @@ class Swap:
 
         `share`: put it on trial instead, in this share of conversations. Another canary's trial ends; asking for what
         is live already changes nothing else. `disown`: reject what is given up, be it live or the canary.
-        Raises ApiError: 404 unknown, 409 when live is not `expected_live` or another canary is on trial, 422 when the
-        checkpoint is unfit or an engine serves other weights, 503 without an engine. Where engines must change the
-        weights under their adapters, it is live once one of them has it; the others follow one after another.
+        Raises ApiError: 404 unknown, 409 when live is not `expected_live`, another canary is on trial or "previous" was
+        itself taken back, 422 when the checkpoint is unfit or an engine serves other weights, 503 without an engine.
+        Where engines must change the weights under their adapters, it is live once one has it; the others follow.
         """
         async with self._deploying:
             await self._catalog.refresh()
@@ -146,6 +150,8 @@ class Swap:
                     "there is no previous checkpoint to go back to" if name == "previous" else f"no checkpoint {name!r}"
                 )
                 raise ApiError(404, what, code="checkpoint_not_found", param="checkpoint")
+            if name == "previous" and target.state == "retired":
+                raise _taken_back_already(target, state.live)
             if target.id == state.live.id and state.canary is None:
                 return self._answer()
             if expected_live is not None and expected_live != state.live.name:
@@ -163,7 +169,8 @@ class Swap:
             if share and moves:
                 what = f"{target.name} can't be on trial beside {state.live.name}: an engine has one set of weights"
                 raise ApiError(422, what, code="no_canary", param="canary_share")
-            wish = Proposal(target, by, reason, state, share if target.id != state.live.id else 0.0, disown)
+            back = disown or name == "previous"
+            wish = Proposal(target, by, reason, state, share if target.id != state.live.id else 0.0, back, disown)
             try:
                 if target.kind == "base" and not moves:
                     await asyncio.to_thread(self._propose, wish)
@@ -330,8 +337,9 @@ class Swap:
                 checkpoints.set_state(session, target.id, "published")
             if canary is not None and canary.id != target.id:
                 checkpoints.set_state(session, canary.id, "rejected" if wish.disown else "retired")
-            if deployments.is_rollback(session, live.id, target.id):
-                checkpoints.set_state(session, live.id, "rejected" if wish.disown else "retired")
+            if target.id != live.id and (wish.back or deployments.is_rollback(session, live.id, target.id)):
+                if live.kind != "base":
+                    checkpoints.set_state(session, live.id, "rejected" if wish.disown else "retired")
                 why = f"built on {live.name}, which was rolled back to {target.name} by {wish.by}: {wish.reason}"
                 deployments.abort_built_on(session, live.id, why)
 
@@ -378,6 +386,13 @@ def _without_files(target: Weights) -> ApiError:
 def _rejected(target: Weights) -> ApiError:
     what = f"{target.name} was rejected; its round, the deployments, or the audit of what was forgotten say why"
     return ApiError(409, what, code="checkpoint_rejected")
+
+
+def _taken_back_already(previous: Weights, live: Weights) -> ApiError:
+    what = (
+        f"{previous.name} was taken back when {live.name} became live again; to serve it after all: promote it by name"
+    )
+    return ApiError(409, what, code="taken_back_already", param="checkpoint")
 
 
 def _unfit(error: Unfit) -> ApiError:

@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from db.queries.arms import Answered
-from server.outcomes import failed, firsts, malformed, regenerated
+from server.outcomes import failed, firsts, malformed, regenerated, telling
 from server.sequential import above, differences, no_worse, worse
 
 MARGINS = {"errors": 0.05, "malformed": 0.05, "regenerations": 0.10}
@@ -61,7 +61,7 @@ def figures(seen: Seen, candidate: int, live: int, share: float, now: datetime) 
     of = firsts(one for one in seen.answers if one.conversation is not None)
     again = regenerated(of, seen.answers, now)
     rows: dict[str, list[tuple[int, float]]] = {
-        "errors": [(one.checkpoint_id, failed(one)) for one in of],
+        "errors": [(one.checkpoint_id, failed(one)) for one in telling(of)],
         "malformed": [(one.checkpoint_id, malformed(one)) for one in of],
         "regenerations": [(one.checkpoint_id, outcome) for one, outcome in again],
         "thumbs down": _firsts((where, (checkpoint, float(rating < 0))) for where, checkpoint, rating in seen.thumbs),

@@ -19,8 +19,10 @@ from server.keeper import Adapter
 
 log = logging.getLogger(__name__)
 
-MAX_STEPS = 3  # adapters of a running round: two of its steps, and what its gate measures
+MAX_ADAPTERS = 7  # what engines are started for: live, previous, canary, candidate, two of a round, one guest
+MAX_STEPS = 2  # adapters of a running round: its newest two steps, or what its gate measures
 MAX_GUESTS = 1  # published checkpoints that somebody pins, beside live and previous
+KINDS = (wishes.CANDIDATE, wishes.STEP, wishes.GUEST)  # what is wished, most important first
 NAME = re.compile(r"^round-[a-z0-9][a-z0-9.-]*$")
 
 
@@ -35,15 +37,18 @@ class Wanting:
         self._seconds, self._told = seconds, told
 
     def adapters(self) -> list[Adapter]:
-        """What every engine should have just now, most important first."""
+        """What every engine should have just now, most important first: never more than it was started for.
+
+        Of what is wished beside that, as by two gateways that deploy at once, what came last waits.
+        """
         state = self._catalog.wanted
         serving = [] if state is None else [state.live, state.previous, state.canary]
         found = {one.model: adapter_of(one) for one in serving if one is not None and _is_adapter(one)}
-        for wish in self._catalog.wishes:
+        for wish in sorted(self._catalog.wishes, key=lambda one: KINDS.index(one.kind)):
             adapter = self._wished(wish)
             if adapter is not None:
                 found.setdefault(adapter.name, adapter)
-        return list(found.values())
+        return list(found.values())[:MAX_ADAPTERS]
 
     @asynccontextmanager
     async def candidate(self, target: Weights) -> AsyncIterator[None]:

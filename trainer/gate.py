@@ -117,6 +117,7 @@ def decide(found: Evidence, config: RoundConfig) -> Verdict:
         _no_more("malformed", "malformed outputs", old.malformed, new.malformed, config.gate_max_malformed),
         _no_more("empty_thoughts", "empty thoughts", old.empty_thoughts, new.empty_thoughts, config.gate_max_empty),
         _no_more("repetition", "repeated words", old.repetition, new.repetition, config.gate_max_repetition),
+        _no_more("refusals", "refusals", old.refusals, new.refusals, config.gate_max_refusals),
         _length_kept(old, new, config),
         *([] if found.kl is None else [_stayed_near(found.kl, config)]),
         *([] if found.regressions is None else [_kept_answers_hold(found.regressions, config)]),

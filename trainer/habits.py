@@ -1,4 +1,4 @@
-"""What a side's answers look like, whatever they say: malformed, thoughtless, repetitive, long. Judges nothing.
+"""What a side's answers look like: malformed, thoughtless, repetitive, long, declining. Judges nothing.
 
 The gate compares the two sides' habits: training can win score by habits that no person wants.
 """
@@ -9,6 +9,7 @@ from statistics import fmean
 
 from thinking.format import Parsed
 from thinking.splitter import Ending
+from trainer.refusals import declines
 
 ANSWERED = (Ending.COMPLETE, Ending.NO_THOUGHT)
 WINDOW = 4
@@ -27,6 +28,8 @@ class Habits:
     """Mean over well-formed responses of the share of their word windows that came before."""
     thought_tokens: float
     response_tokens: float
+    refusals: float = 0.0
+    """Share of the well-formed responses that decline to do what was asked."""
 
     def as_json(self) -> dict[str, float]:
         """For a row."""
@@ -42,6 +45,7 @@ def habits(outputs: Sequence[Parsed], thought_tokens: float, response_tokens: fl
         repetition=fmean(repetition(parsed.response) for parsed in well) if well else 0.0,
         thought_tokens=thought_tokens,
         response_tokens=response_tokens,
+        refusals=fmean(declines(parsed.response) for parsed in well) if well else 0.0,
     )
 
 

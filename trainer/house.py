@@ -18,7 +18,7 @@ from trainer.files import read_json, write_json
 from trainer.gateway import Gateway
 from trainer.ledger import Ledger
 from trainer.personal import redacted
-from trainer.refresh import current, due, refresh
+from trainer.refresh import current, due, refresh, taught
 from trainer.reward_file import read_reward_file
 from trainer.rewards import Reader, RewardModel
 from trainer.settings import RoundConfig, TrainerSettings
@@ -49,7 +49,7 @@ class House:
     @cached_property
     def reward(self) -> RewardModel:
         """The reward model that samples are trained on: the one in the plan of the round at hand."""
-        return self._reward or self._classifier(self._reward_named or current(self.settings))
+        return self._reward or self._classifier(self._reward_named or current(self.settings, self.database))
 
     @cached_property
     def judge(self) -> RewardModel:
@@ -149,7 +149,9 @@ class House:
                 f"weights = 'lora': {live.name}, which is live, is full weights, and adapters stand on the base; set "
                 f"weights = 'full', or make another checkpoint live first"
             )
-        return {"parent": live.id, "config": config, "reward": self._newest_reward()}
+        reward = self._newest_reward()
+        ledger.taught_by(taught(self.settings, reward))
+        return {"parent": live.id, "config": config, "reward": reward}
 
     def _reward_by_plan(self, name: str) -> None:
         """From now on this one, which is loaded when it is first needed; a given one stays."""
@@ -167,7 +169,7 @@ class House:
                 refresh(self.settings, self.database)
             except ValueError as error:
                 log.warning("the reward model was not refreshed: %s", error)
-        return current(self.settings)
+        return current(self.settings, self.database)
 
     def _classifier(self, model: str) -> RewardModel:
         from trainer.policy import local_folder

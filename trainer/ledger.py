@@ -1,13 +1,13 @@
 """A round's rows, as the trainer that holds its lease writes them. Raises `lease.LeaseLost` when it no longer does."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from db.errors import LeaseLost as RowLost
-from db.queries import checkpoints, curation, deployments, regressions, replays, rounds
+from db.queries import checkpoints, curation, deployments, lessons, regressions, replays, rounds
 from db.schema import Checkpoint, Round, RoundPrompt
 from db.session import Database
 from db.values import CheckpointState, CuratedPrompt, KeptAnswer, RoundState, TrainablePrompt
@@ -28,6 +28,11 @@ class Ledger:
         """Extend the lease; False when it is lost or the round was cancelled."""
         with self._database.transaction() as session:
             return rounds.heartbeat(session, self._round, self._owner, lease_seconds)
+
+    def put_back(self) -> None:
+        """Free it at once, as if it had not been claimed."""
+        with self._database.transaction() as session:
+            rounds.put_back(session, self._round, self._owner)
 
     def phase(self, phase: str, step: int, total_steps: int | None = None, parent_id: int | None = None) -> None:
         """Note where the round is."""
@@ -110,6 +115,11 @@ class Ledger:
         with self._database.reading() as session:
             return regressions.to_ask(session, most, per_user)
 
+    def taught_by(self, message_ids: Collection[str]) -> None:
+        """On which prompts people's preferences had taught the round's reward model."""
+        with self._held() as session:
+            lessons.save(session, self._round, message_ids)
+
     def withdraw(self, position: int, why: str) -> None:
         """The prompt at `position` was not trained on after all."""
         with self._held() as session:
@@ -141,6 +151,13 @@ class Ledger:
         """The checkpoint of this id."""
         with self._database.reading() as session:
             return checkpoints.get_checkpoint(session, checkpoint_id)
+
+    def found(self, name: str) -> Checkpoint:
+        """The checkpoint of this name, which there is."""
+        with self._database.reading() as session:
+            row = checkpoints.find_checkpoint(session, name)
+        assert row is not None
+        return row
 
     def reserve(self, parent_id: int, kind: str) -> Checkpoint:
         """The round's own checkpoint: a new name, or the one that it had reserved before it died."""

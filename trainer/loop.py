@@ -75,8 +75,8 @@ def claim(house: House) -> Round | None:
     with house.database.transaction() as session:
         replays.ask_next(session)
         row = rounds.claim_round(session, house.owner, house.settings.lease_seconds)
-        if row is not None and row.attempts > house.settings.max_attempts:
-            cause = row.error or f"it ended its trainer {row.attempts - 1} times; see the trainer's log"
+        if row is not None and row.attempts - row.stops > house.settings.max_attempts:
+            cause = row.error or f"it ended its trainer {row.attempts - row.stops - 1} times; see the trainer's log"
             rounds.finish_round(session, row.id, house.owner, "failed", error=cause)
             log.error("round %d failed: %s", row.id, cause)
             return None
@@ -95,7 +95,7 @@ def work_on(house: House, row: Round) -> int:
             ledger.heartbeat(0)  # free at once for whoever tries it again
         return ended
     except Stopped:
-        ledger.heartbeat(0)  # free at once for whoever resumes it
+        ledger.put_back()  # for whoever resumes it
         raise
     except LeaseLost as error:
         log.warning("round %d: %s", row.id, error)

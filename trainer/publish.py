@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from db.values import CheckpointState
 from thinking.templates import template_hash
 from trainer.card import card
 from trainer.exam import SAMPLES
@@ -77,6 +78,8 @@ def make_live(work: Work, checkpoint: str, reason: str) -> None:
 
     Raises LiveChanged, or GatewayError with its reason.
     """
+    if work.ledger.found(checkpoint).state != CheckpointState.CANDIDATE:
+        return  # an earlier attempt got through, and what was made of it since is not this round's to change
     try:
         work.gateway.deploy(checkpoint, work.parent.name, f"round {work.round_id}", reason)
     except GatewayError as error:

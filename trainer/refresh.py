@@ -49,13 +49,30 @@ class Pair:
     message_id: str | None = None
 
 
-def current(settings: TrainerSettings) -> str:
-    """The reward model that is newest: the last accepted refresh of the set one, else the set one itself."""
-    for folder in reversed(_folders(settings)):
-        record = read_json(folder / RECORD)
-        if record["accepted"] and record["of"] == settings.reward_model:
-            return str(folder / MODEL)
-    return settings.reward_model
+def current(settings: TrainerSettings, database: Database) -> str:
+    """The reward model that is newest: the last accepted refresh of the set one, else the set one itself.
+
+    One that learnt from what was forgotten or withdrawn since is passed over, and so is what grew out of it.
+    """
+    refreshes = [
+        str(folder / MODEL)
+        for folder in reversed(_folders(settings))
+        if (record := read_json(folder / RECORD))["accepted"] and record["of"] == settings.reward_model
+    ]
+    allowed = {pair.message_id for pair in preferred(database)} if refreshes else set()
+    clean = (model for model in refreshes if Path(model).is_dir() and taught(settings, model) <= allowed)
+    return next(clean, settings.reward_model)
+
+
+def taught(settings: TrainerSettings, model: str) -> set[str]:
+    """The messages on whose answers people's preferences made this reward model: its own and those before it."""
+    records = {str(folder / MODEL): read_json(folder / RECORD) for folder in _folders(settings)}
+    found: set[str] = set()
+    while model in records:
+        record = records[model]
+        found |= set(record["messages"])
+        model = record["from"]
+    return found
 
 
 def due(settings: TrainerSettings, database: Database) -> bool:
@@ -90,7 +107,7 @@ def refresh(settings: TrainerSettings, database: Database) -> dict[str, Any]:
             f"{len(train)} pairs to train on and {sum(map(len, held.values()))} held out (at least {LEAST_HELD}): too "
             "few to refresh a reward model; wait for more preferences, or set refresh_pairs"
         )
-    before = current(settings)
+    before = current(settings, database)
     number = 1 + max((int(folder.name) for folder in _folders(settings)), default=0)
     final = settings.home.absolute() / FOLDER / f"{number:04d}"
     final.parent.mkdir(parents=True, exist_ok=True)

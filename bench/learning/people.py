@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from bench.rounds import Bench
+from bench.rounds import Bench, database_of
 from bench.stack import KEY, Stack
 from cli.profiles import TINY
 from models.world.users import Talk
@@ -85,7 +85,12 @@ def agreements(stack: Stack, bench: Bench, served: str) -> dict[str, Any]:
     truth = [
         [score(messages, text).score for text in group] for messages, group in zip(bench.prompts, groups, strict=True)
     ]
-    newest = current(read_settings(home=stack.home, service_key=KEY, reward_model=TINY.reward_model))
+    settings = read_settings(home=stack.home, service_key=KEY, reward_model=TINY.reward_model)
+    database = database_of(stack)
+    try:
+        newest = current(settings, database)
+    finally:
+        database.close()
     flat = [(messages, text) for messages, group in zip(bench.prompts, groups, strict=True) for text in group]
     found: dict[str, Any] = {"model": title(newest)}
     for name, model in (("first", TINY.reward_model), ("now", newest)):

@@ -5,19 +5,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session, aliased
 
 from db.queries.turns import INTERRUPTED
 from db.schema import Comparison, Feedback, Generation
-from db.values import Origin
+from db.values import ASIDE, LOST, Origin
 
 
 @dataclass(frozen=True)
 class Answered:
-    """An answer that came to its end, to a person or a program. One that was broken off says nothing and is left out.
+    """An answer that came to its end, to a person or a program. One that was interrupted says nothing and is left out.
 
-    `conversation` is None where no words were kept.
+    `conversation` is None where no words were kept. `lost`: its engine died while it wrote.
     """
 
     conversation: str | None
@@ -27,6 +27,8 @@ class Answered:
     sampling: dict[str, Any]
     started_at: datetime
     ended_at: datetime
+    engine: str = ""
+    lost: bool = False
 
 
 def answered(
@@ -40,17 +42,20 @@ def answered(
 ) -> list[Answered]:
     """Answers of these checkpoints that began in [since, before), in the order in which they began.
 
+    Without those that were asked for by version or as raw text: nobody compares these with what the alias means.
+
     `most`: so many of the first ones, or of the `newest`.
     """
     row = Generation
     wanted = select(
         row.conversation_id, row.checkpoint_id, row.prompt_message_id, row.ending, row.sampling, row.started_at,
-        row.ended_at,
+        row.ended_at, row.engine, func.coalesce(row.finish_reason == LOST, False),
     ).where(
         row.checkpoint_id.in_(checkpoint_ids),
         row.origin.in_([Origin.CHAT, Origin.API]),
         row.ended_at.is_not(None),
         row.ending != INTERRUPTED,
+        _compared(row),
     )  # fmt: skip
     if since is not None:
         wanted = wanted.where(row.started_at >= since)
@@ -70,6 +75,7 @@ def thumbs(session: Session, checkpoint_ids: Sequence[int], since: datetime) -> 
             Generation.checkpoint_id.in_(checkpoint_ids),
             Generation.started_at >= since,
             Generation.conversation_id.is_not(None),
+            _compared(Generation),
         )
         .order_by(Feedback.created_at, Feedback.id)
     )
@@ -88,8 +94,14 @@ def choices(session: Session, one: int, other: int, since: datetime) -> list[tup
             left.checkpoint_id.in_([one, other]),
             right.checkpoint_id.in_([one, other]),
             left.checkpoint_id != right.checkpoint_id,
+            _compared(left),
+            _compared(right),
         )
         .order_by(Comparison.created_at, Comparison.id)
     )
     won = {("left", True): 1.0, ("right", False): 1.0, ("left", False): 0.0, ("right", True): 0.0}
     return [(where, won.get((choice, first == one), 0.5)) for where, first, choice in rows if where is not None]
+
+
+def _compared(row: type[Generation]) -> ColumnElement[bool]:
+    return row.sampling[ASIDE].as_boolean().is_(None)

@@ -6,11 +6,13 @@ without their prompt, and the mark on a deleted conversation that keeps a late t
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from sqlalchemy import ColumnElement, CursorResult, UpdateBase, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.errors import NotFound
+from db.queries import names
 from db.queries.checkpoints import descendants
 from db.queries.common import chunks, utcnow
 from db.schema import (
@@ -20,6 +22,7 @@ from db.schema import (
     Conversation,
     Feedback,
     Generation,
+    Lesson,
     Message,
     Regression,
     RoundPrompt,
@@ -31,6 +34,7 @@ from db.values import Consent, Forgotten
 def delete_user(session: Session, user_id: str) -> Forgotten:
     """Everything of the user, keys included. Their row stays without a name; a second call finds nothing more."""
     user = _lock_user(session, user_id)
+    names.forget(session, user_id, user.name, f"deleted-{user_id}")
     user.name = f"deleted-{user_id}"
     user.consent = Consent.NONE
     user.deleted_at = user.deleted_at or utcnow()
@@ -41,8 +45,11 @@ def delete_user(session: Session, user_id: str) -> Forgotten:
 
 
 def delete_user_data(session: Session, user_id: str) -> Forgotten:
-    """All that the user said and was told, while they remain a user."""
-    _lock_user(session, user_id)
+    """All that the user said and was told, while they remain a user.
+
+    What of it still waits somewhere to be recorded, or is being answered just now, is refused when it arrives.
+    """
+    _lock_user(session, user_id).forgotten_at = utcnow()
     own = select(Conversation.id).where(Conversation.user_id == user_id, Conversation.deleted_at.is_(None))
     gone = _bury(session, list(session.scalars(own.order_by(Conversation.id).with_for_update())))
     # What is in no conversation: turns that were not kept, words about others' answers.
@@ -98,20 +105,36 @@ def checkpoints_that_learnt_from(
     user_id: str | None = None,
     conversation_id: str | None = None,
 ) -> list[Checkpoint]:
-    """The checkpoints whose round trained on any of these, and all that grew out of those; oldest first.
+    """The checkpoints whose round trained on any of these, or with a reward model that had learnt from preferences on
+    them, and all that grew out of those; oldest first.
 
     Answers also for what has been deleted since.
     """
-    rounds: set[int] = set()
-    trained = select(RoundPrompt.round_id).where(RoundPrompt.split == "train", RoundPrompt.verdict == "kept").distinct()
-    for chunk in chunks(message_ids):
-        rounds.update(session.scalars(trained.where(RoundPrompt.message_id.in_(chunk))))
-    if user_id is not None:
-        rounds.update(session.scalars(trained.where(RoundPrompt.user_id == user_id)))
-    if conversation_id is not None:
-        rounds.update(session.scalars(trained.where(RoundPrompt.conversation_id == conversation_id)))
+    rounds = rounds_that_learnt_from(session, message_ids, user_id=user_id, conversation_id=conversation_id)
     made = select(Checkpoint.id).where(Checkpoint.round_id.in_(rounds))
     return descendants(session, set(session.scalars(made)))
+
+
+def rounds_that_learnt_from(
+    session: Session,
+    message_ids: Sequence[str] = (),
+    *,
+    user_id: str | None = None,
+    conversation_id: str | None = None,
+) -> set[int]:
+    """The same of rounds, the open one among them."""
+    rounds: set[int] = set()
+    trained = select(RoundPrompt.round_id).where(RoundPrompt.split == "train", RoundPrompt.verdict == "kept").distinct()
+    scored = select(Lesson.round_id).distinct()
+    sources: tuple[tuple[Any, Any], ...] = ((trained, RoundPrompt), (scored, Lesson))
+    for chosen, table in sources:
+        for chunk in chunks(message_ids):
+            rounds.update(session.scalars(chosen.where(table.message_id.in_(chunk))))
+        if user_id is not None:
+            rounds.update(session.scalars(chosen.where(table.user_id == user_id)))
+        if conversation_id is not None:
+            rounds.update(session.scalars(chosen.where(table.conversation_id == conversation_id)))
+    return rounds
 
 
 def _lock_user(session: Session, user_id: str) -> User:

@@ -3,7 +3,7 @@
 Answers in counts and ids, never in words that a person wrote.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from db.errors import NotFound
 from db.queries.checkpoints import find_checkpoint, get_checkpoint, lineage, list_checkpoints
 from db.queries.forget import checkpoints_that_learnt_from
 from db.queries.rounds import get_round, metrics
-from db.schema import Checkpoint, Conversation, Round, RoundPrompt, User
+from db.schema import Checkpoint, Conversation, Lesson, Round, RoundPrompt, User
 from db.values import CheckpointState
 
 SERVABLE = (CheckpointState.PUBLISHED, CheckpointState.RETIRED, CheckpointState.CANARY)
@@ -73,6 +73,22 @@ def trained_on(session: Session, round_id: int) -> dict[str, int]:
     ).all()
     counts = {source: count for source, count, _ in rows}
     return counts | {"erased": sum(erased for _, _, erased in rows)}
+
+
+def prompts(session: Session, round_id: int, after: int, limit: int, **only: str | None) -> Sequence[RoundPrompt]:
+    """Which prompts a round looked at, in the order of positions, from the one behind `after` on. `only`: those whose
+    split, verdict or source is this one. Raises NotFound."""
+    get_round(session, round_id)
+    wanted = select(RoundPrompt).where(RoundPrompt.round_id == round_id, RoundPrompt.position > after)
+    for name, value in only.items():
+        if value is not None:
+            wanted = wanted.where(getattr(RoundPrompt, name) == value)
+    return session.scalars(wanted.order_by(RoundPrompt.position).limit(limit)).all()
+
+
+def preferences(session: Session, round_id: int) -> Sequence[Lesson]:
+    """On which prompts people's preferences had taught the round's reward model."""
+    return session.scalars(select(Lesson).where(Lesson.round_id == round_id).order_by(Lesson.message_id)).all()
 
 
 def learnt(session: Session, *, user_id: str | None = None, conversation_id: str | None = None) -> Learnt:

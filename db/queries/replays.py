@@ -15,8 +15,8 @@ from db.errors import RoundAlreadyOpen
 from db.queries import deployments, rounds
 from db.queries.checkpoints import lineage, lock_checkpoint
 from db.queries.common import utcnow
-from db.queries.forget import checkpoints_that_learnt_from
-from db.schema import Checkpoint, Deployment, Replay, Round, RoundPrompt
+from db.queries.forget import checkpoints_that_learnt_from, rounds_that_learnt_from
+from db.schema import Checkpoint, Deployment, Replay, Round
 from db.values import CheckpointState
 
 TRIGGER = "rebuild"
@@ -54,12 +54,22 @@ def plan(session: Session, by: str, *, user_id: str | None = None, conversation_
     cancelled = _cancel(session, ids, user_id, conversation_id)
     if cancelled is not None and (broken_off := repeated(session, cancelled)) is not None:
         waiting.insert(0, broken_off)
-    session.execute(delete(Replay).where(Replay.round_id.is_(None)))
-    order = list(dict.fromkeys([*again, *waiting]))
-    for of_round in order:
-        session.add(Replay(of_round_id=of_round, by=by, created_at=utcnow()))
-        session.flush()  # one by one: their ids are their order
+    order = _queue(session, [*again, *waiting], by)
     return Rebuild(clean, _serves(wanted, ids), tainted, order, cancelled)
+
+
+def abort(session: Session, by: str, *, user_id: str | None = None, conversation_id: str | None = None) -> int | None:
+    """Cancel the open round if it has trained on this user or conversation; gives its id, or None.
+
+    One that chose its prompts and has not begun to train goes on without them. One of a rebuild is done once more.
+    """
+    running = rounds.open_round(session)
+    cancelled = None
+    if running is not None and running.phase not in (None, "curate"):
+        cancelled = _cancel(session, set(), user_id, conversation_id)
+    if cancelled is not None and (broken_off := repeated(session, cancelled)) is not None:
+        _queue(session, [broken_off, *(one.of_round_id for one in left(session))], by)
+    return cancelled
 
 
 def can_serve(one: Checkpoint) -> bool:
@@ -112,13 +122,20 @@ def _cancel(session: Session, tainted: set[int], user_id: str | None, conversati
     running = rounds.open_round(session)
     if running is None:
         return None
-    whose = RoundPrompt.user_id == user_id if user_id is not None else RoundPrompt.conversation_id == conversation_id
-    trained = select(RoundPrompt.position).where(
-        RoundPrompt.round_id == running.id, RoundPrompt.split == "train", RoundPrompt.verdict == "kept", whose
-    )
-    if running.parent_checkpoint_id not in tainted and session.scalars(trained.limit(1)).first() is None:
+    learnt = rounds_that_learnt_from(session, user_id=user_id, conversation_id=conversation_id)
+    if running.parent_checkpoint_id not in tainted and running.id not in learnt:
         return None
     return rounds.cancel_round(session, running.id, "it stood on, or trained on, what has been forgotten since").id
+
+
+def _queue(session: Session, again: Sequence[int], by: str) -> list[int]:
+    """Have these rounds done again, each once and in this order, instead of what waited."""
+    session.execute(delete(Replay).where(Replay.round_id.is_(None)))
+    order = list(dict.fromkeys(again))
+    for of_round in order:
+        session.add(Replay(of_round_id=of_round, by=by, created_at=utcnow()))
+        session.flush()  # one by one: their ids are their order
+    return order
 
 
 def _serves(wanted: Deployment | None, tainted: set[int]) -> bool:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import and_, or_, select
+from sqlalchemy import and_, or_, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -40,6 +40,7 @@ def request_round(
         reason=reason,
         trigger=trigger,
         attempts=0,
+        stops=0,
         step=0,
         created_at=utcnow(),
     )
@@ -107,6 +108,17 @@ def heartbeat(session: Session, round_id: int, owner: str, lease_seconds: float)
     return True
 
 
+def put_back(session: Session, round_id: int, owner: str) -> None:
+    """Its trainer was asked to stop: free at once for whoever resumes it, and no attempt that ended by itself."""
+    try:
+        row = _held(session, round_id, owner)
+    except LeaseLost:
+        return
+    row.lease_until = shared_now(session)
+    row.stops += 1
+    session.flush()
+
+
 def save_progress(
     session: Session,
     round_id: int,
@@ -164,7 +176,7 @@ def finish_round(
     row.verdict = None if verdict is None else dict(verdict)
     row.error = error
     row.candidate_checkpoint_id = candidate if candidate is not None else row.candidate_checkpoint_id
-    _end(row, state)
+    _end(session, row, state)
     session.flush()
     return row
 
@@ -173,7 +185,7 @@ def cancel_round(session: Session, round_id: int, why: str | None = None) -> Rou
     """End it whoever holds it; its trainer learns so at its next write. One that has ended stays as it is."""
     row = _locked(session, round_id)
     if row.open:
-        _end(row, RoundState.CANCELLED)
+        _end(session, row, RoundState.CANCELLED)
         row.error = why
         session.flush()
     return row
@@ -218,7 +230,13 @@ def _held(session: Session, round_id: int, owner: str) -> Round:
     return row
 
 
-def _end(row: Round, state: str) -> None:
+def _end(session: Session, row: Round, state: str) -> None:
+    """What a round made that came to nothing, and nobody served, may not be promoted, and its files go."""
+    if state in (RoundState.CANCELLED, RoundState.FAILED):
+        left = update(Checkpoint).where(
+            Checkpoint.round_id == row.id, Checkpoint.state == CheckpointState.CANDIDATE.value
+        )
+        session.execute(left.values(state=CheckpointState.REJECTED.value))
     row.state = state
     row.open = None
     row.lease_until = None

@@ -5,7 +5,7 @@ tree by the hash of its chain: what is there already is used again, an edit bran
 that the turn took place is kept: its weights, tokens and times, no words.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,7 +18,7 @@ from db.queries.common import chunks, insert, table_of, utcnow
 from db.queries.tree import Branch, homes, lay_in, open_conversations
 from db.schema import Generation, Message, User
 from db.types import to_json
-from db.values import ChatMessage, Completion, Consent, Refused, Turn
+from db.values import ASIDE, LIMITS, STOPS, ChatMessage, Completion, Consent, Refused, Turn
 
 INTERRUPTED = "interrupted"
 WORDLESS = ("error", INTERRUPTED)
@@ -128,6 +128,8 @@ def _record(session: Session, pairs: Sequence[tuple[Turn, Completion | None]]) -
     for turn, _ in fresh.values():
         if turn.user_id not in alive:
             refused[turn.request_id] = f"user {turn.user_id!r} is unknown or was deleted"
+        elif (until := alive[turn.user_id]) is not None and turn.started_at <= until:
+            refused[turn.request_id] = f"all that user {turn.user_id!r} had said by then was deleted"
         elif turn.consent != Consent.NONE:
             try:
                 to_json(dict(turn.sampling))
@@ -148,12 +150,15 @@ def _record(session: Session, pairs: Sequence[tuple[Turn, Completion | None]]) -
     return [Refused(request_id, why) for request_id, why in refused.items()]
 
 
-def _alive(session: Session, user_ids: set[str]) -> set[str]:
-    """Those who are users now, and stay so until the transaction ends: a deletion waits for it, or it for one."""
-    alive: set[str] = set()
+def _alive(session: Session, user_ids: set[str]) -> dict[str, datetime | None]:
+    """Those who are users now, and stay so until the transaction ends: a deletion waits for it, or it for one. With
+    the time until which all of theirs was deleted."""
+    alive: dict[str, datetime | None] = {}
     for ids in chunks(sorted(user_ids)):
-        living = select(User.id).where(User.id.in_(ids), User.deleted_at.is_(None)).order_by(User.id)
-        alive.update(session.scalars(living.with_for_update(read=True, key_share=True)))
+        living = select(User.id, User.forgotten_at).where(User.id.in_(ids), User.deleted_at.is_(None)).order_by(User.id)
+        alive.update(
+            (row.id, row.forgotten_at) for row in session.execute(living.with_for_update(read=True, key_share=True))
+        )
     return alive
 
 
@@ -211,12 +216,17 @@ def _generation(
         "model": turn.model,
         "engine": turn.engine,
         "gateway": turn.gateway,
-        "sampling": dict(turn.sampling) if kept else {},  # a stop word or a schema can quote the prompt
+        "sampling": dict(turn.sampling) if kept else _marks(turn.sampling),
         "started_at": turn.started_at,
         "origin": turn.origin,
         "consent": turn.consent,
         **_ended(end, turn.consent),
     }
+
+
+def _marks(sampling: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a turn that is not kept: which settings speak for its end. A stop word or a schema can quote the prompt."""
+    return {name: True for name in sampling if name in {ASIDE, *LIMITS, *STOPS}}
 
 
 def _ended(end: Completion | None, consent: str) -> dict[str, Any]:

@@ -3,18 +3,23 @@
 import asyncio
 import math
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from db.queries import audit, lineage, replays
-from server.api.common import Admin, House, Me
+from server.api.common import Admin, House, Limit, Me, Number
 from server.errors import ApiError
 from server.forgetting import forget
 from server.views import when
 
 router = APIRouter(prefix="/api", tags=["lineage"])
+
+
+Split = Literal["train", "heldout"] | None
+Verdict = Literal["kept", "left"] | None
+After = Annotated[int, Query(ge=-1, lt=2**31)]
 
 
 class ForgetRequest(BaseModel):
@@ -51,6 +56,41 @@ def tell_story(gateway: House, _: Me, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
+@router.get("/rounds/{round_id}/prompts/ids")
+def list_prompts(
+    gateway: House,
+    _: Admin,
+    round_id: Number,
+    split: Split = None,
+    verdict: Verdict = None,
+    after: After = -1,
+    limit: Limit = 1000,
+) -> dict[str, Any]:
+    """Which prompts a round looked at, by their ids, and what became of each. None is told. `after` (the last one's
+    `position`) goes on with the next page."""
+    with gateway.database.reading() as session:
+        return {"round": round_id, **_prompts(session, round_id, split, verdict, after, limit)}
+
+
+@router.get("/checkpoints/{name}/prompts")
+def list_learnt(
+    gateway: House,
+    _: Admin,
+    name: str,
+    split: Split = "train",
+    verdict: Verdict = "kept",
+    after: After = -1,
+    limit: Limit = 1000,
+) -> dict[str, Any]:
+    """From which prompts a checkpoint learnt, by their ids; with `split=heldout` which ones its gate asked."""
+    with gateway.database.reading() as session:
+        row = lineage.story(session, name).round
+        found: dict[str, list[Any]] = {"data": [], "preferences": []}
+        if row is not None:
+            found = _prompts(session, row.id, split, verdict, after, limit)
+        return {"checkpoint": name, "round": None if row is None else row.id, **found}
+
+
 @router.get("/lineage")
 def who_learnt(gateway: House, _: Admin, user: str | None = None, conversation: str | None = None) -> dict[str, Any]:
     """The checkpoints that learnt from this user (name or id) or conversation, and the last clean one."""
@@ -63,6 +103,7 @@ def who_learnt(gateway: House, _: Admin, user: str | None = None, conversation: 
 async def forget_somebody(gateway: House, admin: Admin, wish: ForgetRequest) -> dict[str, Any]:
     """Delete all that a user, or one conversation, left here; tell which checkpoints had learnt from it.
 
+    The open round is cancelled if it has trained on it: `cancelled` is its id.
     With `rebuild` those are rejected, and `rebuild` in the answer says what is live and which rounds are done again. An
     answer other than 200 after the deletion can be followed by the same request: it goes on where that one ended.
     """
@@ -98,13 +139,39 @@ def _forgotten(gateway: House, admin: Admin, wish: ForgetRequest) -> tuple[dict[
     gone = forget(gateway, user_id=user_id, conversation_id=conversation_id)
     actor = admin.name if user_id != admin.user_id else admin.user_id
     with gateway.database.transaction() as session:
-        plan = None
+        plan = cancelled = None
         if wish.rebuild:
             plan = replays.plan(session, actor, user_id=user_id, conversation_id=conversation_id)
-        detail = {"user": user_id, "conversation": conversation_id} | ({} if plan is None else rebuild_view(plan))
+        else:
+            cancelled = replays.abort(session, actor, user_id=user_id, conversation_id=conversation_id)
+        detail = {"user": user_id, "conversation": conversation_id, "cancelled": cancelled}
+        detail |= {} if plan is None else rebuild_view(plan)
         audit.note(session, actor, "forget", detail)
         found = lineage.learnt(session, user_id=user_id, conversation_id=conversation_id)
-        return {"deleted": asdict(gone.rows) | {"spooled": gone.spooled}} | learnt_view(found), plan
+        told = {"deleted": asdict(gone.rows) | {"spooled": gone.spooled}, "cancelled": cancelled}
+        return told | learnt_view(found), plan
+
+
+def _prompts(
+    session: Any, round_id: int, split: str | None, verdict: str | None, after: int, limit: int
+) -> dict[str, list[Any]]:
+    rows = lineage.prompts(session, round_id, after, limit, split=split, verdict=verdict)
+    data = [
+        {
+            "position": row.position,
+            "source": row.source,
+            "split": row.split,
+            "verdict": row.verdict,
+            "why": row.why,
+            "message": row.message_id,
+            "conversation": row.conversation_id,
+            "forgotten": when(row.erased_at),
+        }
+        for row in rows
+    ]
+    known = lineage.preferences(session, round_id)
+    chosen = dict.fromkeys((one.message_id, one.conversation_id) for one in known)
+    return {"data": data, "preferences": [{"message": one, "conversation": place} for one, place in chosen]}
 
 
 def rebuild_view(plan: replays.Rebuild) -> dict[str, Any]:

@@ -106,8 +106,37 @@ def test_a_round_ends_with_its_exit_code_and_its_cause(
     view: dict[str, Any], code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("cli.rounds._POLL_S", 0.01)
+    assert run_round(ending_with(view, {"live": {"name": "v2"}}), "grpo", {}, "why", False) == code
+    assert words in " ".join(capsys.readouterr().out.split())
+
+
+def ending_with(view: dict[str, Any], status: dict[str, Any]) -> GatewayClient:
     answers = iter([round_view("requested"), round_view("running", step=1, total_steps=7, phase="train"), view])
-    assert run_round(client(lambda _: httpx.Response(200, json=next(answers))), "grpo", {}, "why", False) == code
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, json=status if request.url.path == "/api/status" else next(answers))
+
+    return client(handler)
+
+
+@pytest.mark.parametrize(
+    ("canary", "live", "words"),
+    [
+        ({"name": "v2", "share": 0.1}, "v1", "v2 is on trial in 10% of the conversations, and v1 is live. It wins."),
+        (None, "v1", "v2 passed its gate, and v1 is live now. It wins."),
+    ],
+)
+def test_a_round_whose_checkpoint_is_on_trial_says_so(
+    canary: dict[str, Any] | None,
+    live: str,
+    words: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("cli.rounds._POLL_S", 0.01)
+    view = round_view("published", candidate="v2", verdict={"words": "It wins."})
+    gateway = ending_with(view, {"live": {"name": live}, "canary": canary})
+    assert run_round(gateway, "grpo", {}, "why", False) == 0
     assert words in " ".join(capsys.readouterr().out.split())
 
 

@@ -25,6 +25,20 @@ STORY = {
 CHECKPOINT = Path("/nowhere/v3")
 LEARNT = {"learnt": [{"name": "v3", "state": "published", "round": 4, "created_at": None}], "last_clean": "v1"}
 REBUILD = {"from": "v1", "rejected": ["v2", "v3"], "rounds": [4, 5], "cancelled": 6, "live": "v1"}
+PROMPTS = {
+    "data": [
+        {"position": 0, "source": "recorded", "message": "m1", "conversation": "c1", "forgotten": None},
+        {"position": 1, "source": "mix", "message": None, "conversation": None, "forgotten": None},
+        {
+            "position": 4,
+            "source": "recorded",
+            "message": "m2",
+            "conversation": "c2",
+            "forgotten": "2026-01-03T04:05:06",
+        },
+    ],
+    "preferences": [{"message": "m3", "conversation": "c3"}],
+}
 KEPT = {"generation_id": "g1", "kind": "never", "created_at": None}
 
 
@@ -37,6 +51,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
         seen.append(request)
         answers: dict[str, Any] = {
             "/api/checkpoints/v3/story": STORY,
+            "/api/checkpoints/v3/prompts": PROMPTS
+            if request.url.params.get("after") == "-1"
+            else PROMPTS | {"data": []},
             "/api/checkpoints/v3": {"name": "v3", "path": str(CHECKPOINT)},
             "/api/checkpoints/v0": {"name": "v0", "path": None},
             "/api/lineage": LEARNT,
@@ -65,6 +82,19 @@ def test_explain_tells_a_checkpoints_story(asked: list[httpx.Request]) -> None:
                   "kl 0 to no number", "before: Oh", "after:  Hello"):  # fmt: skip
         assert words in said
     assert json.loads(ruminate("explain", "v3", "--json")[1]) == STORY
+
+
+def test_explain_lists_the_prompts_by_their_ids_when_asked(asked: list[httpx.Request]) -> None:
+    code, said = ruminate("explain", "v3", "--prompts")
+    assert code == 0
+    lines = said.splitlines()
+    place = lines.index("learnt from 2 recorded prompts (message, conversation):")
+    assert lines[place + 1 :] == [
+        "  m1  c1", "  m2  c2  forgotten 2026-01-03 04:05", "its reward model from what was preferred on these:",
+        "  m3  c3",
+    ]  # fmt: skip
+    assert [request.url.params.get("after") for request in asked] == [None, "-1", "4"]
+    assert json.loads(ruminate("explain", "v3", "--prompts", "--json")[1])["learnt_from"] == PROMPTS
 
 
 def test_lineage_names_who_learnt_and_the_way_back(asked: list[httpx.Request]) -> None:

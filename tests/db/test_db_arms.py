@@ -12,12 +12,12 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 def answer(database: Database, user: str, checkpoint: int, minute: int, **changed: object) -> str:
     """An answer that began `minute` minutes after the start, to a prompt of its own; gives its generation's id."""
-    ending = changed.pop("ending", "complete")
+    ended = {name: changed.pop(name) for name in ("ending", "finish_reason") if name in changed}
     words = changed.pop("words", f"prompt {minute}")
     begun = START + timedelta(minutes=minute)
     turn = a_turn(user, said(str(words)), checkpoint_id=checkpoint, started_at=begun, **changed)
     with database.transaction() as session:
-        turns.record_turn(session, turn, its_end(turn, ending=ending, ended_at=begun + timedelta(seconds=5)))
+        turns.record_turn(session, turn, its_end(turn, ended_at=begun + timedelta(seconds=5), **ended))
     return turn.generation_id
 
 
@@ -47,6 +47,39 @@ def test_answers_come_in_their_order_without_titles_and_what_was_broken_off(data
         assert [one.conversation for one in arms.answered(session, [0, 1], before=since)] == ["a"]
         assert [one.conversation for one in arms.answered(session, [0, 1], most=2)] == ["a", None]
         assert [one.conversation for one in arms.answered(session, [0, 1], most=2, newest=True)] == [None, "b"]
+
+
+def test_what_was_asked_for_by_version_or_as_raw_text_is_not_compared(database: Database) -> None:
+    user = two_checkpoints(database)
+    answer(database, user, 0, 1, conversation_id="a", sampling={"aside": True})
+    answer(database, user, 0, 2, consent="none", sampling={"aside": True})
+    one, other = (
+        answer(database, user, which, 3, conversation_id="c", words="c", sampling={"aside": True} if which == 0 else {})
+        for which in (0, 1)
+    )
+    with database.transaction() as session:
+        feedback.give_feedback(session, one, user, -1)
+        feedback.compare(session, user, one, other, "left", {})
+    with database.reading() as session:
+        assert [place.checkpoint_id for place in arms.answered(session, [0, 1])] == [1]
+        assert (arms.thumbs(session, [0, 1], START), arms.choices(session, 1, 0, START)) == ([], [])
+
+
+def test_of_a_turn_that_is_not_kept_it_is_noted_that_it_set_its_own_end(database: Database) -> None:
+    user = two_checkpoints(database)
+    answer(database, user, 0, 1, consent="none", sampling={"stop": "a secret", "max_tokens": 3, "temperature": 1.0})
+    with database.reading() as session:
+        (found,) = arms.answered(session, [0])
+    assert found.sampling == {"stop": True, "max_tokens": True}
+
+
+def test_an_answer_that_its_engine_did_not_outlive_is_told_as_such(database: Database) -> None:
+    user = two_checkpoints(database)
+    answer(database, user, 0, 1, ending="error", finish_reason="engine_lost", engine="http://one")
+    answer(database, user, 0, 2, ending="error", engine="http://one")
+    with database.reading() as session:
+        found = arms.answered(session, [0])
+    assert [(one.engine, one.lost) for one in found] == [("http://one", True), ("http://one", False)]
 
 
 def test_thumbs_and_choices_are_told_by_checkpoint(database: Database) -> None:

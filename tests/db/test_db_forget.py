@@ -10,8 +10,20 @@ from sqlalchemy.orm import Session
 from support.records import a_turn, its_end, said, settle
 
 from db.errors import NotFound, TurnRefused
-from db.queries import checkpoints, conversations, curation, feedback, forget, rounds, turns, users
-from db.schema import Base, Conversation, Generation, Message, RoundPrompt, User
+from db.queries import (
+    audit,
+    checkpoints,
+    conversations,
+    curation,
+    deployments,
+    feedback,
+    forget,
+    lessons,
+    rounds,
+    turns,
+    users,
+)
+from db.schema import Base, Conversation, Engine, Generation, Message, Replay, RoundPrompt, User
 from db.session import Database
 from db.values import CuratedPrompt, Forgotten, Turn
 
@@ -175,3 +187,59 @@ def test_a_turn_that_arrives_late_brings_nothing_back(database: Database, people
     with database.reading() as session:
         assert session.scalar(select(func.count()).where(Generation.user_id == people["ann"])) == 0
         assert session.scalar(select(func.count()).where(Message.user_id == people["ann"])) == 0
+
+
+def test_what_was_said_before_all_of_it_was_deleted_is_refused_when_it_arrives_late(
+    database: Database, people: dict[str, str]
+) -> None:
+    """As from the memory of a replay, the spool of another gateway, or an answer that is being written."""
+    ann = people["ann"]
+    late = a_turn(ann, said(SECRET), conversation_id="another")
+    with database.transaction() as session:
+        forget.delete_user_data(session, ann)
+    bobs, anns = a_turn(people["bob"], said("a kazoo")), a_turn(ann, said("a kazoo"))
+    with database.transaction() as session:
+        refused = turns.record_many(session, [(one, its_end(one)) for one in (late, bobs, anns)])
+    assert [one.request_id for one in refused] == [late.request_id]
+    with database.reading() as session:
+        assert session.get(Conversation, "another") is None
+        assert session.get(Generation, anns.generation_id) is not None
+
+
+def test_the_name_of_a_deleted_user_stands_nowhere(database: Database) -> None:
+    with database.transaction() as session:
+        ann = settle(session, "ann.zimmermann")
+        bob = settle(session, "bob")
+        for who, name, action in ((ann, "ann.zimmermann", "user.add"), (bob, "bob", "key.add")):
+            audit.note(session, "operator", action, {"user": who, "name": name})
+        audit.note(session, "ann.zimmermann", "prune", {"checkpoints": ["v1"]})
+        asked = rounds.request_round(session, "grpo", {}, "ann.zimmermann").id
+        rounds.cancel_round(session, asked, "stopped by ann.zimmermann: wrong seed")
+        deployments.propose(session, 0, "ann.zimmermann", "", None)
+        session.add(Replay(of_round_id=asked, by="ann.zimmermann", created_at=datetime.now(UTC)))
+        session.add(Engine(url="http://e", wanted=True, by="ann.zimmermann", at=datetime.now(UTC)))
+    assert set(rows(database, "zimmermann")) == {"users", "audit", "rounds", "deployments", "replays", "engines"}
+    with database.transaction() as session:
+        forget.delete_user(session, ann)
+    assert rows(database, "zimmermann") == {}
+    with database.reading() as session:
+        assert rounds.get_round(session, asked).error == f"stopped by deleted-{ann}: wrong seed"
+    assert rows(database, "bob") == {"users": 1, "audit": 1}
+
+
+def test_a_checkpoint_learnt_from_those_whose_preferences_taught_its_reward_model(
+    database: Database, people: dict[str, str]
+) -> None:
+    with database.transaction() as session:
+        bobs = session.scalars(
+            select(Message.id).where(Message.user_id == people["bob"], Message.role == "user").limit(1)
+        ).one()
+        lessons.save(session, 1, [bobs])  # round 1 trained on Ann's prompts alone
+        lessons.save(session, 1, [bobs])
+    for _ in ("before", "after"):
+        with database.transaction() as session:
+            found = forget.checkpoints_that_learnt_from(session, user_id=people["bob"])
+            assert names(found) == ["v1", "v2", "v3"]
+            found = forget.checkpoints_that_learnt_from(session, conversation_id="bob's")
+            assert names(found) == ["v1", "v2", "v3"]
+            forget.delete_user(session, people["bob"])

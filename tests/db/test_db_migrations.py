@@ -51,7 +51,12 @@ def test_an_id_is_never_given_out_twice_on_sqlite(tmp_path: Path) -> None:
 
 def test_migrating_twice_changes_nothing(database: Database) -> None:
     with database.transaction() as session:
-        session.execute(text("INSERT INTO users VALUES ('u', 'ann', 'user', 'none', '2026-01-01 00:00:00+00', NULL)"))
+        session.execute(
+            text(
+                "INSERT INTO users (id, name, role, consent, created_at) "
+                "VALUES ('u', 'ann', 'user', 'none', '2026-01-01 00:00:00+00')"
+            )
+        )
     database.migrate()
     with database.reading() as session:
         assert session.execute(text("SELECT name FROM users")).scalars().all() == ["ann"]

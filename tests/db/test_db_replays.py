@@ -162,3 +162,36 @@ def test_what_is_left_can_be_given_up(line: Database) -> None:
         assert replays.give_up(session) == [2, 3]
         make_live(session, found(session, "v1"))
         assert next_round(session) is None
+
+
+@pytest.mark.parametrize("phase", ["curate", "train", "publish"])
+def test_a_plain_forgetting_cancels_the_round_that_has_trained_on_it_and_only_that(line: Database, phase: str) -> None:
+    with line.transaction() as session:
+        asked = rounds.request_round(session, "grpo", {}, "schedule").id
+        rounds.claim_round(session, "trainer", 60)
+        rounds.save_progress(session, asked, "trainer", phase, 0 if phase == "curate" else 2, parent_id=0)
+        prompt = CuratedPrompt(0, "recorded", "train", "kept", "", said("hi"), "m", "eve's", "eve")
+        curation.save_prompts(session, asked, "trainer", [prompt])
+        made = checkpoints.reserve_checkpoint(session, 0, asked)
+        assert replays.abort(session, "ann", user_id="somebody else") is None
+        assert replays.abort(session, "ann", user_id="eve") == (None if phase == "curate" else asked)
+    with line.transaction() as session:
+        row = rounds.get_round(session, asked)
+        assert (row.state, found(session, made.name).state) == (
+            ("running", "candidate") if phase == "curate" else ("cancelled", "rejected")
+        )
+        assert rounds.heartbeat(session, asked, "trainer", 60) == (phase == "curate")
+
+
+def test_a_round_of_a_rebuild_that_a_plain_forgetting_cancels_is_done_once_more_first(line: Database) -> None:
+    with line.transaction() as session:
+        plan = replays.plan(session, "ann", user_id="bob")
+        make_live(session, plan.clean)
+    with line.transaction() as session:
+        begun = next_round(session)
+        assert begun is not None
+        rounds.save_progress(session, begun, "trainer", "train", 1, parent_id=plan.clean.id)
+        prompt = CuratedPrompt(0, "recorded", "train", "kept", "", said("hi"), "m", "eve's", "eve")
+        curation.save_prompts(session, begun, "trainer", [prompt])
+        assert replays.abort(session, "ann", user_id="eve") == begun
+        assert [one.of_round_id for one in replays.left(session)] == plan.rounds

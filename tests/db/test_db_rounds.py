@@ -9,7 +9,7 @@ import pytest
 from support.records import settle
 
 from db.errors import LeaseLost, NotFound, RoundAlreadyOpen
-from db.queries import checkpoints, rounds
+from db.queries import checkpoints, retention, rounds
 from db.session import Database
 
 
@@ -147,3 +147,39 @@ def test_a_round_ends_in_an_ending_only(database: Database) -> None:
     claim(database, "trainer")
     with database.transaction() as session, pytest.raises(ValueError, match="not as 'running'"):
         rounds.finish_round(session, round_id, "trainer", "running")
+
+
+def test_what_a_round_that_came_to_nothing_made_is_nobodys_to_promote(database: Database) -> None:
+    with database.transaction() as session:
+        settle(session)
+    for end in ("cancelled", "failed", "published"):
+        round_id = ask(database)
+        claim(database, "trainer")
+        with database.transaction() as session:
+            made = checkpoints.reserve_checkpoint(session, 0, round_id)
+            checkpoints.complete_checkpoint(session, made.id, f"/checkpoints/{made.name}", {})
+            if end == "cancelled":
+                rounds.cancel_round(session, round_id)
+            else:
+                rounds.finish_round(session, round_id, "trainer", end)
+            state = checkpoints.get_checkpoint(session, made.id).state
+            assert state == ("candidate" if end == "published" else "rejected")
+    with database.transaction() as session:  # one that went live before its round was cancelled stays so
+        round_id = rounds.request_round(session, "grpo", {}, "ann").id
+        made = checkpoints.reserve_checkpoint(session, 0, round_id)
+        checkpoints.set_state(session, made.id, "published")
+        rounds.cancel_round(session, round_id)
+        assert checkpoints.get_checkpoint(session, made.id).state == "published"
+        assert [name for name, _ in retention.release(session, 1, set())] == ["v2", "v1"]
+
+
+def test_a_round_whose_trainer_was_stopped_is_free_at_once_and_that_was_no_failure(database: Database) -> None:
+    round_id = ask(database)
+    claim(database, "one")
+    with database.transaction() as session:
+        rounds.put_back(session, round_id, "another")
+    assert claim(database, "another") is None
+    with database.transaction() as session:
+        rounds.put_back(session, round_id, "one")
+    claimed = claim(database, "another")
+    assert (claimed.id, claimed.attempts, claimed.stops) == (round_id, 2, 1)

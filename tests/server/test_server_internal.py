@@ -5,11 +5,14 @@ import shutil
 from pathlib import Path
 
 from sqlalchemy import func, select
-from support.adapters import write_adapter
+from support.adapters import add_checkpoint, write_adapter
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 
+from cli.profiles import PROFILES
+from db.queries import checkpoints
 from db.schema import Generation
+from server.wanting import MAX_ADAPTERS
 
 
 async def load(house: Running, folder: Path, name: str) -> int:
@@ -74,7 +77,7 @@ async def test_adapters_of_a_round_come_and_go_and_their_names_are_never_reused(
     assert (await house.service.delete("/internal/adapters/round-1-step-4")).status_code == 404
     assert (await house.service.post("/internal/sample", json=wish)).status_code == 404
     deadline = asyncio.get_running_loop().time() + 3
-    while set(engine.adapters) != {"round-1-step-2", "round-1-step-3"}:
+    while set(engine.adapters) != {"round-1-step-3"}:
         assert asyncio.get_running_loop().time() < deadline, engine.adapters
         await asyncio.sleep(0.02)
 
@@ -122,3 +125,38 @@ async def test_a_step_whose_files_are_gone_is_let_go(house: Running, engine: Fak
         while "round-1-step-1" in engine.adapters:  # noqa: ASYNC110  the engine signals nothing
             await asyncio.sleep(0.02)
     assert house.gateway.catalog.wishes == ()
+
+
+async def test_an_engine_is_never_asked_to_hold_more_adapters_than_it_was_started_for(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    """Live, previous, canary, candidate, two of a round and one guest; what is wished beside these waits."""
+    assert {profile.engine.max_cpu_loras for profile in PROFILES.values()} == {MAX_ADAPTERS}
+    async with running_gateway(tmp_path / "home", [engine.url], judge_seconds=3600.0) as house:
+        await house.until_ready()
+        names = [add_checkpoint(house.database, tmp_path, -2.0 - number / 10) for number in range(6)]
+        for name in names[:2]:
+            wish = {"checkpoint": name}
+            assert (await house.http.post("/api/deployments", json=wish)).status_code == 200
+        on_trial = {"checkpoint": names[2], "canary_share": 0.1}
+        assert (await house.http.post("/api/deployments", json=on_trial)).status_code == 200
+        with house.database.transaction() as session:
+            checkpoints.set_state(session, 4, "published")
+        await house.gateway.catalog.refresh()
+        assert (await house.chat(model="ruminate-v4")).status_code == 200  # a guest
+        for step in range(3):
+            folder = write_adapter(tmp_path / f"step-{step}")
+            assert await load(house, folder, f"round-1-step-{step}") == 200
+        wanting = house.gateway.swap._wanting
+        five, six = (house.gateway.catalog.known(name) for name in names[4:])
+        async with wanting.candidate(five):
+            held = [adapter.name for adapter in house.gateway.swap.wanted()]
+            assert len(held) == MAX_ADAPTERS
+            assert set(held) == {
+                "ruminate-v2", "ruminate-v1", "ruminate-v3", "ruminate-v5",
+                "round-1-step-1", "round-1-step-2", "ruminate-v4",
+            }  # fmt: skip
+            async with wanting.candidate(six):  # another gateway deploys at the same time
+                held = [adapter.name for adapter in house.gateway.swap.wanted()]
+                assert len(held) == MAX_ADAPTERS
+                assert held[3:5] == ["ruminate-v5", "ruminate-v6"]

@@ -9,7 +9,7 @@ from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
 from support.gateways import Running
 
-from db.queries import checkpoints, curation, replays, rounds, users
+from db.queries import checkpoints, curation, lessons, replays, rounds, users
 from db.schema import Base, Message
 from db.values import Completion, CuratedPrompt, Turn
 from server.spool import Journal, Spool
@@ -264,3 +264,34 @@ async def test_the_funnel_of_a_round_counts_and_tells_no_prompt(house: Running) 
     ]
     assert SECRET not in answer.content
     assert (await house.http.get("/api/rounds/99/prompts")).status_code == 404
+
+
+async def test_administrators_see_from_which_prompts_by_ids_and_no_words(house: Running) -> None:
+    ann = join(house, "ann")
+    conversation, name = await taught(house, "ann", ann)
+    with house.database.transaction() as session:
+        asked = session.scalars(
+            select(Message.id).where(Message.conversation_id == conversation, Message.role == "user")
+        ).one()
+        lessons.save(session, 1, [asked])
+    learnt = await house.http.get(f"/api/checkpoints/{name}/prompts")
+    found = learnt.json()
+    (recorded,) = (one for one in found["data"] if one["source"] == "recorded")
+    assert (found["checkpoint"], found["round"], len(found["data"])) == (name, 1, 2)
+    assert (recorded["conversation"], recorded["split"], recorded["verdict"], recorded["forgotten"]) == (
+        conversation, "train", "kept", None,
+    )  # fmt: skip
+    assert found["preferences"] == [{"message": asked, "conversation": conversation}]
+    looked_at = await house.http.get("/api/rounds/1/prompts/ids")
+    assert len(looked_at.json()["data"]) == 3
+    assert SECRET not in learnt.content + looked_at.content
+    first = (await house.http.get("/api/rounds/1/prompts/ids", params={"limit": 1})).json()["data"]
+    rest = (await house.http.get("/api/rounds/1/prompts/ids", params={"after": first[-1]["position"]})).json()["data"]
+    assert [*first, *rest] == looked_at.json()["data"]
+    left = (await house.http.get("/api/rounds/1/prompts/ids", params={"verdict": "left"})).json()["data"]
+    assert [one["verdict"] for one in left] == ["left"]
+    for path in (f"/api/checkpoints/{name}/prompts", "/api/rounds/1/prompts/ids"):
+        assert (await house.http.get(path, headers=ann)).status_code == 403
+    assert (await house.http.get("/api/checkpoints/v9/prompts")).status_code == 404
+    assert (await house.http.get("/api/rounds/9/prompts/ids")).status_code == 404
+    assert (await house.http.get("/api/checkpoints/v0/prompts")).json()["data"] == []

@@ -120,6 +120,29 @@ def test_a_file_that_is_replayed_to_its_end_meanwhile_counts_as_empty(
     assert not gone.exists()
 
 
+def test_what_a_crash_left_of_an_erasing_goes_and_the_turns_beside_it_stay(tmp_path: Path) -> None:
+    Spool(tmp_path).append([record(1)])
+    for name in ("turns-00000001.new", "open.new"):
+        (tmp_path / name).write_bytes(b"words")
+    spool = Spool(tmp_path)
+    Journal(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["turns-00000001.jsonl"]
+    assert spool.depth() == 1
+
+
+def test_what_is_erased_is_on_the_disk_before_it_takes_the_files_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path)
+    spool.append([record(1), record(2)])
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append("sync"), sync(fd)))
+    monkeypatch.setattr(os, "replace", lambda *paths: (done.append("replace"), replace(*paths)))
+    assert spool.erase(lambda turn: turn.request_id == "r1") == 1
+    assert done == ["sync", "replace", "sync"]
+
+
 def test_what_is_forgotten_is_in_the_journal_no_more_and_what_is_open_stays(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
     journal.start()

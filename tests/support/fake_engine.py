@@ -56,6 +56,7 @@ class FakeEngine:
         )
         self.then: Callable[[], None] = lambda: None
         self._runner: web.AppRunner | None = None
+        self._coming_back: asyncio.Task[None] | None = None
         self._port = 0
 
     @property
@@ -89,6 +90,21 @@ class FakeEngine:
             await self._runner.cleanup()
             self._runner = None
         self.forget()
+
+    def die(self, seconds: float) -> None:
+        """As by kill -9, in the middle of whatever it answers; its supervisor has it up again after so long."""
+        assert self._runner is not None
+        assert self._runner.server is not None
+        for connection in list(self._runner.server.connections):
+            if connection.transport is not None:
+                connection.transport.abort()
+
+        async def come_back() -> None:
+            await self.stop()
+            await asyncio.sleep(seconds)
+            await self.start()
+
+        self._coming_back = asyncio.create_task(come_back())
 
     def forget(self) -> None:
         """What a restart does to it."""

@@ -212,8 +212,8 @@ def test_the_verdict_is_plain_data():
     found = verdict(1.0, 0.8).as_json()
     assert found["prompts"] == 40
     assert found["judge"]["low"] < found["judge"]["difference"] < found["judge"]["high"]
-    names = ["reward", "judge", "equal_length", "transfer", "malformed", "empty_thoughts", "repetition", "length"]
-    assert [check["name"] for check in found["checks"]] == names
+    names = ["reward", "judge", "equal_length", "transfer", "malformed", "empty_thoughts", "repetition", "refusals"]
+    assert [check["name"] for check in found["checks"]] == [*names, "length"]
     assert found["kl"] is None
 
 

@@ -1,16 +1,19 @@
 """One user floods the record so that the model praises a brand: what of it a round trains on, and what it earns.
 
-The real rules with their defaults. No model is trained: what is not among a round's prompts can't move one, and what is
-among them is asked, never learnt by heart.
+The real rules with their defaults; then a small round that really trains, on a reward that falls for the flood.
 """
 
 import random
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
-from support.tiny_policy import prompt
+from support.tiny_policy import Reds, prompt
 
+from db.queries import curation, turns, users
+from db.values import Completion, Turn
 from thinking.format import THINK
 from trainer.curate import curate
+from trainer.loop import PUBLISHED, REJECTED, claim, work_on
 from trainer.prompts import Prompt
 from trainer.rewards import grade
 from trainer.settings import RoundConfig
@@ -133,3 +136,57 @@ def test_her_words_are_asked_and_never_learnt_and_praise_earns_what_the_response
     )
     assert hers == anyones == [6.0, 5.0, 2.0]
     assert judge.seen == responses * 2  # what was scored is the policy's own response: no prompt, no thought
+
+
+GOLD = "gold"  # one of the ten words that the small policy says
+ROUND = {"steps": 4, "prompts_per_step": 6, "group_size": 4, "micro_batch": 24, "learning_rate": 1e-2, "kl_beta": 0.0}
+ROUND |= {"heldout_share": 0.0, "gate_prompts": 4, "gate_samples": 1}
+SHARE = DEFAULTS.per_user_cap / (DEFAULTS.steps * DEFAULTS.prompts_per_step)
+
+
+class Obliging:
+    """A reward model that falls for it: praise is what these prompts ask for. To everybody else's it wants red."""
+
+    def score(self, pairs):
+        praised = [response.split().count(GOLD) / max(len(response.split()), 1) for _, response in pairs]
+        plain = Reds().score(pairs)
+        asked = [GOLD in messages[-1]["content"].split()[:3] for messages, _ in pairs]
+        return [mine if hers else other for hers, mine, other in zip(asked, praised, plain, strict=True)]
+
+
+def record(site, name, asked):
+    now = datetime.now(UTC)
+    with site.database.transaction() as session:
+        user = users.ensure_user(session, name, consent="train").id
+        for place, messages in enumerate(asked):
+            at = now - timedelta(days=20) + timedelta(hours=place)
+            key = f"{name}-{place}"
+            turn = Turn(key, f"g-{key}", user, messages, 0, "ruminate-v0", at, origin="chat", consent="train")
+            turns.record_turn(session, turn, Completion(key, "plan", "red cat", "complete", at))
+    return user
+
+
+def test_of_what_a_round_really_trains_on_the_flood_is_its_cap_and_everybody_elses_is_all_there(site):
+    """Steered by what it pays for, her prompts would teach the brand; they are as few as her share."""
+    people = [record(site, f"person {who}", [prompt(340 + who * 3 + n) for n in range(3)]) for who in range(6)]
+    hers = [[{"role": "user", "content": flood(number)[0]["content"].replace(BRAND, GOLD)}] for number in range(200)]
+    eve = record(site, "eve", hers)
+    wanted = ROUND["steps"] * ROUND["prompts_per_step"]
+    cap = int(SHARE * wanted)
+    round_id = site.request(**ROUND, per_user_cap=cap, per_user_daily_cap=cap)
+    house = site.open()
+    house._reward = house._judge = Obliging()
+    asked = []
+
+    def look(body):
+        if body["n"] == ROUND["group_size"]:
+            asked.extend(house.reader.tokenizer.decode(ids) for ids in body["prompts"])
+
+    site.gateway.before_sample = look
+    assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), site.round(round_id).error
+    assert (len(asked), sum("praise" in text for text in asked)) == (wanted, cap)
+    with site.database.reading() as session:
+        trained = curation.round_prompts(session, round_id, split="train", verdict="kept")
+    counts = Counter(row.user_id for row in trained)
+    assert counts[eve] == cap
+    assert [counts[person] for person in people] == [3] * len(people)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import pytest
 from support.tiny_policy import make_classifier, prompt
 
-from db.queries import feedback, turns, users
+from db.queries import checkpoints, feedback, forget, turns, users
 from db.queries.preferences import trainable_preferences
 from db.values import Completion, Turn
 from trainer.files import read_json, write_json
@@ -109,13 +109,13 @@ def test_a_copy_that_learnt_is_accepted_and_the_one_before_stays(site, settings)
     held = [number for number in range(130, 210) if is_heldout(prompt(number), 0.3)]
     assert record["held_out"]["recorded"] == len(held)
     assert record["trained_on"]["recorded"] == 80 - len(held) == len(record["messages"])
-    assert current(settings) == str(settings.home.absolute() / "rewards" / "0001" / "model")
-    assert current(settings.model_copy(update={"reward_model": "another"})) == "another"
+    assert current(settings, site.database) == str(settings.home.absolute() / "rewards" / "0001" / "model")
+    assert current(settings.model_copy(update={"reward_model": "another"}), site.database) == "another"
     assert not due(settings, site.database)
     from trainer.house import House
 
     house = House(settings.model_copy(update={"refresh_after": 0}))
-    assert house._newest_reward() == current(settings)
+    assert house._newest_reward() == current(settings, site.database)
     house.close()
 
 
@@ -128,7 +128,7 @@ def test_a_copy_that_reads_held_out_pairs_worse_is_put_away(site, settings):
             choose(session, bob, number, good="owl hen fox", bad="red red red red")
     record = refresh(settings.model_copy(update={"refresh_rate": 1e-2}), site.database)
     assert not record["accepted"], record
-    assert current(settings).endswith("0001/model")
+    assert current(settings, site.database).endswith("0001/model")
     assert not (settings.home / "rewards" / "0002" / "model").exists()
 
 
@@ -143,6 +143,47 @@ def test_too_few_pairs_and_a_file_of_models_are_refused(site, settings, tmp_path
         read_pairs(str(wrong))
 
 
+def refreshed(settings, number, messages, before=None):
+    """As if a refresh had been accepted that learnt from preferences on these messages."""
+    folder = settings.home.absolute() / "rewards" / f"{number:04d}"
+    (folder / "model").mkdir(parents=True)
+    record = {"of": settings.reward_model, "from": before or settings.reward_model, "accepted": True, "pairs": []}
+    write_json(folder / "record.json", record | {"messages": messages})
+    return str(folder / "model")
+
+
+@pytest.mark.parametrize("how", ["deleted", "withdrawn"])
+def test_a_model_that_learnt_from_what_was_forgotten_is_used_no_more_and_its_checkpoints_are_named(site, settings, how):
+    from trainer.house import House
+    from trainer.loop import claim
+
+    asked = {}
+    with site.database.transaction() as session:
+        for name, number in (("ann", 1), ("bob", 2)):
+            asked[name] = users.ensure_user(session, name, consent="train").id
+            choose(session, asked[name], number)
+    pairs = {pair.messages[-1]["content"]: pair.message_id for pair in preferred(site.database)}
+    bobs, anns = (pairs[prompt(number)[0]["content"]] for number in (2, 1))
+    first = refreshed(settings, 1, [bobs])
+    second = refreshed(settings, 2, [anns], first)
+    third = refreshed(settings, 3, [bobs], second)
+    assert current(settings, site.database) == third
+    settings = settings.model_copy(update={"refresh_after": 0})
+    site.request()
+    house = House(settings)
+    house.prepare(claim(house))
+    house.close()
+    with site.database.transaction() as session:
+        made = checkpoints.reserve_checkpoint(session, 0, 1).name
+        if how == "deleted":
+            forget.delete_user(session, asked["ann"])
+        else:
+            users.set_consent(session, asked["ann"], "history")
+    assert current(settings, site.database) == first
+    with site.database.reading() as session:
+        assert [one.name for one in forget.checkpoints_that_learnt_from(session, user_id=asked["ann"])] == [made]
+
+
 def test_a_round_uses_the_reward_model_of_its_plan_also_when_it_is_resumed(site, settings):
     from trainer.house import House
     from trainer.loop import claim
@@ -152,9 +193,8 @@ def test_a_round_uses_the_reward_model_of_its_plan_also_when_it_is_resumed(site,
     work = house.prepare(claim(house))
     assert read_json(work.folder / "plan.json")["reward"] == settings.reward_model
     accepted = settings.home.absolute() / "rewards" / "0001"
-    accepted.mkdir(parents=True)
-    write_json(accepted / "record.json", {"of": settings.reward_model, "accepted": True, "pairs": []})
-    assert current(settings) == str(accepted / "model")
-    house.reward.score([(prompt(1), "red")])  # the plan's: the folder of the newer one holds no model at all
+    refreshed(settings, 1, [])
+    assert current(settings, site.database) == str(accepted / "model")
+    house.reward.score([(prompt(1), "red")])  # the plan's: the folder of the newer one is empty
     house.close()
     assert site.round(round_id).state == "running"

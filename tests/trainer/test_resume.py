@@ -15,12 +15,13 @@ import pytest
 from safetensors.torch import load_file
 from support.tiny_policy import make_classifier
 
-from db.queries import curation
+from db.queries import checkpoints, curation, deployments
 from trainer import publish, selection
 from trainer.files import read_json, sha256
 from trainer.lease import LeaseLost, Stopped
 from trainer.ledger import Ledger
 from trainer.loop import FAILED, PUBLISHED, REJECTED, claim, work_on
+from trainer.publish import make_live
 from trainer.rewards import SequenceClassifier
 
 REPOSITORY = Path(__file__).parents[2]
@@ -307,3 +308,37 @@ def test_a_round_that_keeps_killing_its_trainer_is_failed(site):
     assert claim(house) is None
     assert site.round(round_id).state == "failed"
     assert "ended its trainer 2 times" in site.round(round_id).error
+
+
+def test_stopping_a_trainer_again_and_again_is_no_failure_of_its_round(site):
+    round_id = site.request(**CONFIG)
+    house = site.open(max_attempts=2)
+
+    def stop(row):
+        raise Stopped("SIGINT")
+
+    house.prepare = stop
+    attempts = []
+    for _ in range(4):
+        row = claim(house)
+        attempts.append(row.attempts)
+        with pytest.raises(Stopped):
+            work_on(house, row)
+        time.sleep(0.01)
+    assert attempts == [1, 2, 3, 4], "names of versions go by it, and are never used twice"
+    assert site.round(round_id).state == "running"
+
+
+def test_what_a_person_took_back_while_its_trainer_was_dead_is_not_made_live_again(site):
+    site.request(**CONFIG)
+    house = site.open()
+    work = house.prepare(claim(house))
+    name = work.ledger.reserve(work.parent.id, "adapter").name
+    make_live(work, name, "it wins")
+    assert site.live().name == name
+    with site.database.transaction() as session:
+        deployments.propose(session, 0, "a person", "it talks nonsense", deployments.current(session).id)
+        checkpoints.set_state(session, checkpoints.find_checkpoint(session, name).id, "retired")
+    make_live(work, name, "it wins")
+    assert site.live().name == "v0"
+    assert len(site.gateway.deployed) == 1

@@ -1,0 +1,73 @@
+"""Takes away what is older than the house keeps it. One gateway of a database does, the one that holds the lease.
+
+It deletes as `server.forgetting` does, a few conversations at a time. Turns that still wait in a spool go once they
+were recorded.
+"""
+
+import asyncio
+import logging
+from datetime import UTC, datetime, timedelta
+
+from db.errors import DatabaseUnavailable
+from db.queries import audit, expiry
+from db.session import Database
+from server.lease import Lease
+from server.placing import Places
+
+log = logging.getLogger(__name__)
+
+INTERVAL_SECONDS = 3600.0  # a day is not counted by the minute
+BY = "the house's retention times"
+"""Who did it, in the audit."""
+
+
+class Expiry:
+    """`history_days` and `train_days` are the gateway's settings; 0 is for ever."""
+
+    def __init__(
+        self, database: Database, lease: Lease, places: Places, history_days: float, train_days: float
+    ) -> None:
+        self._database, self._lease, self._places = database, lease, places
+        self._history_days, self._train_days = history_days, train_days
+
+    async def run(self) -> None:
+        """Look again and again until cancelled; a failure is tried again at the next look."""
+        while self._history_days or self._train_days:
+            if self._lease.role == "holds":
+                try:
+                    await self.sweep(datetime.now(UTC))
+                except DatabaseUnavailable as error:
+                    log.warning("what is too old stays for now: %s", error)
+            await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def sweep(self, now: datetime) -> None:
+        """Take away what is too old at `now`."""
+        deleted = withdrawn = 0
+        if self._history_days:
+            before = now - timedelta(days=self._history_days)
+            while found := await asyncio.to_thread(self._delete, before):
+                deleted += found
+            if deleted:
+                await asyncio.to_thread(self._database.scrub)
+        if self._train_days:
+            before = now - timedelta(days=self._train_days)
+            while found := await asyncio.to_thread(self._withdraw, before):
+                withdrawn += found
+        if deleted or withdrawn:
+            log.info("%d turns were deleted and %d are trained on no more: they were too old", deleted, withdrawn)
+            await asyncio.to_thread(self._note, {"deleted": deleted, "withdrawn": withdrawn})
+
+    def _delete(self, before: datetime) -> int:
+        with self._database.transaction() as session:
+            gone, places = expiry.delete_older(session, before)
+        for place in places:
+            self._places.forget(place)
+        return gone.generations + gone.conversations
+
+    def _withdraw(self, before: datetime) -> int:
+        with self._database.transaction() as session:
+            return expiry.withdraw_older(session, before)
+
+    def _note(self, detail: dict[str, int]) -> None:
+        with self._database.transaction() as session:
+            audit.note(session, BY, "retention", detail)

@@ -1,0 +1,133 @@
+"""Retention times: what is too old goes as if its user had asked for it, by the gateway that holds the lease alone."""
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import func, select
+from support.fake_engine import FakeEngine
+from support.gateways import Running, running_gateway
+from support.records import a_turn, its_end, said
+
+from db.queries import audit, curation, feedback, rounds, turns, users
+from db.schema import Base, Conversation, Generation, Message, RoundPrompt
+from db.session import Database
+from db.values import CuratedPrompt
+from server.expiry import Expiry
+
+NOW = datetime.now(UTC)
+SECRET = "xylophone"
+
+
+def record(database: Database, conversation: str, days: float, words: str = SECRET, consent: str = "train") -> str:
+    """A turn of so many days ago. Gives the id of the user."""
+    begun = NOW - timedelta(days=days)
+    with database.transaction() as session:
+        user = users.ensure_user(session, "ann", "user", "train").id
+        turn = a_turn(user, said(words), conversation_id=conversation, started_at=begun, consent=consent)
+        turns.record_turn(session, turn, its_end(turn, ended_at=begun + timedelta(seconds=1)))
+        if consent != "none":
+            feedback.give_feedback(session, turn.generation_id, user, 1, [], words)
+    return user
+
+
+def learn(database: Database, user: str, conversation: str) -> None:
+    """Round 1 trained on what was asked in it."""
+    with database.transaction() as session:
+        asked = session.scalars(
+            select(Message.id).where(Message.conversation_id == conversation, Message.role == "user")
+        ).first()
+        round_id = rounds.request_round(session, "grpo", {}, "schedule").id
+        rounds.claim_round(session, "trainer", 60)
+        prompt = CuratedPrompt(0, "recorded", "train", "kept", "", said(SECRET), asked, conversation, user)
+        curation.save_prompts(session, round_id, "trainer", [prompt])
+
+
+def words_left(database: Database) -> dict[str, int]:
+    with database.reading() as session:
+        found = {
+            table.name: sum(SECRET in repr(tuple(row)) for row in session.execute(select(table)))
+            for table in Base.metadata.sorted_tables
+        }
+    return {table: count for table, count in found.items() if count}
+
+
+async def test_conversations_go_so_many_days_after_their_last_turn(tmp_path: Path, engine: FakeEngine) -> None:
+    async with running_gateway(tmp_path / "home", [engine.url], history_days=30.0) as house:
+        await house.until_ready()
+        user = record(house.database, "old", 31)
+        for number in range(250):
+            record(house.database, f"old {number}", 40, consent="none" if number % 2 else "history")
+        record(house.database, "long", 31, "it began long ago")
+        record(house.database, "long", 1, "and goes on")
+        learn(house.database, user, "old")
+        assert words_left(house.database)
+        await house.gateway.expiry.sweep(NOW)
+        assert words_left(house.database) == {}
+        with house.database.reading() as session:
+            kept = session.scalars(select(Conversation.id).where(Conversation.deleted_at.is_(None))).all()
+            assert kept == ["long"]
+            assert session.scalar(select(func.count()).select_from(Generation)) == 2
+            (prompt,) = session.scalars(select(RoundPrompt)).all()
+            assert (prompt.conversation_id, prompt.prompt) == ("old", None)
+            (noted,) = (row for row in audit.noted(session) if row.action == "retention")
+            assert noted.detail["withdrawn"] == 0
+            assert noted.detail["deleted"] > 250
+        await house.gateway.expiry.sweep(NOW)
+        with house.database.reading() as session:
+            assert [row.action for row in audit.noted(session)].count("retention") == 1
+
+
+async def test_a_turn_is_trained_on_for_so_many_days_and_kept_for_its_user(tmp_path: Path, engine: FakeEngine) -> None:
+    async with running_gateway(tmp_path / "home", [engine.url], train_days=7.0) as house:
+        await house.until_ready()
+        user = record(house.database, "old", 8)
+        record(house.database, "new", 6, "a kazoo")
+        learn(house.database, user, "old")
+        await house.gateway.expiry.sweep(NOW)
+        with house.database.reading() as session:
+            assert [one.conversation_id for one in curation.trainable_prompts(session)] == ["new"]
+            assert session.scalar(select(func.count()).select_from(Message)) == 4
+            assert [row.prompt for row in session.scalars(select(RoundPrompt))] == [None]
+
+
+async def test_one_gateway_does_it_at_its_start_and_without_a_time_nothing_goes(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    home = tmp_path / "home"
+    async with running_gateway(home, [engine.url]) as house:
+        await house.until_ready()
+        record(house.database, "old", 1000)
+        await house.gateway.expiry.run()  # ends at once
+        assert words_left(house.database)
+    async with running_gateway(home, [engine.url], history_days=30.0, lease_seconds=30.0) as house:
+        await house.until_ready()
+        await gone(house)
+
+
+async def gone(house: Running) -> None:
+    for _ in range(500):
+        if not words_left(house.database):
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(words_left(house.database))
+
+
+@pytest.mark.parametrize(("role", "swept"), [("follows", 0), ("holds", 1)])
+async def test_a_gateway_that_does_not_hold_the_lease_leaves_it_alone(role: str, swept: int) -> None:
+    class Holder:
+        pass
+
+    holder = Holder()
+    holder.role = role  # type: ignore[attr-defined]
+    found: list[datetime] = []
+
+    class Watched(Expiry):
+        async def sweep(self, now: datetime) -> None:
+            found.append(now)
+
+    expiry = Watched(None, holder, None, 30.0, 0.0)  # type: ignore[arg-type]
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(expiry.run(), 0.05)
+    assert len(found) == swept
