@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from trainer.prompts import Messages, identity, up_to_user
-from trainer.rewards import RewardModel, figures_of
+from trainer.rewards import RewardModel, figures_of, is_relative, scores_of
 
 REGEX_SECONDS = 1.0  # a pattern that takes longer on one response is no match: some take for ever on hostile text
 
@@ -115,11 +115,24 @@ class Verified:
         self._model, self._checks = model, checks
         self.figures: dict[str, float] = {}
 
+    @property
+    def relative(self) -> bool:
+        """As the model's own scores are."""
+        return is_relative(self._model)
+
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
         """One score for each (messages, response). The model is not asked where a rule stands alone."""
+        return self._scores(pairs, None)
+
+    def between(self, pairs: Sequence[tuple[Messages, str]], sides: Sequence[int]) -> list[float]:
+        """The same where answers of different sides are compared."""
+        return self._scores(pairs, sides)
+
+    def _scores(self, pairs: Sequence[tuple[Messages, str]], sides: Sequence[int] | None) -> list[float]:
         checks = [self._checks.get(identity(messages)) for messages, _ in pairs]
         asked = [place for place, check in enumerate(checks) if check is None or not check.rule.alone]
-        told = self._model.score([pairs[place] for place in asked]) if asked else []
+        of_sides = None if sides is None else [sides[place] for place in asked]
+        told = scores_of(self._model, [pairs[place] for place in asked], of_sides) if asked else []
         scores = [0.0] * len(pairs)
         for place, score in zip(asked, told, strict=True):
             scores[place] = score
