@@ -11,6 +11,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trainer.pairs import Pairs
+from trainer.people_pairs import people_pairs
 from trainer.policy import policy_of
 from trainer.rewards import RewardModel
 from trainer.states import Complete, trained
@@ -41,7 +42,7 @@ class Dpo:
         from trainer.trl_offline import PairTrainer, offline_dpo
 
         pairs = Pairs(work)
-        pairs.gather(prompts, reward)
+        pairs.gather(prompts, reward, people_pairs)
         continued = work.parent.path is not None
         complete = Complete(work)
         trainer = PairTrainer(
