@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import engines, people, regressions, trust
+from cli import engines, people, regressions, teach, trust
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(people.users, name="users")
@@ -177,6 +177,7 @@ def rollback(reason: Reason = "rolled back on the command line") -> None:
 
 trust.add_to(app, lambda: _client())
 regressions.add_to(app, lambda: _client())
+teach.add_to(app)
 
 if __name__ == "__main__":
     main()
