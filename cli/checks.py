@@ -2,11 +2,12 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
-from cli.profiles import Profile
+from cli.profiles import Profile, cards
 from cli.settings import HouseSettings
 
 
@@ -21,6 +22,7 @@ def check_all(settings: HouseSettings, profile: Profile) -> None:
     if settings.ui:
         check_port(settings.host, settings.ui_port, "RUMINATE_UI_PORT")
     check_exposure(settings, profile)
+    check_cards(profile, cards())
     check_memory(profile.memory_gib if settings.min_memory_gib < 0 else settings.min_memory_gib, profile.name)
     check_model(profile)
 
@@ -73,6 +75,18 @@ def check_memory(needed_gib: float, profile: str) -> None:
         raise CannotStart(
             f"{free:.1f} GiB of memory are free and the profile {profile!r} needs {needed_gib:.1f} GiB; "
             "close other programs, or set RUMINATE_MIN_MEMORY_GIB to a lower figure to try all the same"
+        )
+
+
+def check_cards(profile: Profile, found: Sequence[float]) -> None:
+    """The GPUs that the profile divides among its processes are there. `found`: memory in GiB of each."""
+    large = [gib for gib in found if gib >= profile.card_gib]
+    if len(large) < profile.cards:
+        sizes = ", ".join(f"{gib:.0f}" for gib in found) or "none"
+        raise CannotStart(
+            f"the profile {profile.name!r} needs {profile.cards} GPUs of {profile.card_gib:.0f} GiB or more, and there "
+            f"are {len(large)} (GiB of each GPU: {sizes}); choose RUMINATE_PROFILE=single-gpu, and "
+            f"`ruminate train --preset paper --weights lora` with rates for an adapter, or a larger machine"
         )
 
 

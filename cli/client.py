@@ -93,9 +93,12 @@ class GatewayClient:
         return cast(dict[str, Any], self.get(f"/api/rounds/{round_id}"))
 
     def start_round(
-        self, algorithm: str = "grpo", config: dict[str, Any] | None = None, reason: str = "", seed: int | None = None
+        self, algorithm: str = "", config: dict[str, Any] | None = None, reason: str = "", seed: int | None = None
     ) -> dict[str, Any]:
-        """Ask for a round. Raises GatewayError with status 409 while one is open."""
+        """Ask for a round; without an algorithm, by the one that the trainer is set to.
+
+        Raises GatewayError with status 409 while one is open.
+        """
         body = {"algorithm": algorithm, "config": config or {}, "reason": reason, "seed": seed}
         return cast(dict[str, Any], self.call("POST", "/api/rounds", body))
 

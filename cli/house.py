@@ -94,6 +94,7 @@ class House:
             "RUMINATE_DATABASE_URL": settings.database,
             "RUMINATE_SERVICE_KEY": key,
             "RUMINATE_PROFILE": profile.name,
+            "RUMINATE_MAX_LORA_RANK": str(profile.engine.max_lora_rank),
             "PYTHONUNBUFFERED": "1",
         }
         if settings.redis_url:
@@ -113,7 +114,8 @@ class House:
             "RUMINATE_TRAINER_REWARD_MODEL": profile.reward_model,
             "RUMINATE_TRAINER_JUDGE_MODEL": profile.judge_model,
             "RUMINATE_TRAINER_BASE_MIX": profile.base_mix,
-            **_defaults("RUMINATE_TRAINER_", profile.trainer),
+            # not as settings of their own: a preset that a person names stands over what a profile sets
+            "RUMINATE_TRAINER_DEFAULTS": json.dumps({name.lower(): value for name, value in profile.trainer.items()}),
         }
         ui = {
             "RUMINATE_UI_GATEWAY": self._gateway,
@@ -132,12 +134,14 @@ class House:
             ready = (settings.run_file.parent / "trainer.json").resolve()
             trainer["RUMINATE_TRAINER_READY_FILE"] = str(ready)
             self._add("trainer", [sys.executable, "-m", "trainer"], _keep_set(common | trainer), ready)
-            self._rounds = _when_rounds_start(os.environ | trainer)
+            self._rounds = _when_rounds_start(_defaults("RUMINATE_TRAINER_", profile.trainer) | os.environ | trainer)
         if settings.ui:
             self._add("ui", [sys.executable, "-m", "ui"], _keep_set(common | ui), self._ui)
 
     def _add(self, name: str, command: list[str], env: dict[str, str], sign: str | Path) -> None:
         """`sign` of readiness: a URL that answers, or a file in which the process has written its id."""
+        if name in self.profile.devices:
+            env = env | {"CUDA_VISIBLE_DEVICES": _visible(self.profile.devices[name])}
         log = self.settings.logs / f"{name}.log"
         process: Supervised = Supervised(name, command, env, log, lambda: _shows(sign, process.pid), self._say)
         self.processes.append(process)
@@ -223,15 +227,38 @@ def _wants_own_engine(profile: Profile) -> bool:
 
     Raises CannotStart on a GPU: how it is shared between two engines and full training is for a person to say.
     """
-    wanted = os.environ.get("RUMINATE_TRAINER_WEIGHTS") or profile.trainer.get("WEIGHTS")
-    if wanted != "full" or os.environ.get("RUMINATE_TRAINER_SAMPLING_ENGINE"):
+    if not _trains_full(profile) or os.environ.get("RUMINATE_TRAINER_SAMPLING_ENGINE"):
         return False
-    if profile.gpu:
+    if profile.gpu and "sampler" not in profile.devices:
         raise CannotStart(
-            "RUMINATE_TRAINER_WEIGHTS is 'full', and rounds of full weights sample on an engine of their own: start "
-            "another vLLM with the same base model and set RUMINATE_TRAINER_SAMPLING_ENGINE to its URL"
+            "rounds are to train full weights (RUMINATE_TRAINER_WEIGHTS, or a preset) and then sample on an engine of "
+            "their own: start another vLLM with the same base model and set RUMINATE_TRAINER_SAMPLING_ENGINE to its URL"
         )
     return True
+
+
+def _trains_full(profile: Profile) -> bool:
+    """Whether rounds train full weights unless they say otherwise: as a person set it, their preset, or the profile."""
+    from trainer.presets import preset
+
+    def value(name: str) -> str:
+        return os.environ.get(f"RUMINATE_TRAINER_{name}") or profile.trainer.get(name, "")
+
+    if own := os.environ.get("RUMINATE_TRAINER_WEIGHTS"):
+        return own == "full"
+    try:
+        named = preset(value("PRESET"), value("ALGORITHM") or "grpo") if value("PRESET") else {}
+    except ValueError:
+        return False  # one that there is none of: the trainer refuses it, with those that there are
+    return (named.get("weights") or value("WEIGHTS")) == "full"
+
+
+def _visible(places: str) -> str:
+    """Those of the GPUs that this process may use, by their places among them."""
+    mine = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    names = [name.strip() for name in mine.split(",") if name.strip()]
+    chosen = [int(place) for place in places.split(",")]
+    return ",".join(names[place] if place < len(names) else str(place) for place in chosen)
 
 
 def _answers(url: str) -> bool:
@@ -253,7 +280,8 @@ def _shows(sign: str | Path, pid: int | None) -> bool:
 
 def _keep_set(env: dict[str, str]) -> dict[str, str]:
     """What a person set in the environment wins over the profile, except for addresses that the house chose."""
-    fixed = ("_HOST", "_PORT", "_ENGINES", "_GATEWAY", "_SERVICE_KEY", "_HOME", "_DATABASE_URL", "_PROFILE", "_FILE")
+    addresses = ("_HOST", "_PORT", "_ENGINES", "_GATEWAY", "_SERVICE_KEY", "_HOME", "_DATABASE_URL", "_PROFILE")
+    fixed = (*addresses, "_FILE", "_MAX_LORA_RANK")
     return {k: v if k.endswith(fixed) else os.environ.get(k, v) for k, v in env.items()}
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli import engines, people, regressions, trust
+from cli import engines, people, regressions, teach, trust
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
 app.add_typer(people.users, name="users")
@@ -45,7 +45,7 @@ def _client() -> Any:
 @app.command()
 def up(
     profile: Annotated[
-        str | None, typer.Option(help="tiny, small or single-gpu; by default what the machine has.")
+        str | None, typer.Option(help="tiny, small, single-gpu or paper; by default what the machine has.")
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port of the gateway; 0 lets the system choose.")] = None,
     ui_port: Annotated[int | None, typer.Option(help="Port of the page; 0 lets the system choose.")] = None,
@@ -64,7 +64,7 @@ def up(
 def engine(
     host: Annotated[str, typer.Option(help="Address; the control endpoints have no password.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8100,
-    profile: Annotated[str | None, typer.Option(help="tiny, small or single-gpu.")] = None,
+    profile: Annotated[str | None, typer.Option(help="tiny, small, single-gpu or paper.")] = None,
 ) -> None:
     """Run one engine alone, in the foreground, as a container does; `up` starts one by itself."""
     import os
@@ -96,8 +96,11 @@ def chat(
 @app.command()
 def train(
     now: Annotated[bool, typer.Option("--now", help="Ask for a round at once (the default; said for clarity).")] = True,
-    algorithm: Annotated[str, typer.Option(help="How the round trains: grpo, dpo, ppo or sft.")] = "grpo",
+    algorithm: Annotated[
+        str, typer.Option(help="grpo, dpo, ppo or sft; without it, as the trainer is set.", show_default=False)
+    ] = "",
     preset: Annotated[str | None, typer.Option(help="Settings under one name, such as paper.")] = None,
+    weights: Annotated[str | None, typer.Option(help="What is trained: lora or full.")] = None,
     rlhf: Annotated[bool, typer.Option("--rlhf", help="The control: the same round without a thought.")] = False,
     steps: Annotated[int | None, typer.Option(min=1, help="Steps of the round.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the round.")] = None,
@@ -107,7 +110,7 @@ def train(
     """Run one round, or go on with the open one, and watch it to its end."""
     from cli.rounds import run_round
 
-    wished = {"steps": steps, "preset": preset, "rlhf": rlhf or None}
+    wished = {"steps": steps, "preset": preset, "weights": weights, "rlhf": rlhf or None}
     config = {name: value for name, value in wished.items() if value is not None}
     with _client() as client:
         sys.exit(run_round(client, algorithm, config, reason, as_json, seed))
@@ -173,6 +176,7 @@ def rollback(reason: Reason = "rolled back on the command line") -> None:
 
 trust.add_to(app, lambda: _client())
 regressions.add_to(app, lambda: _client())
+teach.add_to(app)
 
 if __name__ == "__main__":
     main()

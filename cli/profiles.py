@@ -4,6 +4,7 @@ A profile is plain data. It becomes an engine command (`cli.engine`) and environ
 (`cli.house`); nothing here starts anything.
 """
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass, field
@@ -41,6 +42,11 @@ class Profile:
     engine: EngineSize
     gpu: bool
     memory_gib: float  # main memory that must be free at the start
+    cards: int = 0  # GPUs that must be there, each of `card_gib` or more
+    card_gib: float = 0.0
+    # which of the GPUs a process sees; one that is not named sees all. A trainer that sees several splits its model
+    # over them, which is for full weights only
+    devices: dict[str, str] = field(default_factory=dict)
     trainer: dict[str, str] = field(default_factory=dict)
     server: dict[str, str] = field(default_factory=dict)
 
@@ -81,6 +87,7 @@ SMALL = Profile(
     engine=EngineSize(max_model_len=8192, gpu_memory_utilization=0.35),
     gpu=True,
     memory_gib=8.0,
+    devices={"trainer": "0"},
     trainer={"LEARNING_RATE": "2e-5", "MAX_PROMPT_TOKENS": "2048", "MAX_COMPLETION_TOKENS": "2048", "LORA_RANK": "16"},
     server=dict(CANARY),
 )
@@ -96,11 +103,42 @@ SINGLE_GPU = Profile(
     engine=EngineSize(max_model_len=16384),
     gpu=True,
     memory_gib=16.0,
+    devices={"trainer": "0"},
     trainer={"LEARNING_RATE": "1e-5", "MAX_PROMPT_TOKENS": "4096", "MAX_COMPLETION_TOKENS": "4096", "LORA_RANK": "16"},
     server=dict(CANARY),
 )
 
-PROFILES = {profile.name: profile for profile in (TINY, SMALL, SINGLE_GPU)}
+PAPER = Profile(
+    name="paper",
+    base_model="meta-llama/Llama-3.1-8B-Instruct",
+    reward_model="Skywork/Skywork-Reward-Llama-3.1-8B-v0.2",
+    judge_model="Skywork/Skywork-Reward-V2-Qwen3-8B",  # of another family, on other data
+    base_mix=_WILDCHAT_IF,
+    template="llama3",
+    reasoning_parser="ruminate",
+    engine=EngineSize(max_model_len=8192, max_num_seqs=256, gpu_memory_utilization=0.9),  # has its card for itself
+    gpu=True,
+    memory_gib=96.0,
+    # 16 bytes for each of 8e9 weights under training, 4 for the reference, and both reward models: 192 GB on six cards
+    cards=8,
+    card_gib=75.0,
+    devices={"engine": "0", "sampler": "1", "trainer": "2,3,4,5,6,7"},
+    trainer={"PRESET": "paper", "TEMPLATE": "llama3", "MICRO_BATCH": "4"},
+    server=dict(CANARY),
+)
+
+PROFILES = {profile.name: profile for profile in (TINY, SMALL, SINGLE_GPU, PAPER)}
+
+
+def cards() -> list[float]:
+    """Memory in GiB of each GPU that nvidia-smi lists; of those that CUDA_VISIBLE_DEVICES leaves, as many."""
+    if shutil.which("nvidia-smi") is None:
+        return []
+    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
+    listed = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
+    found = [float(line) / 1024 for line in listed.stdout.split() if line.replace(".", "", 1).isdigit()]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return found if visible is None else found[: len([name for name in visible.split(",") if name.strip()])]
 
 
 def detect() -> Profile:

@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cli.profiles import PROFILES, Profile, detect
 
+LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM can be started for
+
 
 class BadSetting(Exception):
     """A setting is wrong; the message names the key, the value and what was expected."""
@@ -42,6 +44,7 @@ class HouseSettings(BaseSettings):
     reward_model: str = Field("", description="Sequence classifier that rewards; empty takes the profile's.")
     judge_model: str = Field("", description="Sequence classifier that judges; empty takes the profile's.")
     base_mix: str = Field("", description="Prompts that fill rounds up, jsonl or parquet; empty takes the profile's.")
+    max_lora_rank: int = Field(0, description="Highest rank of an adapter; 0 takes the profile's, which is 16.")
     hub: bool = Field(False, description="Whether the tiny profile may ask a model hub; other profiles always may.")
 
     @field_validator("profile")
@@ -49,6 +52,13 @@ class HouseSettings(BaseSettings):
     def _known_profile(cls, value: str) -> str:
         if value not in ("auto", *PROFILES):
             raise ValueError(f"expected one of auto, {', '.join(PROFILES)}")
+        return value
+
+    @field_validator("max_lora_rank")
+    @classmethod
+    def _ranks_of_engines(cls, value: int) -> int:
+        if value not in (0, *LORA_RANKS):
+            raise ValueError(f"expected one of 0, {', '.join(map(str, LORA_RANKS))}")
         return value
 
     @property
@@ -75,6 +85,8 @@ class HouseSettings(BaseSettings):
         """The profile in force on this machine, with the models and prompts that were set in its place."""
         profile = detect() if self.profile == "auto" else PROFILES[self.profile]
         names = ("base_model", "reward_model", "judge_model", "base_mix")
+        if self.max_lora_rank:
+            profile = replace(profile, engine=replace(profile.engine, max_lora_rank=self.max_lora_rank))
         return replace(profile, **{name: getattr(self, name) for name in names if getattr(self, name)})
 
 

@@ -149,9 +149,11 @@ class KeptAnswer:
 
 @dataclass(frozen=True)
 class Preference:
-    """Of two answers to the prompt `message_id` the one that a person preferred. Neither holds a thought."""
+    """Of two answers to the prompt `message_id` the one that a person preferred. The thoughts before them are apart."""
 
     message_id: str
     messages: list[dict[str, Any]]
     chosen: str
     rejected: str
+    chosen_thought: str = ""
+    rejected_thought: str = ""

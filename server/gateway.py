@@ -75,6 +75,7 @@ class Gateway:
             settings.watch_seconds,
             settings.load_seconds,
             settings.drain_seconds,
+            settings.max_lora_rank,
         )
         self.pool.changing = lambda: self.swap.ground.changing
         self.pool.patience = settings.drain_seconds + 2 * settings.load_seconds

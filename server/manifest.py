@@ -15,7 +15,6 @@ import orjson
 
 from server.tensors import WIDTH, Unfit, described, finite, floats, open_tensors
 
-MAX_RANK = 16  # engines are started with --max-lora-rank 16
 FORMAT = 1
 _WEIGHTS = "adapter_model.safetensors"
 _CONFIG = "adapter_config.json"
@@ -25,12 +24,19 @@ _PAIR = re.compile(r"(.+)\.lora_([AB])(?:\.default)?\.weight")
 
 
 def check_checkpoint(
-    path: Path, name: str, base_hash: str | None, kind: str = "adapter", base: Path | None = None
+    path: Path,
+    name: str,
+    base_hash: str | None,
+    kind: str = "adapter",
+    base: Path | None = None,
+    *,
+    max_rank: int = 16,
 ) -> dict[str, Any]:
     """Check a published folder against its manifest and return the manifest. Raises Unfit.
 
     `base_hash`: SHA-256 of the served base's config.json; None where it is not known (a base on another machine).
     `kind`: as the row says, "adapter" or "full". `base`: the served base's folder, whose shape full weights must have.
+    `max_rank`: what engines are started for.
     """
     manifest = _json(path / "manifest.json")
     if manifest.get("format") != FORMAT:
@@ -50,7 +56,7 @@ def check_checkpoint(
     rank = _json(path / _CONFIG).get("r")
     if manifest.get("rank") != rank:
         raise Unfit(f"{path}: the manifest says rank {manifest.get('rank')!r}, its {_CONFIG} says {rank!r}")
-    if not check_adapter(path):
+    if not check_adapter(path, max_rank):
         raise Unfit(f"{path}: every lora_B is zero: it would answer exactly as the base model")
     return manifest
 
@@ -87,7 +93,7 @@ def _check_probe(path: Path, probe: Any) -> None:
         raise Unfit(f"{path}: the manifest's probe is not whole: as many log-probabilities as completion ids are due")
 
 
-def check_adapter(path: Path, max_rank: int = MAX_RANK) -> bool:
+def check_adapter(path: Path, max_rank: int = 16) -> bool:
     """Check that a folder holds a plain LoRA of finite numbers that can be swapped while serving. Raises Unfit.
 
     Returns whether it has any effect at all: at the first step of training it has none.

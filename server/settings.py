@@ -58,6 +58,9 @@ class ServerSettings(BaseSettings):
     key_refresh_seconds: float = Field(default=5.0, ge=0)
     """How old a cached key may be before it is looked up again; a revoked key works that much longer."""
 
+    max_lora_rank: int = Field(default=16, ge=1, validation_alias="RUMINATE_MAX_LORA_RANK")
+    """Highest rank of an adapter: as the engines are started for, and the trainer trains at most."""
+
     thinking_format: Literal["think", "prefilled", "zero", "plain"] = "think"
     """How the base model writes thoughts; for raw completions, which no parser splits."""
     mirror_reasoning_content: bool = False

@@ -64,9 +64,10 @@ class Swap:
         interval: float,
         load_seconds: float,
         drain_seconds: float,
+        max_rank: int,
     ) -> None:
         self._database, self._catalog, self._pool, self._lease = database, catalog, pool, lease
-        self._notices = notices
+        self._notices, self._max_rank = notices, max_rank
         self._interval, self._load_seconds, self._drain_seconds = interval, load_seconds, drain_seconds
         self.ground = Grounds(catalog, pool)
         self._deploying = asyncio.Lock()
@@ -207,7 +208,7 @@ class Swap:
     async def add_step(self, name: str, path: str) -> list[str]:
         """Load an adapter of a running round on every engine; its name stays until removed. Returns the engines."""
         self._refuse_trainer()
-        adapter = await self._wanting.step(name, await asyncio.to_thread(_checked, path))
+        adapter = await self._wanting.step(name, await asyncio.to_thread(_checked, path, self._max_rank))
         try:
             return await self._everywhere(adapter)
         except ApiError as error:
@@ -249,7 +250,7 @@ class Swap:
             if target.kind == "full":
                 await asyncio.to_thread(self.ground.inspect, self.ground.weights(target, BASE))
             else:
-                await asyncio.to_thread(check_checkpoint, target.path, target.name, self._base_hash())
+                await asyncio.to_thread(self._check, target.path, target.name)
         except Unfit as error:
             raise _unfit(error) from error
         if not target.manifest.get("probe"):
@@ -258,9 +259,12 @@ class Swap:
     def _inspect(self, adapter: Adapter) -> None:
         """Look at the files once more right before a load: an engine that restarts gets nothing altered since."""
         if adapter.probe is None:
-            check_adapter(Path(adapter.path))
+            check_adapter(Path(adapter.path), self._max_rank)
         else:
-            check_checkpoint(Path(adapter.path), adapter.name.removeprefix(f"{ALIAS}-"), self._base_hash())
+            self._check(Path(adapter.path), adapter.name.removeprefix(f"{ALIAS}-"))
+
+    def _check(self, path: Path, name: str) -> None:
+        check_checkpoint(path, name, self._base_hash(), max_rank=self._max_rank)
 
     def _base_hash(self) -> str | None:
         base = self.ground.base
@@ -364,10 +368,10 @@ async def _each_look(keepers: Iterable[Keeper]) -> None:
     await asyncio.gather(*(keeper.next_look() for keeper in keepers))
 
 
-def _checked(path: str) -> str:
+def _checked(path: str, max_rank: int) -> str:
     """Where an adapter's files really lie. Raises ApiError 422 when they are unfit."""
     try:
-        check_adapter(Path(path))
+        check_adapter(Path(path), max_rank)
     except Unfit as error:
         raise _unfit(error) from error
     return os.path.realpath(path)

@@ -20,12 +20,26 @@ WINDOW = 5
 """Steps whose mean is compared with that of the first so many: one step of a few dozen samples tells little."""
 
 
-class Enough(Exception):
-    """Training ends here. `adapter`: a folder of better weights than the newest saved ones, which were of `updates`."""
+BREAKS = {
+    "loss": "the loss",
+    "value_loss": "the critic's loss",
+    "grad_norm": "the norm of the gradients",
+    "value_grad_norm": "the norm of the critic's gradients",
+}
+"""Figures that must be numbers, and their names in words."""
 
-    def __init__(self, why: str, adapter: Path | None = None, updates: int | None = None) -> None:
+
+class Enough(Exception):
+    """Training ends here. `adapter`: a folder of better weights than the newest saved ones, which were of `updates`.
+
+    `broken`: the weights as they are now are no good, so that they must not be saved.
+    """
+
+    def __init__(
+        self, why: str, adapter: Path | None = None, updates: int | None = None, *, broken: bool = False
+    ) -> None:
         super().__init__(why)
-        self.adapter, self.updates = adapter, updates
+        self.adapter, self.updates, self.broken = adapter, updates, broken
 
 
 class Brakes:
@@ -44,20 +58,26 @@ class Brakes:
         self._series = {name: dict(points) for name, points in known.items()}
 
     def __call__(self, step: int, figures: Mapping[str, float]) -> None:
-        """Raises Enough when training should end after `step`. The last step ends it anyway."""
+        """Raises Enough when training should end after `step`. The last step ends it anyway, unless it broke it."""
         for name, value in figures.items():
             self._series.setdefault(name, {})[step] = value
+        if broken := self._broken(step):
+            raise Enough(broken, broken=True)
         if step >= self._config.steps:
             return
-        why = next((words for rule in (self._broken, self._spent, self._astray) if (words := rule(step))), None)
+        why = self._spent(step) or self._astray(step)
         if why is not None:
             raise Enough(why)
         if self._look is not None:
             self._look(step)
 
     def _broken(self, step: int) -> str | None:
-        loss = self._series.get("loss", {}).get(step, 0.0)
-        return None if math.isfinite(loss) else f"the loss of step {step} is {loss}"
+        """By a loss; or by gradients, which break the step's weights while its loss is still a number."""
+        for name, words in BREAKS.items():
+            value = self._series.get(name, {}).get(step, 0.0)
+            if not math.isfinite(value):
+                return f"{words} of step {step} is {value}"
+        return None
 
     def _spent(self, step: int) -> str | None:
         config = self._config

@@ -7,7 +7,7 @@ no tokenizer: it gets prompts and a way to count tokens.
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from trainer.prompts import Messages, Prompt
@@ -44,20 +44,23 @@ def curate(
     count_tokens: Callable[[Messages], int],
     config: RoundConfig,
     unsafe: Unsafe = by_rule,
+    flat_in: Callable[[Prompt], int] = lambda prompt: 0,
+    first: Collection[str] = (),
 ) -> Curation:
     """Choose prompts. `heldout`: prompts for the gate alone; None: the held-out share of the mix is used.
 
+    `flat_in`: as in `Sieve`. `first`: ids of recorded prompts that are taken before others where not all have room.
     Raises ValueError when not enough are left to train or to judge on.
     """
     gate, asked = list(heldout or []), list(recorded)
-    sieve = Sieve(config, count_tokens, gate, asked, unsafe)
+    sieve = Sieve(config, count_tokens, gate, asked, unsafe, flat_in)
     wanted = config.steps * config.prompts_per_step
     shuffled = random.Random(f"mix {config.seed}")
     gate_is_set = heldout is not None
     out = Curation()
     for prompt in asked:
         out.verdicts.append(sieve.judge(prompt))
-    _take(out, wanted - round(config.mix_share * wanted), config.gate_prompts)
+    _take(out, wanted - round(config.mix_share * wanted), config.gate_prompts, first)
     mixed = list(mix)
     shuffled.shuffle(mixed)
     spare = SPARES * config.prompts_per_step
@@ -86,9 +89,10 @@ def curate(
     return out
 
 
-def _take(out: Curation, wanted: int, gate_prompts: int) -> None:
+def _take(out: Curation, wanted: int, gate_prompts: int, first: Collection[str]) -> None:
     """Fill train and held-out from the recorded prompts judged so far; what is over is left, with that reason."""
-    for place, verdict in enumerate(out.verdicts):
+    for place in sorted(range(len(out.verdicts)), key=lambda place: out.verdicts[place].prompt.message_id not in first):
+        verdict = out.verdicts[place]
         if not verdict.kept:
             continue
         chosen, room = (out.heldout, gate_prompts) if verdict.split == "heldout" else (out.train, wanted)

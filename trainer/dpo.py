@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trainer.pairs import Pairs
+from trainer.people_pairs import people_pairs
 from trainer.policy import policy_of
 from trainer.rewards import RewardModel
 from trainer.states import Complete, trained
@@ -41,25 +42,25 @@ class Dpo:
         from trainer.trl_offline import PairTrainer, offline_dpo
 
         pairs = Pairs(work)
-        pairs.gather(prompts, reward)
+        pairs.gather(prompts, reward, people_pairs)
         continued = work.parent.path is not None
+        complete = Complete(work)
         trainer = PairTrainer(
             pairs=pairs,
             keep_reference=continued and work.config.reference == "round_start",
             model=policy_of(work),
             processing_class=work.reader.tokenizer,
             args=offline_dpo(work, states),
-            callbacks=[Record(work, METRICS, pairs.figures), Complete()],
+            callbacks=[Record(complete, METRICS, pairs.figures), complete],
         )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=str(saved) if saved else None)
+        complete.run(trainer, saved)
 
 
 class Record(TrainerCallback):
     """Writes each step's figures to the round's rows, and `first` with the first of them."""
 
-    def __init__(self, work: Work, names: dict[str, str], first: dict[str, float]) -> None:
-        self._work, self._names, self._first, self._began = work, names, first, 0.0
+    def __init__(self, complete: Complete, names: dict[str, str], first: dict[str, float]) -> None:
+        self._complete, self._names, self._first, self._began = complete, names, first, 0.0
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._began = time.perf_counter()
@@ -77,4 +78,5 @@ class Record(TrainerCallback):
         figures = {ours: float(logs[theirs]) for theirs, ours in self._names.items() if logs.get(theirs) is not None}
         spent = time.perf_counter() - self._began
         first = self._first if state.global_step == 1 else {}
-        self._work.ledger.step(state.global_step, first | figures | {"seconds_train": spent, "seconds_step": spent})
+        told = first | figures | {"seconds_train": spent, "seconds_step": spent}
+        self._complete.told(state.global_step, told, control)

@@ -5,7 +5,7 @@ from statistics import fmean, pstdev
 from typing import Literal
 
 from trainer.prompts import Messages
-from trainer.rewards import RewardModel, figures_of
+from trainer.rewards import RewardModel, figures_of, scores_of
 
 Combine = Literal["mean", "minimum", "mean_minus_deviation"]
 
@@ -17,6 +17,8 @@ class Ensemble:
     `figures["reward_disagreement"]`: the members' deviation from each other, mean over the newest call, in deviations.
     """
 
+    relative = True
+
     def __init__(self, members: Sequence[RewardModel], combine: Combine) -> None:
         if len(members) < 2:
             raise ValueError(f"an ensemble of {len(members)} reward models: it needs two or more")
@@ -25,7 +27,14 @@ class Ensemble:
 
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
         """Combined scores, in deviations."""
-        told = [standardised(member.score(pairs)) for member in self._members]
+        return self._scores(pairs, None)
+
+    def between(self, pairs: Sequence[tuple[Messages, str]], sides: Sequence[int]) -> list[float]:
+        """The same where answers of different sides are compared."""
+        return self._scores(pairs, sides)
+
+    def _scores(self, pairs: Sequence[tuple[Messages, str]], sides: Sequence[int] | None) -> list[float]:
+        told = [standardised(scores_of(member, pairs, sides)) for member in self._members]
         columns = list(zip(*told, strict=True))
         apart = [pstdev(column) for column in columns]
         self.figures = {name: value for member in self._members for name, value in figures_of(member).items()}

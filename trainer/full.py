@@ -50,10 +50,12 @@ def load_full(work: "Work", base: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(work.config.seed)
-    start = start_of(work, base)
-    model: Any = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32)
+    start, cards = start_of(work, base), torch.cuda.device_count() if torch.cuda.is_available() else 0
+    # over several cards layer by layer, as TRL then loads the reference too; one card works at a time
+    split = {"device_map": "balanced"} if cards > 1 else {}
+    model: Any = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32, **split)
     model.config._name_or_path = str(base if work.config.reference == "base" else start)
-    return model.to("cuda") if torch.cuda.is_available() else model
+    return model.to("cuda") if cards == 1 else model
 
 
 def save_full(model: Any, final: Path, base: Path) -> Path:

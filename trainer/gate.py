@@ -147,7 +147,8 @@ def _score(
     samples = len(live.outputs[0])
     asked = [messages for messages in conversations for _ in range(2 * samples)]
     outputs = [p for old, new in zip(live.outputs, candidate.outputs, strict=True) for p in (*old, *new)]
-    graded = grade(model, asked, outputs, 2 * samples, config.malformed_margin)
+    sides = [side for _ in conversations for side in (0, 1) for _ in range(samples)]
+    graded = grade(model, asked, outputs, 2 * samples, config.malformed_margin, sides)
     scores = np.array([one.reward for one in graded]).reshape(len(conversations), 2, samples)
     return Sides(scores[:, 0], scores[:, 1])
 

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trainer.policy import policy_of
 from trainer.rewards import REWARD_FIGURES, RewardModel
@@ -75,6 +75,7 @@ class Grpo:
             rollout.settle()
             versions.publish(trainer.model, trainer.state.global_step)
 
+        complete = Complete(work)
         trainer = BridgedGRPOTrainer(
             publish=publish,
             keep_reference=continued and config.reference == "round_start",
@@ -84,11 +85,10 @@ class Grpo:
             train_dataset=Dataset.from_dict({"prompt": [str(place) for place in range(len(prompts.train))]}),
             rollout_func=rollout.sample,
             reward_funcs=rollout.reward,
-            callbacks=[_Record(work, rollout), Complete()],
+            callbacks=[_Record(complete, rollout), complete],
         )
-        trainer.remove_callback(PrinterCallback)
         with rollout:
-            trainer.train(resume_from_checkpoint=str(saved) if saved else None)
+            complete.run(trainer, saved)
 
 
 def arguments(work: Work, states: Path) -> Any:
@@ -119,8 +119,8 @@ def arguments(work: Work, states: Path) -> Any:
 class _Record(TrainerCallback):
     """Writes each step's figures to the round's rows."""
 
-    def __init__(self, work: Work, rollout: Rollout) -> None:
-        self._work, self._rollout, self._began = work, rollout, 0.0
+    def __init__(self, complete: Complete, rollout: Rollout) -> None:
+        self._complete, self._rollout, self._began = complete, rollout, 0.0
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._began = time.perf_counter()
@@ -139,4 +139,4 @@ class _Record(TrainerCallback):
         spent = {f"seconds_{name}": seconds for name, seconds in self._rollout.seconds.items()}
         total = time.perf_counter() - self._began
         figures |= spent | {"seconds_train": total - sum(spent.values()), "seconds_step": total}
-        self._work.ledger.step(state.global_step, figures)
+        self._complete.told(state.global_step, figures, control)

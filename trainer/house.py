@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from db.errors import DatabaseUnavailable
 from db.schema import Round
 from db.session import Database
 from thinking.format import FORMATS
@@ -83,7 +84,7 @@ class House:
         self._reward_by_plan(decided.get("reward", self.settings.reward_model))
         config = RoundConfig(**decided["config"])
         phase = row.phase or "curate"
-        ledger.phase(phase, row.step, total_steps=config.steps, parent_id=parent.id)
+        ledger.phase(phase, row.step, total_steps=config.steps, parent_id=parent.id, algorithm=config.algorithm)
         origin = Parent(
             parent.id,
             parent.name,
@@ -141,7 +142,7 @@ class House:
         live = ledger.live()
         if live is None:
             raise RuntimeError("no checkpoint is live; start the gateway once, it makes the base live")
-        overrides = dict(row.config) | {"algorithm": row.algorithm}
+        overrides = dict(row.config) | ({"algorithm": row.algorithm} if row.algorithm else {})
         seed = row.seed or self.settings.seed
         config = self.settings.round_config(overrides, seed).model_dump()
         if live.kind == "full" and config["weights"] == "lora":
@@ -167,8 +168,12 @@ class House:
         if self._reward is None and due(self.settings, self.database):
             try:
                 refresh(self.settings, self.database)
+            except DatabaseUnavailable:
+                raise
             except ValueError as error:
                 log.warning("the reward model was not refreshed: %s", error)
+            except Exception:  # noqa: BLE001 a full disk, or a card without room: the round can do without
+                log.exception("the reward model was not refreshed")
         return current(self.settings, self.database)
 
     def _classifier(self, model: str) -> RewardModel:
@@ -176,9 +181,9 @@ class House:
         from trainer.rewards import SequenceClassifier
 
         if model.endswith(".toml"):
-            settings, mixes = self.settings, [self.settings.base_mix, self.settings.gate_file or ""]
-            files = [Path(mix) for mix in mixes if mix.endswith(".jsonl")]
-            return read_reward_file(model).build(settings.home / "judged", files, [redacted])
+            settings = self.settings
+            mixes = [mix for mix in (settings.base_mix, settings.gate_file) if mix]
+            return read_reward_file(model).build(settings.home / "judged", mixes, [redacted])
         return SequenceClassifier(local_folder(model))
 
 

@@ -8,9 +8,10 @@ from sqlalchemy.orm import Session
 
 from db.errors import LeaseLost as RowLost
 from db.queries import checkpoints, curation, deployments, lessons, regressions, replays, rounds
+from db.queries.preferences import trainable_preferences
 from db.schema import Checkpoint, Round, RoundPrompt
 from db.session import Database
-from db.values import CheckpointState, CuratedPrompt, KeptAnswer, RoundState, TrainablePrompt
+from db.values import CheckpointState, CuratedPrompt, KeptAnswer, Preference, RoundState, TrainablePrompt
 from trainer.lease import LeaseLost
 
 
@@ -34,12 +35,10 @@ class Ledger:
         with self._database.transaction() as session:
             rounds.put_back(session, self._round, self._owner)
 
-    def phase(self, phase: str, step: int, total_steps: int | None = None, parent_id: int | None = None) -> None:
-        """Note where the round is."""
+    def phase(self, phase: str, step: int, **known: Any) -> None:
+        """Note where the round is; and of it `total_steps`, `parent_id` and `algorithm`, once they are decided."""
         with self._held() as session:
-            rounds.save_progress(
-                session, self._round, self._owner, phase, step, total_steps=total_steps, parent_id=parent_id
-            )
+            rounds.save_progress(session, self._round, self._owner, phase, step, **known)
 
     def step(self, step: int, figures: Mapping[str, float]) -> None:
         """Note that `step` updates are done, with their figures."""
@@ -94,6 +93,11 @@ class Ledger:
         """Those that may be trained on at this moment."""
         with self._database.reading() as session:
             return curation.still_trainable(session, message_ids)
+
+    def preferences(self) -> list[Preference]:
+        """Which answers people preferred, as far as it may be trained on at this moment."""
+        with self._database.reading() as session:
+            return trainable_preferences(session)
 
     def save_prompts(self, prompts: Sequence[CuratedPrompt]) -> None:
         """Write curation's verdicts, in place of an earlier attempt's."""

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import combinations, groupby
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -49,8 +49,8 @@ class Prices:
 class LlmJudge:
     """Scores 1 to 10 by rubric; or 0 to 1 pairwise, the share of comparisons won against others of the same prompt.
 
-    Pairwise, each response meets its `opponents` next neighbours in its group, in both orders. `figures`: what the
-    newest call asked and what it cost; `spent`: in all.
+    Pairwise, each response meets its `opponents` next neighbours in its group, in both orders; between sides, so many
+    of each other side instead. `figures`: what the newest call asked and what it cost; `spent`: in all.
     """
 
     def __init__(
@@ -77,19 +77,33 @@ class LlmJudge:
         self._calls = 0
         self.figures: dict[str, float] = {}
 
+    @property
+    def relative(self) -> bool:
+        """Marks by rubric are the answer's own; a share of comparisons won is not."""
+        return self._mode == "pairwise"
+
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
         """One score for each (messages, response)."""
+        return self._scores(pairs, None)
+
+    def between(self, pairs: Sequence[tuple[Messages, str]], sides: Sequence[int]) -> list[float]:
+        """The same; pairwise, a response meets responses of other sides only."""
+        return self._scores(pairs, sides)
+
+    def _scores(self, pairs: Sequence[tuple[Messages, str]], sides: Sequence[int] | None) -> list[float]:
         before, calls = self.spent, self._calls
         with ThreadPoolExecutor(self._connections) as pool:
-            scores = self._by_rubric(pairs, pool) if self._mode == "rubric" else self._by_pairs(pairs, pool)
+            scores = self._by_rubric(pairs, pool) if self._mode == "rubric" else self._by_pairs(pairs, pool, sides)
         self.figures = {"judge_cost": self.spent - before, "judge_calls": float(self._calls - calls)}
         return scores
 
     def _by_rubric(self, pairs: Sequence[tuple[Messages, str]], pool: ThreadPoolExecutor) -> list[float]:
         return list(pool.map(lambda pair: self._verdict(asked(*pair), mark), pairs))
 
-    def _by_pairs(self, pairs: Sequence[tuple[Messages, str]], pool: ThreadPoolExecutor) -> list[float]:
-        met = meetings([json.dumps(messages, sort_keys=True) for messages, _ in pairs], self._opponents)
+    def _by_pairs(
+        self, pairs: Sequence[tuple[Messages, str]], pool: ThreadPoolExecutor, sides: Sequence[int] | None
+    ) -> list[float]:
+        met = meetings([json.dumps(messages, sort_keys=True) for messages, _ in pairs], self._opponents, sides)
 
         def meet(one: int, other: int) -> float:
             return self._verdict(asked(pairs[one][0], pairs[one][1], pairs[other][1]), winner)
@@ -160,16 +174,35 @@ def asked(messages: Messages, *responses: str) -> str:
     return "\n\n".join(f"[[{name}]]\n{text.replace('[[', '[ [')}\n[[END OF {name}]]" for name, text in parts)
 
 
-def meetings(conversations: Sequence[str], opponents: int) -> list[tuple[int, int]]:
-    """Who is compared with whom, (shown as A, shown as B): neighbours in the ring of each group, in both orders."""
+def meetings(conversations: Sequence[str], opponents: int, sides: Sequence[int] | None = None) -> list[tuple[int, int]]:
+    """Who is compared with whom, (shown as A, shown as B), in both orders, within each group of one conversation.
+
+    Neighbours in a ring; given `sides`, answers of different sides only, each with `opponents` of every other side.
+    """
     met: list[tuple[int, int]] = []
     for _, group in groupby(range(len(conversations)), key=lambda place: conversations[place]):
         places = list(group)
-        count = len(places)
-        ring = [(at, (at + ahead) % count) for at in range(count) for ahead in range(1, opponents + 1)]
-        for one, other in sorted({(min(pair), max(pair)) for pair in ring if pair[0] != pair[1]}):
-            met += [(places[one], places[other]), (places[other], places[one])]
+        chosen = _ring(places, opponents) if sides is None else _across(places, opponents, sides)
+        for one, other in sorted({(min(pair), max(pair)) for pair in chosen}):
+            met += [(one, other), (other, one)]
     return met
+
+
+def _ring(places: Sequence[int], opponents: int) -> list[tuple[int, int]]:
+    count = len(places)
+    ring = [(at, (at + ahead) % count) for at in range(count) for ahead in range(1, opponents + 1)]
+    return [(places[one], places[other]) for one, other in ring if one != other]
+
+
+def _across(places: Sequence[int], opponents: int, sides: Sequence[int]) -> list[tuple[int, int]]:
+    by_side: dict[int, list[int]] = {}
+    for place in places:
+        by_side.setdefault(sides[place], []).append(place)
+    chosen = []
+    for these, those in combinations(by_side.values(), 2):
+        few, many = sorted((these, those), key=len)
+        chosen += [(one, few[(at + ahead) % len(few)]) for at, one in enumerate(many) for ahead in range(opponents)]
+    return chosen
 
 
 def mark(said: str) -> float | None:

@@ -3,6 +3,9 @@
 Training reward can go on rising while answers get worse; the second judge, which nothing is trained on, shows it first.
 Where either surely fell, twice in a row, training ends with the weights that the judge liked best.
 
+Scores of an ensemble or of a pairwise judge compare only what is scored in one call. By such a model the answers of all
+looks that count are scored again at each one.
+
 The prompts are mix prompts that stand in for withdrawn ones: no user wrote them, and they are not the gate's, whose
 verdict would be worth less on prompts by which the weights were chosen.
 """
@@ -10,7 +13,7 @@ verdict would be worth less on prompts by which the weights were chosen.
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -20,8 +23,8 @@ from trainer.brakes import Enough
 from trainer.files import read_json, write_json
 from trainer.gateway import GatewayError
 from trainer.policy import copy_weights, prompt_ids
-from trainer.prompts import Prompt
-from trainer.rewards import RewardModel, grade
+from trainer.prompts import Messages, Prompt
+from trainer.rewards import RewardModel, is_relative, rank_malformed, scores_of
 from trainer.rollout import seed_of
 from trainer.versions import Versions
 from trainer.work import Work
@@ -38,11 +41,17 @@ SAMPLES_AS_IT_TRAINS = ("grpo", "ppo")
 
 @dataclass(frozen=True)
 class Look:
-    """What the policy was worth after `updates`: mean score of each prompt, by each of the models."""
+    """What the policy was worth after `updates`: mean score of each prompt, by each of the models.
+
+    `answers`: to each prompt, None for a malformed one; kept where a model's scores are relative. `kept`: whether the
+    weights that the round would go back to are these.
+    """
 
     updates: int
-    reward: list[float]
-    judge: list[float]
+    reward: list[float] = field(default_factory=list)
+    judge: list[float] = field(default_factory=list)
+    answers: list[list[str | None]] = field(default_factory=list)
+    kept: bool = False
 
 
 class Lookout:
@@ -51,8 +60,10 @@ class Lookout:
     def __init__(self, work: Work, prompts: Sequence[Prompt], reward: RewardModel, judge: RewardModel) -> None:
         self._work, self._prompts, self._models = work, prompts, {"reward": reward, "judge": judge}
         self._file, self._best = work.folder / LOOKS, work.folder / BEST
+        self._relative = any(is_relative(model) for model in self._models.values())
         kept = read_json(self._file) if self._file.is_file() else []
-        self.looks = [Look(**one) for one in kept if one["updates"] < work.step]
+        known = [Look(**one) for one in kept if one["updates"] < work.step]
+        self.looks = [look for look in known if look.answers or not self._relative]
 
     def __call__(self, step: int) -> None:
         """Look when it is time, after `step`: at the weights that this step sampled from. Raises Enough."""
@@ -70,13 +81,17 @@ class Lookout:
                 raise
             log.warning("round %d: no look after %d updates: %s", self._work.round_id, updates, error)
             return
-        self.looks = [*(one for one in self.looks if one.updates < updates), look]
-        best = max(self.looks, key=lambda one: fmean(one.judge))
-        if best is look and adapter is not None:
+        looks = self._scored([*(one for one in self.looks if one.updates < updates), look])
+        best = next((one for one in looks if one.kept), None)
+        if best is None or fmean(looks[-1].judge) > fmean(best.judge):
+            best = replace(looks[-1], kept=True)
+            looks = [*(replace(one, kept=False) for one in looks[:-1]), best]
             shutil.rmtree(self._best, ignore_errors=True)
-            copy_weights(adapter, self._best, self._work)
+            if adapter is not None:
+                copy_weights(adapter, self._best, self._work)
+        why = turned_down(looks)
+        self.looks = looks if not self._relative else counting(looks)
         write_json(self._file, [asdict(one) for one in self.looks])
-        why = turned_down(self.looks)
         if why is not None:
             raise Enough(why, self._best if best.updates else None, best.updates)
 
@@ -109,16 +124,53 @@ class Lookout:
             seed=seed_of("lookout", config.seed),
         )
         outputs = [work.reader.read(sample.token_ids, sample.finished) for sample in samples]
-        asked = [self._prompts[sample.prompt].messages for sample in samples]
-        scores: dict[str, list[float]] = {}
+        work.ledger.measured(updates + 1, {"lookout_malformed": fmean(not parsed.well_formed for parsed in outputs)})
+        said = [parsed.response if parsed.well_formed else None for parsed in outputs]
+        size = config.lookout_samples
+        return Look(updates, answers=[said[at : at + size] for at in range(0, len(said), size)])
+
+    def _scored(self, looks: Sequence[Look]) -> list[Look]:
+        """With the newest look's scores; by a model whose scores are relative, with those of all of them anew."""
+        config, conversations = self._work.config, [prompt.messages for prompt in self._prompts]
+        out = list(looks)
         for which, model in self._models.items():
-            graded = grade(model, asked, outputs, config.lookout_samples, config.malformed_margin)
-            rewards = np.array([one.reward for one in graded]).reshape(len(self._prompts), config.lookout_samples)
-            scores[which] = rewards.mean(1).tolist()
-        figures = {f"lookout_{which}": fmean(each) for which, each in scores.items()}
-        figures["lookout_malformed"] = fmean(not parsed.well_formed for parsed in outputs)
-        work.ledger.measured(updates + 1, figures)
-        return Look(updates, scores["reward"], scores["judge"])
+            first = 0 if is_relative(model) else len(out) - 1
+            answers = [look.answers for look in out[first:]]
+            for at, scores in enumerate(together(model, conversations, answers, config.malformed_margin), first):
+                out[at] = replace(out[at], reward=scores) if which == "reward" else replace(out[at], judge=scores)
+                self._work.ledger.measured(out[at].updates + 1, {f"lookout_{which}": fmean(scores)})
+        return out if self._relative else [replace(look, answers=[]) for look in out]
+
+
+def together(
+    model: RewardModel,
+    conversations: Sequence[Messages],
+    looks: Sequence[Sequence[Sequence[str | None]]],
+    margin: float,
+) -> list[list[float]]:
+    """The mean score of each conversation's answers in each of the looks, all scored in one call.
+
+    A malformed answer (None) is `margin` below the worst well-formed one that any of the looks has there.
+    """
+    size = len(looks[0][0])
+    rows = [
+        (messages, answer, side)
+        for place, messages in enumerate(conversations)
+        for side, look in enumerate(looks)
+        for answer in look[place]
+    ]
+    well = [(messages, answer) for messages, answer, _ in rows if answer is not None]
+    sides = [side for _, answer, side in rows if answer is not None] if len(looks) > 1 else None
+    told = iter(scores_of(model, well, sides))
+    known = [None if answer is None else next(told) for _, answer, _ in rows]
+    ranked = np.array(rank_malformed(known, len(looks) * size, margin))
+    return ranked.reshape(len(conversations), len(looks), size).mean(2).T.tolist()
+
+
+def counting(looks: Sequence[Look]) -> list[Look]:
+    """The looks that a later one can be measured against: the two newest, and the best by each of the models."""
+    best = [max(looks, key=lambda one: fmean(getattr(one, which))) for which in ("judge", "reward")]
+    return [one for one in looks if one.kept or one in looks[-2:] or any(one is other for other in best)]
 
 
 def turned_down(looks: Sequence[Look]) -> str | None:

@@ -1,12 +1,14 @@
 """Preference pairs from the policy's own samples: of each prompt's group the best against the worst, by reward.
 
+People's own choices between two answers come beside them, up to a share (`trainer.people_pairs`).
+
 Gathered part by part before DPO trains, each part on disk when it is whole, so that a killed round samples none twice.
 What a person withdraws is taken out of the files at the next step. Leaves out how pairs are trained on (`trainer.dpo`).
 """
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,18 +21,26 @@ from trainer.work import TrainingPrompts, Work
 
 log = logging.getLogger(__name__)
 
-FOLDER = "pairs"
+FOLDER, PEOPLE = "pairs", "people.json"
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two completions of one prompt, as token ids. `message_id` is None for a prompt of the base mix."""
+    """Two completions of one prompt, as token ids. `message_id` is None for a prompt of the base mix.
+
+    `source`: whether the policy's "samples" were scored, or "people" chose between two answers that they were given.
+    """
 
     prompt_ids: list[int]
     chosen_ids: list[int]
     rejected_ids: list[int]
     margin: float
     message_id: str | None
+    source: str = "samples"
+
+
+People = Callable[[Work, TrainingPrompts, int], tuple[list[Pair], dict[str, float]]]
+"""At most so many pairs of people's own choices, with figures: `trainer.people_pairs` has it."""
 
 
 def best_and_worst(group: Sequence[Graded], min_valid: int) -> tuple[int, int] | None:
@@ -56,7 +66,7 @@ class Pairs:
         self.figures: dict[str, float] = {}
         """Means over the parts: malformed share, lengths, rewards, and the share of prompts that made a pair."""
 
-    def gather(self, prompts: TrainingPrompts, reward: RewardModel) -> None:
+    def gather(self, prompts: TrainingPrompts, reward: RewardModel, people: People | None = None) -> None:
         """Sample and score what is not on disk yet. Raises ValueError when fewer pairs come of it than a step needs."""
         work, size = self._work, self._work.config.prompts_per_step
         self._folder.mkdir(exist_ok=True)
@@ -74,6 +84,8 @@ class Pairs:
             self._parts.append(file)
             self.all += [Pair(**one) for one in found["pairs"]]
             told.append(found["figures"])
+        if people is not None and work.config.dpo_people:
+            told.append(self._people(prompts, people))
         names = {name for figures in told for name in figures}
         self.figures = {name: _mean([figures[name] for figures in told if name in figures]) for name in sorted(names)}
         if len(self.all) < size:
@@ -120,6 +132,19 @@ class Pairs:
         figures |= {"paired_share": len(pairs) / len(keys), "reward": _mean([one.reward for one in graded])}
         figures["seconds_part"] = time.perf_counter() - start
         return {"pairs": [asdict(pair) for pair in pairs], "figures": figures}
+
+    def _people(self, prompts: TrainingPrompts, people: People) -> dict[str, float]:
+        """Add people's pairs, chosen once. What they said leaves this file with the others when they withdraw."""
+        file = self._folder / PEOPLE
+        if not file.is_file():
+            most = round(self._work.config.dpo_people / (1 - self._work.config.dpo_people) * len(self.all))
+            pairs, figures = people(self._work, prompts, most)
+            write_json(file, {"pairs": [asdict(pair) for pair in pairs], "figures": figures})
+        found = read_json(file)
+        self._parts.append(file)
+        self.all += [Pair(**one) for one in found["pairs"]]
+        log.info("round %d: pairs of people: %s", self._work.round_id, found["figures"])
+        return found["figures"] | {"people_share": len(found["pairs"]) / max(1, len(self.all))}
 
     def _forget(self, gone: set[str]) -> None:
         """Take the words out of the files, and out of memory; a place keeps its number."""

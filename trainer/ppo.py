@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from trainer.actor_critic import ACTOR, CRITIC, ActorCritic, Rows, rows
+from trainer.brakes import Enough
 from trainer.files import fresh_folder, publish_folder, write_json
 from trainer.policy import local_folder
 from trainer.ppo_math import (
@@ -99,9 +100,14 @@ class _Training:
         spent = {f"seconds_{name}": seconds for name, seconds in self._rollout.seconds.items()}
         total = time.perf_counter() - start
         figures |= spent | {"seconds_train": total - sum(spent.values()), "seconds_step": total}
+        try:
+            self._work.ledger.step(self._done, figures)
+        except Enough as enough:
+            if not enough.broken:
+                self._save()
+            raise
         if self._done % self._work.settings.save_every == 0 or self._done == self._config.steps:
             self._save()
-        self._work.ledger.step(self._done, figures)
 
     def _experience(self, figures: dict[str, float]) -> list[Experience]:
         """Sample and score this step's groups, and measure them with the models as they are."""

@@ -4,10 +4,12 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from thinking.format import ZERO
 
 Messages = list[dict[str, Any]]
 BUCKETS = 10_000  # resolution of the held-out share
@@ -73,49 +75,75 @@ def read_mix(name: str | Path) -> Iterator[Prompt]:
     messages).
     Raises ValueError, naming the file and the line or column, when it is neither.
     """
+    return (Prompt(row["messages"], "mix") for _, row in read_rows(name))
+
+
+def read_rows(name: str | Path, more: Sequence[str] = ()) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The rows of what `read_mix` reads, each with where it stands: `messages`, and those of `more` that it has."""
     path = Path(name)
     if not path.exists():
-        yield from _read_hub(str(name))
-        return
+        from datasets import load_dataset  # only who names a hub's data set pays for the import
+
+        return _table_rows(str(name), load_dataset(str(name), split="train"), more)
     if path.is_dir():
-        yield from _read_folder(path)
-        return
-    if path.suffix == ".parquet":
-        yield from _read_parquet(path)
-        return
-    with path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    messages = json.loads(line)["messages"]
-                except (ValueError, KeyError, TypeError) as error:
-                    raise ValueError(f"{path}, line {number}: expected an object with `messages` ({error!r})") from None
-                yield Prompt(up_to_user(messages), "mix")
+        return _table_rows(str(path), _folder(path), more)
+    return _parquet_rows(path, more) if path.suffix == ".parquet" else _json_rows(path, more)
 
 
 def up_to_user(messages: Messages) -> Messages:
-    """The messages without what follows the last user's, as `role` and text only."""
+    """The messages without what follows the last user's, as `role` and text only; thoughts are cut out of answers."""
     last = max((place for place, message in enumerate(messages) if message["role"] == "user"), default=-1)
-    return [{"role": message["role"], "content": text_of(message)} for message in messages[: last + 1]]
+    return [{"role": message["role"], "content": _said(message)} for message in messages[: last + 1]]
 
 
-def _read_parquet(path: Path) -> Iterator[Prompt]:
+def answered(text: str) -> str:
+    """An assistant's text without a thought that stands in it, as clients send it back that know no reasoning field.
+
+    A thought is at the beginning, closed; one that was never closed leaves nothing, and one whose opening the template
+    had written begins at once. Tags in the middle of a text are what it is about.
+    """
+    start = text.lstrip()
+    opened = start.startswith(ZERO.open)
+    before, closed, after = start.partition(ZERO.close)
+    if opened and not closed:
+        return ""
+    if not closed or (not opened and ZERO.open in before):
+        return text
+    return after.strip().removeprefix(ZERO.response_open or "").removesuffix(ZERO.response_close or "").strip()
+
+
+def _said(message: dict[str, Any]) -> str:
+    text = text_of(message)
+    return answered(text) if message["role"] == "assistant" else text
+
+
+def _json_rows(path: Path, more: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            if line.strip():
+                where = f"{path}, line {number}"
+                try:
+                    row = json.loads(line)
+                    messages = up_to_user(row["messages"])
+                except (ValueError, KeyError, TypeError) as error:
+                    raise ValueError(f"{where}: expected an object with `messages` ({error!r})") from None
+                yield where, {"messages": messages} | {name: row[name] for name in more if name in row}
+
+
+def _parquet_rows(path: Path, more: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     from pyarrow import parquet  # only who sets a parquet file pays for the import
 
     file = parquet.ParquetFile(path)
-    column = _column(str(path), file.schema_arrow.names)
-    for batch in file.iter_batches(columns=[column]):
-        for value in batch.column(0).to_pylist():
-            yield _from_cell(value)
+    names = file.schema_arrow.names
+    column, beside = _column(str(path), names), [name for name in more if name in names]
+    number = 0
+    for batch in file.iter_batches(columns=[column, *beside]):
+        for row in batch.to_pylist():
+            number += 1
+            yield f"{path}, row {number}", _from_row(row, column, beside)
 
 
-def _read_hub(name: str) -> Iterator[Prompt]:
-    from datasets import load_dataset  # only who names a hub's data set pays for the import
-
-    yield from _read_table(name, load_dataset(name, split="train"))
-
-
-def _read_folder(path: Path) -> Iterator[Prompt]:
+def _folder(path: Path) -> Any:
     from datasets import DatasetDict, load_from_disk
 
     table = load_from_disk(str(path))
@@ -123,12 +151,13 @@ def _read_folder(path: Path) -> Iterator[Prompt]:
         if "train" not in table:
             raise ValueError(f"{path}: expected a split `train`, found {', '.join(table)}")
         table = table["train"]
-    yield from _read_table(str(path), table)
+    return table
 
 
-def _read_table(source: str, table: Any) -> Iterator[Prompt]:
-    for value in table[_column(source, table.column_names)]:
-        yield _from_cell(value)
+def _table_rows(source: str, table: Any, more: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    column, beside = _column(source, table.column_names), [name for name in more if name in table.column_names]
+    for number, row in enumerate(table.select_columns([column, *beside]), 1):
+        yield f"{source}, row {number}", _from_row(row, column, beside)
 
 
 def _column(source: str, names: list[str]) -> str:
@@ -138,5 +167,7 @@ def _column(source: str, names: list[str]) -> str:
     return column
 
 
-def _from_cell(value: str | Messages) -> Prompt:
-    return Prompt(up_to_user([{"role": "user", "content": value}] if isinstance(value, str) else value), "mix")
+def _from_row(row: dict[str, Any], column: str, beside: Sequence[str]) -> dict[str, Any]:
+    asked: str | Messages = row[column]
+    messages = up_to_user([{"role": "user", "content": asked}] if isinstance(asked, str) else asked)
+    return {"messages": messages} | {name: row[name] for name in beside}

@@ -11,7 +11,11 @@ LONGEST_WAIT = 60.0  # seconds; a provider's limits are per minute
 
 
 class RemoteError(RuntimeError):
-    """The model's server refused, or was gone for too long."""
+    """The model's server refused, or was gone for too long. `status`: what it said last; None where nothing."""
+
+    def __init__(self, words: str, status: int | None = None) -> None:
+        super().__init__(words)
+        self.status = status
 
 
 def call(http: httpx.Client, path: str, body: dict[str, Any], first_wait: float = 0.5) -> dict[str, Any]:
@@ -20,15 +24,15 @@ def call(http: httpx.Client, path: str, body: dict[str, Any], first_wait: float 
         try:
             response = http.post(path, json=body)
         except httpx.TransportError as error:
-            trouble, asked = f"{type(error).__name__}: {error}", None
+            trouble, asked, status = f"{type(error).__name__}: {error}", None, None
         else:
             if response.is_success:
                 return response.json()
-            trouble = f"{response.status_code} {response.text[:300]}"
+            trouble, status = f"{response.status_code} {response.text[:300]}", response.status_code
             if response.status_code not in TEMPORARY:
-                raise RemoteError(f"POST {http.base_url}{path.lstrip('/')}: {trouble}")
+                raise RemoteError(f"POST {http.base_url}{path.lstrip('/')}: {trouble}", status)
             asked = response.headers.get("retry-after")
         if attempt < ATTEMPTS:
             wait = float(asked) if asked and asked.replace(".", "", 1).isdigit() else first_wait * 2 ** (attempt - 1)
             time.sleep(min(wait, LONGEST_WAIT))
-    raise RemoteError(f"POST {http.base_url}{path.lstrip('/')}: {trouble}, after {ATTEMPTS} attempts")
+    raise RemoteError(f"POST {http.base_url}{path.lstrip('/')}: {trouble}, after {ATTEMPTS} attempts", status)

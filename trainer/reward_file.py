@@ -4,6 +4,7 @@ The settings `reward_model` and `judge_model` take such a file in place of a mod
 Read and checked when the trainer starts; models are loaded when a round first needs them.
 """
 
+import logging
 import os
 import tomllib
 from pathlib import Path
@@ -13,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from trainer.rewards import RewardModel, SequenceClassifier
 from trainer.verify import Rule, Verified, read_checks
+
+log = logging.getLogger(__name__)
 
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
@@ -111,8 +114,8 @@ class RewardFile(BaseModel):
     models: list[Annotated[Classifier | Endpoint | Score | Judge, Field(discriminator="kind")]] = Field(min_length=1)
     rules: dict[str, Rule] = Field(default_factory=dict, description="By the source of a row of the base mix.")
 
-    def build(self, cache: Path, mixes: list[Path], rewrites: list[Any]) -> RewardModel:
-        """The reward model of this file. `mixes`: prompt files whose rows may name a source."""
+    def build(self, cache: Path, mixes: list[str], rewrites: list[Any]) -> RewardModel:
+        """The reward model of this file. `mixes`: prompts, as `read_mix` takes them, whose rows may name a source."""
         from trainer.ensemble import Ensemble
 
         built = [model.build(cache) for model in self.models]
@@ -120,6 +123,8 @@ class RewardFile(BaseModel):
         if not self.rules:
             return whole
         checks = {name: check for mix in mixes for name, check in read_checks(mix, self.rules, rewrites).items()}
+        if not checks:
+            log.warning("no row of %s has a source with a rule (%s)", ", ".join(mixes), ", ".join(self.rules))
         return Verified(whole, checks)
 
 

@@ -22,6 +22,22 @@ class RewardModel(Protocol):
         """One score for each (messages, response), in their order."""
 
 
+def scores_of(
+    model: RewardModel, pairs: Sequence[tuple[Messages, str]], sides: Sequence[int] | None = None
+) -> list[float]:
+    """The model's scores. `sides`: which side each response is of, where sides are compared and not single answers.
+
+    A model that compares answers has `between(pairs, sides)` for that, in which only answers of different sides meet.
+    """
+    between = getattr(model, "between", None)
+    return model.score(pairs) if between is None or sides is None else between(pairs, sides)
+
+
+def is_relative(model: RewardModel) -> bool:
+    """Whether a score says only how an answer stands among those that were scored in the same call."""
+    return bool(getattr(model, "relative", False))
+
+
 REWARD_FIGURES = ("reward_disagreement", "verified_share", "verified_passed", "judge_cost", "judge_calls")
 """What reward models may say of their newest call beside the scores; a round's rows keep it."""
 
@@ -67,11 +83,20 @@ class Graded:
 
 
 def grade(
-    model: RewardModel, conversations: Sequence[Messages], outputs: Sequence[Parsed], group_size: int, margin: float
+    model: RewardModel,
+    conversations: Sequence[Messages],
+    outputs: Sequence[Parsed],
+    group_size: int,
+    margin: float,
+    sides: Sequence[int] | None = None,
 ) -> list[Graded]:
-    """Score outputs that stand group by group. The model sees well-formed responses only, and of them nothing else."""
+    """Score outputs that stand group by group. The model sees well-formed responses only, and of them nothing else.
+
+    `sides`: as in `scores_of`, one for each output.
+    """
     well = [place for place, parsed in enumerate(outputs) if parsed.well_formed]
-    scores = model.score([(conversations[place], outputs[place].response) for place in well])
+    of_sides = None if sides is None else [sides[place] for place in well]
+    scores = scores_of(model, [(conversations[place], outputs[place].response) for place in well], of_sides)
     if len(scores) != len(well):
         raise ValueError(f"the reward model was given {len(well)} responses and returned {len(scores)} scores")
     known: list[float | None] = [None] * len(outputs)

@@ -15,6 +15,7 @@ from typing import Any
 
 from trainer.ahead import Ahead
 from trainer.flat import flat, others, replacements
+from trainer.flat_history import FlatHistory
 from trainer.gateway import Sample
 from trainer.policy import prompt_ids
 from trainer.prompts import Prompt
@@ -128,6 +129,7 @@ class Rollout:
         """
         config, size = self._work.config, self._work.config.group_size
         first = self._score([self._asked[keys[one.prompt]] for one in samples], samples)
+        self._note_flat([self._asked[key] for key in keys], first)
         places = flat(first.rewards, size)
         prompts = self._others(keys, step, min(len(places), config.replace_flat)) if places else []
         self._scored, self._trained = [first], first
@@ -217,8 +219,20 @@ class Rollout:
         if self._replaced is not None:
             for name, count in zip(("flat_groups", "replaced_groups"), self._replaced, strict=True):
                 log_metric(name, float(count))
+        size = self._work.config.group_size
+        self._note_flat([self._asked[key] for key in keys[::size]], self._trained)
         self.seconds["score"] = sum(call.seconds for call in self._scored)
         return self._trained.graded
+
+    def _note_flat(self, prompts: Sequence[Prompt], scored: Scored) -> None:
+        """For later rounds' curation: which groups, one of each prompt, taught nothing."""
+        size, places = self._work.config.group_size, set(flat(scored.rewards, self._work.config.group_size))
+        groups = [
+            (prompt, place in places)
+            for place, prompt in enumerate(prompts)
+            if any(one.parsed.well_formed for one in scored.graded[place * size : (place + 1) * size])
+        ]
+        FlatHistory(self._work.settings.home).note(self._work.round_id, groups)
 
     def _score(self, asked: Sequence[Prompt], samples: Sequence[Sample]) -> Scored:
         return self._score_ids(asked, [one.token_ids for one in samples], [one.finished for one in samples])

@@ -8,6 +8,7 @@ from db.schema import RoundPrompt
 from db.values import CuratedPrompt
 from trainer.curate import Curation, curate
 from trainer.files import read_json, write_json
+from trainer.flat_history import FlatHistory, name_of
 from trainer.policy import prompt_ids
 from trainer.prompts import Prompt, has_pictures, read_mix, up_to_user
 from trainer.unsafe_model import unsafe_by
@@ -70,6 +71,10 @@ def _choose(work: Work) -> dict[str, int]:
         from trainer.sft import lesson_prompts
 
         recorded, mix = iter(()), lesson_prompts(settings.teacher_data)
+    known = FlatHistory(settings.home).rounds()
+    first: frozenset[str] = frozenset()
+    if work.config.algorithm == "dpo" and work.config.dpo_people:
+        first = frozenset(one.message_id for one in work.ledger.preferences())
     chosen = curate(
         recorded,
         mix,
@@ -77,6 +82,8 @@ def _choose(work: Work) -> dict[str, int]:
         lambda messages: len(prompt_ids(work.reader.tokenizer, messages)),
         work.config,
         unsafe_by(settings.unsafe_model, settings.unsafe_labels, settings.unsafe_threshold),
+        lambda prompt: len(known.get(name_of(prompt), ())),
+        first,
     )
     log.info("round %d %s", work.round_id, chosen.summary)
     work.ledger.save_prompts(_rows(chosen))

@@ -2,7 +2,8 @@
 
 A round may override any field of `RoundConfig`, or name a preset (`trainer.presets`); what it then runs with is
 written down at its first claim and kept.
-Read from the environment: RUMINATE_TRAINER_<FIELD>, and the few common names without TRAINER.
+Read from the environment: RUMINATE_TRAINER_<FIELD>, and the few common names without TRAINER. What a profile of the
+house sets comes as one value, `defaults`, and stands below a preset that a person names.
 """
 
 import re
@@ -12,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from trainer.bad_setting import BadSetting, sentence, too_high
 from trainer.presets import known, preset
 from trainer.reward_file import read_reward_file
 from trainer.triggers import TriggerSettings
@@ -20,6 +22,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 _TINY = REPOSITORY / "models" / "tiny"
 PREFIX = "RUMINATE_TRAINER_"
 HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+PATHS = (
+    "base_model", "reward_model", "judge_model", "base_mix", "heldout", "teacher_data", "unsafe_model", "refresh_pairs",
+)  # fmt: skip
+"""Settings that name a file, a folder or a hub's."""
 
 
 class RoundConfig(BaseModel):
@@ -97,6 +103,12 @@ class RoundConfig(BaseModel):
     # -- dpo
     dpo_beta: float = Field(0.1, gt=0, description="How strongly DPO holds the policy to the reference.")
     dpo_min_valid: int = Field(4, ge=2, description="Well-formed samples that a prompt needs to make a pair.")
+    dpo_people: float = Field(
+        0.0,
+        ge=0,
+        le=0.9,
+        description="Share of DPO's pairs that may be people's own choices between two answers, as they were said.",
+    )
 
     # -- ppo
     critic_learning_rate: float = Field(1e-3, gt=0, description="The critic's; 5e-6 is right for full weights only.")
@@ -153,6 +165,9 @@ class RoundConfig(BaseModel):
         "drop", description="Prompts that nobody should be taught to please: left out, or not asked about."
     )
     min_prompt_characters: int = Field(3, ge=1, description="Shorter messages are left out.")
+    flat_rounds: int = Field(
+        3, ge=0, description="A prompt whose samples earned all the same in so many rounds is left out; 0: never."
+    )
     heldout_share: float = Field(0.1, ge=0, lt=1, description="Share of conversations that are never trained on.")
 
     # -- gate
@@ -199,7 +214,10 @@ class RoundConfig(BaseModel):
                 f"dual_clip = {self.dual_clip:g} must be above 1 + clip = {1 + self.clip:g}, or 0 for none"
             )
         if self.algorithm == "ppo" and self.weights == "full":
-            raise ValueError("weights = 'full' is for grpo, dpo and sft; ppo has actor and critic as two adapters")
+            raise ValueError(
+                "weights = 'full' is for grpo, dpo and sft; ppo has actor and critic as two adapters: set weights = "
+                "'lora' with an adapter's rates, or another algorithm"
+            )
         if self.algorithm == "dpo" and self.dpo_min_valid > self.group_size:
             raise ValueError(f"dpo_min_valid = {self.dpo_min_valid} is more than group_size = {self.group_size}")
         samples = self.prompts_per_step * self.group_size
@@ -217,6 +235,9 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
         frozen=True, extra="ignore", env_prefix=PREFIX, env_ignore_empty=True, populate_by_name=True
     )
 
+    defaults: dict[str, Any] = Field(
+        {}, description="What a profile sets, as JSON by field: below a preset, and below what is set here."
+    )
     home: Path = Field(Path(".ruminate"), validation_alias="RUMINATE_HOME", description="Where state is kept.")
     database_url: str = Field(
         "",
@@ -270,6 +291,12 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
     )
     thinking_format: Literal["think", "prefilled", "zero", "plain"] = Field("think", description="How thoughts look.")
     template: Literal["chatml", "llama3", "zero"] = Field("chatml", description="Chat template, as the engine's.")
+    max_lora_rank: int = Field(
+        16,
+        ge=1,
+        validation_alias="RUMINATE_MAX_LORA_RANK",
+        description="The highest rank that engines are started for and the gateway takes, as theirs.",
+    )
     lease_seconds: float = Field(60.0, ge=3, description="A round whose trainer is silent for so long is free again.")
     poll_seconds: float = Field(2.0, gt=0, description="How often to look for a round.")
     ready_file: Path | None = Field(None, description="Where it writes its process id once it waits for rounds.")
@@ -283,6 +310,19 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
     gateway_patience: float = Field(
         300.0, gt=0, description="Seconds to wait for a gateway or engine that restarts, before a round is failed."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _profile_below(cls, values: Any) -> Any:
+        """A profile's values stand where nothing else does; `defaults` keeps those that do."""
+        given = values.get("defaults") if isinstance(values, dict) else None
+        if not isinstance(given, dict):
+            return values
+        unknown = sorted(set(given) - set(cls.model_fields))
+        if unknown:
+            raise ValueError(f"defaults name {', '.join(unknown)}, which is no setting of the trainer")
+        below = {name: value for name, value in given.items() if name not in values}
+        return below | values | {"defaults": below}
 
     @property
     def database(self) -> str:
@@ -308,24 +348,22 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
             known = ", ".join(sorted(RoundConfig.model_fields))
             raise BadSetting(f"round config {', '.join(unknown)}: no setting of a round; known are {known}")
         own = {name: getattr(self, name) for name in RoundConfig.model_fields}
+        by_person = {name: own[name] for name in self.model_fields_set - set(self.defaults) if name in own}
         algorithm = overrides.get("algorithm", self.algorithm)
         try:
             if name := overrides.get("preset"):
                 own |= preset(name, algorithm)
             elif self.preset:
-                own = preset(self.preset, algorithm) | {
-                    name: value for name, value in own.items() if name in self.model_fields_set
-                }
+                own |= preset(self.preset, algorithm) | by_person
         except ValueError as error:
             raise BadSetting(f"round config {error}") from None
         try:
-            return RoundConfig(**(own | overrides | {"seed": seed}))
+            config = RoundConfig(**(own | overrides | {"seed": seed}))
         except ValidationError as error:
             raise BadSetting(sentence(error, "round config ")) from None
-
-
-class BadSetting(ValueError):
-    """A setting is wrong; the message names it, its value and what was expected."""
+        if config.weights == "lora" and config.lora_rank > self.max_lora_rank:
+            raise BadSetting(f"round config lora_rank = {config.lora_rank}: {too_high(self.max_lora_rank)}")
+        return config
 
 
 def read_settings(**values: Any) -> TrainerSettings:
@@ -334,21 +372,14 @@ def read_settings(**values: Any) -> TrainerSettings:
         settings = TrainerSettings(**values)
     except ValidationError as error:
         raise BadSetting(sentence(error, PREFIX)) from None
-    for name in (
-        "base_model",
-        "reward_model",
-        "judge_model",
-        "base_mix",
-        "heldout",
-        "teacher_data",
-        "unsafe_model",
-        "refresh_pairs",
-    ):
+    for name in PATHS:
         value = getattr(settings, name)
         if value and not Path(value).exists() and not HUB_NAME.fullmatch(value):
             raise BadSetting(
                 f"{PREFIX}{name.upper()} = {value!r}: expected a file or folder that exists, or a hub name"
             )
+    if settings.lora_rank > settings.max_lora_rank:
+        raise BadSetting(f"{PREFIX}LORA_RANK = {settings.lora_rank}: {too_high(settings.max_lora_rank)}")
     for name in ("reward_model", "judge_model"):
         if getattr(settings, name).endswith(".toml"):
             try:
@@ -356,11 +387,3 @@ def read_settings(**values: Any) -> TrainerSettings:
             except ValueError as error:
                 raise BadSetting(f"{PREFIX}{name.upper()}: {error}") from None
     return settings
-
-
-def sentence(error: ValidationError, prefix: str) -> str:
-    """The first thing that is wrong, in one sentence: key, value, what was expected."""
-    first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"])
-    name = prefix + (place.upper() if prefix.isupper() else place) if place else "settings"
-    return f"{name} = {first.get('input')!r}: {first['msg']}" if place else f"{name}: {first['msg']}"

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import PrinterCallback
-
 from trainer.dpo import Record
 from trainer.personal import redacted
 from trainer.policy import policy_of, prompt_ids
@@ -53,15 +51,15 @@ class Sft:
                 f"{config.max_completion_tokens} and the format, and a step needs {config.prompts_per_step}; "
                 f"raise the limit, or lower prompts_per_step"
             )
+        complete = Complete(work)
         trainer = sft_trainer(
             rows,
             model=policy_of(work),
             processing_class=work.reader.tokenizer,
             args=offline_sft(work, states),
-            callbacks=[Record(work, METRICS, {"lessons": float(len(rows))}), Complete()],
+            callbacks=[Record(complete, METRICS, {"lessons": float(len(rows))}), complete],
         )
-        trainer.remove_callback(PrinterCallback)
-        trainer.train(resume_from_checkpoint=str(saved) if saved else None)
+        complete.run(trainer, saved)
 
 
 def tokenized(work: Work, prompts: list[Prompt]) -> list[dict[str, list[int]]]:

@@ -28,7 +28,10 @@ class Verdict:
 
 
 class Sieve:
-    """Judges one prompt after another; remembers what it has seen. `recorded`: newest first."""
+    """Judges one prompt after another; remembers what it has seen. `recorded`: newest first.
+
+    `flat_in`: in how many earlier rounds a prompt's samples earned all the same.
+    """
 
     def __init__(
         self,
@@ -37,8 +40,10 @@ class Sieve:
         gate: Iterable[Prompt] = (),
         recorded: Sequence[Prompt] = (),
         unsafe: Unsafe = by_rule,
+        flat_in: Callable[[Prompt], int] = lambda prompt: 0,
     ) -> None:
         self._config, self._count_tokens, self._unsafe = config, count_tokens, unsafe
+        self._flat_in = flat_in
         self._seen: set[str] = set()
         self._texts, self._firsts = Near(config.near_duplicates), Near(config.near_duplicates)
         self._splits: list[str] = []  # of the first messages in self._firsts
@@ -82,6 +87,9 @@ class Sieve:
             return f"its user has {config.per_user_cap} in this round already"
         if user is not None and self._by_day[user, prompt.day] >= config.per_user_daily_cap:
             return f"its user has {config.per_user_daily_cap} of that day already"
+        flat = self._flat_in(prompt) if config.flat_rounds and split == "train" else 0
+        if config.flat_rounds and flat >= config.flat_rounds:
+            return f"its samples earned all the same in {config.flat_rounds} rounds or more"
         tokens = self._count_tokens(prompt.messages)
         if tokens > config.max_prompt_tokens:
             return f"{tokens} tokens, more than {config.max_prompt_tokens}"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from trainer.brakes import STOPPED, Enough
 from trainer.files import read_json, sync_tree, write_json
@@ -26,7 +26,8 @@ COMPLETE = "complete.json"
 def trained(work: Work, run: Callable[[Path, Path | None], None]) -> Path:
     """The folder of the final weights, by `run(folder of states, last complete state)` where it is not there yet.
 
-    `run` may end early by raising Enough: then it is the newest state, or the better weights that Enough names.
+    `run` may end early by raising Enough: then it is the newest state, or the better weights that Enough names. It
+    saves the state that it ends with, unless that is broken.
     """
     final, states, early = work.folder / "candidate", work.folder / "states", work.folder / STOPPED
     if final.is_dir():
@@ -122,7 +123,30 @@ def divisor(batch: int, most: int) -> int:
 
 
 class Complete(TrainerCallback):
-    """Marks a saved state as whole, once everything in it is on disk; and has the last one saved in any case."""
+    """Marks a saved state as whole, once everything in it is on disk; and has the last one saved in any case.
+
+    `told` writes a step's figures to the round's rows. What ends training there ends it after this step is saved, and
+    `run` raises it.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._enough: Enough | None = None
+
+    def told(self, step: int, figures: dict[str, float], control: TrainerControl) -> None:
+        """Note the step. TRL saves after it tells."""
+        try:
+            self._work.ledger.step(step, figures)
+        except Enough as enough:
+            self._enough = enough
+            control.should_training_stop, control.should_save = True, not enough.broken
+
+    def run(self, trainer: Any, saved: Path | None) -> None:
+        """Train with `trainer`, which has this callback. Raises Enough when it ended early."""
+        trainer.remove_callback(PrinterCallback)
+        trainer.train(resume_from_checkpoint=str(saved) if saved else None)
+        if self._enough is not None:
+            raise self._enough
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any

@@ -1,4 +1,5 @@
-"""Rewards that a rule decides instead of a model: a pattern, a JSON schema, or a Python function of the operator's.
+"""Rewards that a rule decides instead of a model: a pattern, a JSON schema, unit tests, or a Python function of the
+operator's.
 
 Which rule holds for a prompt follows from the `source` of its row in the base mix; the row may bring `arguments` of its
 own, such as the right answer. A rule's score stands in for the reward model's, or is added to it.
@@ -6,6 +7,7 @@ own, such as the right answer. A rule's score stands in for the reward model's, 
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -13,9 +15,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from trainer.prompts import Messages, identity, up_to_user
-from trainer.rewards import RewardModel, figures_of
+from trainer.prompts import Messages, identity, read_rows
+from trainer.rewards import RewardModel, figures_of, is_relative, scores_of
+from trainer.unit_tests import code_of, passes
 
+AT_ONCE = 4  # unit tests
 REGEX_SECONDS = 1.0  # a pattern that takes longer on one response is no match: some take for ever on hostile text
 
 
@@ -94,14 +98,29 @@ class Function(_Rule):
         return found
 
 
-Rule = Annotated[Regex | JsonSchema | Function, Field(discriminator="kind")]
+class UnitTests(_Rule):
+    """The response's code block runs the row's `tests` (Python code, such as assertions) to their end.
+
+    In a process of its own with limits, which is no security boundary: see `trainer.unit_tests`.
+    """
+
+    kind: Literal["unit_tests"]
+    seconds: float = Field(5.0, gt=0, le=600, description="Time that code and tests have together.")
+    memory_mib: int = Field(512, ge=64, description="And memory.")
+
+    def check(self, messages: Messages, response: str, arguments: Mapping[str, Any]) -> float:
+        code = code_of(response)
+        return float(code is not None and passes(code, arguments["tests"], self.seconds, self.memory_mib))
+
+
+Rule = Annotated[Regex | JsonSchema | Function | UnitTests, Field(discriminator="kind")]
 
 
 @dataclass(frozen=True)
 class Check:
     """A rule for one prompt, with what its row brought."""
 
-    rule: Regex | JsonSchema | Function
+    rule: Regex | JsonSchema | Function | UnitTests
     arguments: Mapping[str, Any]
 
 
@@ -115,19 +134,39 @@ class Verified:
         self._model, self._checks = model, checks
         self.figures: dict[str, float] = {}
 
+    @property
+    def relative(self) -> bool:
+        """As the model's own scores are."""
+        return is_relative(self._model)
+
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
         """One score for each (messages, response). The model is not asked where a rule stands alone."""
+        return self._scores(pairs, None)
+
+    def between(self, pairs: Sequence[tuple[Messages, str]], sides: Sequence[int]) -> list[float]:
+        """The same where answers of different sides are compared."""
+        return self._scores(pairs, sides)
+
+    def _scores(self, pairs: Sequence[tuple[Messages, str]], sides: Sequence[int] | None) -> list[float]:
         checks = [self._checks.get(identity(messages)) for messages, _ in pairs]
         asked = [place for place, check in enumerate(checks) if check is None or not check.rule.alone]
-        told = self._model.score([pairs[place] for place in asked]) if asked else []
+        of_sides = None if sides is None else [sides[place] for place in asked]
+        told = scores_of(self._model, [pairs[place] for place in asked], of_sides) if asked else []
         scores = [0.0] * len(pairs)
         for place, score in zip(asked, told, strict=True):
             scores[place] = score
+        ruled = [(place, check) for place, check in enumerate(checks) if check is not None]
+
+        def decide(one: tuple[int, Check]) -> float:
+            return one[1].rule.check(*pairs[one[0]], one[1].arguments)
+
+        apart = [one for one in ruled if isinstance(one[1].rule, UnitTests)]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = dict(zip((place for place, _ in apart), pool.map(decide, apart), strict=True))
         passed = []
-        for place, check in enumerate(checks):
-            if check is not None:
-                passed.append(check.rule.check(*pairs[place], check.arguments))
-                scores[place] += check.rule.weight * passed[-1]
+        for place, check in ruled:
+            passed.append(found[place] if place in found else decide((place, check)))
+            scores[place] += check.rule.weight * passed[-1]
         self.figures = figures_of(self._model) if asked else {}
         self.figures["verified_share"] = len(passed) / len(pairs) if pairs else 0.0
         if passed:
@@ -136,28 +175,38 @@ class Verified:
 
 
 def read_checks(
-    mix: Path, rules: Mapping[str, Any], same: Iterable[Callable[[Messages], Messages]]
+    mix: str | Path, rules: Mapping[str, Any], same: Iterable[Callable[[Messages], Messages]]
 ) -> dict[str, Check]:
-    """The checks of a mix file (jsonl) by the identity of their prompts. Raises ValueError for a source without rule.
+    """The checks of a mix (a file, a folder, or a hub's data set) by the identity of their prompts.
 
-    `same`: ways in which curation may rewrite a prompt, after which its check still holds.
+    `same`: ways in which curation may rewrite a prompt, after which its check still holds. Raises ValueError for a
+    source without rule.
     """
     checks: dict[str, Check] = {}
     rewrites = list(same)
-    with mix.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            row = json.loads(line) if line.strip() else {}
-            if "arguments" in row and row.get("source") not in rules:
-                raise ValueError(
-                    f"{mix}, line {number}: source {row.get('source')!r} brings arguments and has no rule; "
-                    f"rules are there for {', '.join(sorted(rules)) or 'none'}"
-                )
-            if row.get("source") in rules:
-                messages = up_to_user(row["messages"])
-                check = Check(rules[row["source"]], row.get("arguments") or {})
-                for written in (messages, *(rewrite(messages) for rewrite in rewrites)):
-                    checks[identity(written)] = check
+    for where, row in read_rows(mix, ("source", "arguments")):
+        arguments, source = _arguments(row.get("arguments"), where), str(row.get("source") or "")
+        if (arguments or row.get("arguments") == {}) and source not in rules:
+            raise ValueError(
+                f"{where}: source {source!r} brings arguments and has no rule; "
+                f"rules are there for {', '.join(sorted(rules)) or 'none'}"
+            )
+        if source in rules:
+            if isinstance(rules[source], UnitTests) and not isinstance(arguments.get("tests"), str):
+                raise ValueError(f"{where}: source {source!r} has unit tests, and the row brings no `tests`")
+            messages, check = row["messages"], Check(rules[source], arguments)
+            for written in (messages, *(rewrite(messages) for rewrite in rewrites)):
+                checks[identity(written)] = check
     return checks
+
+
+def _arguments(cell: Any, where: str) -> dict[str, Any]:
+    """What a row brings. In a table every row has every field, or JSON as text; what is null is not brought."""
+    try:
+        found = json.loads(cell) if isinstance(cell, str) and cell else cell or {}
+        return {name: value for name, value in found.items() if value is not None}
+    except (ValueError, AttributeError) as error:
+        raise ValueError(f"{where}: expected `arguments` as an object, or as JSON of one ({error})") from None
 
 
 def named(name: str) -> Callable[..., Any]:

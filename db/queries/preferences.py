@@ -20,11 +20,12 @@ def trainable_preferences(session: Session) -> list[Preference]:
 
     Of thumbs, each answer that a person liked against each that they disliked. Ties and equal answers tell nothing.
     """
-    found: dict[tuple[str, str], tuple[str, str, str]] = {}
+    found: dict[tuple[str, str], tuple[str, str, str, str, str]] = {}
     for prompt, chosen, rejected in (*_choices(session), *_thumbs(session)):
         if chosen.response != rejected.response:
-            found.setdefault((chosen.id, rejected.id), (prompt, chosen.response or "", rejected.response or ""))
-    prompts = sorted({prompt for prompt, _, _ in found.values()})
+            answers = chosen.response, rejected.response, chosen.reasoning or "", rejected.reasoning or ""
+            found.setdefault((chosen.id, rejected.id), (prompt, *answers))
+    prompts = sorted({prompt for prompt, *_ in found.values()})
     histories = _histories(session, prompts)
     return sorted(
         (Preference(prompt, histories[prompt], *answers) for prompt, *answers in found.values() if prompt in histories),

@@ -128,6 +128,7 @@ def save_progress(
     *,
     total_steps: int | None = None,
     parent_id: int | None = None,
+    algorithm: str | None = None,
 ) -> None:
     """The round is in `phase` (curate, train, gate, publish), with `step` steps done. Raises LeaseLost."""
     row = _held(session, round_id, owner)
@@ -136,6 +137,8 @@ def save_progress(
         row.total_steps = total_steps
     if parent_id is not None:
         row.parent_checkpoint_id = parent_id
+    if algorithm is not None:
+        row.algorithm = algorithm
     session.flush()
 
 

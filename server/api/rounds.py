@@ -9,14 +9,15 @@ from pydantic import BaseModel, Field
 from db.errors import RoundAlreadyOpen
 from db.queries import audit, checkpoints, curation, replays, rounds
 from server.api.common import Admin, House, Limit, Me, Number
-from server.errors import ApiError
+from server.errors import ApiError, invalid
 from server.views import round_view, series
 
 router = APIRouter(prefix="/api/rounds", tags=["rounds"])
 
 
 class RoundRequest(BaseModel):
-    algorithm: str = Field("grpo", max_length=40)
+    algorithm: str = Field("", max_length=40)
+    """Empty: the one that the trainer is set to."""
     config: dict[str, Any] = {}
     """Settings of this round that differ from the trainer's own."""
     reason: str = Field("", max_length=1000)
@@ -30,6 +31,13 @@ class Cancellation(BaseModel):
 @router.post("", status_code=201)
 def start_round(gateway: House, admin: Admin, wish: RoundRequest) -> dict[str, Any]:
     """Ask for a round. 409 with its id while another one is open."""
+    rank, most = wish.config.get("lora_rank"), gateway.settings.max_lora_rank
+    if isinstance(rank, int) and rank > most:
+        raise invalid(
+            f"lora_rank = {rank}: the engines take adapters of rank {most} at most; lower it, or start engine, gateway "
+            f"and trainer with a higher RUMINATE_MAX_LORA_RANK",
+            param="config.lora_rank",
+        )
     seed = secrets.randbelow(2**31) if wish.seed is None else wish.seed
     try:
         with gateway.database.transaction() as session:

@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cli import checks, settings
 from cli.engine import engine_command, engine_environment
-from cli.profiles import PROFILES, SINGLE_GPU, TINY, detect
+from cli.profiles import PAPER, PROFILES, SINGLE_GPU, SMALL, TINY, Profile, detect
 
 
 def ruminate(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -26,7 +27,7 @@ def test_a_bad_setting_is_named_with_value_and_expectation(tmp_path: Path) -> No
     done = ruminate("up", RUMINATE_HOME=str(tmp_path), RUMINATE_PROFILE="huge")
     assert done.returncode == 2
     assert done.stderr.strip() == (
-        "ruminate: RUMINATE_PROFILE is 'huge': expected one of auto, tiny, small, single-gpu"
+        "ruminate: RUMINATE_PROFILE is 'huge': expected one of auto, tiny, small, single-gpu, paper"
     )
 
 
@@ -192,7 +193,84 @@ def test_the_profile_follows_the_machine(tmp_path: Path, monkeypatch: pytest.Mon
     assert detect().name == "single-gpu"
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
     assert detect().name == "tiny"
-    assert set(PROFILES) == {"tiny", "small", "single-gpu"}
+    assert set(PROFILES) == {"tiny", "small", "single-gpu", "paper"}
+
+
+@pytest.mark.parametrize("profile", [SMALL, SINGLE_GPU], ids=["small", "single-gpu"])
+def test_a_preset_that_a_person_names_stands_over_the_profile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: Profile
+) -> None:
+    from rich.console import Console
+
+    from cli.house import House
+    from trainer.settings import read_settings
+
+    def rounds(**env: str) -> Any:
+        with monkeypatch.context() as patch:
+            patch.setenv("RUMINATE_HOME", str(tmp_path))
+            for name, value in env.items():
+                patch.setenv(name, value)
+            house = House(settings.load(port=0, ui_port=0), profile, Console())
+            house._wire()
+            wired = next(process.env for process in house.processes if process.name == "trainer")
+            for name, value in wired.items():
+                patch.setenv(name, value)
+            return read_settings().round_config({}, seed=1)
+
+    assert rounds().learning_rate == float(profile.trainer["LEARNING_RATE"])
+    engine = {"RUMINATE_TRAINER_SAMPLING_ENGINE": "http://127.0.0.1:9"}
+    with pytest.raises(checks.CannotStart, match="RUMINATE_TRAINER_WEIGHTS, or a preset.*_SAMPLING_ENGINE to its URL"):
+        rounds(RUMINATE_TRAINER_PRESET="paper")
+    named = rounds(RUMINATE_TRAINER_PRESET="paper", RUMINATE_TRAINER_MAX_PROMPT_TOKENS="99", **engine)
+    assert (named.learning_rate, named.max_completion_tokens, named.max_prompt_tokens) == (1e-6, 4096, 99)
+    assert (named.lora_rank, named.weights) == (16, "full")
+
+
+def test_the_paper_profile_divides_eight_cards_and_is_refused_where_they_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console
+
+    from cli.house import House
+    from trainer.settings import read_settings
+
+    with pytest.raises(checks.CannotStart, match=r"'paper' needs 8 GPUs of 75 GiB or more, and there are 1 .*: 140"):
+        checks.check_cards(PAPER, [139.8])
+    with pytest.raises(checks.CannotStart, match="and there are 0"):
+        checks.check_cards(PAPER, [23.9] * 8)
+    checks.check_cards(PAPER, [79.6] * 8)
+    checks.check_cards(TINY, [])
+    monkeypatch.setenv("RUMINATE_HOME", str(tmp_path))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "8,9,10,11,12,13,14,15")
+    house = House(settings.load(port=0, ui_port=0), PAPER, Console())
+    house._wire()
+    seen = {process.name: process.env.get("CUDA_VISIBLE_DEVICES") for process in house.processes}
+    assert (seen["engine"], seen["sampler"], seen["trainer"]) == ("8", "9", "10,11,12,13,14,15")
+    for name, value in next(one.env for one in house.processes if one.name == "trainer").items():
+        monkeypatch.setenv(name, value)
+    config = read_settings().round_config({}, seed=1)
+    assert (config.weights, config.learning_rate, config.micro_batch) == ("full", 1e-6, 4)
+    assert read_settings().template == "llama3"
+
+
+def test_the_highest_rank_is_one_value_for_engine_gateway_and_trainer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rich.console import Console
+
+    from cli.house import House
+
+    monkeypatch.setenv("RUMINATE_HOME", str(tmp_path))
+    monkeypatch.setenv("RUMINATE_MAX_LORA_RANK", "64")
+    chosen = settings.load(port=0, ui_port=0, profile="tiny")
+    house = House(chosen, chosen.chosen_profile(), Console())
+    house._wire()
+    wired = {process.name: process for process in house.processes}
+    command = wired["engine"].command
+    assert command[command.index("--max-lora-rank") + 1] == "64"
+    assert {wired[name].env["RUMINATE_MAX_LORA_RANK"] for name in ("server", "trainer")} == {"64"}
+    with pytest.raises(settings.BadSetting, match="RUMINATE_MAX_LORA_RANK is 17.*expected one of 0, 1, 8, 16"):
+        settings.load(max_lora_rank=17)
 
 
 def test_rounds_of_full_weights_get_an_engine_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

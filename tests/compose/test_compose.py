@@ -135,8 +135,12 @@ def test_engine_gateway_and_trainer_are_set_as_the_profile_says(paths: list[Path
         assert found[room][f"{prefix}BASE_MODEL"] == inside, room
     assert found["trainer"]["RUMINATE_TRAINER_REWARD_MODEL"] == profile.reward_model.replace(str(ROOT), "/app")
     assert found["trainer"]["RUMINATE_TRAINER_JUDGE_MODEL"] == profile.judge_model.replace(str(ROOT), "/app")
-    for name in SINGLE_GPU.trainer:  # empty is the trainer's own default, which is the tiny profile's
-        assert found["trainer"][f"RUMINATE_TRAINER_{name}"] == profile.trainer.get(name, ""), name
+    below = json.loads(found["trainer"]["RUMINATE_TRAINER_DEFAULTS"] or "{}")  # empty: the trainer's own suit tiny
+    assert below == {name.lower(): profile.trainer[name] for name in SINGLE_GPU.trainer if name in profile.trainer}
+    for name in SINGLE_GPU.trainer:  # a person sets it, or nobody: a preset stands over what a profile sets
+        assert found["trainer"][f"RUMINATE_TRAINER_{name}"] == "", name
+    ranks = {found[room]["RUMINATE_MAX_LORA_RANK"] for room in ("vllm", "server", "trainer")}
+    assert ranks == {str(profile.engine.max_lora_rank)}
     for name in SINGLE_GPU.server:
         assert found["server"][f"RUMINATE_SERVER_{name}"] == profile.server.get(name, "0"), name
 

@@ -199,6 +199,14 @@ async def test_a_round_is_asked_for_once_watched_and_cancelled(house: Running) -
     assert (await house.http.get("/api/rounds/99")).status_code == 404
 
 
+async def test_a_round_without_an_algorithm_leaves_it_to_the_trainer(house: Running) -> None:
+    refused = await house.http.post("/api/rounds", json={"config": {"lora_rank": 64}})
+    assert refused.status_code == 400
+    assert "lora_rank = 64: the engines take adapters of rank 16 at most" in refused.json()["error"]["message"]
+    asked = await house.http.post("/api/rounds", json={"config": {"lora_rank": 16}})
+    assert (asked.status_code, asked.json()["algorithm"]) == (201, "")
+
+
 async def test_checkpoints_and_deployments_are_listed(house: Running) -> None:
     (base,) = (await house.http.get("/api/checkpoints")).json()["data"]
     assert (base["name"], base["kind"], base["live"]) == ("v0", "base", True)

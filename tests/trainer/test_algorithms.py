@@ -39,6 +39,13 @@ def lessons(tmp_path):
     return path
 
 
+def test_a_round_that_names_no_algorithm_takes_the_trainers(site):
+    round_id = site.request(algorithm="")
+    house = site.open(algorithm="ppo", preset="")
+    assert house.prepare(claim(house)).config.algorithm == "ppo"
+    assert site.round(round_id).algorithm == "ppo"  # as it is shown from then on, and done again by
+
+
 @pytest.mark.parametrize("algorithm", list(LEARNS))
 def test_a_round_learns_what_is_rewarded(site, lessons, algorithm):
     round_id = site.request(algorithm=algorithm, **LEARNS[algorithm], **FAR)

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from trainer.curate import curate
-from trainer.prompts import Prompt, identity, is_heldout, normalised, read_mix, root
+from trainer.flat_history import FlatHistory, name_of
+from trainer.prompts import Prompt, identity, is_heldout, normalised, read_mix, root, up_to_user
 from trainer.settings import RoundConfig
 
 WORDS = st.text("abc XYZ.,!?0", min_size=0, max_size=12)
@@ -192,3 +193,47 @@ def test_a_file_that_is_no_mix_is_refused_by_line_or_column(tmp_path):
         list(read_mix(lines))
     with pytest.raises(ValueError, match="found text"):
         list(read_mix(table))
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("<think>\nplan\n</think>\n\nBlue.", "Blue."),
+        ("plan</think>Blue.", "Blue."),  # the template wrote the opening
+        ("<think>plan</think> <response>\nBlue.\n</response>", "Blue."),
+        ("<think>cut off in the middle", ""),
+        ("Blue, of course.", "Blue, of course."),
+        ("Write <think> and </think> around it.", "Write <think> and </think> around it."),  # what it is about
+    ],
+)
+def test_thoughts_of_earlier_turns_are_cut_out_of_answers_and_of_nothing_else(text, left):
+    talk = [{"role": "user", "content": text}, {"role": "assistant", "content": text}, {"role": "user", "content": "x"}]
+    assert [message["content"] for message in up_to_user(talk)] == [text, left, "x"]
+
+
+def test_a_prompt_that_was_flat_in_enough_earlier_rounds_is_left_out_with_its_reason(tmp_path):
+    history, prompts = FlatHistory(tmp_path), mix()
+    for round_id in (1, 2, 2, 3):  # a step that is done again counts once
+        history.note(round_id, [(prompts[0], True), (prompts[1], round_id != 2), (prompts[2], round_id < 3)])
+    assert sorted(map(len, history.rounds().values())) == [1, 3]  # the second differed, and was flat once since
+    known = history.rounds()
+
+    def chosen(**config):
+        flat_in = lambda prompt: len(known.get(name_of(prompt), ()))  # noqa: E731
+        return curate(
+            [], mix(), None, count, CONFIG.model_copy(update={"heldout_share": 0.2} | config), flat_in=flat_in
+        )
+
+    left = {verdict.prompt.messages[0]["content"]: verdict.why for verdict in chosen(steps=12).verdicts
+            if not verdict.kept}  # fmt: skip
+    assert left == {"mix prompt number 0": "its samples earned all the same in 3 rounds or more"}
+    kept = chosen(steps=12, flat_rounds=0).train
+    assert any(prompt.messages[0]["content"] == "mix prompt number 0" for prompt in kept)
+
+
+def test_prompts_that_people_chose_between_answers_to_come_first_where_not_all_have_room():
+    said_to = [Prompt(said(f"question {n} of {n * n}"), "recorded", f"m{n}", f"c{n}", f"u{n}") for n in range(40)]
+    config = CONFIG.model_copy(update={"near_duplicates": 1.0})
+    chosen = curate(said_to, mix(), None, count, config, first={"m38", "m39"})
+    wanted = {one.message_id for one in said_to[38:] if not is_heldout(one.messages, CONFIG.heldout_share)}
+    assert wanted <= {one.message_id for one in chosen.train}

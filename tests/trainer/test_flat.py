@@ -10,16 +10,24 @@ from support.tiny_policy import Reds
 from thinking.format import Parsed
 from thinking.splitter import Ending
 from trainer.flat import flat, others, replacements
+from trainer.flat_history import FlatHistory
 from trainer.gateway import Sample
 from trainer.lease import Stopped
 from trainer.ledger import Ledger
 from trainer.loop import claim, work_on
-from trainer.prompts import Prompt
+from trainer.prompts import Prompt, identity
 from trainer.rollout import Rollout
 from trainer.settings import RoundConfig
 from trainer.work import TrainingPrompts
 
 GROUP = 4
+HOME = Path("unused")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path):
+    global HOME
+    HOME = tmp_path
 
 
 def test_a_group_is_flat_when_all_of_it_earns_the_same():
@@ -120,7 +128,10 @@ def rollout_of(judge, *, count=12, people=(), ledger=None, following=None, **con
         (place, Prompt(asked, "recorded", f"m{place}") if place in people else Prompt(asked, "mix"))
         for place, asked in enumerate(said)
     ]
-    work = SimpleNamespace(config=settings, reader=Numbers(), ledger=ledger or Rows(count), folder=Path("unused"))
+    work = SimpleNamespace(
+        round_id=1, config=settings, reader=Numbers(), ledger=ledger or Rows(count), folder=Path("unused"),
+        settings=SimpleNamespace(home=HOME),
+    )  # fmt: skip
     engine = Engine()
     return Rollout(work, TrainingPrompts(train, []), engine, judge, following), engine
 
@@ -132,6 +143,14 @@ def step_of(rollout, first, step):
     found = rollout.sample(keys, SimpleNamespace(state=SimpleNamespace(global_step=step)))
     rewards = rollout.reward(keys, found["completion_ids"], found["finished"], told.__setitem__)
     return found, rewards, told
+
+
+@pytest.mark.parametrize("replace_flat", [0, 1])
+def test_which_prompts_were_flat_is_noted_for_later_rounds(replace_flat):
+    rollout, engine = rollout_of(Judge(flat=[1]), replace_flat=replace_flat)
+    step_of(rollout, 0, 0)
+    assert len(engine.asked) == 1 + replace_flat
+    assert FlatHistory(HOME).rounds() == {identity([{"role": "user", "content": "1"}]): [1]}
 
 
 def test_a_flat_group_is_replaced_by_one_of_another_prompt():

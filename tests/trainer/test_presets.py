@@ -40,14 +40,26 @@ TABLE = {
 
 @pytest.mark.parametrize("algorithm", list(TABLE))
 def test_the_preset_is_the_papers(algorithm):
-    config = TrainerSettings().round_config({"preset": "paper", "algorithm": algorithm}, seed=1)
+    adapters = {"weights": "lora"} if algorithm == "ppo" else {}
+    config = TrainerSettings().round_config({"preset": "paper", "algorithm": algorithm} | adapters, seed=1)
     assert {name: getattr(config, name) for name in TABLE[algorithm]} == TABLE[algorithm]
 
 
 @pytest.mark.parametrize("algorithm", list(TABLE))
 def test_the_preset_sets_nothing_that_the_table_does_not_hold(algorithm):
-    beyond = {"reference", "max_prompt_tokens", "max_completion_tokens", "temperature", "group_size"}
+    beyond = {"weights", "reference", "max_prompt_tokens", "max_completion_tokens", "temperature", "group_size"}
     assert set(preset("paper", algorithm)) - set(TABLE[algorithm]) <= beyond
+
+
+@pytest.mark.parametrize("algorithm", ["sft", "dpo", "grpo"])
+def test_all_weights_are_trained_at_the_papers_rates(algorithm):
+    config = TrainerSettings().round_config({"preset": "paper", "algorithm": algorithm}, seed=1)
+    assert (config.weights, config.reference) == ("full", "base")
+
+
+def test_ppo_with_the_papers_rates_is_refused_until_somebody_says_adapters():
+    with pytest.raises(BadSetting, match="ppo has actor and critic as two adapters: set weights = 'lora'"):
+        TrainerSettings().round_config({"preset": "paper", "algorithm": "ppo"}, seed=1)
 
 
 def test_sft_reads_20_000_tokens():
@@ -79,9 +91,30 @@ def test_a_rounds_own_settings_stand_over_its_preset():
 
 def test_a_trainers_preset_stands_under_what_is_set_beside_it():
     settings = TrainerSettings(preset="paper", steps=9)
-    config = settings.round_config({"algorithm": "ppo", "clip": 0.3}, seed=1)
+    config = settings.round_config({"algorithm": "ppo", "clip": 0.3, "weights": "lora"}, seed=1)
     assert (config.steps, config.clip, config.learning_rate) == (9, 0.3, 1e-6)
     assert config.micro_batch == RoundConfig().micro_batch
+
+
+def test_a_preset_that_a_person_names_stands_over_a_profile_and_what_they_set_over_both():
+    profile = {"learning_rate": "1e-5", "max_prompt_tokens": "4096", "lora_rank": "16", "steps": "50"}
+    settings = TrainerSettings(preset="paper", steps=9, defaults=profile)
+    config = settings.round_config({"algorithm": "grpo", "clip": 0.3}, seed=1)
+    assert (config.learning_rate, config.max_prompt_tokens) == (1e-6, 896)  # the preset's
+    assert (config.steps, config.clip) == (9, 0.3)  # a person's
+    assert config.lora_rank == 16  # of which the preset says nothing
+    alone = TrainerSettings(steps=9, defaults=profile).round_config({}, seed=1)
+    assert (alone.learning_rate, alone.max_prompt_tokens, alone.steps) == (1e-5, 4096, 9)
+    with pytest.raises(BadSetting, match="defaults name learning_rat, which is no setting"):
+        read_settings(defaults={"learning_rat": "1"})
+
+
+def test_a_rank_that_no_engine_takes_is_refused_with_the_remedy():
+    with pytest.raises(BadSetting, match="RUMINATE_TRAINER_LORA_RANK = 32: .* rank 16 at most; .*RUMINATE_MAX_LORA"):
+        read_settings(lora_rank=32)
+    with pytest.raises(BadSetting, match="round config lora_rank = 32: .*RUMINATE_MAX_LORA_RANK"):
+        TrainerSettings().round_config({"lora_rank": 32}, seed=1)
+    assert read_settings(lora_rank=32, max_lora_rank=64).round_config({"lora_rank": 64}, seed=1).lora_rank == 64
 
 
 def test_a_preset_that_there_is_none_of_is_refused():

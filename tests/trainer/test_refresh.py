@@ -6,10 +6,12 @@ from datetime import UTC, datetime
 import pytest
 from support.tiny_policy import make_classifier, prompt
 
+from db.errors import DatabaseUnavailable
 from db.queries import checkpoints, feedback, forget, turns, users
 from db.queries.preferences import trainable_preferences
 from db.values import Completion, Turn
 from trainer.files import read_json, write_json
+from trainer.house import House
 from trainer.prompts import is_heldout
 from trainer.refresh import Pair, accuracy, current, due, mixed, preferred, read_pairs, refresh
 from trainer.settings import BadSetting
@@ -112,7 +114,6 @@ def test_a_copy_that_learnt_is_accepted_and_the_one_before_stays(site, settings)
     assert current(settings, site.database) == str(settings.home.absolute() / "rewards" / "0001" / "model")
     assert current(settings.model_copy(update={"reward_model": "another"}), site.database) == "another"
     assert not due(settings, site.database)
-    from trainer.house import House
 
     house = House(settings.model_copy(update={"refresh_after": 0}))
     assert house._newest_reward() == current(settings, site.database)
@@ -185,7 +186,6 @@ def test_a_model_that_learnt_from_what_was_forgotten_is_used_no_more_and_its_che
 
 
 def test_a_round_uses_the_reward_model_of_its_plan_also_when_it_is_resumed(site, settings):
-    from trainer.house import House
     from trainer.loop import claim
 
     round_id = site.request()
@@ -198,3 +198,20 @@ def test_a_round_uses_the_reward_model_of_its_plan_also_when_it_is_resumed(site,
     house.reward.score([(prompt(1), "red")])  # the plan's: the folder of the newer one is empty
     house.close()
     assert site.round(round_id).state == "running"
+
+
+@pytest.mark.parametrize("error", [OSError(28, "no space left on device"), RuntimeError("CUDA out of memory")])
+def test_a_refresh_that_fails_in_whatever_way_costs_no_round(site, monkeypatch, caplog, error):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr("trainer.house.due", lambda *_: True)
+    monkeypatch.setattr("trainer.house.refresh", fails)
+    house = House(site.settings)
+    assert house._newest_reward() == site.settings.reward_model
+    assert "the reward model was not refreshed" in caplog.text
+    gone = DatabaseUnavailable("sqlite:///x", "gone", "wait")
+    monkeypatch.setattr("trainer.house.refresh", lambda *_: (_ for _ in ()).throw(gone))
+    with pytest.raises(DatabaseUnavailable):  # nothing can be done without it
+        house._newest_reward()
+    house.close()

@@ -1,0 +1,182 @@
+"""`ruminate teach`: what is asked of a teacher, what is kept of it, and what a run that was broken off costs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support.engine import RealEngine
+from support.fake_teacher import FakeTeacher, says
+from support.tiny_policy import prompt
+
+from trainer.llm_judge import Prices
+from trainer.prompts import read_mix
+from trainer.remote import RemoteError
+from trainer.sft import read_lessons
+from trainer.teach import INSTRUCTIONS, Answers, Teacher, as_folder, estimate, judged, teach, to_ask
+
+GOOD = "<think>\nThey want a colour.\n</think>\n<response>\nBlue would suit it well.\n</response>"
+
+
+@pytest.fixture
+def api():
+    made = []
+
+    def start(answer, seconds=0.0):
+        made.append(FakeTeacher(answer, seconds))
+        return made[-1]
+
+    yield start
+    for one in made:
+        one.close()
+
+
+def asked(*numbers):
+    return [prompt(number) for number in numbers]
+
+
+def words(number):
+    return prompt(number)[0]["content"]
+
+
+def test_a_teacher_is_asked_to_plan_and_its_examples_are_what_sft_takes(tmp_path, api):
+    teacher = api(lambda text: says(GOOD))
+    answers = Answers(tmp_path / "a.jsonl")
+    told = teach(Teacher(teacher.url, "m", "secret", temperature=0.5), to_ask(asked(1, 2, 3), answers), answers)
+    assert (told.kept, told.prompt_tokens, told.completion_tokens) == (3, 150, 300)
+    assert told.cost(Prices(2.0, 10.0)) == pytest.approx((150 * 2 + 300 * 10) / 1e6)
+    body = teacher.bodies[0]
+    assert (body["model"], body["temperature"], body["messages"][0]["content"]) == ("m", 0.5, INSTRUCTIONS)
+    assert teacher.keys == {"Bearer secret"}
+    assert as_folder(answers, tmp_path / "lessons") == 3
+    found = {one.messages[0]["content"]: (one.thought, one.response) for one in read_lessons(str(tmp_path / "lessons"))}
+    assert found == {words(n): ("They want a colour.", "Blue would suit it well.") for n in (1, 2, 3)}
+    with pytest.raises(FileExistsError):
+        as_folder(answers, tmp_path / "lessons")
+
+
+@pytest.mark.parametrize(
+    ("content", "finish", "why"),
+    [
+        (GOOD, "length", "cut off"),
+        ("Blue.", "stop", "stray tags"),
+        ("<think>a</think> Blue.", "stop", "stray tags"),
+        (GOOD.replace("Blue", "<think>Blue</think>"), "stop", "stray tags"),
+        (GOOD + " More.", "stop", "stray tags"),
+        ("I'm sorry, but I can't help with that.", "stop", "a refusal"),
+        (GOOD.replace("Blue would", "I cannot say whether blue would"), "stop", "a refusal"),
+        (GOOD.replace("Blue would", "As asked to plan, blue would"), "stop", "says that planning was asked for"),
+        (GOOD.replace("Blue would suit it well.", "Das blaue Kleid würde ihr heute sehr gut stehen, denke ich."),
+         "stop", "another language"),
+    ],
+)  # fmt: skip
+def test_why_an_example_is_dropped(content, finish, why):
+    choice = says(content, finish)[2]["choices"][0]
+    assert judged(choice, "en") == {"left": why}
+
+
+def test_a_model_that_thinks_by_itself_is_taken_as_it_thinks():
+    for field in ("reasoning", "reasoning_content"):
+        choice = says("Blue would suit it well.", **{field: "They want a colour."})[2]["choices"][0]
+        assert judged(choice, "en") == {"thought": "They want a colour.", "response": "Blue would suit it well."}
+    assert judged(says(GOOD)[2]["choices"][0], "")["thought"] == "They want a colour."
+    assert "left" not in judged(says(GOOD.replace("Blue would", "I can tell: blue would"))[2]["choices"][0], "en")
+
+
+def test_no_more_are_asked_at_once_than_may_be_and_what_is_no_single_turn_is_not_asked(tmp_path, api):
+    teacher = api(lambda text: says(GOOD), seconds=0.02)
+    answers = Answers(tmp_path / "a.jsonl")
+    talk = [*prompt(1), {"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}]
+    left = to_ask([*asked(*range(20)), talk, *asked(3)], answers)
+    assert len(left) == 20  # each once
+    teach(Teacher(teacher.url, "m", connections=3), left, answers)
+    assert 1 < teacher.most <= 3
+    assert sorted(teacher.asked) == sorted(words(n) for n in range(20))
+    assert [row["left"] for row in answers.rows.values() if "left" in row] == ["not single-turn"]
+
+
+def test_a_busy_teacher_is_asked_again_and_one_prompt_that_it_filters_ends_nothing(tmp_path, api):
+    busy = [429, 503]
+
+    def answer(text):
+        if text == words(1) and busy:
+            return busy.pop(), {"Retry-After": "0.01"}, {}
+        return (400, {}, {"error": "filtered"}) if text == words(2) else says(GOOD)
+
+    teacher = api(answer)
+    answers = Answers(tmp_path / "a.jsonl")
+    told = teach(Teacher(teacher.url, "m"), to_ask(asked(1, 2, 3), answers), answers)
+    assert (told.kept, told.left) == (2, {"the server refused it (400)": 1})
+    assert teacher.asked.count(words(1)) == 3
+
+
+def test_a_run_that_was_broken_off_goes_on_and_asks_for_nothing_twice(tmp_path, api):
+    gone = [False]
+    teacher = api(lambda text: (401, {}, {"error": "no credit"}) if gone[0] else says(GOOD))
+    path = tmp_path / "a.jsonl"
+
+    def tell(told):
+        gone[0] = told.kept == 4
+
+    answers = Answers(path)
+    with pytest.raises(RemoteError, match="401.*no credit"):
+        teach(Teacher(teacher.url, "m", connections=1), to_ask(asked(*range(10)), answers), answers, tell=tell)
+    assert len(path.read_text().splitlines()) == 4
+    with path.open("a") as file:
+        file.write('{"prompt": "half a li')  # as a process leaves it that is killed while it writes
+    gone[0], before = False, list(teacher.asked)
+    again = Answers(path)
+    left = to_ask(asked(*range(10)), again)
+    assert estimate(left, 1000).prompts == 6
+    teach(Teacher(teacher.url, "m"), left, again)
+    assert sorted([*before[:4], *teacher.asked[len(before) :]]) == sorted(words(n) for n in range(10))
+    assert as_folder(Answers(path), tmp_path / "lessons") == 10
+
+
+def test_two_runs_do_not_write_one_file(tmp_path, api):
+    teacher = api(lambda text: says(GOOD))
+    answers = Answers(tmp_path / "a.jsonl")
+    with answers.held(), pytest.raises(ValueError, match="another run writes"):
+        teach(Teacher(teacher.url, "m"), asked(1), Answers(tmp_path / "a.jsonl"))
+    assert teacher.asked == []
+
+
+def test_the_estimate_is_prompts_times_tokens_times_prices():
+    about = estimate(asked(1, 2), 1000)
+    assert (about.prompts, about.completion_tokens) == (2, 2000)
+    read = sum(len(words(n)) // 4 + len(INSTRUCTIONS) // 4 for n in (1, 2))
+    assert about.prompt_tokens == read
+    assert about.cost(Prices(1.0, 4.0)) == pytest.approx((read + 2000 * 4) / 1e6)
+
+
+def test_the_command_says_what_it_costs_before_and_counts_it(tmp_path, api):
+    teacher = api(lambda text: says(GOOD if text != words(2) else "Blue."))
+    mix, out = tmp_path / "mix.jsonl", tmp_path / "lessons"
+    mix.write_text("".join(json.dumps({"messages": prompt(n)}) + "\n" for n in range(1, 4)))
+    command = [sys.executable, "-m", "cli.main", "teach", str(mix), str(out), "--url", teacher.url, "--model", "m",
+               "--key-variable", "MY_KEY", "--price-completion", "1000", "--mean-tokens", "500"]  # fmt: skip
+    env = os.environ | {"MY_KEY": "k", "RUMINATE_HOME": str(tmp_path / "home")}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "3 prompts to ask, 0 known already" in done.stderr
+    assert "1,500 to write, which costs about 1.50" in done.stderr
+    assert "3 of 3: kept 2; dropped: stray tags 1; 150 tokens read, 300 written, cost 0.30" in done.stderr
+    assert teacher.keys == {"Bearer k"}
+    assert len(list(read_mix(out))) == 2  # its prompts are a mix like any other
+    again = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert again.returncode == 2
+    assert "exists" in again.stderr
+
+
+def test_a_thinking_model_behind_a_real_engine_teaches(real_engine: RealEngine, tmp_path: Path):
+    """It thinks by itself; its server keeps the thought apart. The tiny one does not heed instructions."""
+    answers = Answers(tmp_path / "a.jsonl")
+    mix = [one.messages for one in read_mix(Path(__file__).parents[2] / "models" / "tiny" / "prompts" / "train.jsonl")]
+    teacher = Teacher(f"{real_engine.url}/v1", "ruminate-v0", connections=4, max_tokens=200)
+    told = teach(teacher, to_ask([one for one in mix if len(one) == 1][:6], answers), answers, languages="")
+    assert told.kept + sum(told.left.values()) == 6
+    assert told.completion_tokens > 0
+    assert as_folder(answers, tmp_path / "lessons") == told.kept
+    assert all(one.thought and one.response for one in read_lessons(str(tmp_path / "lessons")))

@@ -1,0 +1,284 @@
+"""A teacher's thoughts and responses, for a warm start: asks a model over any OpenAI-compatible API, prompt by prompt.
+
+As in the paper (arXiv 2509.20357) the teacher plans in think tags and answers in response tags, and does not say that
+it was asked to plan. A model that thinks by itself, behind a server that keeps its thought apart, is taken as it is.
+What came is appended to a file, synced line by line, so that a run that ends anywhere goes on where it was and asks
+for nothing twice. What can't be learnt from is dropped, and counted by reason.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from thinking.format import ZERO
+from trainer.files import fresh_folder, publish_folder
+from trainer.language import surely_other
+from trainer.llm_judge import Prices
+from trainer.prompts import Messages, text_of
+from trainer.remote import RemoteError, call
+
+INSTRUCTIONS = (
+    "Before you respond, plan: what is asked for, what it needs, what could go wrong, how to order and word it. Write "
+    "exactly this and nothing around it:\n"
+    "<think>\nyour plan, in your own words\n</think>\n<response>\nyour response to the user\n</response>\n"
+    "The response is all that the user sees. It stands for itself: it does not mention the plan, the tags, or that you "
+    "were asked to plan. Plan and respond in the language of the user."
+)
+CHARACTERS_PER_TOKEN = 4  # of English, about: for an estimate before any answer has come
+REFUSED_ONE = (400, 413, 422)  # the server's words on this prompt alone: too long for it, or filtered
+REFUSAL = re.compile(
+    r"^\W*(?:i['’]?m (?:very |really |so )?sorry|sorry|unfortunately|i apologi[sz]e)?[\s,]*(?:but\s+)?"
+    r"(?:as an ai\b|i (?:can(?:no|['’])t|can not|am (?:not able|unable) to|am not comfortable|won['’]t|must decline)\b"
+    r"|i['’]m (?:not able|unable) to\b|i['’]m not comfortable\b)",
+    re.I,
+)
+TAGS = re.compile(r"</?(?:think|thinking|response|answer|plan)\s*>", re.I)
+LET_SLIP = re.compile(
+    r"\b(?:(?:my|the) (?:plan|thinking) (?:above|tags?)|asked to (?:plan|think)|as planned above)\b", re.I
+)
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Who is asked, and how. `extra`: further fields of each request."""
+
+    url: str
+    model: str
+    key: str = ""
+    connections: int = 8
+    max_tokens: int = 4096
+    temperature: float | None = None
+    extra: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass
+class Told:
+    """Where a run is: examples kept, why others were dropped, and what the answers used."""
+
+    kept: int
+    left: Counter[str]
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def cost(self, prices: Prices) -> float:
+        """Of this run's answers."""
+        return (self.prompt_tokens * prices.prompt + self.completion_tokens * prices.completion) / 1e6
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What is still to be asked, and about what it will use."""
+
+    prompts: int
+    prompt_tokens: int
+    completion_tokens: int
+
+    def cost(self, prices: Prices) -> float:
+        """In the prices' currency."""
+        return (self.prompt_tokens * prices.prompt + self.completion_tokens * prices.completion) / 1e6
+
+
+class Answers:
+    """The file of answers: one line for each prompt that was asked or looked at, by the hash of its words."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._lock = path, threading.Lock()
+        self.rows: dict[str, dict[str, Any]] = {row["prompt"]: row for row in self._read()}
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Append a row; it is on disk when this returns."""
+        line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
+        with self._lock, self._path.open("ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+            self.rows[row["prompt"]] = row
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """For one run at a time. Raises ValueError where another one has it."""
+        with self._path.open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise ValueError(f"another run writes {self._path}; wait for it, or choose another folder") from None
+            yield
+
+    def _read(self) -> Iterator[dict[str, Any]]:
+        if not self._path.is_file():
+            return
+        whole = self._path.read_bytes()
+        end = whole.rfind(b"\n") + 1
+        if end < len(whole):  # a run was killed within a line
+            os.truncate(self._path, end)
+        for number, line in enumerate(whole[:end].splitlines(), 1):
+            try:
+                row = json.loads(line)
+                row["prompt"]
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{self._path}, line {number}: no row of a teacher's answers ({error!r})") from None
+            yield row
+
+
+def to_ask(prompts: Iterable[Messages], answers: Answers) -> list[Messages]:
+    """The prompts that have no row yet, each once. What is no single turn gets one without being asked."""
+    left, seen = [], set(answers.rows)
+    for messages in prompts:
+        name = name_of(messages)
+        if name in seen:
+            continue
+        seen.add(name)
+        if len(messages) != 1 or messages[0]["role"] != "user" or not text_of(messages[0]).strip():
+            answers.add({"prompt": name, "left": "not single-turn"})
+        else:
+            left.append(messages)
+    return left
+
+
+def estimate(prompts: Sequence[Messages], mean_tokens: int) -> Estimate:
+    """About what asking them uses; `mean_tokens`: of an answer, its thought included."""
+    fixed = len(INSTRUCTIONS) // CHARACTERS_PER_TOKEN
+    read = sum(len(text_of(messages[0])) // CHARACTERS_PER_TOKEN + fixed for messages in prompts)
+    return Estimate(len(prompts), read, len(prompts) * mean_tokens)
+
+
+def teach(
+    teacher: Teacher,
+    prompts: Sequence[Messages],
+    answers: Answers,
+    languages: str = "en",
+    tell: Callable[[Told], None] = lambda told: None,
+) -> Told:
+    """Ask all of them, `connections` at once. `tell` hears of each answer.
+
+    Raises RemoteError where the server refuses everybody or is gone for too long; what came by then is kept.
+    """
+    headers = {"Authorization": f"Bearer {teacher.key}"} if teacher.key else {}
+    told = Told(0, Counter())
+    with (
+        answers.held(),
+        httpx.Client(base_url=teacher.url.rstrip("/"), headers=headers, timeout=600.0, trust_env=False) as http,
+    ):
+
+        def ask(messages: Messages) -> dict[str, Any]:
+            row = _row(http, teacher, messages, languages)
+            answers.add(row)  # by whoever asked: what is under way when a run is broken off is kept as well
+            return row
+
+        for row in _in_parallel(ask, prompts, teacher.connections):
+            usage = row.get("usage") or {}
+            told.prompt_tokens += usage.get("prompt_tokens") or 0
+            told.completion_tokens += usage.get("completion_tokens") or 0
+            if "left" in row:
+                told.left[row["left"]] += 1
+            else:
+                told.kept += 1
+            tell(told)
+    return told
+
+
+def as_folder(answers: Answers, folder: Path) -> int:
+    """Write the examples that were kept as a `datasets` folder, which `teacher_data` takes. Returns how many.
+
+    Raises FileExistsError where the folder is there, ValueError where nothing was kept.
+    """
+    from datasets import Dataset
+
+    kept = [row for row in answers.rows.values() if "left" not in row]
+    if not kept:
+        raise ValueError("no example was kept: see the reasons, and the teacher's model and settings")
+    rows = [{name: row[name] for name in ("messages", "thought", "response")} for row in kept]
+    aside = fresh_folder(folder.with_name(f".{folder.name}.aside"))
+    Dataset.from_list(rows).save_to_disk(str(aside))
+    publish_folder(aside, folder)
+    return len(rows)
+
+
+def judged(choice: dict[str, Any], languages: str) -> dict[str, str]:
+    """`thought` and `response` of an API's answer; or `left`, why it is dropped."""
+    message = choice.get("message") or {}
+    said = message.get("content") or ""
+    if choice.get("finish_reason") == "length":
+        return {"left": "cut off"}
+    apart = message.get("reasoning") or message.get("reasoning_content") or ""
+    if ZERO.open in said or not apart:
+        found = re.fullmatch(r"\s*<think>(.*?)</think>\s*<response>(.*?)</response>\s*", said, re.S)
+        if found is None:
+            return {"left": "a refusal" if REFUSAL.search(said) else "stray tags"}
+        thought, response = (part.strip() for part in found.groups())
+    else:  # it thinks by itself
+        thought = apart.strip()
+        response = said.strip().removeprefix("<response>").removesuffix("</response>").strip()
+    if not thought or not response or TAGS.search(thought) or TAGS.search(response):
+        return {"left": "stray tags"}
+    if REFUSAL.search(response):
+        return {"left": "a refusal"}
+    if LET_SLIP.search(response):
+        return {"left": "says that planning was asked for"}
+    if surely_other(thought, languages) or surely_other(response, languages):
+        return {"left": "another language"}
+    return {"thought": thought, "response": response}
+
+
+def name_of(messages: Messages) -> str:
+    """A prompt's hash: of its roles and exact words."""
+    said = [[message["role"], text_of(message)] for message in messages]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
+def _row(http: httpx.Client, teacher: Teacher, messages: Messages, languages: str) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "model": teacher.model,
+        "messages": [{"role": "system", "content": INSTRUCTIONS}, *messages],
+        "max_tokens": teacher.max_tokens,
+        **({} if teacher.temperature is None else {"temperature": teacher.temperature}),
+        **dict(teacher.extra),
+    }
+    name = name_of(messages)
+    try:
+        reply = call(http, "/chat/completions", body)
+    except RemoteError as error:
+        if error.status not in REFUSED_ONE:
+            raise
+        return {"prompt": name, "left": f"the server refused it ({error.status})"}
+    choices = reply.get("choices") or [{}]
+    found = judged(choices[0], languages)
+    kept = {} if "left" in found else {"messages": messages}
+    return {"prompt": name, **kept, **found, "usage": reply.get("usage") or {}}
+
+
+def _in_parallel(
+    work: Callable[[Messages], dict[str, Any]], items: Sequence[Messages], at_once: int
+) -> Iterator[dict[str, Any]]:
+    """Results as they come, never more than `at_once` under way. After an error no more is begun."""
+    left = iter(items)
+    pool = ThreadPoolExecutor(at_once)
+    try:
+        under_way: set[Future[dict[str, Any]]] = {pool.submit(work, one) for one in islice(left, at_once)}
+        error: BaseException | None = None
+        while under_way:
+            done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+            for future in done:
+                error = error or future.exception()
+                if future.exception() is None:
+                    yield future.result()
+            if error is None:
+                under_way |= {pool.submit(work, one) for one in islice(left, len(done))}
+        if error is not None:
+            raise error
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
