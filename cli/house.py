@@ -22,6 +22,7 @@ from cli.engine import engine_command, engine_environment
 from cli.process import Supervised
 from cli.profiles import Profile
 from cli.settings import HouseSettings
+from cli.sizing import check_budget
 
 _TICK_S = 0.2
 _END_S = 7.0  # after so long SIGKILL follows SIGTERM, which keeps Ctrl-C within 10 s
@@ -45,6 +46,7 @@ class House:
     def run(self) -> int:
         """Check, start, announce, supervise, end. Exit code 0 after a signal, 1 if a process never came up."""
         check_all(self.settings, self.profile)
+        check_budget(self.settings, self.profile, self.console)
         self._prepare_database()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)

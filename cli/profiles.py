@@ -81,7 +81,13 @@ SMALL = Profile(
     engine=EngineSize(max_model_len=8192, gpu_memory_utilization=0.35),
     gpu=True,
     memory_gib=8.0,
-    trainer={"LEARNING_RATE": "2e-5", "MAX_PROMPT_TOKENS": "2048", "MAX_COMPLETION_TOKENS": "2048", "LORA_RANK": "16"},
+    trainer={
+        "LEARNING_RATE": "2e-5",
+        "MAX_PROMPT_TOKENS": "2048",
+        "MAX_COMPLETION_TOKENS": "2048",
+        "LORA_RANK": "16",
+        "MICRO_BATCH": "2",
+    },
     server=dict(CANARY),
 )
 
@@ -96,7 +102,13 @@ SINGLE_GPU = Profile(
     engine=EngineSize(max_model_len=16384),
     gpu=True,
     memory_gib=16.0,
-    trainer={"LEARNING_RATE": "1e-5", "MAX_PROMPT_TOKENS": "4096", "MAX_COMPLETION_TOKENS": "4096", "LORA_RANK": "16"},
+    trainer={
+        "LEARNING_RATE": "1e-5",
+        "MAX_PROMPT_TOKENS": "4096",
+        "MAX_COMPLETION_TOKENS": "4096",
+        "LORA_RANK": "16",
+        "MICRO_BATCH": "1",
+    },
     server=dict(CANARY),
 )
 

@@ -36,6 +36,15 @@ class HouseSettings(BaseSettings):
     min_memory_gib: float = Field(
         -1.0, description="Memory that must be free at the start; -1 takes the profile's figure."
     )
+    check_budget: bool = Field(
+        True, description="Whether a start is refused that by the budget shown cannot fit; it is an estimate."
+    )
+    max_model_len: int = Field(
+        0, ge=0, description="Longest conversation that the engine takes, in tokens; 0 takes the profile's."
+    )
+    gpu_memory_utilization: float = Field(
+        0.0, ge=0, lt=1, description="The engine's share of the card, the rest is the trainer's; 0 takes the profile's."
+    )
     ui: bool = Field(True, description="Whether to start the chat page.")
     trainer: bool = Field(True, description="Whether to start the trainer.")
     base_model: str = Field("", description="Folder or hub name of the base model; empty takes the profile's.")
@@ -70,7 +79,10 @@ class HouseSettings(BaseSettings):
         """The profile in force on this machine, with the models and prompts that were set in its place."""
         profile = detect() if self.profile == "auto" else PROFILES[self.profile]
         names = ("base_model", "reward_model", "judge_model", "base_mix")
-        return replace(profile, **{name: getattr(self, name) for name in names if getattr(self, name)})
+        sizes = {name: getattr(self, name) for name in ("max_model_len", "gpu_memory_utilization")}
+        engine = replace(profile.engine, **{name: size for name, size in sizes.items() if size})
+        named = {name: getattr(self, name) for name in names if getattr(self, name)}
+        return replace(profile, engine=engine, **named)
 
 
 def load(**overrides: Any) -> HouseSettings:
