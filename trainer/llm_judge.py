@@ -77,6 +77,11 @@ class LlmJudge:
         self._calls = 0
         self.figures: dict[str, float] = {}
 
+    @property
+    def alone(self) -> bool:
+        """Whether a response's score does not depend on what is scored with it."""
+        return self._mode == "rubric"
+
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
         """One score for each (messages, response)."""
         before, calls = self.spent, self._calls

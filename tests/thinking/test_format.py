@@ -115,3 +115,10 @@ def test_a_piece_is_emitted_as_soon_as_it_is_certain() -> None:
     assert splitter.feed("b>").reasoning == "<b>"
     assert splitter.feed("\n</think>\n\nYes").response == "Yes"
     assert splitter.in_response
+
+
+def test_only_zero_mode_names_a_text_at_which_a_model_is_stopped() -> None:
+    assert ZERO.stop == ZERO.without_thought.stop == ("</response>",)
+    assert THINK.stop == PREFILLED.stop == PLAIN.stop == ()
+    stopped = " " + ZERO.render("plan", "hello").removesuffix("</response>")  # an engine leaves the text itself out
+    assert ZERO.parse(stopped, finished=True) == ZERO.parse(stopped + "</response>", finished=True)
