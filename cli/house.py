@@ -102,11 +102,14 @@ class House:
             "RUMINATE_SERVER_PORT": str(port),
             "RUMINATE_SERVER_ENGINES": json.dumps([engine]),
             "RUMINATE_SERVER_BASE_MODEL": profile.base_model,
+            "RUMINATE_SERVER_THINKING_FORMAT": profile.thinking_format,
             **_defaults("RUMINATE_SERVER_", profile.server),
         }
         trainer = {
             "RUMINATE_TRAINER_GATEWAY": self._gateway,
             "RUMINATE_TRAINER_BASE_MODEL": profile.base_model,
+            "RUMINATE_TRAINER_THINKING_FORMAT": profile.thinking_format,
+            "RUMINATE_TRAINER_TEMPLATE": profile.template,
             "RUMINATE_TRAINER_REWARD_MODEL": profile.reward_model,
             "RUMINATE_TRAINER_JUDGE_MODEL": profile.judge_model,
             "RUMINATE_TRAINER_BASE_MIX": profile.base_mix,
@@ -227,8 +230,11 @@ def _answers(url: str) -> bool:
 
 
 def _keep_set(env: dict[str, str]) -> dict[str, str]:
-    """What a person set in the environment wins over the profile, except for addresses that the house chose."""
-    fixed = ("_HOST", "_PORT", "_ENGINES", "_GATEWAY", "_SERVICE_KEY", "_HOME", "_DATABASE_URL", "_PROFILE")
+    """What a person set in the environment wins over the profile, except for what the house decides for all rooms."""
+    fixed = (
+        *("_HOST", "_PORT", "_ENGINES", "_GATEWAY", "_SERVICE_KEY", "_HOME", "_DATABASE_URL", "_PROFILE"),
+        *("_THINKING_FORMAT", "_TEMPLATE"),  # engine, gateway and trainer must have the same
+    )
     return {k: v if k.endswith(fixed) else os.environ.get(k, v) for k, v in env.items()}
 
 

@@ -6,7 +6,7 @@ A profile is plain data. It becomes an engine command (`cli.engine`) and environ
 
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _TINY = Path(__file__).resolve().parent.parent / "models" / "tiny"
@@ -41,8 +41,20 @@ class Profile:
     engine: EngineSize
     gpu: bool
     memory_gib: float  # main memory that must be free at the start
+    zero_model: str  # the base model, without any chat training, that zero mode takes in place of `base_model`
+    thinking_format: str = "think"
     trainer: dict[str, str] = field(default_factory=dict)
     server: dict[str, str] = field(default_factory=dict)
+
+    def in_zero_mode(self) -> "Profile":
+        """The same with a base model that is told how to answer by the template alone, thought and response in tags."""
+        return replace(
+            self,
+            base_model=self.zero_model,
+            template="zero",
+            reasoning_parser="ruminate_zero",
+            thinking_format="zero",
+        )
 
 
 UNLIMITED = dict.fromkeys(("REQUESTS_PER_MINUTE", "TOKENS_PER_MINUTE", "CONCURRENT_ANSWERS", "MAX_CHOICES"), "0")
@@ -62,6 +74,7 @@ TINY = Profile(
     engine=EngineSize(max_model_len=1024, dtype="float32"),
     gpu=False,
     memory_gib=5.0,
+    zero_model=str(_TINY / "zero"),
     # one's own machine and one's own words: prompts may be trained on until the switch on the page says otherwise
     server={"LOOPBACK_WITHOUT_KEY": "true", "DEFAULT_CONSENT": "train", **UNLIMITED},
     # somebody's laptop: a round takes ten minutes of a core, so only when there is much to learn and nobody is there
@@ -81,6 +94,7 @@ SMALL = Profile(
     engine=EngineSize(max_model_len=8192, gpu_memory_utilization=0.35),
     gpu=True,
     memory_gib=8.0,
+    zero_model="Qwen/Qwen3-0.6B-Base",
     trainer={
         "LEARNING_RATE": "2e-5",
         "MAX_PROMPT_TOKENS": "2048",
@@ -102,6 +116,7 @@ SINGLE_GPU = Profile(
     engine=EngineSize(max_model_len=16384),
     gpu=True,
     memory_gib=16.0,
+    zero_model="Qwen/Qwen3-4B-Base",
     trainer={
         "LEARNING_RATE": "1e-5",
         "MAX_PROMPT_TOKENS": "4096",

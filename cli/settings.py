@@ -4,7 +4,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -47,6 +47,14 @@ class HouseSettings(BaseSettings):
     )
     ui: bool = Field(True, description="Whether to start the chat page.")
     trainer: bool = Field(True, description="Whether to start the trainer.")
+    zero: bool = Field(
+        False,
+        description="Zero mode: a base model without chat training, told by its template alone to write thought and "
+        "response in tags, is served and trained. Give it a home of its own.",
+    )
+    template: Literal["", "chatml", "llama3"] = Field(
+        "", description="Chat template of engine and trainer; empty takes the profile's. Zero mode has its own."
+    )
     base_model: str = Field("", description="Folder or hub name of the base model; empty takes the profile's.")
     reward_model: str = Field("", description="Sequence classifier that rewards; empty takes the profile's.")
     judge_model: str = Field("", description="Sequence classifier that judges; empty takes the profile's.")
@@ -78,6 +86,10 @@ class HouseSettings(BaseSettings):
     def chosen_profile(self) -> Profile:
         """The profile in force on this machine, with the models and prompts that were set in its place."""
         profile = detect() if self.profile == "auto" else PROFILES[self.profile]
+        if self.zero:
+            profile = profile.in_zero_mode()
+        elif self.template:
+            profile = replace(profile, template=self.template)
         names = ("base_model", "reward_model", "judge_model", "base_mix")
         sizes = {name: getattr(self, name) for name in ("max_model_len", "gpu_memory_utilization")}
         engine = replace(profile.engine, **{name: size for name, size in sizes.items() if size})

@@ -55,7 +55,7 @@ class ServerSettings(BaseSettings):
     """How old a cached key may be before it is looked up again; a revoked key works that much longer."""
 
     thinking_format: Literal["think", "prefilled", "zero", "plain"] = "think"
-    """How the base model writes thoughts; for raw completions, which no parser splits."""
+    """How the base model writes thoughts: where its answers end, and for raw completions, which no parser splits."""
     mirror_reasoning_content: bool = False
     """Whether answers carry the thought as `reasoning_content` too, for older clients. Each piece is then parsed."""
 
