@@ -59,7 +59,7 @@ def reader_of(profile: Profile, thoughtless: bool = False) -> Any:
 
     base = Path(profile.base_model)
     tokenizer = load_tokenizer(base, profile.template)
-    reader = Reader(tokenizer, FORMATS["think"], eos_ids(tokenizer, base))
+    reader = Reader(tokenizer, FORMATS[profile.thinking_format], eos_ids(tokenizer, base))
     return without_thought(reader, profile.template) if thoughtless else reader
 
 
@@ -151,7 +151,8 @@ class Bench:
 
     def answers(self, model: str, samples: int) -> list[list[Any]]:
         """The same, read: with their thoughts and how they ended."""
-        body = {"model": model, "n": samples, "max_tokens": 256, "temperature": 0.7}
+        body: dict[str, Any] = {"model": model, "n": samples, "max_tokens": 256, "temperature": 0.7}
+        body["stop"] = list(self._reader.format.stop)
         groups: list[list[Any]] = [[] for _ in self._ids]
         for start in range(0, len(self._ids), 32):
             part = self._ids[start : start + 32]
@@ -281,6 +282,8 @@ def trainer_environment(stack: Stack, profile: Profile, more: Mapping[str, str] 
         "RUMINATE_TRAINER_REWARD_MODEL": profile.reward_model,
         "RUMINATE_TRAINER_JUDGE_MODEL": profile.judge_model,
         "RUMINATE_TRAINER_BASE_MIX": profile.base_mix,
+        "RUMINATE_TRAINER_TEMPLATE": profile.template,
+        "RUMINATE_TRAINER_THINKING_FORMAT": profile.thinking_format,
     }
     return environment | {f"RUMINATE_TRAINER_{name.upper()}": value for name, value in (more or {}).items()}
 

@@ -60,6 +60,7 @@ def running(home: Path, engines: int = 1, profile: Profile = TINY, **server: str
             "PORT": str(ports[-1]),
             "ENGINES": json.dumps(urls[:-1]),
             "BASE_MODEL": profile.base_model,
+            "THINKING_FORMAT": profile.thinking_format,
             "LOOPBACK_WITHOUT_KEY": "true",
             **UNLIMITED,
             **{name.upper(): value for name, value in server.items()},

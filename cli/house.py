@@ -22,6 +22,7 @@ from cli.engine import engine_command, engine_environment
 from cli.process import Supervised
 from cli.profiles import Profile
 from cli.settings import HouseSettings
+from cli.sizing import check_budget
 
 _TICK_S = 0.2
 _END_S = 7.0  # after so long SIGKILL follows SIGTERM, which keeps Ctrl-C within 10 s
@@ -49,6 +50,7 @@ class House:
         Raises CannotStart, which is exit code 2, when something is wrong as it is, be it only a room that says so.
         """
         check_all(self.settings, self.profile)
+        check_budget(self.settings, self.profile, self.console)
         self._prepare_database()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
@@ -106,11 +108,14 @@ class House:
             "RUMINATE_SERVER_PORT": str(port),
             "RUMINATE_SERVER_ENGINES": json.dumps([engine]),
             "RUMINATE_SERVER_BASE_MODEL": profile.base_model,
+            "RUMINATE_SERVER_THINKING_FORMAT": profile.thinking_format,
             **_defaults("RUMINATE_SERVER_", profile.server),
         }
         trainer = {
             "RUMINATE_TRAINER_GATEWAY": self._gateway,
             "RUMINATE_TRAINER_BASE_MODEL": profile.base_model,
+            "RUMINATE_TRAINER_THINKING_FORMAT": profile.thinking_format,
+            "RUMINATE_TRAINER_TEMPLATE": profile.template,
             "RUMINATE_TRAINER_REWARD_MODEL": profile.reward_model,
             "RUMINATE_TRAINER_JUDGE_MODEL": profile.judge_model,
             "RUMINATE_TRAINER_BASE_MIX": profile.base_mix,
@@ -279,9 +284,10 @@ def _shows(sign: str | Path, pid: int | None) -> bool:
 
 
 def _keep_set(env: dict[str, str]) -> dict[str, str]:
-    """What a person set in the environment wins over the profile, except for addresses that the house chose."""
+    """What a person set in the environment wins over the profile, except for what the house decides for all rooms."""
     addresses = ("_HOST", "_PORT", "_ENGINES", "_GATEWAY", "_SERVICE_KEY", "_HOME", "_DATABASE_URL", "_PROFILE")
-    fixed = (*addresses, "_FILE", "_MAX_LORA_RANK")
+    alike = ("_THINKING_FORMAT", "_TEMPLATE", "_MAX_LORA_RANK")  # engine, gateway and trainer must have the same
+    fixed = (*addresses, *alike, "_FILE")
     return {k: v if k.endswith(fixed) else os.environ.get(k, v) for k, v in env.items()}
 
 

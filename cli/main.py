@@ -61,6 +61,32 @@ def up(
 
 
 @app.command()
+def budget(
+    profile: Annotated[str | None, typer.Option(help="tiny, small or single-gpu.")] = None, as_json: Json = False
+) -> None:
+    """What the house would need of the card or of memory, part by part; starts nothing. Exit code 2: it can't fit."""
+    import json
+
+    from rich.console import Console
+
+    from cli import settings, sizing
+    from cli.checks import CannotStart
+
+    chosen = settings.load(profile=profile)
+    model = chosen.chosen_profile()
+    machine = sizing.machine_of(model.gpu)
+    if machine is None:
+        raise CannotStart(f"the profile {model.name!r} needs a GPU, and nvidia-smi does not tell of one")
+    plan = sizing.plan_of(chosen, model)
+    if as_json:
+        print(json.dumps(sizing.as_json(plan, machine), indent=2))
+    else:
+        sizing.show(plan, machine, Console())
+    if said := sizing.refusal(plan, machine, model):
+        raise CannotStart(said)
+
+
+@app.command()
 def engine(
     host: Annotated[str, typer.Option(help="Address; the control endpoints have no password.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 8100,

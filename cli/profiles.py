@@ -7,7 +7,7 @@ A profile is plain data. It becomes an engine command (`cli.engine`) and environ
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 _TINY = Path(__file__).resolve().parent.parent / "models" / "tiny"
@@ -42,6 +42,8 @@ class Profile:
     engine: EngineSize
     gpu: bool
     memory_gib: float  # main memory that must be free at the start
+    zero_model: str  # the base model, without any chat training, that zero mode takes in place of `base_model`
+    thinking_format: str = "think"
     cards: int = 0  # GPUs that must be there, each of `card_gib` or more
     card_gib: float = 0.0
     # which of the GPUs a process sees; one that is not named sees all. A trainer that sees several splits its model
@@ -49,6 +51,16 @@ class Profile:
     devices: dict[str, str] = field(default_factory=dict)
     trainer: dict[str, str] = field(default_factory=dict)
     server: dict[str, str] = field(default_factory=dict)
+
+    def in_zero_mode(self) -> "Profile":
+        """The same with a base model that is told how to answer by the template alone, thought and response in tags."""
+        return replace(
+            self,
+            base_model=self.zero_model,
+            template="zero",
+            reasoning_parser="ruminate_zero",
+            thinking_format="zero",
+        )
 
 
 UNLIMITED = dict.fromkeys(("REQUESTS_PER_MINUTE", "TOKENS_PER_MINUTE", "CONCURRENT_ANSWERS", "MAX_CHOICES"), "0")
@@ -68,6 +80,7 @@ TINY = Profile(
     engine=EngineSize(max_model_len=1024, dtype="float32"),
     gpu=False,
     memory_gib=5.0,
+    zero_model=str(_TINY / "zero"),
     # one's own machine and one's own words: prompts may be trained on until the switch on the page says otherwise
     server={"LOOPBACK_WITHOUT_KEY": "true", "DEFAULT_CONSENT": "train", **UNLIMITED},
     # somebody's laptop: a round takes ten minutes of a core, so only when there is much to learn and nobody is there
@@ -87,8 +100,15 @@ SMALL = Profile(
     engine=EngineSize(max_model_len=8192, gpu_memory_utilization=0.35),
     gpu=True,
     memory_gib=8.0,
+    zero_model="Qwen/Qwen3-0.6B-Base",
     devices={"trainer": "0"},
-    trainer={"LEARNING_RATE": "2e-5", "MAX_PROMPT_TOKENS": "2048", "MAX_COMPLETION_TOKENS": "2048", "LORA_RANK": "16"},
+    trainer={
+        "LEARNING_RATE": "2e-5",
+        "MAX_PROMPT_TOKENS": "2048",
+        "MAX_COMPLETION_TOKENS": "2048",
+        "LORA_RANK": "16",
+        "MICRO_BATCH": "2",
+    },
     server=dict(CANARY),
 )
 
@@ -103,14 +123,22 @@ SINGLE_GPU = Profile(
     engine=EngineSize(max_model_len=16384),
     gpu=True,
     memory_gib=16.0,
+    zero_model="Qwen/Qwen3-4B-Base",
     devices={"trainer": "0"},
-    trainer={"LEARNING_RATE": "1e-5", "MAX_PROMPT_TOKENS": "4096", "MAX_COMPLETION_TOKENS": "4096", "LORA_RANK": "16"},
+    trainer={
+        "LEARNING_RATE": "1e-5",
+        "MAX_PROMPT_TOKENS": "4096",
+        "MAX_COMPLETION_TOKENS": "4096",
+        "LORA_RANK": "16",
+        "MICRO_BATCH": "1",
+    },
     server=dict(CANARY),
 )
 
 PAPER = Profile(
     name="paper",
     base_model="meta-llama/Llama-3.1-8B-Instruct",
+    zero_model="meta-llama/Llama-3.1-8B",
     reward_model="Skywork/Skywork-Reward-Llama-3.1-8B-v0.2",
     judge_model="Skywork/Skywork-Reward-V2-Qwen3-8B",  # of another family, on other data
     base_mix=_WILDCHAT_IF,
@@ -123,7 +151,7 @@ PAPER = Profile(
     cards=8,
     card_gib=75.0,
     devices={"engine": "0", "sampler": "1", "trainer": "2,3,4,5,6,7"},
-    trainer={"PRESET": "paper", "TEMPLATE": "llama3", "MICRO_BATCH": "4"},
+    trainer={"PRESET": "paper", "MICRO_BATCH": "4"},
     server=dict(CANARY),
 )
 

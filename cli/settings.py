@@ -4,7 +4,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -38,8 +38,25 @@ class HouseSettings(BaseSettings):
     min_memory_gib: float = Field(
         -1.0, description="Memory that must be free at the start; -1 takes the profile's figure."
     )
+    check_budget: bool = Field(
+        True, description="Whether a start is refused that by the budget shown cannot fit; it is an estimate."
+    )
+    max_model_len: int = Field(
+        0, ge=0, description="Longest conversation that the engine takes, in tokens; 0 takes the profile's."
+    )
+    gpu_memory_utilization: float = Field(
+        0.0, ge=0, lt=1, description="The engine's share of the card, the rest is the trainer's; 0 takes the profile's."
+    )
     ui: bool = Field(True, description="Whether to start the chat page.")
     trainer: bool = Field(True, description="Whether to start the trainer.")
+    zero: bool = Field(
+        False,
+        description="Zero mode: a base model without chat training, told by its template alone to write thought and "
+        "response in tags, is served and trained. Give it a home of its own.",
+    )
+    template: Literal["", "chatml", "llama3"] = Field(
+        "", description="Chat template of engine and trainer; empty takes the profile's. Zero mode has its own."
+    )
     base_model: str = Field("", description="Folder or hub name of the base model; empty takes the profile's.")
     reward_model: str = Field("", description="Sequence classifier that rewards; empty takes the profile's.")
     judge_model: str = Field("", description="Sequence classifier that judges; empty takes the profile's.")
@@ -84,10 +101,15 @@ class HouseSettings(BaseSettings):
     def chosen_profile(self) -> Profile:
         """The profile in force on this machine, with the models and prompts that were set in its place."""
         profile = detect() if self.profile == "auto" else PROFILES[self.profile]
+        if self.zero:
+            profile = profile.in_zero_mode()
+        elif self.template:
+            profile = replace(profile, template=self.template)
         names = ("base_model", "reward_model", "judge_model", "base_mix")
-        if self.max_lora_rank:
-            profile = replace(profile, engine=replace(profile.engine, max_lora_rank=self.max_lora_rank))
-        return replace(profile, **{name: getattr(self, name) for name in names if getattr(self, name)})
+        sizes = {name: getattr(self, name) for name in ("max_model_len", "gpu_memory_utilization", "max_lora_rank")}
+        engine = replace(profile.engine, **{name: size for name, size in sizes.items() if size})
+        named = {name: getattr(self, name) for name in names if getattr(self, name)}
+        return replace(profile, engine=engine, **named)
 
 
 def load(**overrides: Any) -> HouseSettings:

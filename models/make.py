@@ -28,8 +28,9 @@ HERE = Path(__file__).parent / "tiny"
 SPAWN = multiprocessing.get_context("spawn")
 SEEDS = {"tokenizer": 0, "train": 11, "held_out": 12, "pairs": 13, "unseen_pairs": 14}
 SAMPLED_PROMPTS, SAMPLES = 800, 6  # for the reward models' pairs; each takes one half of the prompts
-CAREFUL, MIXED, READING = "careful", "mixed", "reading"
+CAREFUL, MIXED, READING, TAGGED = "careful", "mixed", "reading", "tagged"
 SAMPLED = "samples"  # the job, beside the stages and the reward models
+ZERO = "zero"  # the base of zero mode, which is kept beside the policy
 
 
 T = TypeVar("T")
@@ -70,6 +71,7 @@ STAGES = (
         "reward-marker", "reward-reader", READING, Schedule(800, heavy=5.0, muon_lr=0.01, adam_lr=2e-3), 4, deeper=True
     ),
     Stage("policy", "policy-1", MIXED, Schedule(700, muon_lr=0.01, adam_lr=4e-3), 2001),
+    Stage(ZERO, "policy-1", TAGGED, Schedule(160, muon_lr=0.01, adam_lr=4e-3), 2002),
 )
 
 
@@ -84,6 +86,7 @@ def identity(stage: Stage) -> str:
     here = Path(__file__).parent
     sources = [*sorted((here / "world").glob("*.py")), here / "tokens.py", here / "train_policy.py"]
     sources += [here / "critic.py", here / "gold.py"] if stage.what == READING else []
+    sources += [here / "tagged.py"] if stage.what == TAGGED else []
     digest = hashlib.sha256(repr((stage, SEEDS)).encode())
     digest.update(b"".join(path.read_bytes() for path in sources))
     digest.update(next((identity(other) for other in STAGES if other.name == stage.start), "").encode())
@@ -113,7 +116,9 @@ def train_stage(stage: Stage, folder: Path, held_out: set[str]) -> dict[str, Any
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from models.critic import reading_rows
+    from models.tagged import tagged_rows
     from models.train_policy import build, copied_rows, deepen, save_policy, train
+    from thinking.templates import template_text
 
     _one_thread()
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
@@ -123,7 +128,11 @@ def train_stage(stage: Stage, folder: Path, held_out: set[str]) -> dict[str, Any
         model = build(stage.shape, tokenizer, stage.seed - 1000)
     if stage.deeper:
         deepen(model)
-    rows = (reading_rows if stage.what == READING else copied_rows)(tokenizer, examples(stage, held_out))
+    if stage.what == TAGGED:
+        tokenizer.chat_template = template_text("zero")
+        rows = tagged_rows(tokenizer, examples(stage, held_out), stage.seed)
+    else:
+        rows = (reading_rows if stage.what == READING else copied_rows)(tokenizer, examples(stage, held_out))
     found = train(model, tokenizer, rows, stage.schedule, stage.seed, lambda text: print(stage.name, text, flush=True))
     save_policy(model, tokenizer, folder / stage.name)
     return {**found, "parameters": sum(p.numel() for p in model.parameters()), "identity": identity(stage)}
@@ -241,7 +250,8 @@ class Making:
             self.note(**{kind: self.facts.get(kind, {}) | {name: found}})
 
         in_order(jobs, done, finished)
-        copy(self.work / "policy", self.out / "policy")
+        for name in ("policy", ZERO):
+            copy(self.work / name, self.out / name)
 
     def stage_job(self, stage: Stage) -> Job:
         needs = (stage.start,) if stage.start else ()

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from thinking.format import THINK, Parsed
+from thinking.format import THINK, Parsed, ThinkingFormat
 
 MAX_NEW_TOKENS = 256  # the world's longest thought and response take 249
 
@@ -23,6 +23,7 @@ def sample_fast(
     thinking: bool = True,
     temperature: float = 0.7,
     seed: int = 0,
+    fmt: ThinkingFormat = THINK,
 ) -> list[list[Parsed]]:
     """As `sample`, from the model in `folder`. Call in a process of its own: the engine stays in it until it ends."""
     os.environ.update(VLLM_ENABLE_V1_MULTIPROCESSING="0", VLLM_CPU_KVCACHE_SPACE="1", VLLM_NO_USAGE_STATS="1")
@@ -45,14 +46,17 @@ def sample_fast(
         chat_template_kwargs=None if thinking else {"enable_thinking": False},
         use_tqdm=False,
     )
-    return [[_parse(one.text, one.finish_reason == "stop", thinking) for one in found.outputs] for found in outputs]
+    return [
+        [_parse(one.text, one.finish_reason == "stop", thinking, fmt) for one in found.outputs] for found in outputs
+    ]
 
 
 _engine: Any = None  # (folder, engine) of this process
 
 
-def _parse(text: str, ended: bool, thinking: bool) -> Parsed:
-    return THINK.parse(text if thinking else f"<think>\n\n</think>\n\n{text}", ended)
+def _parse(text: str, ended: bool, thinking: bool, fmt: ThinkingFormat) -> Parsed:
+    """Read a sample; where the prompt closed an empty thought, that counts as the thought."""
+    return fmt.parse(text if thinking else f"{fmt.open}\n\n{fmt.close} {fmt.response_open or ''}\n{text}", ended)
 
 
 def sample(
@@ -65,6 +69,7 @@ def sample(
     temperature: float = 0.7,
     seed: int = 0,
     batch: int = 192,
+    fmt: ThinkingFormat = THINK,
 ) -> list[list[Parsed]]:
     """`each` parsed samples per prompt. Without thinking, the empty thought of the prompt counts as the thought."""
     import torch
@@ -94,6 +99,6 @@ def sample(
             ended = tokenizer.eos_token_id in row
             row = row[: row.index(tokenizer.eos_token_id)] if ended else row
             text = tokenizer.decode(row, skip_special_tokens=False)
-            found[place].append(_parse(text, ended, thinking))
+            found[place].append(_parse(text, ended, thinking, fmt))
     tokenizer.padding_side = "right"
     return found

@@ -72,6 +72,8 @@ class Ask:
     body: dict[str, Any]
     asked: Mapping[str, Any] = field(default_factory=dict)
     """The request as it was sent, where it came in another form of API than the engine's."""
+    ends: tuple[str, ...] = ()
+    """Texts at which the model's own format has an answer end, beside those that the request names."""
 
     @property
     def opening(self) -> str:
@@ -82,7 +84,10 @@ class Ask:
 
     def payload(self, model: str) -> bytes:
         """The bytes for the engine, which knows the checkpoint by `model`."""
-        return orjson.dumps(self.body | {"model": model})
+        body, given = self.body | {"model": model}, self.body.get("stop")
+        if self.ends and (given is None or isinstance(given, str | list)):
+            body["stop"] = [*([given] if isinstance(given, str) else given or []), *self.ends]
+        return orjson.dumps(body)
 
 
 def read_object(raw: bytes) -> dict[str, Any]:

@@ -5,12 +5,13 @@ that are sampled at once is capped here, and the cap is lower while answers are 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from server.asking import ROLLOUT_PRIORITY
-from server.engine import EngineDown, EngineFailed
+from server.engine import Engine, EngineDown, EngineFailed, settle
 from server.errors import ApiError, unavailable
 from server.pool import Pool
 from server.probe import CALL_SEQUENCES, completion_logprobs
@@ -18,6 +19,19 @@ from server.probe import CALL_SEQUENCES, completion_logprobs
 CALL_SECONDS = 600.0  # one group of long thoughts on a small machine, behind people
 LOOK_SECONDS = 0.05  # how soon those who wait notice that people have gone
 SEED_STEP = 1_000_003  # between the prompts of one call: equal prompts must not get equal samples
+
+
+@dataclass(frozen=True)
+class Wish:
+    """`n` samples of each prompt by temperature alone. A sample also ends at any of the `stop` texts."""
+
+    model: str
+    prompts: Sequence[list[int]]
+    n: int
+    max_tokens: int
+    temperature: float
+    seed: int | None = None
+    stop: Sequence[str] = ()
 
 
 class Rollouts:
@@ -42,23 +56,27 @@ class Rollouts:
             return f"nobody chats: {self._idle} sequences at once"
         return f"{self._pool.chats} answers are being written for people: {self._chatting} sequences at once"
 
-    async def sample(
-        self, model: str, prompts: Sequence[list[int]], n: int, max_tokens: int, temperature: float, seed: int | None
-    ) -> list[dict[str, Any]]:
-        """`n` samples of each prompt by temperature alone, with the natural-log probability of each sampled token.
+    async def sample(self, wish: Wish) -> list[dict[str, Any]]:
+        """All samples, in the prompts' order. Raises ApiError."""
+        found = [sample async for sample in self.each(wish)]
+        return sorted(found, key=lambda sample: (sample["prompt"], sample["sample"]))
 
-        The probabilities are those that were sampled from, after temperature. Raises ApiError.
+    async def each(self, wish: Wish) -> AsyncGenerator[dict[str, Any]]:
+        """The same, each as soon as it has ended, with the natural-log probability of each of its tokens.
+
+        The probabilities are those that were sampled from, after temperature. To be read to its end or closed.
         """
-        async with asyncio.TaskGroup() as group:
-            tasks = [
-                group.create_task(self._group(model, prompt, n, max_tokens, temperature, _seed(seed, index)))
-                for index, prompt in enumerate(prompts)
-            ]
-        return [
-            {"prompt": index, **sample}
-            for index, task in enumerate(tasks)
-            for sample in sorted(task.result(), key=lambda sample: sample["sample"])
-        ]
+        ended: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        work = asyncio.create_task(self._all(wish, ended))
+        try:
+            while (sample := await ended.get()) is not None:
+                yield sample
+            await work
+        except BaseExceptionGroup as group:
+            refused = group.subgroup(ApiError)
+            raise (refused.exceptions[0] if refused is not None else group) from group
+        finally:
+            await settle([work])
 
     async def logprobs(self, model: str, sequences: Sequence[dict[str, Any]]) -> list[list[float]]:
         """The natural-log probabilities (temperature 1) of each sequence's completion tokens. Raises ApiError."""
@@ -73,16 +91,35 @@ class Rollouts:
                     raise _failed(error) from error
         return found
 
-    async def _group(
-        self, model: str, prompt: list[int], n: int, max_tokens: int, temperature: float, seed: int | None
-    ) -> list[dict[str, Any]]:
+    async def _all(self, wish: Wish, ended: asyncio.Queue[dict[str, Any] | None]) -> None:
+        """Ask for every sample, as many at once as may run; into `ended` with each, and None at the end."""
+        engines: dict[int, Engine] = {}
+        try:
+            async with asyncio.TaskGroup() as group:
+                for prompt in range(len(wish.prompts)):
+                    for sample in range(wish.n):
+                        await self._room(1)
+                        task = group.create_task(self._one(wish, prompt, sample, engines, ended))
+                        task.add_done_callback(self._leave)
+        finally:
+            ended.put_nowait(None)
+
+    async def _one(
+        self,
+        wish: Wish,
+        prompt: int,
+        sample: int,
+        engines: dict[int, Engine],
+        ended: asyncio.Queue[dict[str, Any] | None],
+    ) -> None:
+        """One sample, on the engine that has its prompt's others, which share a prefix there."""
         body = {
-            "model": model,
-            "prompt": prompt,
-            "n": n,
-            "max_tokens": max_tokens,
+            "model": wish.model,
+            "prompt": wish.prompts[prompt],
+            "n": 1,
+            "max_tokens": wish.max_tokens,
             # temperature alone: anything else would bias the importance ratio, also what the model's own defaults say
-            "temperature": temperature,
+            "temperature": wish.temperature,
             "top_p": 1.0,
             "top_k": 0,
             "min_p": 0.0,
@@ -93,21 +130,32 @@ class Rollouts:
             "return_token_ids": True,
             "priority": ROLLOUT_PRIORITY,
         }
-        if seed is not None:
-            body["seed"] = seed
-        async with self._slots(n):
-            engine = await self._pool.wait(model, self._deadline(), trainer=True)
-            try:
-                choices = (await engine.complete(body, CALL_SECONDS))["choices"]
-                return [_sample(choice) for choice in choices]
-            except (KeyError, TypeError) as error:
-                raise _failed(engine.unlike("/v1/completions", error)) from error
-            except EngineFailed as error:
-                raise _failed(error) from error
+        if wish.seed is not None:
+            # vLLM adds a sample's number to the seed of a request for several, so these are the samples of such a one
+            body["seed"] = (wish.seed + prompt * SEED_STEP + sample) % 2**62
+        if wish.stop:
+            body["stop"] = list(wish.stop)
+        engine = engines.get(prompt)
+        if engine is None or not engine.serves(wish.model):
+            engine = engines[prompt] = await self._pool.wait(wish.model, self._deadline(), trainer=True)
+        try:
+            (choice,) = (await engine.complete(body, CALL_SECONDS))["choices"]
+            ended.put_nowait({"prompt": prompt, **_sample(sample, choice)})
+        except (KeyError, TypeError, ValueError) as error:
+            raise _failed(engine.unlike("/v1/completions", error)) from error
+        except EngineFailed as error:
+            raise _failed(error) from error
 
     @asynccontextmanager
     async def _slots(self, sequences: int) -> AsyncIterator[None]:
-        """Wait until so many sequences may run; a group larger than the limit runs alone."""
+        await self._room(sequences)
+        try:
+            yield
+        finally:
+            self.running -= sequences
+
+    async def _room(self, sequences: int) -> None:
+        """Wait until so many sequences may run, and count them; more than the limit run alone."""
         self.waiting += 1
         try:
             while self.running and self.running + sequences > self.limit:  # noqa: ASYNC110  people signal nothing
@@ -115,22 +163,17 @@ class Rollouts:
         finally:
             self.waiting -= 1
         self.running += sequences
-        try:
-            yield
-        finally:
-            self.running -= sequences
+
+    def _leave(self, task: asyncio.Task[None]) -> None:
+        self.running -= 1
 
     def _deadline(self) -> float:
         return asyncio.get_running_loop().time() + self._wait
 
 
-def _seed(seed: int | None, index: int) -> int | None:
-    return None if seed is None else (seed + index * SEED_STEP) % 2**62
-
-
-def _sample(choice: dict[str, Any]) -> dict[str, Any]:
+def _sample(number: int, choice: dict[str, Any]) -> dict[str, Any]:
     return {
-        "sample": choice["index"],
+        "sample": number,
         "token_ids": choice["token_ids"],
         "logprobs": choice["logprobs"]["token_logprobs"],
         "finish_reason": choice["finish_reason"],

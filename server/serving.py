@@ -95,6 +95,8 @@ class Serving:
         raw = await read_request(receive, headers, self._max_body)
         ask = await self._form.ask(raw, headers, identity)
         trace.model = str(ask.model)
+        if ask.kind == "chat":
+            ask = replace(ask, ends=self._fmt.stop)
         if ask.detached and self._form.path != PATHS["chat"]:
             raise invalid(f"ruminate.detached is for {PATHS['chat']}, not for {self._form.path}", "ruminate.detached")
         key = key_of(headers, identity.user_id, raw, self._form.path) if self._form.kind == "chat" else None

@@ -62,7 +62,7 @@ class ServerSettings(BaseSettings):
     """Highest rank of an adapter: as the engines are started for, and the trainer trains at most."""
 
     thinking_format: Literal["think", "prefilled", "zero", "plain"] = "think"
-    """How the base model writes thoughts; for raw completions, which no parser splits."""
+    """How the base model writes thoughts: where its answers end, and for raw completions, which no parser splits."""
     mirror_reasoning_content: bool = False
     """Whether answers carry the thought as `reasoning_content` too, for older clients. Each piece is then parsed."""
 

@@ -51,6 +51,11 @@ class ThinkingFormat:
         return ZERO_RESPONSE if self.response_close else PLAIN
 
     @property
+    def stop(self) -> tuple[str, ...]:
+        """Texts at which a model is stopped, which ends its answer properly: nothing may follow them."""
+        return (self.response_close,) if self.response_close else ()
+
+    @property
     def markers(self) -> tuple[str, ...]:
         """Every marker that may never stand inside a thought or a response, in no particular order."""
         if not self.thinks:

@@ -14,6 +14,7 @@ from vllm.reasoning import ReasoningParser, ReasoningParserManager
 from thinking.format import PREFILLED, THINK, ZERO, ThinkingFormat
 from thinking.splitter import Pieces
 
+_ANSWER = "\nAssistant:"  # after which the model writes, in the template `zero`
 _TAIL_TOKENS = 12  # more tokens than any marker is long, in every tokenizer seen; the window for finding a split marker
 
 
@@ -143,9 +144,14 @@ class PrefilledParser(_FormatParser):
 
 
 class ZeroParser(_FormatParser):
-    """Thought and response both in tags (zero mode)."""
+    """Thought and response both in tags (zero mode), which the template's first paragraph shows in an example."""
 
     format = ZERO
+
+    def is_reasoning_end(self, input_ids: Sequence[int]) -> bool:
+        answer = self.model_tokenizer.decode(list(input_ids)).rpartition(_ANSWER)[2]
+        end = answer.rfind(self.format.thought_ends_with)
+        return end >= 0 and end > answer.rfind(self.format.open)
 
 
 for _name, _parser in (

@@ -3,8 +3,9 @@
 An engine that restarts is waited for, up to a named patience; a refusal is an error at once. Knows no models.
 """
 
+import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,14 +36,21 @@ class Sample:
     finished: bool
 
 
-class Gateway:
-    """A connection to the gateway's internal API. Threads may share it, as they may httpx's client."""
+Arrived = Callable[[int, Sample], None]
+"""What is told of a sample that has ended while others go on: its place among all, and it."""
 
-    def __init__(self, url: str, key: str, patience: float = 300.0) -> None:
+
+class Gateway:
+    """A connection to the gateway's internal API. Threads may share it, as they may httpx's client.
+
+    `stop`: texts at which every sample ends, as the model's format has it.
+    """
+
+    def __init__(self, url: str, key: str, patience: float = 300.0, stop: Sequence[str] = ()) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
         self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout, trust_env=False)
-        self._url, self._patience = url, patience
+        self._url, self._patience, self._stop = url, patience, list(stop)
 
     def load_adapter(self, name: str, path: Path) -> None:
         """Load the adapter in `path` on every engine under `name`."""
@@ -57,9 +65,20 @@ class Gateway:
                 raise
 
     def sample(
-        self, model: str, prompts: Sequence[list[int]], n: int, *, max_tokens: int, temperature: float, seed: int
+        self,
+        model: str,
+        prompts: Sequence[list[int]],
+        n: int,
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        arrived: Arrived | None = None,
     ) -> list[Sample]:
-        """`n` completions of each prompt (token ids), in the prompts' order; log-probabilities at this temperature."""
+        """`n` completions of each prompt (token ids), in the prompts' order; log-probabilities at this temperature.
+
+        `arrived` is called for each when it has ended, in no order. What came before an interruption is kept.
+        """
         body = {
             "model": model,
             "prompts": list(prompts),
@@ -67,13 +86,28 @@ class Gateway:
             "max_tokens": max_tokens,
             "temperature": temperature,
             "seed": seed,
+            "stop": self._stop,
+            "stream": True,
         }
-        found = self._call("POST", "/internal/sample", body)["samples"]
-        found.sort(key=lambda sample: (sample["prompt"], sample["sample"]))
-        expected = [(prompt, sample) for prompt in range(len(prompts)) for sample in range(n)]
-        if [(sample["prompt"], sample["sample"]) for sample in found] != expected:
+        found: dict[int, Sample] = {}
+
+        def take(answer: httpx.Response) -> None:
+            for line in answer.iter_lines():
+                raw = json.loads(line)
+                if "error" in raw:
+                    raise _Refused(raw["status"], raw["error"]["message"])
+                place = raw["prompt"] * n + raw["sample"]
+                if place not in found:
+                    found[place] = _sample(raw)
+                    if arrived is not None:
+                        arrived(place, found[place])
+            if len(found) < len(prompts) * n:
+                raise httpx.RemoteProtocolError(f"{len(found)} of {len(prompts) * n} samples came")
+
+        self._patiently("POST", "/internal/sample", body, take)
+        if sorted(found) != list(range(len(prompts) * n)):
             raise GatewayError(f"asked {self._url} for {n} samples of {len(prompts)} prompts, got {len(found)}", None)
-        return [_sample(sample) for sample in found]
+        return [found[place] for place in sorted(found)]
 
     def logprobs(self, model: str, sequences: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
         """The engine's log-probability of each completion token, given (prompt ids, completion ids)."""
@@ -93,30 +127,50 @@ class Gateway:
         """Give the connections back."""
         self._http.close()
 
-    def _call(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        """The answer's JSON. Waits for a gateway or engine that is gone for the moment; raises GatewayError."""
+        found: list[Any] = []
+
+        def take(answer: httpx.Response) -> None:
+            found.append(json.loads(answer.read() or b"{}"))
+
+        self._patiently(method, path, body, take)
+        return found[-1]
+
+    def _patiently(self, method: str, path: str, body: Any, take: Callable[[httpx.Response], None]) -> None:
+        """Have `take` read an answer as it comes. Asks again while the gateway or its engine is gone for the moment."""
         deadline = time.monotonic() + self._patience
         while True:
             try:
-                response = self._http.request(method, path, json=body)
+                with self._http.stream(method, path, json=body) as response:
+                    if response.is_success:
+                        return take(response)
+                    response.read()
+                    raise _Refused(response.status_code, _words(response))
             except httpx.TransportError as error:
                 trouble = GatewayError(f"{method} {self._url}{path}: {type(error).__name__}: {error}", None)
-            else:
-                if response.is_success:
-                    return response.json() if response.content else {}
-                trouble = GatewayError(f"{method} {self._url}{path}: {_words(response)}", response.status_code)
-                if response.status_code not in TEMPORARY:
-                    raise trouble
+            except _Refused as refusal:
+                trouble = GatewayError(f"{method} {self._url}{path}: {refusal}", refusal.status)
+                if refusal.status not in TEMPORARY:
+                    raise trouble from None
             if time.monotonic() >= deadline:
                 raise trouble
             time.sleep(RETRY_SECONDS)
 
 
+class _Refused(Exception):
+    """The gateway's own word that it does not do it, at once or in the middle of a stream."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(f"{status} {message}")
+        self.status = status
+
+
 def _words(response: httpx.Response) -> str:
     try:
-        message = response.json()["error"]["message"]
+        return str(response.json()["error"]["message"])
     except (ValueError, KeyError, TypeError):
-        message = response.text[:300]
-    return f"{response.status_code} {message}"
+        return response.text[:300]
 
 
 def _sample(raw: dict[str, Any]) -> Sample:

@@ -42,7 +42,8 @@ class House:
         self.settings = settings
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self.database = Database(settings.database)
-        self.gateway = Gateway(settings.gateway, settings.key, settings.gateway_patience)
+        stop = FORMATS[settings.thinking_format].stop
+        self.gateway = Gateway(settings.gateway, settings.key, settings.gateway_patience, stop)
         self._reward, self._judge = reward, judge
         self._reward_named = ""
         self._own_engine: Gateway | None = None
@@ -132,7 +133,8 @@ class House:
             )
         if self._own_engine is not None:
             self._own_engine.close()
-        engine = OwnEngine(settings.sampling_engine, self.gateway, settings.gateway_patience)
+        stop = FORMATS[settings.thinking_format].stop
+        engine = OwnEngine(settings.sampling_engine, self.gateway, settings.gateway_patience, stop)
         self._own_engine = engine
         engine.check()
         engine.load_adapter(work.parent.served_as, start_of(work, base))

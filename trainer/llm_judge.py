@@ -82,6 +82,10 @@ class LlmJudge:
         """Marks by rubric are the answer's own; a share of comparisons won is not."""
         return self._mode == "pairwise"
 
+    def alone(self) -> bool:
+        """Whether a response's score does not depend on what is scored with it."""
+        return self._mode == "rubric"
+
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
         """One score for each (messages, response)."""
         return self._scores(pairs, None)

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from trainer.gateway import Gateway, GatewayError, Sample
+from trainer.gateway import Arrived, Gateway, GatewayError, Sample
 
 AT_ONCE = 64  # requests; the engine decides how many sequences it runs
 CALL_SEQUENCES = 32  # of log-probabilities in one request
@@ -27,8 +27,8 @@ CONTROL = "/weight_info"
 class OwnEngine(Gateway):
     """A vLLM server at `url` that this trainer has for itself. `house` is the gateway."""
 
-    def __init__(self, url: str, house: Gateway, patience: float) -> None:
-        super().__init__(url, "", patience)
+    def __init__(self, url: str, house: Gateway, patience: float, stop: Sequence[str] = ()) -> None:
+        super().__init__(url, "", patience, stop)
         self._house = house
         self._folders: dict[str, Path] = {}
         self._placed: tuple[str, str] | None = None  # which name it has, and by which version that is known
@@ -44,12 +44,30 @@ class OwnEngine(Gateway):
         self._folders.pop(name, None)
 
     def sample(
-        self, model: str, prompts: Sequence[list[int]], n: int, *, max_tokens: int, temperature: float, seed: int
+        self,
+        model: str,
+        prompts: Sequence[list[int]],
+        n: int,
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        arrived: Arrived | None = None,
     ) -> list[Sample]:
-        """As the gateway's, with the same seeds: temperature alone, anything else would bias the importance ratio."""
+        """As the gateway's, with the same seeds: temperature alone, anything else would bias the importance ratio.
+
+        `arrived` is told of them when all are there, since a restart in between makes them another model's.
+        """
         alone = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
         alone |= {"presence_penalty": 0.0, "frequency_penalty": 0.0}
-        wish = {"n": n, "max_tokens": max_tokens, "temperature": temperature, "logprobs": 0, "return_token_ids": True}
+        wish: dict[str, Any] = {
+            "n": n,
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "logprobs": 0,
+            "return_token_ids": True,
+        }
+        wish |= {"stop": self._stop} if self._stop else {}
         bodies = [
             alone | wish | {"prompt": ids, "seed": (seed + place * SEED_STEP) % 2**62}
             for place, ids in enumerate(prompts)
@@ -62,6 +80,9 @@ class OwnEngine(Gateway):
             for choice in choices:
                 told = choice["logprobs"]["token_logprobs"]
                 found.append(Sample(place, choice["token_ids"], told, choice["finish_reason"] == "stop"))
+        if arrived is not None:
+            for place, sample in enumerate(found):
+                arrived(place, sample)
         return found
 
     def logprobs(self, model: str, sequences: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:

@@ -21,6 +21,8 @@ from trainer.transcript import Transcript
 class EndpointClassifier:
     """Scores by the model `name` at `url`. `tokenizer` is its folder or hub's name."""
 
+    alone = True
+
     def __init__(
         self, url: str, name: str, tokenizer: Path, *, key: str = "", batch: int = 64, connections: int = 4,
         max_tokens: int | None = None,
@@ -51,6 +53,8 @@ class EndpointClassifier:
 
 class EndpointScorer:
     """Scores by the model `name` at `url`, which is given a conversation and a response as two texts."""
+
+    alone = True
 
     def __init__(self, url: str, name: str, *, key: str = "", batch: int = 64, connections: int = 4) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}

@@ -62,12 +62,18 @@ class Reader:
             ids.pop()
         if any(token in self._control for token in ids):
             finished = False
-        text = self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        text = self._text(ids)
+        for stop in self.format.stop if finished else ():
+            if stop in text and stop not in self._text(ids[:-1]):  # the token that wrote it may say more, as `>\n` does
+                text = text[: text.index(stop) + len(stop)]
         return self.format.parse(text, finished)
 
     def tokens(self, texts: Sequence[str]) -> list[int]:
         """How many tokens each text has."""
         return [len(ids) for ids in self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]] if texts else []
+
+    def _text(self, ids: list[int]) -> str:
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
     @cached_property
     def _control(self) -> frozenset[int]:
@@ -125,6 +131,9 @@ def rank_malformed(scores: Sequence[float | None], group_size: int, margin: floa
 
 class SequenceClassifier:
     """A Bradley-Terry reward model in this process: one label, its own tokenizer and chat template."""
+
+    alone = True
+    """A response's score does not depend on what is scored with it (`trainer.early`)."""
 
     def __init__(self, path: Path, *, batch: int = 32, max_tokens: int | None = None) -> None:
         import torch

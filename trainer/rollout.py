@@ -2,8 +2,10 @@
 
 `draw` and `graded` do it; `sample` and `reward` are the same as the hooks that TRL calls. A prompt goes by its key, its
 place in the round as text, which TRL hands around as its "prompt"; what is asked is looked up here, after consent was
-asked for again. With `overlap`, a step's draw begins while the one before it is trained on (`trainer.ahead`). With
-`replace_flat`, `sample` scores what it has drawn and draws once more in place of groups that teach nothing.
+asked for again. Completions are scored while others are still being written (`trainer.early`), but not those that are
+drawn ahead: training has the trainer's core then. With `overlap`, a step's draw begins while the one before it is
+trained on (`trainer.ahead`). With `replace_flat`, `sample` scores what it has drawn and draws once more in place of
+groups that teach nothing.
 """
 
 import hashlib
@@ -14,9 +16,10 @@ from statistics import fmean
 from typing import Any
 
 from trainer.ahead import Ahead
+from trainer.early import Early, alone
 from trainer.flat import flat, others, replacements
 from trainer.flat_history import FlatHistory
-from trainer.gateway import Sample
+from trainer.gateway import Arrived, Sample
 from trainer.policy import prompt_ids
 from trainer.prompts import Prompt
 from trainer.rewards import Graded, RewardModel
@@ -42,7 +45,8 @@ class Rollout:
         reward: RewardModel,
         following: Callable[[int], Sequence[str]] | None = None,
     ) -> None:
-        self._work, self._prompts, self._versions, self._model = work, prompts, versions, reward
+        self._work, self._prompts, self._versions, self._given = work, prompts, versions, reward
+        self._model: RewardModel = reward  # of the newest draw: the same, or with scores of it at hand
         self._following = following if work.config.overlap else None
         self._ahead: Ahead[list[Sample]] = Ahead()
         self._asked: dict[str, Prompt] = {}
@@ -112,9 +116,20 @@ class Rollout:
         ids = self._ids(self._asked, keys)
         found = self._ahead.fetch((step, ids))
         self._behind = 0 if found is None else 1
-        samples = self._ask(ids, seed_of(self._work.config.seed, step))() if found is None else found
+        self._model = self._given
+        samples = self._draw_now(keys, ids, step) if found is None else found
         self.seconds["sample"] = time.perf_counter() - start
         return ids, samples
+
+    def _draw_now(self, keys: Sequence[str], ids: list[list[int]], step: int) -> list[Sample]:
+        seed = seed_of(self._work.config.seed, step)
+        if not alone(self._given):
+            return self._ask(ids, seed)()
+        asked = [self._asked[key].messages for key in keys for _ in range(self._work.config.group_size)]
+        with Early(self._given, self._work.reader, asked) as early:
+            samples = self._ask(ids, seed, early.arrived)()
+        self._model = early
+        return samples
 
     def _go_ahead(self, step: int) -> None:
         if self._following is not None and step + 1 < self._work.config.steps:
@@ -180,9 +195,10 @@ class Rollout:
     def _ids(self, asked: dict[str, Prompt], keys: Sequence[str]) -> list[list[int]]:
         return [prompt_ids(self._work.reader.tokenizer, asked[key].messages) for key in keys]
 
-    def _ask(self, ids: list[list[int]], seed: int) -> Callable[[], list[Sample]]:
+    def _ask(self, ids: list[list[int]], seed: int, arrived: Arrived | None = None) -> Callable[[], list[Sample]]:
         config = self._work.config
-        return self._versions.sampler(ids, config.group_size, config.max_completion_tokens, config.temperature, seed)
+        sizes = config.group_size, config.max_completion_tokens
+        return self._versions.sampler(ids, *sizes, config.temperature, seed, arrived)
 
     def asked(self, key: str) -> Prompt:
         """The prompt that was asked for this key in the newest draw: its own, or the one that stood in."""

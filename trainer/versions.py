@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.files import fresh_folder
-from trainer.gateway import GatewayError, Sample
+from trainer.gateway import Arrived, GatewayError, Sample
 from trainer.policy import copy_weights, save_weights
 from trainer.work import Work
 
@@ -51,13 +51,23 @@ class Versions:
         return self.sampler(prompts, n, max_tokens, temperature, seed)()
 
     def sampler(
-        self, prompts: list[list[int]], n: int, max_tokens: int, temperature: float, seed: int
+        self,
+        prompts: list[list[int]],
+        n: int,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        arrived: Arrived | None = None,
     ) -> Callable[[], list[Sample]]:
-        """The same to be called later, by the version that is the newest now; until then it must not be retired."""
+        """The same to be called later, by the version that is the newest now; until then it must not be retired.
+
+        `arrived` is told of each completion when it has ended.
+        """
         newest = self._loaded[-1] if self._loaded else None
         name = newest.name if newest else self._work.parent.served_as
         gateway = self._work.gateway
-        ask = partial(gateway.sample, name, prompts, n, max_tokens=max_tokens, temperature=temperature, seed=seed)
+        options: dict[str, Any] = {"max_tokens": max_tokens, "temperature": temperature, "seed": seed}
+        ask = partial(gateway.sample, name, prompts, n, **options, arrived=arrived)
 
         def ask_again() -> list[Sample]:
             try:

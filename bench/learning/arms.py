@@ -15,7 +15,7 @@ from typing import Any
 from bench.learning.notes import Entry, Notes
 from bench.rounds import FIRST, SMOKE_ROUND, Bench, Ended, Wanted, unseen
 from bench.stack import Stack, running
-from cli.profiles import TINY
+from cli.profiles import TINY, Profile
 
 KEPT = ("reward", "reward_well_formed", "thought_tokens", "response_tokens", "malformed_share", "sampled_tokens", "kl")
 """Figures of which every step is noted."""
@@ -104,14 +104,14 @@ def parsed(given: str, arms: Sequence[Arm]) -> tuple[str, str, Any]:
         return arm, name, value  # a word, such as an algorithm's name
 
 
-def run(name: str, arms: Sequence[Arm], asked: Asked) -> Notes:
-    """Run what is not done yet; the notes of everything."""
+def run(name: str, arms: Sequence[Arm], asked: Asked, profile: Profile = TINY) -> Notes:
+    """Run what is not done yet, from the profile's base; the notes of everything."""
     out = asked.out.absolute()
     settings = {"prompts": asked.prompts, "samples": asked.samples, "common": dict(asked.common), "own": asked.own}
     notes = Notes(out / "notes.jsonl", settings)
     if any(notes.find(what="round", arm=arm.name, seed=seed) is None for arm in arms for seed in asked.seeds):
-        with running(out / "home") as stack:
-            runner = _Runner(name, stack, notes, asked)
+        with running(out / "home", profile=profile) as stack:
+            runner = _Runner(name, stack, notes, asked, profile)
             for seed in asked.seeds:
                 for arm in arms:
                     if notes.find(what="round", arm=arm.name, seed=seed) is None:
@@ -120,9 +120,9 @@ def run(name: str, arms: Sequence[Arm], asked: Asked) -> Notes:
 
 
 class _Runner:
-    def __init__(self, name: str, stack: Stack, notes: Notes, asked: Asked) -> None:
-        self._name, self._stack, self._notes, self._asked = name, stack, notes, asked
-        self._unseen = unseen(asked.prompts, TINY)
+    def __init__(self, name: str, stack: Stack, notes: Notes, asked: Asked, profile: Profile) -> None:
+        self._name, self._stack, self._notes, self._asked, self._profile = name, stack, notes, asked, profile
+        self._unseen = unseen(asked.prompts, profile)
         self._benches: dict[bool, Bench] = {}
 
     def round(self, arm: Arm, seed: int) -> None:
@@ -147,7 +147,7 @@ class _Runner:
     def _bench(self, thoughtless: bool) -> Bench:
         """That asks with a thought or without; the base's gold is noted before anything of its kind is trained."""
         if thoughtless not in self._benches:
-            bench = Bench(self._stack, TINY, self._unseen, self._asked.samples, thoughtless=thoughtless)
+            bench = Bench(self._stack, self._profile, self._unseen, self._asked.samples, thoughtless=thoughtless)
             self._benches[thoughtless] = bench
             if self._notes.find(what="before", thoughtless=thoughtless) is None:
                 measured = bench.measure(FIRST)

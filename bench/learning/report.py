@@ -6,14 +6,20 @@ from collections.abc import Sequence
 from bench.learning.arm_plots import plot_gold, plot_lengths
 from bench.learning.arms import Arm, options, run
 from bench.learning.contrasts import summary
+from cli.profiles import TINY, Profile
 
 
 def experiment(
-    name: str, about: str, arms: Sequence[Arm], pairs: Sequence[tuple[str, str]], arguments: Sequence[str] | None
+    name: str,
+    about: str,
+    arms: Sequence[Arm],
+    pairs: Sequence[tuple[str, str]],
+    arguments: Sequence[str] | None,
+    profile: Profile = TINY,
 ) -> int:
     """Run what is not done yet; write the pictures and the figures, and print them."""
     asked = options(name, about, arms, arguments)
-    notes = run(name, arms, asked)
+    notes = run(name, arms, asked, profile)
     title = f"{name}, {len(asked.seeds)} seeds"
     pictures = [
         plot_gold(notes, arms, title, asked.out / f"{name}.png"),

@@ -4,17 +4,19 @@ Opened by the service key only. What passes here is never recorded as a turn.
 """
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Annotated, Any, TypeVar
 
 import orjson
 from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 from pydantic import BaseModel, Field
 
 from server.api.checkpoints import DeploymentRequest, PruneRequest, note_deployment, pruned
 from server.api.common import SERVICE_ONLY, House
+from server.engine import settle
 from server.errors import ApiError
+from server.rollouts import Wish
 
 router = APIRouter(prefix="/internal", tags=["internal"], dependencies=[SERVICE_ONLY])
 
@@ -37,6 +39,10 @@ class SampleRequest(BaseModel):
     max_tokens: int = Field(ge=1)
     temperature: float = Field(1.0, ge=0, le=10)
     seed: int | None = Field(None, ge=0, lt=2**62)
+    stop: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field(default=[], max_length=8)
+    """Texts at which a sample ends; the tokens that wrote one are part of it."""
+    stream: bool = False
+    """One sample a line (ndjson), each when it has ended, in no order."""
 
 
 class Sequence(BaseModel):
@@ -68,11 +74,18 @@ async def unload_adapter(gateway: House, name: str) -> Response:
 
 @router.post("/sample")
 async def sample(gateway: House, request: Request, wish: SampleRequest) -> Response:
-    """Samples by temperature alone, when people leave room for them."""
+    """Samples by temperature alone, when people leave room for them.
+
+    In a stream a line is a sample as in `samples`, or last an `error` as in a refusal, with its `status`.
+    """
     model = gateway.swap.internal_model(wish.model)
-    with gateway.pool.using(model):
-        work = gateway.rollouts.sample(model, wish.prompts, wish.n, wish.max_tokens, wish.temperature, wish.seed)
-        return _json({"samples": await _while_asked(request, work)})
+    asked = Wish(model, wish.prompts, wish.n, wish.max_tokens, wish.temperature, wish.seed, wish.stop)
+    if not wish.stream:
+        with gateway.pool.using(model):
+            return _json({"samples": await _while_asked(request, gateway.rollouts.sample(asked))})
+    lines = _lines(gateway, request, asked)
+    first = await anext(lines)  # what is refused at once is refused with its status
+    return StreamingResponse(_after(first, lines), media_type="application/x-ndjson")
 
 
 @router.post("/logprobs")
@@ -106,7 +119,38 @@ def _json(value: Any) -> Response:
     return Response(orjson.dumps(value), media_type="application/json")
 
 
-async def _while_asked(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+async def _lines(gateway: House, request: Request, wish: Wish) -> AsyncGenerator[bytes]:
+    """A line for each sample. An error before the first is raised, a later one is the last line."""
+    began = False
+    with gateway.pool.using(wish.model):
+        samples = gateway.rollouts.each(wish)
+        try:
+            while True:
+                try:
+                    sample = await _while_asked(request, anext(samples))
+                except StopAsyncIteration:
+                    return
+                except ApiError as error:
+                    if not began:
+                        raise
+                    yield orjson.dumps(error.body | {"status": error.status}) + b"\n"
+                    return
+                began = True
+                yield orjson.dumps(sample) + b"\n"
+        finally:
+            await samples.aclose()
+
+
+async def _after(first: bytes, lines: AsyncGenerator[bytes]) -> AsyncGenerator[bytes]:
+    try:
+        yield first
+        async for line in lines:
+            yield line
+    finally:
+        await lines.aclose()
+
+
+async def _while_asked(request: Request, work: Awaitable[Result]) -> Result:
     """Do `work`, unless the one who asked for it goes away: people need the engine."""
     task = asyncio.ensure_future(work)
     try:
@@ -120,4 +164,4 @@ async def _while_asked(request: Request, work: Coroutine[Any, Any, Result]) -> R
         refused = group.subgroup(ApiError)
         raise (refused.exceptions[0] if refused is not None else group) from group
     finally:
-        task.cancel()
+        await settle([task])

@@ -20,4 +20,4 @@ class Messages:
         return replace(ask, wants_usage=True)
 
     def writer(self, ask: Ask, generation_id: str) -> MessagesTelling:
-        return MessagesTelling(generation_id, ask.hides_thought)
+        return MessagesTelling(generation_id, ask.hides_thought, ask.ends)

@@ -1,6 +1,6 @@
 """An answer in the words of Anthropic's Messages API: blocks of thinking, text and tool_use, their events, errors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -21,7 +21,14 @@ UNREADABLE = "INVALID_JSON"
 
 
 class MessagesTelling(Telling):
-    """Its thinking blocks have no signature: nothing here checks one when they come back."""
+    """Its thinking blocks have no signature: nothing here checks one when they come back.
+
+    `ends`: texts that the request did not name and at which an answer ends properly.
+    """
+
+    def __init__(self, generation_id: str, hide: bool, ends: Sequence[str] = ()) -> None:
+        super().__init__(generation_id, hide)
+        self._ends = ends
 
     def begin(self) -> Iterator[Event]:
         prompt = self.head.prompt_tokens if self.head else 0
@@ -70,7 +77,8 @@ class MessagesTelling(Telling):
             return "max_tokens", None
         if any(part.kind == "call" for part in self.parts):
             return "tool_use", None
-        return ("end_turn", None) if self.finish.stop is None else ("stop_sequence", self.finish.stop)
+        stop = self.finish.stop
+        return ("end_turn", None) if stop is None or stop in self._ends else ("stop_sequence", stop)
 
 
 _DELTAS = {

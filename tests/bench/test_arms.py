@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bench.learning import algorithms, thinking
+from bench.learning import algorithms, thinking, zero
 from bench.learning.arm_plots import course, plot_gold, plot_lengths, tokens_by
 from bench.learning.arms import AT_MOST, Arm, Asked, noted, options, parsed, run
 from bench.learning.contrasts import contrast, of_arm, summary
@@ -51,7 +51,7 @@ def filled(path: Path, gains: dict[str, list[float]]) -> Notes:
 
 def test_every_arm_runs_with_settings_that_the_trainer_takes() -> None:
     settings = TrainerSettings()
-    for arm in (*thinking.ARMS, *algorithms.ARMS):
+    for arm in (*thinking.ARMS, *algorithms.ARMS, *zero.ARMS):
         config = settings.round_config(asked().config(arm, 1000) | {"algorithm": arm.algorithm}, 1)
         assert (config.lookout_every, config.stop_kl, config.stop_malformed) == (0, 0.0, 0.0)
         assert config.rlhf is arm.thoughtless

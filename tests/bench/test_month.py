@@ -147,6 +147,6 @@ def test_an_experiment_that_there_is_none_of_is_named(
     monkeypatch.setattr("sys.argv", ["learning", "year"])
     assert main() == 2
     assert (
-        "experiment 'year': there is none of this name; known are month, thinking, algorithms, overfit"
+        "experiment 'year': there is none of this name; known are month, thinking, algorithms, zero, overfit"
         in capsys.readouterr().err
     )

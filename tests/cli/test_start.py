@@ -293,3 +293,28 @@ def test_rounds_of_full_weights_get_an_engine_of_their_own(tmp_path: Path, monke
     given = House(settings.load(port=0, ui_port=0), TINY, Console())
     given._wire()
     assert "sampler" not in {process.name for process in given.processes}
+
+
+def test_zero_mode_reaches_engine_gateway_and_trainer_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    from cli.house import House
+
+    monkeypatch.setenv("RUMINATE_HOME", str(tmp_path))
+    monkeypatch.setenv("RUMINATE_TRAINER_TEMPLATE", "chatml")  # one room alone can't have another
+    chosen = settings.load(port=0, ui_port=0, profile="tiny", zero=True)
+    house = House(chosen, chosen.chosen_profile(), Console())
+    house._wire()
+    wired = {process.name: process for process in house.processes}
+    command = wired["engine"].command
+    assert command[command.index("--chat-template") + 1].endswith("zero.jinja")
+    assert command[command.index("--reasoning-parser") + 1] == "ruminate_zero"
+    assert command[command.index("--model") + 1] == TINY.zero_model
+    assert wired["server"].env["RUMINATE_SERVER_THINKING_FORMAT"] == "zero"
+    assert wired["server"].env["RUMINATE_SERVER_BASE_MODEL"] == TINY.zero_model
+    trainer = wired["trainer"].env
+    assert (trainer["RUMINATE_TRAINER_TEMPLATE"], trainer["RUMINATE_TRAINER_THINKING_FORMAT"]) == ("zero", "zero")
+    assert trainer["RUMINATE_TRAINER_BASE_MODEL"] == TINY.zero_model
+    named = settings.load(zero=True, base_model="a/base", profile="single-gpu").chosen_profile()
+    assert (named.base_model, named.template) == ("a/base", "zero")
+    assert settings.load(profile="small", template="llama3").chosen_profile().template == "llama3"

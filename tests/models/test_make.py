@@ -69,7 +69,7 @@ def test_a_job_that_can_never_begin_is_an_error() -> None:
 def test_every_stage_continues_one_that_is_made() -> None:
     names = {stage.name for stage in STAGES}
     assert all(stage.start in names | {""} for stage in STAGES)
-    assert {"policy", "reward-marker", "judge-marker"} <= names
+    assert {"policy", "reward-marker", "judge-marker", "zero"} <= names
 
 
 def test_what_every_job_found_stands_in_the_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

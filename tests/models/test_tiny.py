@@ -114,6 +114,22 @@ def test_the_policy_answers_without_a_thought_when_asked_to(policy):
     assert sum(bool(s.response) and not s.reasoning and "- " not in s.response for s in found) >= 15
 
 
+def test_the_base_of_zero_mode_keeps_to_the_tags_now_and_then():
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from models.sampling import sample
+    from thinking.format import ZERO
+
+    model = AutoModelForCausalLM.from_pretrained(TINY / "zero", dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(TINY / "zero")
+    assert tokenizer.chat_template == template_text("zero")
+    prompts = [row["messages"] for row in read_prompts(TINY / "prompts" / "heldout.jsonl")[:64]]
+    found = [group[0] for group in sample(model, tokenizer, prompts, seed=1, temperature=1.0, fmt=ZERO)]
+    assert 0.2 <= sum(s.well_formed for s in found) / len(found) <= 0.6
+    assert any(gold.score(m, s.response).score > 0.6 for m, s in zip(prompts, found, strict=True) if s.well_formed)
+
+
 @pytest.mark.parametrize("what", ["reward", "judge"])
 def test_a_reward_model_orders_unseen_pairs_better_than_chance(what):
     from models.pairs import world_pairs

@@ -1,9 +1,11 @@
 """The trainer's API: exact tokens, a cap that yields to people, adapters of a round that survive restarts."""
 
 import asyncio
+import json
 import shutil
 from pathlib import Path
 
+import pytest
 from sqlalchemy import func, select
 from support.adapters import add_checkpoint, write_adapter
 from support.fake_engine import FakeEngine
@@ -27,14 +29,57 @@ async def test_samples_are_by_temperature_alone_with_the_lowest_priority_and_nev
     answer = await house.service.post("/internal/sample", json=wish)
     samples = answer.json()["samples"]
     assert [(one["prompt"], one["sample"]) for one in samples] == [(p, s) for p in range(2) for s in range(3)]
-    assert samples[1] == {"prompt": 0, "sample": 1, "token_ids": [5, 6, 8], "logprobs": [-1.0] * 3,
+    assert samples[1] == {"prompt": 0, "sample": 1, "token_ids": [5, 6, 7], "logprobs": [-1.0] * 3,
                           "finish_reason": "stop"}  # fmt: skip
     sent = [body for path, body in engine.requests if path == "/v1/completions"]
+    assert [body["prompt"] for body in sent] == [[1, 2]] * 3 + [[3]] * 3
     assert all((b["top_p"], b["top_k"], b["min_p"], b["temperature"]) == (1.0, 0, 0.0, 0.7) for b in sent)
     assert all(body["priority"] > 0 for body in sent)
-    assert len({body["seed"] for body in sent}) == 2
+    # vLLM's own seeds for three samples of a request with the seed 9, and for those of the next prompt
+    assert [body["seed"] for body in sent] == [9, 10, 11, 1_000_012, 1_000_013, 1_000_014]
+    assert "stop" not in sent[0]
     with house.database.reading() as session:
         assert session.scalar(select(func.count()).select_from(Generation)) == 0
+
+
+async def test_a_stream_has_each_sample_when_it_has_ended(tmp_path: Path, engine: FakeEngine) -> None:
+    caps = {"rollout_sequences": 1, "rollout_sequences_while_chatting": 1}
+    async with running_gateway(tmp_path / "home", [engine.url], **caps) as house:
+        await house.until_ready()
+        engine.first_delay = 0.1
+        wish = {"model": "ruminate-v0", "prompts": [[1, 2], [3]], "n": 4, "max_tokens": 5, "stop": ["</x>"]}
+        whole = (await house.service.post("/internal/sample", json=wish)).json()["samples"]
+        before, lines = sum(engine.served.values()), []
+        async with house.service.stream("POST", "/internal/sample", json=wish | {"stream": True}) as answer:
+            assert answer.headers["content-type"] == "application/x-ndjson"
+            async for line in answer.aiter_lines():
+                lines.append(json.loads(line))
+                if len(lines) == 1:
+                    assert sum(engine.served.values()) - before < 8, "the first line came with the last sample"
+        assert sorted(lines, key=lambda one: (one["prompt"], one["sample"])) == whole
+        assert all(body["stop"] == ["</x>"] for path, body in engine.requests if path == "/v1/completions")
+        assert house.gateway.rollouts.running == 0
+
+
+async def test_a_stream_is_refused_with_its_status_and_broken_with_a_last_line(
+    house: Running, engine: FakeEngine
+) -> None:
+    wish = {"model": "nobody", "prompts": [[1, 2]], "n": 4, "max_tokens": 5, "stream": True}
+    assert (await house.service.post("/internal/sample", json=wish)).status_code == 404
+    engine.garbles = b"[]"
+    wish |= {"model": "ruminate-v0"}
+    assert (await house.service.post("/internal/sample", json=wish)).status_code == 502
+    engine.garbles = None
+    engine.first_delay = 0.05
+    lines = []
+    async with house.service.stream("POST", "/internal/sample", json=wish | {"n": 200}) as answer:
+        async for line in answer.aiter_lines():
+            lines.append(json.loads(line))
+            engine.garbles = b"[]"
+    assert lines[0]["token_ids"] == [5, 6, 7]
+    assert lines[-1]["status"] == 502
+    assert "is not what vLLM answers" in lines[-1]["error"]["message"]
+    assert house.gateway.rollouts.running == 0
 
 
 async def test_the_engines_log_probabilities_are_those_of_the_completion_tokens(house: Running) -> None:
@@ -101,9 +146,10 @@ async def test_a_round_goes_on_after_the_engine_or_the_gateway_restarted(tmp_pat
         assert (await house.service.post("/internal/sample", json=wish)).status_code == 200
 
 
-async def test_work_for_a_trainer_that_went_away_is_stopped(house: Running, engine: FakeEngine) -> None:
+@pytest.mark.parametrize("stream", [False, True])
+async def test_work_for_a_trainer_that_went_away_is_stopped(house: Running, engine: FakeEngine, stream: bool) -> None:
     engine.first_delay = 30.0
-    wish = {"model": "ruminate-v0", "prompts": [[1, 2]], "n": 1, "max_tokens": 5}
+    wish = {"model": "ruminate-v0", "prompts": [[1, 2]], "n": 1, "max_tokens": 5, "stream": stream}
     asked = asyncio.create_task(house.service.post("/internal/sample", json=wish))
     deadline = asyncio.get_running_loop().time() + 5
     while house.gateway.rollouts.running != 1:

@@ -164,3 +164,22 @@ def test_a_hidden_thought_does_not_show_in_log_probabilities_or_token_ids() -> N
 def test_errors_and_token_counts_pass_a_shape_untouched() -> None:
     passing = b'data: {"error":{"message":"x"}}\n\ndata: {"choices":[],"usage":{}}\n\ndata: [DONE]\n\n: ping\n\n'
     assert Shape(hide=True, mirror=True).events(passing) == passing
+
+
+async def test_in_zero_mode_every_chat_stops_at_the_closing_tag(tmp_path: Path, engine: FakeEngine) -> None:
+    async with running_gateway(tmp_path / "home", [engine.url], thinking_format="zero") as house:
+        await house.until_ready()
+        engine.finish = ("stop", "</response>")
+        assert (await house.chat()).status_code == 200
+        assert (await house.chat(stop="END", stream=True)).status_code == 200
+        assert (await house.chat(stop=["A", "B"])).status_code == 200
+        raw = {"model": "ruminate", "prompt": "hello"}
+        assert (await house.http.post("/v1/completions", json=raw)).status_code == 200
+        sent = [body.get("stop") for path, body in engine.requests if path.startswith("/v1/c")]
+        assert sent == [["</response>"], ["END", "</response>"], ["A", "B", "</response>"], None]
+        wish = {"model": "ruminate", "max_tokens": 50, "messages": [{"role": "user", "content": "hello"}]}
+        answer = (await house.http.post("/v1/messages", json=wish)).json()
+        assert (answer["stop_reason"], answer["stop_sequence"]) == ("end_turn", None)
+        engine.finish = ("stop", "END")
+        answer = (await house.http.post("/v1/messages", json=wish | {"stop_sequences": ["END"]})).json()
+        assert (answer["stop_reason"], answer["stop_sequence"]) == ("stop_sequence", "END")

@@ -11,6 +11,7 @@ from typing import Any
 import anthropic
 import httpx
 import openai
+import orjson
 import pytest
 from sqlalchemy import select
 from support.engine import RealEngine
@@ -223,6 +224,31 @@ async def test_a_hundred_seeded_prompts_at_once_do_not_kill_the_engine(house: Ru
     async with httpx.AsyncClient(timeout=120) as http:
         assert (await http.post(f"{house.gateway.pool.engines[0].url}/v1/completions", json=direct)).status_code == 200
     assert (await house.chat(seed=3)).status_code == 200
+
+
+async def test_streamed_samples_are_those_of_a_request_for_several_and_end_at_a_text(house: Running) -> None:
+    engine, ids = house.gateway.pool.engines[0].url, [5, 6, 7, 8]
+    direct = {"model": "ruminate-v0", "prompt": ids, "n": 4, "seed": 7, "max_tokens": 40, "temperature": 1.0}
+    direct |= {"top_k": 0, "return_token_ids": True, "logprobs": 0}
+    async with httpx.AsyncClient(timeout=120) as http:
+        grouped = (await http.post(f"{engine}/v1/completions", json=direct)).json()["choices"]
+    wish = {"model": "ruminate-v0", "prompts": [ids], "n": 4, "max_tokens": 40, "temperature": 1.0, "seed": 7}
+    lines = []
+    async with house.service.stream("POST", "/internal/sample", json=wish | {"stream": True}, timeout=120) as answer:
+        async for line in answer.aiter_lines():
+            lines.append(orjson.loads(line))
+    lines.sort(key=lambda one: one["sample"])
+    assert [one["token_ids"] for one in lines] == [one["token_ids"] for one in grouped]
+    longest = max(grouped, key=lambda one: len(one["text"]))
+    stop = longest["text"].strip()[4:7]
+    answered = await house.service.post("/internal/sample", json=wish | {"stop": [stop]}, timeout=120)
+    stopped = answered.json()["samples"]
+    one, whole = stopped[longest["index"]], lines[longest["index"]]
+    assert one["finish_reason"] == "stop"
+    assert one["token_ids"] == whole["token_ids"][: len(one["token_ids"])]
+    assert 0 < len(one["token_ids"]) < len(whole["token_ids"])
+    assert len(one["logprobs"]) == len(one["token_ids"])
+    assert one["logprobs"] == pytest.approx(whole["logprobs"][: len(one["logprobs"])], abs=1e-3)
 
 
 async def test_samples_come_with_the_log_probabilities_that_the_engine_gives_them_afterwards(

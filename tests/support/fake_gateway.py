@@ -164,6 +164,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.command, self.path, json.loads(raw) if raw else {}, self.headers.get("Authorization", "")
         )
         data = json.dumps(answer).encode()
+        if status == 200 and self.path == "/internal/sample" and json.loads(raw).get("stream"):
+            data = b"".join(json.dumps(sample).encode() + b"\n" for sample in reversed(answer["samples"]))
         with suppress(BrokenPipeError, ConnectionResetError):  # tests kill the one who asked
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))

@@ -138,3 +138,10 @@ def test_the_core_stands_on_the_standard_library_alone() -> None:
     foreign = {name for name in imported if name.partition(".")[0] not in {*sys.stdlib_module_names, "thinking"}}
     assert not foreign
     assert not any(name.startswith("thinking.vllm_parser") for name in imported)
+
+
+def test_only_zero_mode_names_a_text_at_which_a_model_is_stopped() -> None:
+    assert ZERO.stop == ZERO.without_thought.stop == ("</response>",)
+    assert THINK.stop == PREFILLED.stop == PLAIN.stop == ()
+    stopped = " " + ZERO.render("plan", "hello").removesuffix("</response>")  # an engine leaves the text itself out
+    assert ZERO.parse(stopped, finished=True) == ZERO.parse(stopped + "</response>", finished=True)

@@ -130,3 +130,24 @@ def test_tools_are_left_to_the_tool_parser_after_the_thought(served: tuple[Any, 
     reasoning, content = stream(parser, tok, f"<think>\nplan\n</think>\n\n{call}", request)
     assert reasoning == "plan"
     assert content.strip() == call
+
+
+@pytest.mark.parametrize("single", [True, False])
+def test_the_example_in_zero_modes_instruction_is_no_thought_that_ended(parsers: Any, single: bool) -> None:
+    from thinking.templates import template_text
+
+    tok = tokenizer(single)
+    tok.chat_template = template_text("zero")
+    said = [{"role": "user", "content": "hi\nAssistant: <response>"}, {"role": "assistant", "content": "hello"}]
+    said.append({"role": "user", "content": "more"})
+    parser = parsers.ZeroParser(tok)
+
+    def prompt(**options: Any) -> list[int]:
+        found = tok.apply_chat_template(said, add_generation_prompt=True, return_dict=False, **options)
+        return list(found)
+
+    assert not parser.is_reasoning_end(prompt())
+    assert parser.is_reasoning_end(prompt(enable_thinking=False))
+    more = " <think>\nplan\n</think> <response>\nhere"
+    assert parser.is_reasoning_end(prompt() + tok.encode(more, add_special_tokens=False))
+    assert not parser.is_reasoning_end(prompt() + tok.encode(more[:18], add_special_tokens=False))

@@ -76,7 +76,7 @@ class Engine:
     def __init__(self):
         self.asked = []
 
-    def sampler(self, prompts, n, max_tokens, temperature, seed):
+    def sampler(self, prompts, n, max_tokens, temperature, seed, arrived=None):
         def draw():
             self.asked.append(([ids[0] for ids in prompts], seed))
             return [

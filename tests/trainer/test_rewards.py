@@ -1,11 +1,13 @@
 """What a completion earns: no thought is ever scored, and nothing malformed beats anything well-formed."""
 
+from copy import deepcopy as copy
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.tiny_policy import make_classifier, prompt
 
-from thinking.format import FORMATS, THINK, Ending
+from thinking.format import FORMATS, THINK, ZERO, Ending
 from trainer.policy import eos_ids, load_tokenizer
 from trainer.rewards import Reader, SequenceClassifier, grade, rank_malformed
 
@@ -107,3 +109,19 @@ def test_a_classifier_with_two_labels_is_refused(policy, tmp_path):
     AutoTokenizer.from_pretrained(policy).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="2 labels"):
         SequenceClassifier(tmp_path)
+
+
+def test_what_the_token_of_the_stop_text_says_beyond_it_is_no_part_of_the_answer(policy):
+    tokenizer = load_tokenizer(policy, "zero")
+    reader = Reader(tokenizer, ZERO, eos_ids(tokenizer, policy))
+    ids = tokenizer(" " + ZERO.render("plan", "red red"), add_special_tokens=False)["input_ids"]
+    assert reader.read(ids, True).well_formed
+    extended = copy(tokenizer)
+    extended.add_tokens([">Us"])  # in large vocabularies a token goes on beyond a tag
+
+    glued = [*ids[:-1], extended.convert_tokens_to_ids(">Us")]
+    assert extended.decode(glued).endswith("</response>Us")
+    grown = Reader(extended, ZERO, reader.eos_ids)
+    assert grown.read(glued, True) == reader.read(ids, True)
+    more = tokenizer(" more", add_special_tokens=False)["input_ids"]
+    assert reader.read([*ids, *more], True).ending is Ending.MALFORMED  # text that the engine would not have let by
