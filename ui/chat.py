@@ -246,7 +246,7 @@ class Chat:
         row = {"id": "", "text": "", "thought": "", "error": sentence, "model": "", "generation": None}
         return {
             "key": asked.get("key"), "index": 0, "user": None, "phase": Phase.FAILED.value, "thought": "", "blocks": [],
-            "tail": "", "conversation": None, "settled": {"row": row, "user": None},
+            "tail": [], "conversation": None, "settled": {"row": row, "user": None},
         }  # fmt: skip
 
 

@@ -23,6 +23,7 @@ SCRIPTS = (
     "base",
     "shell",
     "rows",
+    "morph",
     "growing",
     "pair",
     "chat",
