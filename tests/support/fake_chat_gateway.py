@@ -32,7 +32,7 @@ class Script:
     finish: str = "stop"
     refuse: tuple[int, str] | None = None
     break_after: int | None = None  # pieces, after which the engine fails
-    hold_at: int | None = None  # pieces, after which it waits until the test says `release()`
+    hold_at: tuple[int, ...] = ()  # pieces, after each of which it waits until the test says `release()`
 
 
 class FakeGateway:
@@ -40,7 +40,7 @@ class FakeGateway:
 
     def __init__(self, key: str | None = None) -> None:
         self.key = key
-        self._released = threading.Event()
+        self._released = threading.Semaphore(0)
         self.reset()
         self.app = FastAPI()
         self._routes()
@@ -48,8 +48,8 @@ class FakeGateway:
     def reset(self) -> None:
         """Forget everything and answer as at first."""
         self.script = Script()
-        self._released.set()  # whoever still waits
-        self._released = threading.Event()
+        self._released.release(100)  # whoever still waits
+        self._released = threading.Semaphore(0)
         self.slow = 0.0  # seconds that reading a conversation takes
         self.asked: list[dict[str, Any]] = []
         self.asked_titles: list[dict[str, Any]] = []
@@ -67,8 +67,8 @@ class FakeGateway:
         self.calls: list[tuple[str, str, Any]] = []
 
     def release(self) -> None:
-        """Let the answers go on that are held."""
-        self._released.set()
+        """Let an answer go on that is held."""
+        self._released.release()
 
     # -- what a turn leaves behind
 
@@ -107,8 +107,8 @@ class FakeGateway:
                     error = {"message": "the engine went away in mid-answer; try again", "type": "server_error"}
                     yield "data: " + json.dumps({"error": error}) + "\n\n"
                     return
-                if script.hold_at == count:
-                    await asyncio.to_thread(self._released.wait, 60)
+                if count in script.hold_at:
+                    await asyncio.to_thread(self._released.acquire, timeout=60)
                 await asyncio.sleep(script.pause)
             finish = script.finish
             details = {"reasoning_tokens": len(thought)}

@@ -13,7 +13,7 @@ def pieces(text: str, size: int = 30) -> list[str]:
 def test_open_code_keeps_its_selection_and_scrolling_and_ends_as_the_whole(shown) -> None:
     page = shown.page
     answer = f"Here:\n\n```python\n{CODE}```\n\nThat is all."
-    shown.gateway.script = Script(thought=[], response=pieces(answer, 60), pause=0.02, hold_at=12)
+    shown.gateway.script = Script(thought=[], response=pieces(answer, 60), pause=0.02, hold_at=(12, 125))
     shown.ask("code, please")
     expect(page.locator(".row.live .code")).to_contain_text("def f3()")
     page.evaluate(
@@ -27,9 +27,10 @@ def test_open_code_keeps_its_selection_and_scrolling_and_ends_as_the_whole(shown
         }"""
     )
     shown.gateway.release()
-    expect(page.locator(".row .code")).to_contain_text("def f40()")
+    expect(page.locator(".row.live .code")).to_contain_text("def f40()")
     assert page.evaluate("document.querySelector('.row.live .code pre').scrollLeft") == 77
     assert page.evaluate("String(getSelection())") == page.evaluate("window.wasSelected") != ""
+    shown.gateway.release()
     shown.answered()
     assert page.evaluate("document.querySelector('.code pre').scrollLeft") == 77
     assert page.locator(".row.assistant .code").count() == 1
@@ -43,7 +44,7 @@ def test_open_code_keeps_its_selection_and_scrolling_and_ends_as_the_whole(shown
 def test_an_open_list_is_added_to_and_not_drawn_anew(shown) -> None:
     page = shown.page
     answer = "".join(f"- item {n} of **many**\n" for n in range(200)) + "\nThat is all.\n"
-    shown.gateway.script = Script(thought=[], response=pieces(answer), pause=0.005, hold_at=20)
+    shown.gateway.script = Script(thought=[], response=pieces(answer), pause=0.005, hold_at=(20,))
     shown.ask("a list, please")
     expect(page.locator(".row.live .md")).to_contain_text("item 19")
     page.evaluate("window.first = document.querySelector('.row.live .md li')")

@@ -55,7 +55,7 @@ def test_a_branch_is_stepped_to_after_the_server_was_started_anew(shown) -> None
 
 def test_a_refused_message_comes_back_with_its_files_and_can_be_tried_again(shown) -> None:
     page = shown.page
-    shown.gateway.script = Script(thought=[], response=["one", "done"], hold_at=1)
+    shown.gateway.script = Script(thought=[], response=["one", "done"], hold_at=(1,))
     shown.ask("one")
     page.wait_for_url(re.compile(r"\?c="))
     other = shown.context.new_page()

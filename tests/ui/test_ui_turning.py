@@ -9,7 +9,7 @@ from support.fake_chat_gateway import Script
 def held(*, first_pause: float = 0.0) -> Script:
     """An answer that waits after three words until the test releases it."""
     words = [f"w{n} " for n in range(30)]
-    return Script(thought=[], response=words, pause=0.005, hold_at=3, first_pause=first_pause)
+    return Script(thought=[], response=words, pause=0.005, hold_at=(3,), first_pause=first_pause)
 
 
 def recorded(shown, question: str, words: str) -> None:
