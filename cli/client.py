@@ -17,7 +17,10 @@ _READ_S = 120.0  # the longest silence inside an answer: a queue in front of a b
 
 
 class GatewayError(Exception):
-    """The gateway refused, failed or was not reached. `status` is the HTTP status, 0 where there was no answer."""
+    """The gateway refused, failed or was not reached. `status` is the HTTP status, 0 where there was no answer.
+
+    `code` is the gateway's own, or one of these: unreached, silent, broken_off, no_reason (a reply in no known form).
+    """
 
     def __init__(self, message: str, status: int = 0, code: str | None = None) -> None:
         super().__init__(message)
@@ -136,10 +139,13 @@ class GatewayClient:
 
     def _unreached(self, error: httpx.TransportError) -> GatewayError:
         if isinstance(error, httpx.ReadTimeout):
-            return GatewayError(f"the gateway at {self.base_url} has been silent for {_READ_S:.0f} s; try again")
+            words = f"the gateway at {self.base_url} has been silent for {_READ_S:.0f} s; try again"
+            return GatewayError(words, code="silent")
         if isinstance(error, httpx.RemoteProtocolError):
-            return GatewayError(f"the gateway at {self.base_url} ended the answer before it was complete; try again")
-        return GatewayError(f"no gateway answers at {self.base_url} ({error}); start it with `make up`")
+            words = f"the gateway at {self.base_url} ended the answer before it was complete; try again"
+            return GatewayError(words, code="broken_off")
+        words = f"no gateway answers at {self.base_url} ({error}); start it with `make up`"
+        return GatewayError(words, code="unreached")
 
 
 def _items(reply: Any) -> list[dict[str, Any]]:
@@ -167,4 +173,5 @@ def _error(reply: httpx.Response) -> GatewayError:
         error = reply.json()["error"]
         return GatewayError(error["message"], reply.status_code, error.get("code"))
     except (ValueError, KeyError, TypeError):
-        return GatewayError(f"HTTP {reply.status_code} from {reply.url}: {reply.text[:200]}", reply.status_code)
+        words = f"HTTP {reply.status_code} from {reply.url}: {reply.text[:200]}"
+        return GatewayError(words, reply.status_code, "no_reason")

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from cli.client import Delta
-from ui.markdown import StreamedMarkdown
+from ui.streamed import StreamedMarkdown
 
 
 class Phase(StrEnum):
@@ -81,9 +81,13 @@ class Answer:
     def frame(self, now: float) -> dict[str, Any]:
         """What the page needs to draw the answer: plain JSON values, never shared with a later frame.
 
-        `thought` only grows and `blocks` only gains items, so what Gradio sends of a frame is what is new in it.
+        `thought` only grows, `blocks` and the parts of `code` only gain items, so what Gradio sends of a frame is
+        what is new in it.
         """
-        self.markdown.update(self.response)
+        if self.phase.over:
+            self.markdown.finish(self.response)
+        else:
+            self.markdown.update(self.response)
         return {
             "phase": self.phase.value,
             "thought": self.thought,
@@ -91,7 +95,8 @@ class Answer:
             "seconds": self.thought_seconds,
             "thought_tokens": self.thought_tokens,
             "blocks": list(self.markdown.blocks),
-            "tail": self.markdown.tail,
+            "tail": list(self.markdown.tail),
+            "code": self.markdown.code and self.markdown.code.frame(),
             "text": self.response if self.phase.over else "",
             "model": self.model,
             "generation": self.generation_id,

@@ -14,10 +14,13 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from cli.client import GatewayError
+from ui.compare import Pair
 from ui.markdown import code_styles
 from ui.page import build, head
 from ui.people import COOKIE, People
 from ui.settings import UiSettings
+from ui.stream import Running, RunningAnswers
+from ui.troubles import needs_key, plain
 from ui.words import load_words
 
 # Gradio reads these when it is built.
@@ -43,6 +46,7 @@ def create_app(settings: UiSettings) -> FastAPI:
     os.environ.update(GRADIO)
     words = load_words(settings.language)
     people = People(settings.gateway)
+    answers: RunningAnswers[Running | Pair] = RunningAnswers()
     styles = code_styles()
     version = _version(styles + json.dumps(words.sentences))
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
@@ -62,26 +66,32 @@ def create_app(settings: UiSettings) -> FastAPI:
         script += f"document.documentElement.lang = {json.dumps(settings.language)};\n"
         return Response(script, media_type="text/javascript")
 
+    def renamed(reply: JSONResponse, request: Request, browser: str) -> JSONResponse:
+        reply.headers.append("Set-Cookie", cookie(browser, request.url.scheme))
+        return reply
+
     @app.post("/signin")
     def sign_in(request: Request, given: dict[str, Any]) -> JSONResponse:
         key = str(given.get("key") or "").strip()
         try:
             people.with_key(key).me()
         except GatewayError as error:
-            sentence = words("signin_wrong") if error.status == 401 else error.message
-            return JSONResponse({"error": sentence}, status_code=401 if error.status == 401 else 502)
-        people.sign_in(people.browser(request.cookies), key)
-        return JSONResponse({"signed": True})
+            sentence = words("signin_wrong") if needs_key(error) else plain(words, error)
+            return JSONResponse({"error": sentence}, status_code=401 if needs_key(error) else 502)
+        browser = people.browser(request.cookies)
+        answers.end(browser)
+        return renamed(JSONResponse({"signed": True}), request, people.sign_in(browser, key))
 
     @app.post("/signout")
     def sign_out(request: Request) -> JSONResponse:
-        people.sign_out(people.browser(request.cookies))
-        return JSONResponse({"signed": False})
+        browser = people.browser(request.cookies)
+        answers.end(browser)
+        return renamed(JSONResponse({"signed": False}), request, people.sign_out(browser))
 
     app.mount("/ui", StaticFiles(directory=STATIC))
     return gr.mount_gradio_app(
         app,
-        build(people, words, version),
+        build(people, answers, words, version),
         path="/",
         head=head(version),
         theme=_theme(),
@@ -93,6 +103,12 @@ def create_app(settings: UiSettings) -> FastAPI:
         pwa=False,
         show_error=False,
     )
+
+
+def cookie(browser: str, scheme: str) -> str:
+    """The header's value that names a browser."""
+    secure = "; Secure" if scheme == "https" else ""
+    return f"{COOKIE}={browser}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax{secure}"
 
 
 class AtHome:
@@ -107,7 +123,6 @@ class AtHome:
             await self._app(scope, receive, send)
             return
         known = f"{COOKIE}=" in Headers(scope=scope).get("cookie", "")
-        secure = "; Secure" if scope.get("scheme") == "https" else ""
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -116,8 +131,7 @@ class AtHome:
                 headers["X-Content-Type-Options"] = "nosniff"
                 headers["Referrer-Policy"] = "same-origin"
                 if not known and scope["path"] == "/":
-                    cookie = f"{COOKIE}={People.new_browser()}; Path=/; Max-Age=31536000; HttpOnly; SameSite=Lax"
-                    headers.append("Set-Cookie", cookie + secure)
+                    headers.append("Set-Cookie", cookie(People.new_browser(), scope.get("scheme", "http")))
             await send(message)
 
         await self._app(scope, receive, sending)

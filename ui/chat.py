@@ -5,6 +5,8 @@ Answers in the making belong to the browser, not to the tab: whoever comes back 
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -15,14 +17,19 @@ from ui.answer import Phase
 from ui.compare import SIDES, Pair
 from ui.files import MOST_CHARACTERS, TooLong, given, joined, parted
 from ui.gate import Gate
+from ui.optout import keep_out
 from ui.people import People
 from ui.pictures import MOST, BadPictures, apart
 from ui.pictures import given as given_pictures
 from ui.stream import Running, RunningAnswers
-from ui.tab import Tab, Value
+from ui.tab import Tab, Value, stale
 from ui.titles import Titles
 from ui.tree import Conversation, Row
+from ui.troubles import needs_key, plain
 from ui.words import Words
+
+DRAWING = 2  # threads that draw frames, all answers together; they hold the processor, not a connection
+WISHES = 1000  # conversations whose consent is remembered until the gateway has it
 
 
 class Chat:
@@ -30,14 +37,24 @@ class Chat:
 
     def __init__(self, people: People, answers: RunningAnswers[Running | Pair], titles: Titles, words: Words) -> None:
         self._people, self._answers, self._titles, self._say = people, answers, titles, words
+        self._wishes: dict[str, str | None] = {}  # consents of conversations that were just begun
+        self._drawing = ThreadPoolExecutor(DRAWING, thread_name_prefix="drawing")
 
     async def answer(self, tab: Tab, event: gr.EventData, request: gr.Request) -> AsyncIterator[Value]:
-        """Begin an answer (send, edit, again), or watch one that is under way (attach); yields the page's frames."""
+        """Begin an answer (send, edit, again), or watch one that is under way (attach); yields the page's frames.
+
+        Frames go out while the page shows this conversation. The answer of one that it has left is only awaited.
+        """
         asked: Mapping[str, Any] = event._data
         browser = self._people.browser(request.cookies)
+        lost = {**stale(str(asked.get("showing") or "")), "key": asked.get("key") or ""}
+        if not tab.shows(browser, asked):
+            yield lost
+            return
         running = self._kept(tab, browser)
         if asked["do"] == "attach":
-            if running is None:
+            if running is None:  # it has ended since: the record has it
+                yield lost
                 return
             prompt = self._prompt_of(tab, running)
         elif running is not None:
@@ -51,10 +68,10 @@ class Chat:
                     return
                 prompt = self._prompt(tab.conversation, asked)
             except KeyError:
-                yield self._refused(asked, self._say("gone"))
+                yield lost
                 return
             except GatewayError as error:
-                yield self._refused(asked, error.message)
+                yield self._refused(asked, plain(self._say, error), need_key=needs_key(error))
                 return
             except TooLong as error:
                 yield self._refused(asked, self._say("files_too_long", size=error.size, most=MOST_CHARACTERS))
@@ -63,21 +80,19 @@ class Chat:
                 yield self._refused(asked, self._say("pictures_bad", most=MOST))
                 return
             running = self._begin(tab, browser, prompt, asked, models)
-        conversation, tab.naming = tab.conversation, running.naming
+        conversation = tab.conversation
         start = {
-            "key": asked.get("key") or uuid4().hex,
+            "showing": tab.showing,
+            "key": running.key,
             "index": len(conversation.path) - (0 if asked["do"] == "again" else 1),
             "user": None if asked["do"] == "again" else {"id": prompt.id, **_words(prompt)},
         }
-        async for frame in running.watch():
-            if frame["conversation"] and conversation.id is None:
-                conversation.id = frame["conversation"]
-                self._answers.put(browser, conversation.id, running)
-                if tab.conversation is conversation:
-                    tab.place = conversation.id
+        async for frame in running.watch(lambda: tab.shows(browser, asked), self._drawing):
             if Phase(frame["phase"]).over:
                 frame["settled"] = self._settle(conversation, prompt, running)
+                frame["need_key"] = running.need_key
             yield {**start, **frame}
+        tab.answered, tab.naming = conversation, running.naming
 
     def stop(self, tab: Tab, request: gr.Request) -> None:
         """End this tab's answer where it is."""
@@ -94,7 +109,27 @@ class Chat:
         if running is not None:
             sides = running.sides if isinstance(running, Pair) else [running]
             tab.conversation.hide(side.answer.generation_id for side in sides if side.answer.generation_id)
+            tab.conversation.consent = tab.conversation.consent or self._wishes.get(tab.place)
         return running is not None
+
+    def consent(self, tab: Tab, gate: Gate, browser: str, asked: Mapping[str, Any]) -> None:
+        """Say what may be done with one conversation. Raises GatewayError."""
+        name, wish = str(asked["conversation"]), asked["consent"]
+        if tab.conversation.id == name:
+            tab.conversation.consent = wish
+        if name in self._wishes:
+            self._wishes[name] = wish
+        try:
+            gate.call("PATCH", f"/api/conversations/{name}", {"consent": wish})
+        except GatewayError as error:
+            running = self._answers.at(browser, name)
+            if error.status != 404 or running is None:
+                raise
+            self._keep_out(gate, name, wish, running)  # the gateway has yet to record its first turn
+
+    def end(self, browser: str, place: str | None = None) -> None:
+        """Stop and forget the browser's answers, at `place` or at all."""
+        self._answers.end(browser, place)
 
     def choose(self, tab: Tab, gate: Gate, browser: str, asked: Mapping[str, Any]) -> tuple[int | None, str]:
         """Record a choice between two answers (left, right, tie, or skip for none) and go on with the better one.
@@ -153,25 +188,47 @@ class Chat:
         for one in made:
             one.prompt = prompt.content
         running: Running | Pair = made[0] if len(made) == 1 else Pair(made, asked["compare"])
-        untitled = not conversation.title
+        running.key = str(asked.get("key") or uuid4().hex)
+        untitled, fresh = not conversation.title, conversation.id is None
+        if fresh:
+            conversation.consent = options["consent"] or None
+
+        def placed(name: str) -> None:
+            self._answers.put(browser, name, running)
+            if conversation.id is None:
+                conversation.id = name
+                if tab.conversation is conversation:
+                    tab.place = name
+                if conversation.consent:
+                    self._keep_out(gate, name, conversation.consent, running)
 
         def ended() -> None:
-            if not (isinstance(running, Pair) and running.comparable):
-                self._answers.drop(running)
-            answer = made[0].answer
-            if untitled and answer.phase is Phase.DONE and answer.conversation_id and answer.response:
-                self._titles.begin(
-                    running.naming, gate, answer.conversation_id, apart(messages[0]["content"])[0], answer.response
-                )
-            else:
-                running.naming.set_result("")
+            try:
+                if not (isinstance(running, Pair) and running.comparable):
+                    self._answers.drop(running)
+            finally:
+                answer = made[0].answer
+                if untitled and answer.phase is Phase.DONE and answer.conversation_id and answer.response:
+                    self._titles.begin(
+                        running.naming, gate, answer.conversation_id, apart(messages[0]["content"])[0], answer.response
+                    )
+                else:
+                    running.naming.set_result("")
 
         self._answers.put(browser, tab.place, running)
-        running.start(on_end=ended)
+        running.start(ended, placed)
         return running
 
+    def _keep_out(self, gate: Gate, conversation: str, wish: str | None, running: Running | Pair) -> None:
+        """Have the gateway take the conversation's consent, once it has the conversation."""
+        self._wishes[conversation] = wish
+        while len(self._wishes) > WISHES:
+            self._wishes.pop(next(iter(self._wishes)))
+        keep_out(gate, conversation, lambda: self._wishes.get(conversation, wish), lambda: running.over)
+
     def _running(self, gate: Gate, messages: list[dict[str, Any]], options: dict[str, Any]) -> Running:
-        return Running(lambda transport: gate.stream(transport, messages, options), gate.transport())
+        tell = partial(plain, self._say)
+        return Running(lambda transport: gate.stream(transport, messages, options), gate.transport(), tell)
 
     def _prompt(self, conversation: Conversation, asked: Mapping[str, Any]) -> Row:
         """The user's row that is to be answered. Raises KeyError when the tab has lost the row that is meant."""
@@ -215,8 +272,8 @@ class Chat:
             position = conversation.turn_to(best)
             return {"rows": conversation.view(position), "position": position}
         row = self._place(conversation, self._row(prompt, running))
-        user, answer = conversation.view(conversation.turn_to(row) - 1)[:2]
-        return {"row": {**answer, "html": ""}, "user": user}
+        conversation.turn_to(row)
+        return {"row": conversation.bare(row), "user": conversation.bare(prompt)}
 
     def _place(self, conversation: Conversation, row: Row) -> Row:
         """Put an answer into the tree, unless a reload has brought it from the record already."""
@@ -242,11 +299,10 @@ class Chat:
             error=frame["error"],
         )
 
-    def _refused(self, asked: Mapping[str, Any], sentence: str) -> Value:
-        row = {"id": "", "text": "", "thought": "", "error": sentence, "model": "", "generation": None}
+    def _refused(self, asked: Mapping[str, Any], sentence: str, need_key: bool = False) -> Value:
+        """Nothing has happened: the page puts back what it had, and may ask the same again."""
         return {
-            "key": asked.get("key"), "index": 0, "user": None, "phase": Phase.FAILED.value, "thought": "", "blocks": [],
-            "tail": "", "conversation": None, "settled": {"row": row, "user": None},
+            "showing": asked["showing"], "key": asked.get("key") or "", "refused": sentence, "need_key": need_key,
         }  # fmt: skip
 
 

@@ -6,12 +6,12 @@ Knows how both run and how they are shown; what a choice leads to is in `ui.chat
 import random
 import threading
 from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Executor, Future
 from typing import Any
 
 from ui.answer import Phase
 from ui.pictures import Content
-from ui.stream import Running, frames
+from ui.stream import Running, always, drawing, frames
 
 SIDES = ("left", "right")
 HIDDEN = ("model", "generation", "conversation", "text")
@@ -26,6 +26,7 @@ class Pair:
         (chance or random.SystemRandom()).shuffle(self.sides)
         self.mode = mode
         self.naming: Future[str] = Future()
+        self.key = ""
         self._left = len(self.sides)
         self._lock = threading.Lock()
 
@@ -44,7 +45,12 @@ class Pair:
         """Whether both are whole answers; otherwise there is nothing to choose."""
         return all(side.answer.phase is Phase.DONE and side.answer.response for side in self.sides)
 
-    def start(self, on_end: Callable[[], None]) -> None:
+    @property
+    def need_key(self) -> bool:
+        """Whether one failed for want of a key."""
+        return any(side.need_key for side in self.sides)
+
+    def start(self, on_end: Callable[[], None], on_place: Callable[[str], None] = lambda name: None) -> None:
         """Begin both; `on_end` runs once, after the later one."""
 
         def ended() -> None:
@@ -55,7 +61,7 @@ class Pair:
                 on_end()
 
         for side in self.sides:
-            side.start(ended)
+            side.start(ended, on_place)
 
     def stop(self) -> None:
         """End both where they are."""
@@ -71,6 +77,6 @@ class Pair:
         phase = Phase.DONE if over else Phase.RESPONDING
         return {"phase": phase.value, "pair": blind, "conversation": conversation}
 
-    def watch(self) -> AsyncIterator[dict[str, Any]]:
+    def watch(self, wanted: Callable[[], bool] = always, on: Executor | None = None) -> AsyncIterator[dict[str, Any]]:
         """Frames from now on, the last one final."""
-        return frames(self.frame, lambda: self.over, self.sides)
+        return frames(drawing(self.frame, on), lambda: self.over, self.sides, wanted)

@@ -1,4 +1,4 @@
-"""Markdown of an answer as safe HTML: code highlighted, LaTeX as MathML, and block by block while it streams.
+"""Markdown of an answer as safe HTML: code highlighted, LaTeX as MathML. How it grows is in `ui.streamed`.
 
 The text is a model's and thus anybody's: raw HTML is escaped, links are checked, images become links (a picture's
 address could carry the conversation to somebody else's server). No scripts or styles come from outside.
@@ -6,6 +6,7 @@ address could carry the conversation to somebody else's server). No scripts or s
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
 
 from markdown_it import MarkdownIt
@@ -37,42 +38,20 @@ def code_styles() -> str:
     return "\n".join([light.get_style_defs("[data-theme=light] .code"), dark.get_style_defs("[data-theme=dark] .code")])
 
 
-class StreamedMarkdown:
-    """Renders a growing text: finished blocks once, the block still open at every update.
+@dataclass(frozen=True)
+class Block:
+    """A top-level block: what it is (its first token's type), the line where it begins, its HTML."""
 
-    A top-level block can't change any more once the next one has two whole lines (one alone may still turn out to
-    belong to it), so each update parses only from there: its cost is the size of the last blocks, not of the answer.
-    What stays different from rendering the whole: a link defined below its use.
-    """
+    kind: str
+    line: int
+    html: str
 
-    def __init__(self) -> None:
-        self.blocks: list[str] = []
-        self.tail = ""
-        self._done = 0  # characters already in `blocks`
-        self._seen = -1
 
-    def update(self, text: str) -> None:
-        """Take the text so far, which must begin with the text of the update before."""
-        if len(text) == self._seen:
-            return
-        self._seen = len(text)
-        rest = text[self._done :]
-        env: EnvType = {}
-        groups = _top_level(_MARKDOWN.parse(rest, env))
-        starts = [group[0].map[0] if group[0].map else 0 for group in groups]
-        lines = rest.split("\n")
-        sure = max(
-            (
-                at
-                for at, start in enumerate(starts)
-                if start + 2 <= len(lines) - 1 and not (at and _tied(groups[at - 1], groups[at], lines[start - 1]))
-            ),
-            default=0,
-        )
-        self.blocks += [_html(group, env) for group in groups[:sure]]
-        if sure:
-            self._done += sum(len(line) + 1 for line in lines[: starts[sure]])
-        self.tail = "".join(_html(group, env) for group in groups[sure:])
+def parsed(text: str) -> list[Block]:
+    """The top-level blocks of a text."""
+    env: EnvType = {}
+    groups = _top_level(_MARKDOWN.parse(text, env))
+    return [Block(group[0].type, group[0].map[0] if group[0].map else 0, _html(group, env)) for group in groups]
 
 
 def _top_level(tokens: Sequence[Token]) -> list[list[Token]]:
@@ -82,11 +61,6 @@ def _top_level(tokens: Sequence[Token]) -> list[list[Token]]:
             groups.append([])
         groups[-1].append(token)
     return groups
-
-
-def _tied(above: Sequence[Token], below: Sequence[Token], between: str) -> bool:
-    """Whether a block's end hangs on the one above: a paragraph right below a numbered list (see `_goes_on`)."""
-    return above[0].type == "ordered_list_open" and below[0].type == "paragraph_open" and bool(between.strip())
 
 
 def _html(tokens: Sequence[Token], env: EnvType) -> str:
@@ -99,13 +73,14 @@ def _fence(renderer: RendererHTML, tokens: Sequence[Token], index: int, options:
     return (
         f'<figure class="code"><figcaption><span>{escape(language)}</span>'
         '<button type="button" data-do="copy-code"></button></figcaption>'
-        f'<pre tabindex="0"><code>{_highlighted(token.content, language)}</code></pre></figure>\n'
+        f'<pre tabindex="0"><code>{highlighted(token.content, language)}</code></pre></figure>\n'
     )
 
 
-def _highlighted(code: str, language: str) -> str:
+def highlighted(code: str, language: str) -> str:
+    """Code with its colours as HTML; plain where the language is not known."""
     try:
-        return str(highlight(code, get_lexer_by_name(language), _FORMATTER))
+        return str(highlight(code, get_lexer_by_name(language, stripnl=False, ensurenl=False), _FORMATTER))
     except ClassNotFound:
         return escape(code)
 

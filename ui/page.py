@@ -10,10 +10,11 @@ from typing import Any
 import gradio as gr
 
 from ui.chat import Chat
+from ui.compare import Pair
 from ui.people import People
 from ui.places import Places
-from ui.stream import RunningAnswers
-from ui.tab import Tab
+from ui.stream import Running, RunningAnswers
+from ui.tab import FORGOTTEN_S, Tab
 from ui.titles import Titles
 from ui.training import Training
 from ui.words import Words
@@ -21,11 +22,15 @@ from ui.words import Words
 SCRIPTS = (
     "words",
     "base",
+    "place",
     "shell",
     "rows",
+    "morph",
     "growing",
     "pair",
     "chat",
+    "branch",
+    "consent",
     "options",
     "files",
     "composer",
@@ -38,6 +43,7 @@ SCRIPTS = (
 )  # each stands on those before it
 STYLES = ("page.css", "chat.css", "training.css", "code.css")
 CHANNELS = ("transcript", "live", "side", "me", "training")
+TABS = 2000  # open pages whose state is kept; beyond, the one unused longest is read anew at its next use
 EVENTS = ("boot", "open", "answer", "halt", "act", "training", "train")
 
 
@@ -52,12 +58,13 @@ def scripts(version: str) -> str:
     return "".join(f'<script src="ui/{name}.js?{version}"></script>' for name in SCRIPTS)
 
 
-def build(people: People, words: Words, version: str) -> gr.Blocks:
+def build(people: People, answers: RunningAnswers[Running | Pair], words: Words, version: str) -> gr.Blocks:
     """The Blocks of the page, not yet mounted."""
-    chat = Chat(people, RunningAnswers(), Titles(words), words)
+    chat = Chat(people, answers, Titles(words), words)
     places, training = Places(people, chat, words), Training(people, words)
     with gr.Blocks(title=words("app"), analytics_enabled=False, fill_width=True) as blocks:
-        tab = gr.State(Tab())
+        blocks.state_session_capacity = TABS
+        tab = gr.State(Tab(), time_to_live=FORGOTTEN_S)
         transcript, live, side, me, drawn = (_channel(name, version) for name in CHANNELS)
         page = gr.HTML(
             html_template="",
@@ -69,8 +76,8 @@ def build(people: People, words: Words, version: str) -> gr.Blocks:
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         quiet["postprocess"] = False  # values are plain JSON; else each frame goes through a worker thread to say so
         free = {**quiet, "concurrency_limit": None}  # Gradio's default lets one person in at a time
-        page.boot(places.boot, [tab], [transcript, side, me], **free)
-        page.open(places.open, [tab], [transcript, side, me], trigger_mode="always_last", **free)
+        page.boot(places.boot, [tab], [transcript, side, me, tab], **free)
+        page.open(places.open, [tab], [transcript, side, me, tab], trigger_mode="multiple", **free)
         page.answer(chat.answer, [tab], [live], trigger_mode="multiple", **free).then(
             places.side, [tab], [side], **free
         )

@@ -50,14 +50,17 @@ class People:
         """The gateway as the owner of `key` sees it, to try a key out."""
         return Gate(self._gateway, key, self._tls)
 
-    def sign_in(self, browser: str, key: str) -> None:
-        """Remember the key of this browser."""
+    def sign_in(self, browser: str, key: str) -> str:
+        """Remember the key; the browser has a new name from now on, for what went by the old one is somebody else's."""
+        new = self.sign_out(browser)
         with self._lock:
-            self._keys[browser] = key
+            self._keys[new] = key
             while len(self._keys) > REMEMBERED:
                 self._keys.popitem(last=False)
+        return new
 
-    def sign_out(self, browser: str) -> None:
-        """Forget it."""
+    def sign_out(self, browser: str) -> str:
+        """Forget the key, and give the browser a new name."""
         with self._lock:
             self._keys.pop(browser, None)
+        return self.new_browser()

@@ -13,9 +13,10 @@ from ui.chat import Chat
 from ui.exports import as_json, as_markdown
 from ui.gate import Gate
 from ui.people import People
-from ui.tab import Tab, Update, Value, told, transcript
+from ui.tab import Tab, Update, Value, failed, stale, told, transcript
 from ui.titles import shortened
 from ui.tree import Conversation
+from ui.troubles import needs_key, plain
 from ui.words import Words
 
 
@@ -25,32 +26,44 @@ class Places:
     def __init__(self, people: People, chat: Chat, words: Words) -> None:
         self._people, self._chat, self._say = people, chat, words
 
-    async def boot(self, tab: Tab, event: gr.EventData, request: gr.Request) -> tuple[Update, Update, Update]:
+    async def boot(self, tab: Tab, event: gr.EventData, request: gr.Request) -> tuple[Update, ...]:
         """The first values of a page: its conversation, the side bar, who is looking."""
         browser = self._people.browser(request.cookies)
         gate = self._people.gate(browser)
         me = await asyncio.to_thread(self._me, gate, browser)
         if me.get("need_key") or me.get("toast"):
-            return gr.skip(), gr.skip(), me
-        rows, _, trouble = await self.open(tab, event, request)
-        return rows, await asyncio.to_thread(self._side, gate), me if trouble == gr.skip() else {**me, **trouble}
+            return failed(event._data["showing"]), gr.skip(), me, tab
+        rows, _, trouble, _ = await self.open(tab, event, request)
+        side = await asyncio.to_thread(self._side_or_none, gate)
+        return rows, side, me if trouble == gr.skip() else {**me, **trouble}, tab
 
-    async def open(self, tab: Tab, event: gr.EventData, request: gr.Request) -> tuple[Update, Update, Update]:
-        """Turn to the conversation in the address, or to a fresh one."""
-        name = event._data.get("conversation")
+    async def open(self, tab: Tab, event: gr.EventData, request: gr.Request) -> tuple[Update, ...]:
+        """Turn to the conversation in the address, or to a fresh one.
+
+        The tab is given back as an output: only then does Gradio know how long it may keep it.
+        """
+        asked: Mapping[str, Any] = event._data
         browser = self._people.browser(request.cookies)
+        tab.showing = ""  # until it is read, nothing can be sent to it
+        tab.wanted = asked["showing"]
+        return *await asyncio.to_thread(self._open, tab, browser, asked), tab
+
+    def _open(self, tab: Tab, browser: str, asked: Mapping[str, Any]) -> tuple[Update, Update, Update]:
+        name, showing = asked.get("conversation"), str(asked["showing"])
+        conversation = Conversation()
         try:
             if name:
-                tab.show(await asyncio.to_thread(self._people.gate(browser).conversation, name))
-            else:
-                tab.show(Conversation())
+                conversation = self._people.gate(browser).conversation(name)
         except GatewayError as error:
-            tab.show(Conversation(id=name))
-            sentence = self._say("not_found") if error.status == 404 else error.message
-            return transcript(tab), gr.skip(), told(sentence)
+            sentence = self._say("not_found") if error.status == 404 else plain(self._say, error)
+            return failed(showing), gr.skip(), {"need_key": True} if needs_key(error) else told(sentence)
+        if tab.wanted != showing:  # the page has gone on meanwhile
+            return gr.skip(), gr.skip(), gr.skip()
+        conversation.follow(str(asked.get("tip") or ""))
+        tab.show(conversation, browser, showing)
         attach = self._chat.returns(tab, browser)
         if not attach:
-            tab.conversation.close_gap()
+            conversation.close_gap()
         return transcript(tab, attach=attach), gr.skip(), gr.skip()
 
     async def side(self, tab: Tab, request: gr.Request) -> AsyncIterator[Update]:
@@ -59,7 +72,7 @@ class Places:
         It says what is live by now: a page stays open for days, and checkpoints change under it.
         """
         gate = self._people.gate(self._people.browser(request.cookies))
-        conversation, naming = tab.conversation, tab.naming
+        conversation, naming = tab.answered or tab.conversation, tab.naming
         try:
             side = await asyncio.to_thread(self._side, gate)
             shown = conversation.shown()
@@ -83,20 +96,25 @@ class Places:
         try:
             return await asyncio.to_thread(self._act, gate, browser, tab, event._data)
         except GatewayError as error:
-            return gr.skip(), gr.skip(), told(error.message)
+            me = {"need_key": True} if needs_key(error) else told(plain(self._say, error))
+            return gr.skip(), gr.skip(), me
 
     def _act(self, gate: Gate, browser: str, tab: Tab, asked: Mapping[str, Any]) -> tuple[Update, Update, Update]:
         what, target = asked["do"], f"/api/conversations/{asked.get('conversation')}"
+        if what in ("step", "choose") and not tab.shows(browser, asked):
+            return stale(str(asked.get("showing") or "")), gr.skip(), gr.skip()
         if what == "step":
             if asked["id"] not in tab.conversation.rows:
-                return gr.skip(), gr.skip(), told(self._say("gone"))
-            return transcript(tab, tab.conversation.step(asked["id"], int(asked["by"]))), gr.skip(), gr.skip()
+                return stale(tab.showing), gr.skip(), gr.skip()
+            changed = tab.conversation.step(asked["id"], int(asked["by"]))
+            return transcript(tab, changed, turned=True), gr.skip(), gr.skip()
         if what == "search":
             found = {"words": asked["words"], "lines": gate.search(asked["words"])}
             return gr.skip(), {"n": time.monotonic_ns(), "found": found}, gr.skip()
         if what == "choose":
             position, sentence = self._chat.choose(tab, gate, browser, asked)
-            return transcript(tab, position) if position is not None else gr.skip(), gr.skip(), told(sentence)
+            rows = transcript(tab, position, turned=True) if position is not None else gr.skip()
+            return rows, gr.skip(), told(sentence)
         if what == "rate":
             rating, path = int(asked["rating"]) or None, f"/api/generations/{asked['generation']}/feedback"
             if rating is None:  # the thumb was pressed again
@@ -122,13 +140,18 @@ class Places:
             if what == "consent":
                 gate.call("PUT", "/api/me/consent", {"consent": asked["consent"]})
             else:
+                self._chat.end(browser)  # what is being written would be recorded after all else is deleted
                 gate.call("DELETE", "/api/me/data")
             done = self._say("consent_saved" if what == "consent" else "deleted_data")
-            return gr.skip(), self._side(gate), {**self._me(gate, browser), **told(done)}
+            forgotten = {"forgotten": what == "forget_me"}
+            return gr.skip(), self._side(gate), {**self._me(gate, browser), **told(done), **forgotten}
         if what == "delete":
+            self._chat.end(browser, asked["conversation"])
             gate.call("DELETE", target)
+        elif what == "chat_consent":
+            self._chat.consent(tab, gate, browser, asked)
         else:
-            change = {"rename": "title", "pin": "pinned", "chat_consent": "consent"}[what]
+            change = {"rename": "title", "pin": "pinned"}[what]
             gate.call("PATCH", target, {change: asked[change]})
         return gr.skip(), self._side(gate), gr.skip()
 
@@ -151,6 +174,7 @@ class Places:
 
     def _export(self, gate: Gate, asked: Mapping[str, Any]) -> Value:
         conversation = gate.conversation(asked["conversation"])
+        conversation.follow(str(asked.get("tip") or ""))
         name = "".join(letter if letter.isalnum() else "-" for letter in conversation.title).strip("-")[:60] or "chat"
         if asked["form"] == "json":
             return {"name": f"{name}.json", "type": "application/json", "text": as_json(conversation)}
@@ -160,7 +184,13 @@ class Places:
         try:
             return {**gate.me(), "need_key": False, "signed": self._people.signed_in(browser)}
         except GatewayError as error:
-            return {"need_key": True} if error.status == 401 else told(error.message)
+            return {"need_key": True} if needs_key(error) else told(plain(self._say, error))
+
+    def _side_or_none(self, gate: Gate) -> Update:
+        try:
+            return self._side(gate)
+        except GatewayError:  # the conversation, or a sentence, is there all the same
+            return gr.skip()
 
     def _side(self, gate: Gate) -> Value:
         return {"n": time.monotonic_ns(), **gate.side()}

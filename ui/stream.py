@@ -9,8 +9,8 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from typing import Any, Generic, Protocol, TypeVar
 
 import httpx
@@ -18,6 +18,7 @@ import httpx
 from cli.client import Delta, GatewayError
 from ui.answer import Answer, Phase
 from ui.pictures import Content
+from ui.troubles import needs_key
 
 FRAMES_PER_SECOND = 25  # smooth to the eye, and a page of 200 turns still draws each in time
 FIRST_PIECE_S = 0.2  # how long the first frame waits for the first piece, for an empty one only costs on its way
@@ -56,16 +57,26 @@ class Interruptible(httpx.BaseTransport):
                 self.cut()
 
 
+def always() -> bool:
+    """Somebody is looking."""
+    return True
+
+
+Tell = Callable[[GatewayError | None], str]
 Watcher = tuple[asyncio.AbstractEventLoop, asyncio.Event]
 
 
 class Running:
     """One answer in the making. `watch` may be used from any number of places."""
 
-    def __init__(self, open_stream: Opener, transport: httpx.BaseTransport) -> None:
+    def __init__(self, open_stream: Opener, transport: httpx.BaseTransport, tell: Tell) -> None:
+        """`tell` puts an error into words; None: a defect of ours."""
         self.answer = Answer(started=time.monotonic())
         self.prompt: Content = ""  # what it answers, for a page that comes back to it
         self.naming: Future[str] = Future()  # the name that its conversation gets at its end; "" for none
+        self.key = ""  # by which a page knows the answer, however often it comes back to it
+        self.need_key = False  # whether it failed for want of a key
+        self._tell = tell
         self._open = open_stream
         self._transport = Interruptible(transport)
         self._lock = threading.Lock()
@@ -73,9 +84,10 @@ class Running:
         self._stopped = False
         self._thread = threading.Thread(target=self._read, name="answer", daemon=True)
 
-    def start(self, on_end: Callable[[], None]) -> None:
-        """Begin reading; `on_end` runs in the reader's thread after the last piece."""
-        self._on_end = on_end
+    def start(self, on_end: Callable[[], None], on_place: Callable[[str], None] = lambda name: None) -> None:
+        """Begin reading. In the reader's thread, `on_place` gets the conversation's id when it is first known, and
+        `on_end` runs after the last piece."""
+        self._on_end, self._on_place = on_end, on_place
         self._thread.start()
 
     def stop(self) -> None:
@@ -101,9 +113,9 @@ class Running:
         """Whether it has ended."""
         return self.answer.phase.over
 
-    def watch(self) -> AsyncIterator[dict[str, Any]]:
-        """Frames from now on, the last one final."""
-        return frames(self.frame, lambda: self.over, [self])
+    def watch(self, wanted: Callable[[], bool] = always, on: Executor | None = None) -> AsyncIterator[dict[str, Any]]:
+        """Frames from now on, the last one final, drawn by threads of `on`. While not `wanted` there are none."""
+        return frames(drawing(self.frame, on), lambda: self.over, [self], wanted)
 
     def tell(self, watcher: "Watcher", wanted: bool = True) -> None:
         """Wake `watcher` at news, or no longer."""
@@ -115,18 +127,22 @@ class Running:
                 with self._lock:
                     if self._stopped:
                         break
+                    known = self.answer.conversation_id
                     self.answer.feed(delta, time.monotonic())
+                if known is None and self.answer.conversation_id is not None:
+                    self._on_place(self.answer.conversation_id)
                 self._wake()
             with self._lock:
                 self.answer.finish(time.monotonic(), stopped=self._stopped)
         except GatewayError as error:
             with self._lock:
                 if not self._stopped:  # cutting the connection looks like an error here, and is none
-                    self.answer.fail(error.message, time.monotonic())
+                    self.need_key = needs_key(error)
+                    self.answer.fail(self._tell(error), time.monotonic())
         finally:
             with self._lock:
                 if not self.answer.phase.over:  # a defect of ours, which the thread's traceback will name
-                    self.answer.fail("the page could not read the answer; try again", time.monotonic())
+                    self.answer.fail(self._tell(None), time.monotonic())
             self._on_end()
             self._wake()
 
@@ -136,10 +152,20 @@ class Running:
                 loop.call_soon_threadsafe(news.set)
 
 
+Draw = Callable[[], Awaitable[dict[str, Any]]]
+
+
+def drawing(frame: Callable[[], dict[str, Any]], on: Executor | None) -> Draw:
+    """`frame` made by a thread: a long one must not hold up everybody else's."""
+    return lambda: asyncio.get_running_loop().run_in_executor(on, frame)
+
+
 async def frames(
-    of: Callable[[], dict[str, Any]], over: Callable[[], bool], sources: Sequence[Running]
+    draw: Draw, over: Callable[[], bool], sources: Sequence[Running], wanted: Callable[[], bool] = always
 ) -> AsyncIterator[dict[str, Any]]:
-    """What `of` gives whenever a source has news, FRAMES_PER_SECOND a second at most, until the last when `over`.
+    """What `draw` gives whenever a source has news, FRAMES_PER_SECOND a second at most, until the last when `over`.
+
+    While the frames are not `wanted` none is drawn; the iteration ends with the answer all the same.
 
     The first piece is given at once: an empty frame before it comes only after FIRST_PIECE_S, and delays nothing.
     """
@@ -147,8 +173,8 @@ async def frames(
     def begun() -> bool:
         return any(source.begun for source in sources)
 
-    news = asyncio.Event()
-    watcher = (asyncio.get_running_loop(), news)
+    news, loop = asyncio.Event(), asyncio.get_running_loop()
+    watcher = (loop, news)
     for source in sources:
         source.tell(watcher)
     try:
@@ -159,14 +185,15 @@ async def frames(
                     news.clear()
         while True:
             news.clear()
-            shown, empty = time.monotonic(), not begun()
+            shown, empty = loop.time(), not begun()
             last = over()  # asked before the frame is made, which is then whole
-            yield of()
+            if wanted():
+                yield await draw()
             if last:
                 return
             await news.wait()
             if not empty:
-                await asyncio.sleep(max(0.0, shown + 1 / FRAMES_PER_SECOND - time.monotonic()))
+                await asyncio.sleep(max(0.0, shown + 1 / FRAMES_PER_SECOND - loop.time()))
     finally:
         for source in sources:
             source.tell(watcher, wanted=False)
@@ -178,6 +205,9 @@ class Findable(Protocol):
     @property
     def over(self) -> bool:
         """Whether no more can come."""
+
+    def stop(self) -> None:
+        """End it where it is."""
 
 
 Found = TypeVar("Found", bound=Findable)
@@ -208,3 +238,11 @@ class RunningAnswers(Generic[Found]):
         with self._lock:
             for key in [key for key, value in self._running.items() if value is running]:
                 del self._running[key]
+
+    def end(self, browser: str, place: str | None = None) -> None:
+        """Stop and forget what a browser has, at `place` or at all: it was deleted, or somebody signs out."""
+        with self._lock:
+            found = [key for key in self._running if key[0] == browser and place in (None, key[1])]
+            ending = [self._running.pop(key) for key in found]
+        for running in ending:
+            running.stop()

@@ -53,10 +53,13 @@ class Titles:
         """Name `conversation` in the background; `named` gets the name, or "" when it could not be given."""
 
         def work() -> None:
+            name = ""
             try:
-                named.set_result(self._name(gate, conversation, question, answer))
+                name = self._name(gate, conversation, question, answer)
             except GatewayError:
-                named.set_result("")  # deleted meanwhile, or the gateway is gone: a name is no reason to bother anybody
+                pass  # deleted meanwhile, or the gateway is gone: a name is no reason to bother anybody
+            finally:
+                named.set_result(name)  # after a defect too, which the thread's traceback names: somebody waits
 
         threading.Thread(target=work, name="title", daemon=True).start()
 

@@ -14,6 +14,7 @@ from cli.client import GatewayClient, GatewayError
 from ui.gate import Gate, items
 from ui.people import People
 from ui.training_view import TrainingView
+from ui.troubles import plain
 from ui.words import Words
 
 View = dict[str, Any]
@@ -37,7 +38,7 @@ class Training:
         try:
             sentence = await asyncio.to_thread(self._act, gate, event._data)
         except GatewayError as error:
-            sentence = error.message
+            sentence = plain(self._say, error)
         told = {"n": time.monotonic_ns(), "toast": sentence}
         return await asyncio.to_thread(self._drawn, gate, event._data), told
 
@@ -80,7 +81,7 @@ class Training:
                 )
                 return {"html": html, "live": status.get("live")}
         except GatewayError as error:
-            sentence = escape(self._say("training_unreached", error=error.message))
+            sentence = escape(self._say("training_unreached", error=plain(self._say, error)))
             return {"html": f'<p class="card failed" role="alert">{sentence}</p>'}
 
 

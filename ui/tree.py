@@ -5,6 +5,7 @@ Pure: no HTTP, no Gradio. Rows hold what the page draws; the gateway holds the t
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from uuid import uuid4
 
@@ -35,6 +36,11 @@ class Row:
     """As what the gate asks for it again: good, never, or None."""
     pictures: list[str] = field(default_factory=list)
     """Addresses of the pictures that go with a user's words."""
+
+    @cached_property
+    def html(self) -> str:
+        """An answer's text, rendered once: it does not change any more."""
+        return render(self.text) if self.role == "assistant" else ""
 
     @property
     def content(self) -> Content:
@@ -78,7 +84,7 @@ class Conversation:
 
     def view(self, start: int = 0) -> list[dict[str, Any]]:
         """The shown rows from position `start`, as plain values for the page."""
-        return [self._view(row) for row in self.shown()[start:]]
+        return [{**self.bare(row), "html": row.html} for row in self.shown()[start:]]
 
     # -- changing
 
@@ -113,6 +119,13 @@ class Conversation:
         self._show(row)
         return self.path.index(row.id)
 
+    def follow(self, tip: str) -> None:
+        """Show the branch with the row, or the answer, called `tip`, where there is one."""
+        for row in self.rows.values():
+            if tip and tip in (row.id, row.generation):
+                self._show(row)
+                return
+
     def hide(self, generations: Iterable[str]) -> None:
         """End the path above these answers, where the record has them already."""
         made = set(generations)
@@ -136,7 +149,8 @@ class Conversation:
                 return
             self.path.append(children[-1].id)
 
-    def _view(self, row: Row) -> dict[str, Any]:
+    def bare(self, row: Row) -> dict[str, Any]:
+        """A row as plain values, without its HTML."""
         branches = self.siblings(row)
         files, words = parted(row.text) if row.role == "user" else ([], row.text)
         return {
@@ -145,7 +159,7 @@ class Conversation:
             "text": words,
             "files": [{"name": file.name, "text": file.text} for file in files],
             "pictures": row.pictures,
-            "html": render(row.text) if row.role == "assistant" else "",
+            "html": "",
             "thought": row.thought,
             "model": row.model,
             "generation": row.generation,

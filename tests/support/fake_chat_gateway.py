@@ -32,6 +32,7 @@ class Script:
     finish: str = "stop"
     refuse: tuple[int, str] | None = None
     break_after: int | None = None  # pieces, after which the engine fails
+    hold_at: tuple[int, ...] = ()  # pieces, after each of which it waits until the test says `release()`
 
 
 class FakeGateway:
@@ -39,6 +40,7 @@ class FakeGateway:
 
     def __init__(self, key: str | None = None) -> None:
         self.key = key
+        self._released = threading.Semaphore(0)
         self.reset()
         self.app = FastAPI()
         self._routes()
@@ -46,6 +48,9 @@ class FakeGateway:
     def reset(self) -> None:
         """Forget everything and answer as at first."""
         self.script = Script()
+        self._released.release(100)  # whoever still waits
+        self._released = threading.Semaphore(0)
+        self.slow = 0.0  # seconds that reading a conversation takes
         self.asked: list[dict[str, Any]] = []
         self.asked_titles: list[dict[str, Any]] = []
         self.title = "and and and"  # what the model answers when it is asked for one: nonsense, as a tiny one does
@@ -60,6 +65,10 @@ class FakeGateway:
         self.feedback: list[dict[str, Any]] = []
         self.rounds = [round_view(1, "published", 40), round_view(2, "running", 17)]
         self.calls: list[tuple[str, str, Any]] = []
+
+    def release(self) -> None:
+        """Let an answer go on that is held."""
+        self._released.release()
 
     # -- what a turn leaves behind
 
@@ -98,6 +107,8 @@ class FakeGateway:
                     error = {"message": "the engine went away in mid-answer; try again", "type": "server_error"}
                     yield "data: " + json.dumps({"error": error}) + "\n\n"
                     return
+                if count in script.hold_at:
+                    await asyncio.to_thread(self._released.acquire, timeout=60)
                 await asyncio.sleep(script.pause)
             finish = script.finish
             details = {"reasoning_tokens": len(thought)}
@@ -140,6 +151,9 @@ class FakeGateway:
             if self.script.refuse:
                 return _error(*self.script.refuse)
             wish = ours.get("conversation_id")
+            if self.consent == "none":  # kept nowhere: neither a record nor names
+                stream = self._stream(body, {"messages": []}, "")
+                return StreamingResponse(stream, media_type="text/event-stream")
             talk = self.conversations.get(wish or "") or self._talk(wish or uuid4().hex)
             name = f"gen-{uuid4().hex}"
             headers = {"X-Ruminate-Generation": name, "X-Ruminate-Conversation": talk["id"]}
@@ -180,15 +194,18 @@ class FakeGateway:
             return {"data": [_without(one, "messages") for one in listed]}
 
         @app.get("/api/conversations/{name}")
-        def conversation(name: str) -> Any:
+        async def conversation(name: str) -> Any:
+            await asyncio.sleep(self.slow)
             if name not in self.conversations:
                 return _error(404, f"there is no conversation {name}")
             opinions = {"feedback": self.feedback, "comparisons": self.comparisons}
             return {**self.conversations[name], **opinions, "regressions": list(self.kept.values())}
 
         @app.patch("/api/conversations/{name}")
-        async def change(name: str, request: Request) -> dict[str, Any]:
+        async def change(name: str, request: Request) -> Any:
             wish = await request.json()
+            if name not in self.conversations:
+                return _error(404, f"there is no conversation {name}")
             if wish.pop("unless_titled", False) and self.conversations[name]["title"] is not None:
                 del wish["title"]
             self.conversations[name].update(wish)

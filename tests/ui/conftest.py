@@ -1,7 +1,7 @@
 """A real Chromium on a real page against the fake gateway: one browser and one server for all, a page for each."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from support.components import require_component
 from support.fake_chat_gateway import FakeGateway, serving
+from support.open_pages import pages_of
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
@@ -24,6 +25,7 @@ class Shown:
     url: str
     context: BrowserContext
     page: Page
+    forget_pages: Callable[[], None] = lambda: None
 
     def ask(self, text: str) -> None:
         """Write and send."""
@@ -63,8 +65,11 @@ def chromium() -> Iterator[Browser]:
 
 @dataclass(frozen=True)
 class Served:
+    """`forget_pages`: the page's server loses what it knows of open pages, as after a restart of its process."""
+
     gateway: FakeGateway
     url: str
+    forget_pages: Callable[[], None]
 
 
 @pytest.fixture(scope="session")
@@ -74,8 +79,10 @@ def served() -> Iterator[Served]:
     from ui.settings import UiSettings
 
     gateway = FakeGateway()
-    with serving(gateway.app) as address, serving(create_app(UiSettings(gateway=address))) as url:
-        yield Served(gateway, url)
+    with serving(gateway.app) as address:
+        app = create_app(UiSettings(gateway=address))
+        with serving(app) as url:
+            yield Served(gateway, url, pages_of(app).clear)
 
 
 @pytest.fixture
@@ -88,7 +95,7 @@ def shown(chromium: Browser, served: Served) -> Iterator[Shown]:
     page = context.new_page()
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(served.url)
-    result = Shown(served.gateway, served.url, context, page)
+    result = Shown(served.gateway, served.url, context, page, served.forget_pages)
     result.ready()
     yield result
     context.close()

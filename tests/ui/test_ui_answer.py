@@ -1,18 +1,22 @@
 """An answer in the making, without threads, servers or clocks."""
 
 import asyncio
+import itertools
 import random
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import httpx
 import pytest
 
-from cli.client import Delta, GatewayError
+from cli.client import Delta, GatewayClient, GatewayError
 from ui.answer import Answer, Phase
 from ui.compare import HIDDEN, Pair
-from ui.stream import FIRST_PIECE_S, FRAMES_PER_SECOND, Interruptible, Running, RunningAnswers
+from ui.stream import FIRST_PIECE_S, FRAMES_PER_SECOND, Interruptible, Running, RunningAnswers, frames
+from ui.troubles import plain
+from ui.words import load_words
 
 
 def fed(*deltas: Delta, every: float = 1.0) -> Answer:
@@ -67,7 +71,7 @@ def _transport() -> httpx.MockTransport:
 
 
 def _running(pieces: Iterator[Delta]) -> Running:
-    return Running(lambda transport: pieces, _transport())
+    return Running(lambda transport: pieces, _transport(), partial(plain, load_words("en")))
 
 
 async def test_frames_come_no_faster_than_the_rate_and_the_last_is_whole() -> None:
@@ -164,7 +168,7 @@ async def test_a_defect_while_reading_is_told_and_its_traceback_is_left() -> Non
 
     running = _running(pieces())
     running.start(on_end=lambda: None)
-    assert "could not read the answer" in [frame async for frame in running.watch()][-1]["error"]
+    assert "could not be read" in [frame async for frame in running.watch()][-1]["error"]
 
 
 def test_running_answers_are_found_by_their_browser_alone() -> None:
@@ -196,3 +200,104 @@ async def test_the_order_is_drawn_and_frames_tell_no_names() -> None:
         firsts.add(pair.sides[0].answer.model)
         assert len(ended) <= 1
     assert firsts == {"a", "b"}
+
+
+class Clock(asyncio.SelectorEventLoop):
+    """A loop whose time is made: what waits for a moment gets it at once, so that a busy machine changes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def time(self) -> float:
+        """Seconds since the loop was made."""
+        return self.now
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:
+            self.now = max(self.now, self._scheduled[0].when())
+        super()._run_once()
+
+
+@pytest.mark.parametrize("every", [0.001, 0.013, 0.03])
+def test_a_second_has_20_to_30_frames_whatever_the_pace_of_the_pieces(every: float) -> None:
+    clock = Clock()
+    running = _running(iter(()))
+    seconds = 4.0
+    moments: list[float] = []
+
+    async def written() -> None:
+        begun = clock.time()
+        while clock.time() < begun + seconds:
+            running.answer.feed(Delta(content="x"), clock.time())
+            running._wake()
+            await asyncio.sleep(every)
+        running.answer.finish(clock.time())
+        running._wake()
+
+    async def watched() -> None:
+        async def draw() -> dict[str, object]:
+            return running.answer.frame(clock.time())
+
+        async for _ in frames(draw, lambda: running.over, [running]):
+            moments.append(clock.time())
+
+    async def both() -> None:
+        await asyncio.gather(written(), watched())
+
+    clock.run_until_complete(both())
+    clock.close()
+    assert 20 * seconds <= len(moments) <= 30 * seconds
+    assert min(later - one for one, later in itertools.pairwise(moments[:-1])) >= 1 / 30
+
+
+async def test_frames_that_nobody_wants_are_not_drawn_and_the_end_is_waited_for() -> None:
+    go = threading.Event()
+
+    def pieces() -> Iterator[Delta]:
+        yield Delta(content="first ")
+        go.wait(10)
+        yield Delta(content="second")
+
+    running, wanted = _running(pieces()), [True]
+    running.start(on_end=lambda: None)
+    watch = running.watch(lambda: wanted[0])
+    await anext(watch)
+    wanted[0] = False
+    go.set()
+    assert [frame async for frame in watch] == []
+    assert running.over
+
+
+def test_ending_what_a_browser_has_stops_it_and_nothing_of_others() -> None:
+    answers, mine, yours = RunningAnswers(), _running(iter(())), _running(iter(()))
+    answers.put("mine", "talk", mine)
+    answers.put("mine", "other", mine)
+    answers.put("yours", "talk", yours)
+    answers.end("mine")
+    assert (mine.answer.phase, yours.answer.phase) == (Phase.STOPPED, Phase.WAITING)
+    assert answers.at("mine", "talk") is answers.at("mine", "other") is None
+    assert answers.at("yours", "talk") is yours
+
+
+@pytest.mark.parametrize("failure", [httpx.ConnectError("[Errno 111] refused"), httpx.ReadTimeout("slow")])
+def test_what_no_gateway_put_into_words_is_told_without_address_or_number(failure: Exception) -> None:
+    def refuse(request: httpx.Request) -> httpx.Response:
+        raise failure
+
+    with (
+        GatewayClient("http://127.0.0.1:8000", transport=httpx.MockTransport(refuse)) as client,
+        pytest.raises(GatewayError) as raised,
+    ):
+        client.status()
+    said = plain(load_words("en"), raised.value)
+    assert "127.0.0.1" not in said
+    assert "Errno" not in said
+    assert said.startswith("The model's server")
+
+
+def test_one_of_a_thing_is_told_as_one() -> None:
+    words = load_words("en")
+    assert words("tokens", n=1) == "1 token"
+    assert words("tokens", n=2) == "2 tokens"
+    assert words("prompts", recorded=1, trainable=1) == "1 prompt recorded, 1 of them may be learnt from"

@@ -86,3 +86,8 @@ def test_the_training_page_speaks_it_as_well(foreign: Page) -> None:
         page.goto(page.url.split("?")[0] + place)
         expect(page.locator(".facts")).to_be_visible()
         assert english(page) == set()
+
+
+def test_one_of_a_thing_is_told_as_one(shown) -> None:
+    said = "[1, 2].map((n) => ruminate.say('tokens', {n}))"
+    assert shown.page.evaluate(said) == ["1 token", "2 tokens"]

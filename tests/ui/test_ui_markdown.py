@@ -8,7 +8,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pygments.styles import get_style_by_name
 
-from ui.markdown import DARK_CODE, LIGHT_CODE, StreamedMarkdown, code_styles, render
+from ui import streamed as streaming
+from ui.markdown import DARK_CODE, LIGHT_CODE, code_styles, render
+from ui.streamed import StreamedMarkdown
 
 PIECES = st.sampled_from(
     [
@@ -49,7 +51,90 @@ def test_streaming_gives_what_the_whole_gives(pieces: list[str], size: int) -> N
     streamed = StreamedMarkdown()
     for end in range(0, len(text) + size, size):
         streamed.update(text[:end])
-    assert "".join(streamed.blocks) + streamed.tail == render(text)
+    if streamed.code is None and not streamed._cuts:
+        assert "".join([*streamed.blocks, *streamed.tail]) == render(text)
+    streamed.finish(text)
+    assert "".join(streamed.blocks) == render(text)
+    assert (streamed.tail, streamed.code) == ([], None)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(PIECES, max_size=60), st.integers(1, 9))
+def test_a_long_open_block_ends_as_the_whole_gives_it(pieces: list[str], size: int) -> None:
+    """The same with limits so small that pieces, and parts of code, come about at once."""
+    text = "".join(pieces)
+    small = {"SMALL": 20, "PIECE": 10, "PART": 30, "PART_LINES": 2, "MOST_LINES": 3}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in small.items():
+            patch.setattr(streaming, name, value)
+        streamed, before = StreamedMarkdown(), 0
+        for end in range(0, len(text) + size, size):
+            streamed.update(text[:end])
+            assert len(streamed.blocks) >= before
+            before = len(streamed.blocks)
+        streamed.finish(text)
+    assert "".join(streamed.blocks) == render(text)
+
+
+LONG = {
+    "code": "intro\n\n```python\n" + "".join(f"x{n} = f({n})\n" for n in range(600)) + "```\n\nand\nthen\n",
+    "list": "".join(f"- item {n} of them\n" for n in range(250)) + "\nand\nthen\n",
+    "table": "| a | b |\n|--|--|\n" + "".join(f"| cell {n} | b |\n" for n in range(250)) + "\nand\nthen\n",
+    "quote": "".join(f"> said {n} times\n" for n in range(250)),
+    "line": "word " * 1500,
+}
+
+
+@pytest.mark.parametrize("kind", LONG)
+def test_the_work_on_a_long_block_grows_with_its_length_and_not_its_square(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counted in characters that are parsed and highlighted, for an answer of one frame to each 100 characters."""
+    work = {"parsed": 0, "highlighted": 0}
+    parse, colour = streaming.parsed, streaming.highlighted
+
+    def parsing(text: str):
+        work["parsed"] += len(text)
+        return parse(text)
+
+    def colouring(code: str, language: str):
+        work["highlighted"] += len(code)
+        return colour(code, language)
+
+    monkeypatch.setattr(streaming, "parsed", parsing)
+    monkeypatch.setattr(streaming, "highlighted", colouring)
+    text, streamed = LONG[kind], StreamedMarkdown()
+    for end in range(0, len(text), 100):
+        streamed.update(text[:end])
+    streamed.finish(text)
+    frames = len(text) // 100
+    assert work["parsed"] + work["highlighted"] < 15 * len(text) + frames * 5 * streaming.PIECE
+    assert "".join(streamed.blocks) == render(text)
+
+
+def test_open_code_has_colours_and_its_parts_stand() -> None:
+    text = "```python\n" + "".join(f"def f{n}(): pass\n{chr(10) if n % 10 == 9 else ''}" for n in range(100))
+    streamed = StreamedMarkdown()
+    parts: list[str] = []
+    for end in range(0, len(text), 30):
+        streamed.update(text[:end])
+        if streamed.code is not None:
+            assert streamed.code.parts[: len(parts)] == parts
+            parts = list(streamed.code.parts)
+            shown = re.sub(r"<[^>]*>", "", "".join([*parts, streamed.code.rest])).rstrip("\n")
+            assert shown == text[len("```python\n") : end].rstrip("\n")
+    assert len(parts) > 3
+    assert '<span class="k">def</span>' in parts[-1]
+    assert streamed.code is not None
+    assert streamed.code.language == "python"
+
+
+def test_a_fence_that_closes_is_a_block_at_once() -> None:
+    streamed = StreamedMarkdown()
+    for end in range(len("~~~py\nx = 1\n~~~\n") + 1):
+        streamed.update("~~~py\nx = 1\n~~~\n"[:end])
+    assert streamed.blocks == [render("~~~py\nx = 1\n~~~\n")]
+    assert streamed.code is None
 
 
 @pytest.mark.parametrize(
@@ -73,7 +158,7 @@ def test_a_finished_block_is_parsed_once() -> None:
     before = list(streamed.blocks)
     streamed.update("one\n\ntwo\n\nthree")
     assert streamed.blocks == before == ["<p>one</p>\n"]
-    assert streamed.tail == "<p>two</p>\n<p>three</p>\n"
+    assert streamed.tail == ["<p>two</p>\n<p>three</p>\n"]
 
 
 @pytest.mark.parametrize(

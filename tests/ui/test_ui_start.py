@@ -83,6 +83,7 @@ def test_no_sentence_is_left_over() -> None:
         "phase_",
         "thoughts_",
         "suggest_",
+        "trouble_",
         "trust_",
         "consent_",
         "tag_",

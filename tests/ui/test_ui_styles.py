@@ -8,8 +8,8 @@ from pygments.token import STANDARD_TYPES
 
 UI = Path(__file__).parents[2] / "ui"
 SHARED = {"plain", "primary", "text-button", "quiet", "failed", "dot", "card", "running", "table-wrap", "plots", "rest"}
-SHARED |= {"ask", "dialog-acts", "dialog-head", "row", "files", "unseen", "options"}
-"""Looks that several parts use on purpose: buttons, dialogs, cards, tables, a message whoever draws it."""
+SHARED |= {"ask", "dialog-acts", "dialog-head", "row", "files", "unseen", "options", "code"}
+"""Looks that several parts use on purpose: buttons, dialogs, cards, tables, a message or code whoever draws it."""
 
 
 def made() -> dict[str, set[str]]:

@@ -1,13 +1,15 @@
 """Names for conversations: the model's where it makes sense, else the first words; a person's before both."""
 
 import re
+from concurrent.futures import Future
 
 import pytest
 from playwright.sync_api import expect
 from support.fake_chat_gateway import Script
 
 from ui.files import File, joined
-from ui.titles import LONGEST, shortened, usable
+from ui.titles import LONGEST, Titles, shortened, usable
+from ui.words import load_words
 
 QUESTION, ANSWER = "Plan three dinners for two, no nuts.", "Soup on Monday, rice on Tuesday."
 
@@ -100,3 +102,14 @@ def test_a_conversation_gets_its_name_though_its_tab_was_closed(shown) -> None:
     expect(other.locator(".row.assistant:not(.live) .md")).to_contain_text("w39")
     expect(other.locator(".item")).to_have_text("Dinners for two")
     assert len(shown.gateway.asked) == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_defect_while_naming_leaves_nobody_waiting() -> None:
+    class Broken:
+        def short_answer(self, text: str, origin: str) -> str:
+            raise KeyError("choices")
+
+    named: Future[str] = Future()
+    Titles(load_words("en")).begin(named, Broken(), "c1", QUESTION, ANSWER)
+    assert named.result(timeout=10) == ""

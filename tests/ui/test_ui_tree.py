@@ -74,3 +74,15 @@ def test_an_export_for_people_and_one_for_programs() -> None:
     assert text.startswith("# soup\n\n## You said\n\nsoup?\n\n## ruminate-v1\n\n> which\n> soup\n\nleek")
     whole = json.loads(as_json(conversation))
     assert {one["text"] for one in whole["messages"]} == {"soup?", "leek", "pea", "more"}
+
+
+def test_a_branch_is_found_again_by_its_answer_or_its_row() -> None:
+    conversation, rows = talk()
+    rows["a"].generation = "gen-a"
+    conversation.follow("gen-a")
+    assert [row.text for row in conversation.shown()] == ["soup?", "leek", "more"]
+    conversation.follow(rows["b"].id)
+    assert [row.text for row in conversation.shown()] == ["soup?", "pea"]
+    conversation.follow("")
+    conversation.follow("of another conversation")
+    assert [row.text for row in conversation.shown()] == ["soup?", "pea"]

@@ -6,10 +6,12 @@
     words: window.ruminateWords,
     parts: [],
 
-    /* A sentence by its key, braces filled in. */
+    /* A sentence by its key, braces filled in: `{n} {n|token|tokens}`. */
     say(key, values = {}) {
       const sentence = R.words[key] ?? key;
-      return sentence.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
+      return sentence
+        .replace(/\{(\w+)\|([^|{}]*)\|([^|{}]*)\}/g, (whole, name, one, more) => (String(values[name]) === "1" ? one : more))
+        .replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
     },
 
     /* An element: el("a.link", {href}, child, …). Properties that begin with "on" are listeners. */
@@ -53,8 +55,11 @@
       const channel = (channels[name] ??= { listeners: [], value: null });
       const take = () => {
         if (!props.value) return;
-        channel.value = props.value;
-        for (const listener of channel.listeners) listener(channel.value);
+        const { showing } = props.value;
+        if (showing === undefined || showing === R.showing()) { // else it is of what the page has left
+          channel.value = props.value;
+          for (const listener of channel.listeners) listener(channel.value);
+        }
         if (name !== "live") props.value = ""; // at every message Gradio copies the values of all its components
       };
       watch("value", take);
@@ -63,7 +68,7 @@
 
     /* Called by the Gradio component that is the page. */
     start(element, trigger) {
-      R.send = (event, data = {}) => trigger(event, data);
+      R.send = (event, data = {}) => trigger(event, { conversation: R.place(), showing: R.showing(), ...data });
       for (const part of R.parts) part(element);
     },
 
@@ -95,6 +100,9 @@
       button.setAttribute("aria-label", R.say("copied"));
       setTimeout(() => { button.classList.remove("done"); button.setAttribute("aria-label", before); }, 1500);
     },
+
+    /* A name that nothing else has. */
+    newName: () => `${Date.now()}-${Math.random().toString(36).slice(2)}`,
 
     announce(text) {
       const status = document.getElementById("announcer");

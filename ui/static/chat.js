@@ -20,34 +20,44 @@
     const busy = (on) => { document.body.classList.toggle("answering", on); };
     R.answering = () => live !== null;
 
+    /* Take the rows from position `count` away; gives them. */
     function keep(count) {
-      while (rows.children.length > count) rows.lastElementChild.remove();
+      const away = [...rows.children].slice(count);
+      for (const row of away) row.remove();
       welcome.hidden = count > 0;
+      return away;
     }
+    function dropRefused() { for (const row of rows.querySelectorAll(":scope > .refused")) row.remove(); }
 
     /* Start an answer at once, before the server has said a word. */
     R.ask = (request) => {
-      if (R.mustChoose()) return;
+      if (R.mustChoose() || R.loading()) return;
       if (R.isLost()) { R.toast(say("lost")); return; } // an edit stays open, with its words
+      dropRefused();
+      const before = words();
       const index = request.index ?? rows.children.length;
-      const key = request.key ?? `${Date.now()}-${Math.random().toString(36).slice(2)}`;
+      const key = R.newName();
       const options = R.options();
-      const { kept, ...asked } = request; // files of a message that is edited are at the server already
-      const user = request.text === undefined ? null : { text: request.text, files: request.files, pictures: request.pictures, id: "" };
+      const { kept, retried, ...asked } = request; // files of a message that is edited are at the server already
+      const pictures = request.pictures;
+      const user = request.text === undefined ? null : { text: request.text, files: request.files, pictures, id: "" };
       if (kept) { delete asked.files; delete asked.pictures; }
-      begin({ key, index, user, pair: options.compare !== "" });
-      R.send("answer", { ...asked, ...options, key, conversation: R.place(), consent: R.chatConsent() });
+      begin({ key, index, user, pair: options.compare !== "", request, before });
+      R.send("answer", { ...asked, ...options, key, consent: R.chatConsent() });
     };
+    const words = () => [...rows.children].map((row) => row.raw ?? "");
 
     function begin(start) {
       if (live) settle();
-      keep(start.index);
-      if (start.user) rows.append(R.userRow(start.user));
+      const removed = keep(start.index);
+      const user = start.user ? R.userRow(start.user) : null;
+      if (user) rows.append(user);
       const node = start.pair ? R.pairRow() : R.answerRow({});
       node.classList.add("live");
       rows.append(node);
       welcome.hidden = true;
-      live = { key: start.key, node, parts: (node.sides ?? [node]).map((one) => R.growing(one, Boolean(node.sides))), last: null };
+      const parts = (node.sides ?? [node]).map((one) => R.growing(one, Boolean(node.sides)));
+      live = { key: start.key, node, user, removed, parts, request: start.request, before: start.before, last: null };
       busy(true);
       following = true;
       follow();
@@ -55,10 +65,11 @@
     }
 
     function frame(value) {
+      if (value.stale || value.refused) { notTaken(value); return; }
       if (!value.key) return;
-      R.draftArrived(value.phase === "failed" && !value.user && !value.thought && !value.blocks?.length);
+      R.draftArrived();
       if (live?.key !== value.key) {
-        if (value.phase === "settled" || rows.querySelector(`[data-key="${CSS.escape(value.key)}"]`)) return;
+        if (rows.querySelector(`[data-key="${CSS.escape(value.key)}"]`)) return;
         begin({ key: value.key, index: value.index, user: value.user, pair: Boolean(value.pair) });
       }
       live.node.dataset.key = value.key;
@@ -67,10 +78,78 @@
       if (value.pair) live.parts.forEach((part, index) => part.take(value.pair[index]));
       else if (live.parts.length === 1) live.parts[0].take(value);
       if (value.conversation && value.conversation !== R.place()) R.adopt(value.conversation);
-      if (value.settled) settle();
+      if (value.settled) { settle(); R.branchGrown(); }
+      if (value.need_key) { R.draftBack(); R.needKey(); }
       following = wasFollowing;
       follow();
     }
+
+    // -- what the server did not take
+
+    let again = null; // what is sent once the conversation has been read anew: {request, before}
+
+    function notTaken(value) {
+      if (value.key && live?.key !== value.key) return;
+      if (!live?.request) { R.reopen(); return; } // an answer was to be watched that has ended since
+      const { request, before } = live;
+      if (value.refused) {
+        if (request.do === "send") refuse(request, value.refused);
+        else { undo(); R.toast(value.refused); }
+        R.draftBack();
+        if (value.need_key) R.needKey();
+        return;
+      }
+      undo();
+      if (!R.place() && before.length) { R.draftBack(); R.toast(say("gone_unkept")); return; } // nobody has it any more
+      R.reopen();
+      again = { request, before };
+    }
+
+    /* As it was before something was asked. */
+    function undo() {
+      for (const part of live.parts) part.end();
+      live.node.remove();
+      live.user?.remove();
+      rows.append(...live.removed);
+      live = null;
+      busy(false);
+      welcome.hidden = rows.children.length > 0;
+    }
+
+    /* A message that was refused stands there with the reason, until it is sent again or another is. */
+    function refuse(request, sentence) {
+      const { user } = live;
+      undo();
+      const node = R.answerRow({});
+      R.finishRow(node, { text: "", thought: "", error: sentence });
+      for (const row of [user, node]) { row.classList.add("refused"); rows.append(row); }
+      node.request = request;
+      welcome.hidden = true;
+      follow();
+    }
+
+    /* The conversation was read anew: a message goes to it if it is still what stood there. */
+    function sendAgain(failed) {
+      const { request, before } = again;
+      again = null;
+      const unchanged = JSON.stringify(words()) === JSON.stringify(before);
+      if (!failed && unchanged && request.do === "send" && !request.retried) {
+        R.draftAgain();
+        R.ask({ ...request, retried: true });
+        return;
+      }
+      R.draftBack();
+      if (!failed) R.toast(say("gone"));
+    }
+
+    /* The page turns to another conversation: what comes of this one is for nobody here. Its rows stay until the others are there. */
+    R.turns.push(() => {
+      again = null;
+      for (const part of live?.parts ?? []) part.end();
+      live = null;
+      busy(false);
+      rows.inert = true;
+    });
 
     /* The answer has ended: give its row what a finished one has. Two of them wait for a choice. */
     function settle() {
@@ -91,8 +170,10 @@
     }
 
     function show(value) {
-      if (live && value.keep <= [...rows.children].indexOf(live.node)) { live.node.remove(); live = null; busy(false); }
+      if (value.stale) return;
+      if (live && value.keep <= [...rows.children].indexOf(live.node)) { live = null; busy(false); }
       keep(value.keep);
+      rows.inert = false;
       for (const row of value.rows) {
         if (row.role === "user") { rows.append(R.userRow(row)); continue; }
         const node = R.answerRow(row);
@@ -103,7 +184,10 @@
       }
       welcome.hidden = rows.children.length > 0 || Boolean(value.attach);
       if (value.keep === 0) { following = true; requestAnimationFrame(follow); }
-      if (value.attach) R.send("answer", { do: "attach", conversation: R.place() });
+      if (value.turned) R.branchChosen();
+      else if (value.keep === 0 && !value.attach) R.editAgain();
+      if (value.attach) R.send("answer", { do: "attach" });
+      else if (again) sendAgain(value.failed);
     }
 
     R.on("transcript", show);
@@ -135,7 +219,10 @@
     const actions = {
       copy: (button, row) => R.copy(row.raw, button),
       "copy-code": (button) => R.copy(button.closest("figure").querySelector("code").textContent, button),
-      again: (button, row) => { if (!live) R.ask({ do: "again", id: row.dataset.id, index: indexOf(row) }); },
+      again: (button, row) => {
+        if (live) return;
+        if (row.request) { R.draftAgain(); R.ask(row.request); } else R.ask({ do: "again", id: row.dataset.id, index: indexOf(row) });
+      },
       back: (button, row) => { if (!live) R.send("act", { do: "step", id: row.dataset.id, by: -1 }); },
       forth: (button, row) => { if (!live) R.send("act", { do: "step", id: row.dataset.id, by: 1 }); },
       good: (button, row) => R.rate(button, row, 1),

@@ -11,17 +11,28 @@
     const ready = () => { form.classList.toggle("ready", box.value.trim() !== "" || R.hasFiles()); fit(box); };
     R.composerReady = ready;
     box.addEventListener("input", ready);
+    const touch = matchMedia("(pointer: coarse)"); // there Enter is a new line, as everywhere on a phone
+    const sends = (event) => event.key === "Enter" && !event.shiftKey && !event.isComposing && !touch.matches;
+    let waiting = false; // a message that was sent before its conversation was there goes once it is
+
     const submit = () => {
       const text = box.value.trim();
       if ((!text && !R.hasFiles()) || R.answering() || R.mustChoose()) return;
       if (R.isLost()) { R.toast(say("lost")); return; }
-      R.draftSent(text);
-      box.value = "";
-      R.ask({ do: "send", text, ...R.takeFiles() });
+      if (R.loading()) { waiting = true; return; }
+      const { files, pictures } = R.files();
+      R.draftSent();
+      R.ask({ do: "send", text, files, pictures: pictures.map((one) => one.url) });
     };
+    R.turns.push(() => { waiting = false; });
+    R.on("transcript", (value) => {
+      if (value.keep > 0 || value.stale || !waiting) return;
+      waiting = false;
+      if (!value.failed) submit();
+    });
     form.addEventListener("submit", (event) => { event.preventDefault(); submit(); });
     box.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); submit(); }
+      if (sends(event)) { event.preventDefault(); submit(); }
       if (event.key === "ArrowUp" && !box.value) {
         const own = page.querySelectorAll(".row.user");
         if (own.length) { event.preventDefault(); own[own.length - 1].querySelector("[data-do=edit]").click(); }
@@ -33,21 +44,23 @@
       if (event.target.matches("button") && !R.answering()) R.ask({ do: "send", text: event.target.textContent });
     });
 
-    R.editRow = (row, index) => {
+    R.editRow = (row, index, begun = row.raw) => {
       if (R.answering() || row.querySelector("form")) return;
-      const area = el("textarea", { "aria-label": say("edit"), rows: "1", dir: "auto" }, row.raw);
+      const area = el("textarea", { "aria-label": say("edit"), rows: "1", dir: "auto" }, begun);
       const bubble = row.querySelector(".bubble");
-      const close = () => { editor.remove(); bubble.hidden = false; row.classList.remove("editing"); };
+      const close = () => { R.keepEdit(index, null); editor.remove(); bubble.hidden = false; row.classList.remove("editing"); };
       const editor = el("form.editor", {
         onsubmit: (event) => {
           event.preventDefault();
           const text = area.value.trim();
           const { files, pictures } = row;
-          if (text || files.length || pictures.length) R.ask({ do: "edit", id: row.dataset.id, index, text, files, pictures, kept: true });
+          if (!text && !files.length && !pictures.length) return;
+          R.editSent();
+          R.ask({ do: "edit", id: row.dataset.id, index, text, files, pictures, kept: true });
         },
         onkeydown: (event) => {
           if (event.key === "Escape") { event.stopPropagation(); close(); R.focusComposer(); }
-          if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); editor.requestSubmit(); }
+          if (sends(event)) { event.preventDefault(); editor.requestSubmit(); }
         },
       }, area, el("div.editor-acts", {},
         el("button.plain", { type: "button", onclick: close }, say("cancel")),
@@ -55,7 +68,7 @@
       bubble.hidden = true;
       row.classList.add("editing");
       bubble.after(editor);
-      area.addEventListener("input", () => fit(area));
+      area.addEventListener("input", () => { fit(area); R.keepEdit(index, area.value); });
       fit(area);
       area.focus();
       area.setSelectionRange(area.value.length, area.value.length);

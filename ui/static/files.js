@@ -48,12 +48,13 @@
 
     function draw() {
       list.replaceChildren(...files.map((file) => el("li", {}, icon("file"), el("span", {}, file.name),
-        button("close", say("file_remove", { name: file.name }), () => { files = files.filter((one) => one !== file); draw(); }))));
+        button("close", say("file_remove", { name: file.name }), () => { files = files.filter((one) => one !== file); changed(); }))));
       list.append(...pictures.map((picture) => el("li", {}, el("img", { src: picture.url, alt: "" }), el("span", {}, picture.name),
-        button("close", say("file_remove", { name: picture.name }), () => { pictures = pictures.filter((one) => one !== picture); draw(); }))));
+        button("close", say("file_remove", { name: picture.name }), () => { pictures = pictures.filter((one) => one !== picture); changed(); }))));
       list.hidden = !R.hasFiles();
       R.composerReady();
     }
+    const changed = () => { draw(); R.keepDraft(); };
     async function add(given) {
       for (const one of given) {
         if (one.type.startsWith("image/") && one.type !== "image/svg+xml") { await addPicture(one); continue; }
@@ -64,7 +65,7 @@
         if (together > MOST) { R.toast(say("file_long", { name: one.name, most: MOST })); continue; }
         files.push({ name: one.name, text });
       }
-      draw();
+      changed();
       R.focusComposer();
     }
     async function addPicture(one) {
@@ -73,13 +74,8 @@
       try { pictures.push({ name: one.name, url: await asPicture(one) }); } catch { R.toast(say("file_broken", { name: one.name })); }
     }
     R.hasFiles = () => files.length + pictures.length > 0;
-    R.takeFiles = () => {
-      const taken = { files, pictures: pictures.map((one) => one.url) };
-      files = [];
-      pictures = [];
-      draw();
-      return taken;
-    };
+    R.files = () => ({ files: [...files], pictures: [...pictures] });
+    R.setFiles = (given) => { files = [...(given.files ?? [])]; pictures = [...(given.pictures ?? [])]; draw(); };
 
     page.querySelector("#attach").addEventListener("click", () => input.click());
     input.addEventListener("change", async () => { await add([...input.files]); input.value = ""; });

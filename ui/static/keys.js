@@ -15,7 +15,7 @@
       { keys: ["Ctrl", "K"], words: "keys_search", on: (event) => held(event) && !event.shiftKey && event.key.toLowerCase() === "k",
         run: () => { R.openSide(true); page.querySelector("#search").focus(); } },
       { keys: ["Ctrl", "Shift", "O"], words: "keys_new", on: (event) => held(event) && event.shiftKey && event.key.toLowerCase() === "o",
-        run: () => R.go(null) },
+        run: () => R.newChat() },
       { keys: ["Ctrl", "Shift", "S"], words: "keys_side", on: (event) => held(event) && event.shiftKey && event.key.toLowerCase() === "s",
         run: () => R.openSide() },
       { keys: ["Ctrl", "/"], words: "keys_list", on: (event) => held(event) && event.key === "/", run: () => R.openKeys() },

@@ -48,7 +48,7 @@
     R.options = () => ({ ...now });
     R.optionsAdopted = (conversation) => keep(conversation);
     R.on("transcript", (value) => {
-      if (value.keep > 0) return;
+      if (value.keep > 0 || value.stale || value.failed) return;
       now = { ...USUAL, ...(R.place() ? value.thinking : kept.new), ...kept[R.place()] };
       if (!EFFORTS.includes(now.effort)) now.effort = ""; // asked by a program, in other words than the page has
       draw();

@@ -1,4 +1,4 @@
-/* The page's frame: its skeleton, the address of what is shown, light and dark, dialogs. First of the parts. */
+/* The page's frame: its skeleton, light and dark, dialogs. First of the parts. */
 (() => {
   const R = window.ruminate;
   const { el, say, button, icon } = R;
@@ -108,38 +108,6 @@
     document.body.classList.toggle(name, open === undefined ? !now : narrow ? open : !open);
   };
 
-  /* What the address says is shown: ?c=conversation, ?view=training, ?checkpoint=v3, ?round=2. */
-  const read = () => Object.fromEntries(new URLSearchParams(location.search));
-  R.place = () => read().c ?? "";
-  R.view = read;
-  R.go = (query, { push = true, load = true } = {}) => {
-    const address = query ? "?" + new URLSearchParams(query) : location.pathname;
-    if (push) history.pushState(null, "", address); else history.replaceState(null, "", address);
-    arrive(load);
-  };
-  R.adopt = (conversation) => {
-    history.replaceState(null, "", "?" + new URLSearchParams({ c: conversation }));
-    shown = conversation;
-    R.draftAdopted(conversation);
-    R.adopted(conversation);
-  };
-
-  let shown = null;
-  function arrive(load) {
-    const { view, checkpoint, round } = read();
-    const training = view === "training" || Boolean(checkpoint) || Boolean(round);
-    for (const [name, on] of [["chat", !training], ["training", training]]) {
-      document.getElementById("view-" + name).hidden = !on;
-      document.getElementById("tab-" + name).setAttribute("aria-selected", String(on));
-    }
-    if (training) R.showTraining();
-    else if (load && shown !== R.place()) R.send("open", { conversation: R.place() });
-    if (!training) { shown = R.place(); R.focusComposer?.(); }
-    R.markPlace?.();
-    if (matchMedia("(max-width: 800px)").matches) R.openSide(false);
-  }
-  R.opened = (conversation) => { shown = conversation; };
-
   R.parts.unshift((page) => {
     page.id = "page";
     setTheme(chosenTheme());
@@ -156,8 +124,8 @@
       next.focus();
     });
     mark();
-    page.querySelector("#new").addEventListener("click", () => R.go(null));
-    page.querySelector("#tab-chat").addEventListener("click", () => R.go(shown ? { c: shown } : null));
+    page.querySelector("#new").addEventListener("click", R.newChat);
+    page.querySelector("#tab-chat").addEventListener("click", R.backToChat);
     page.querySelector("#tab-training").addEventListener("click", () => R.go({ view: "training" }));
     page.addEventListener("click", (event) => {
       const link = event.target.closest("a[href^='?']");
@@ -165,9 +133,6 @@
       event.preventDefault();
       R.go(Object.fromEntries(new URLSearchParams(link.getAttribute("href"))));
     });
-    addEventListener("popstate", () => arrive(true));
+    addEventListener("popstate", R.goBack);
   });
-
-  /* After every other part is there: show what the address says. */
-  R.arrive = () => { shown = R.place(); R.send("boot", { conversation: R.place() }); arrive(false); };
 })();

@@ -48,13 +48,13 @@
           if (title) act("rename", { title });
         }),
         entry(say(line.pinned ? "unpin" : "pin"), () => act("pin", { pinned: !line.pinned })),
-        entry(say("export_md"), () => act("export", { form: "md" })),
+        entry(say("export_md"), () => act("export", { form: "md", tip: R.tip(line.id) })),
         entry(say("export_json"), () => act("export", { form: "json" })),
         entry(say("delete"), async () => {
           const text = say("delete_ask", { title: line.title || say("untitled") });
           if (await R.confirm({ title: say("delete"), text, ok: say("delete"), danger: true }) === null) return;
           act("delete");
-          if (R.place() === line.id) R.go(null);
+          if (R.place() === line.id) R.newChat();
         }, ".danger"));
       const place = anchor.getBoundingClientRect();
       const above = place.bottom + 210 > innerHeight;
@@ -75,7 +75,7 @@
     }
 
     R.markPlace = () => {
-      const at = R.place();
+      const at = R.view().c;
       for (const one of list.querySelectorAll(".item")) {
         if (one.dataset.id === at) one.firstElementChild.setAttribute("aria-current", "page");
         else one.firstElementChild.removeAttribute("aria-current");
@@ -107,19 +107,13 @@
 
     // -- the person
 
-    let chatConsent = {}; // by conversation: what was chosen for it here, "" for as the account
-    R.chatConsent = () => chatConsent[R.place()] ?? "";
-    R.adopted = (conversation) => {
-      chatConsent = { [conversation]: chatConsent[""] ?? "" };
-      R.optionsAdopted(conversation);
-    };
-    R.on("transcript", (value) => { chatConsent[R.place()] = value.consent; });
-
     function trust(where, short) {
       if (!me.consent) { where.replaceChildren(); return; }
       const change = el("button.text-button", { type: "button", onclick: R.openSettings }, say("trust_change"));
-      where.replaceChildren(say("trust_" + me.consent), " ", change);
+      where.replaceChildren(say("trust_" + (me.consent === "train" && R.chatConsent() ? R.chatConsent() : me.consent)), " ", change);
     }
+
+    R.drawTrust = () => { for (const id of ["#trust", "#trust-welcome"]) trust(page.querySelector(id)); };
 
     R.openSettings = () => {
       document.querySelector("dialog.settings")?.remove();
@@ -132,11 +126,7 @@
         el("h2", {}, say("conversation_consent")),
         el("label.check", {}, el("input", {
           type: "checkbox", checked: (R.chatConsent() || me.consent) === "train", disabled: me.consent !== "train",
-          onchange: (event) => {
-            const consent = event.target.checked ? "" : "history";
-            chatConsent[R.place()] = consent;
-            if (R.place()) R.send("act", { do: "chat_consent", conversation: R.place(), consent: consent || null });
-          },
+          onchange: (event) => R.setChatConsent(event.target.checked ? "" : "history"),
         }), say("learn")),
         el("h2", {}, say("data_title")),
         el("div.dialog-acts.start", {},
@@ -145,7 +135,7 @@
             if (await R.confirm({ title: say("delete_data"), text: say("delete_data_ask"), ok: say("delete_data"), danger: true }) === null) return;
             R.send("act", { do: "forget_me" });
             dialog.close();
-            R.go(null);
+            R.newChat();
           } }, say("delete_data")),
           me.signed ? el("button.plain", { type: "button", onclick: () => signOut() }, say("signout")) : null),
         el("button.text-button.keys-link", { type: "button", onclick: () => { dialog.close(); R.openKeys(); } }, say("keys")));
@@ -162,7 +152,7 @@
         onsubmit: async (event) => {
           event.preventDefault();
           const reply = await fetch("signin", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ key: key.value }) });
-          if (reply.ok) location.reload();
+          if (reply.ok) { R.remember("signed", R.newName()); location.reload(); }
           else note.textContent = (await reply.json()).error ?? say("signin_wrong");
         },
       }, el("h2", {}, say("signin_title")), el("p", {}, say("signin_more")), key, el("div.dialog-acts", {}, el("button.primary", { type: "submit" }, say("signin")))));
@@ -172,7 +162,19 @@
       page.append(dialog);
       dialog.showModal();
     }
-    async function signOut() { R.forgetDrafts(); await fetch("signout", { method: "POST" }); location.href = location.pathname; }
+    R.needKey = () => signIn(false);
+    async function signOut() {
+      R.forgetDrafts();
+      await fetch("signout", { method: "POST" });
+      R.remember("signed", R.newName());
+      location.href = location.pathname;
+    }
+    /* Somebody signed in or out in another tab: what stands here is another person's. */
+    addEventListener("storage", (event) => {
+      if (event.key !== "ruminate-signed") return;
+      R.forgetDrafts();
+      location.href = location.pathname;
+    });
 
     function showLive() {
       page.querySelector("#who").replaceChildren(...(me.live ? [el("a", { href: "?checkpoint=" + encodeURIComponent(me.live.name) }, el("span.dot"), `${say("live")}: ${me.live.name}`)] : []));
@@ -191,8 +193,7 @@
       R.me = me;
       if (value.need_key) signIn(false);
       showLive();
-      trust(page.querySelector("#trust"));
-      trust(page.querySelector("#trust-welcome"));
+      R.drawTrust();
       if (value.n > toastSeen) {
         toastSeen = value.n;
         if (value.toast) R.toast(value.toast);

@@ -1,18 +1,25 @@
 """Every sentence that the page says, one JSON file a language; a new language is a new file with the same keys."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 
+_ONE_OR_MORE = re.compile(r"\{(\w+)\|([^|{}]*)\|([^|{}]*)\}")
+
 
 class Words:
-    """The sentences of one language. `words("key", n=3)` fills in the braces."""
+    """The sentences of one language. `words("key", n=3)` fills in the braces: `{n} {n|prompt|prompts}`."""
 
     def __init__(self, sentences: dict[str, str]) -> None:
         self.sentences = sentences
 
     def __call__(self, key: str, **values: object) -> str:
-        return self.sentences[key].format(**values) if values else self.sentences[key]
+        def one_or_more(found: re.Match[str]) -> str:
+            return found[2] if str(values.get(found[1])) == "1" else found[3]
+
+        sentence = self.sentences[key]
+        return _ONE_OR_MORE.sub(one_or_more, sentence).format(**values) if values else sentence
 
 
 @cache

@@ -1,0 +1,57 @@
+"""An answer that grows on the page leaves what stands alone: selections, scrolling, code. In a real Chromium."""
+
+from playwright.sync_api import expect
+from support.fake_chat_gateway import Script
+
+CODE = "".join(f"def f{n}(): return '{'long ' * 30}'\n{'' if n % 5 else chr(10)}" for n in range(60))
+
+
+def pieces(text: str, size: int = 30) -> list[str]:
+    return [text[at : at + size] for at in range(0, len(text), size)]
+
+
+def test_open_code_keeps_its_selection_and_scrolling_and_ends_as_the_whole(shown) -> None:
+    page = shown.page
+    answer = f"Here:\n\n```python\n{CODE}```\n\nThat is all."
+    shown.gateway.script = Script(thought=[], response=pieces(answer, 60), pause=0.02, hold_at=(12, 125))
+    shown.ask("code, please")
+    expect(page.locator(".row.live .code")).to_contain_text("def f3()")
+    page.evaluate(
+        """() => {
+          const pre = document.querySelector('.row.live .code pre');
+          pre.scrollLeft = 77;
+          const walk = document.createTreeWalker(pre, NodeFilter.SHOW_TEXT);
+          while (!walk.nextNode().data.includes('f1')) {}
+          getSelection().selectAllChildren(walk.currentNode.parentElement);
+          window.wasSelected = String(getSelection());
+        }"""
+    )
+    shown.gateway.release()
+    expect(page.locator(".row.live .code")).to_contain_text("def f40()")
+    assert page.evaluate("document.querySelector('.row.live .code pre').scrollLeft") == 77
+    assert page.evaluate("String(getSelection())") == page.evaluate("window.wasSelected") != ""
+    shown.gateway.release()
+    shown.answered()
+    assert page.evaluate("document.querySelector('.code pre').scrollLeft") == 77
+    assert page.locator(".row.assistant .code").count() == 1
+    assert page.locator(".code code").evaluate("(node) => node.textContent") == CODE
+    streamed = page.locator(".row.assistant .md").evaluate("(node) => node.textContent")
+    page.reload()
+    shown.answered()
+    assert page.locator(".row.assistant .md").evaluate("(node) => node.textContent") == streamed
+
+
+def test_an_open_list_is_added_to_and_not_drawn_anew(shown) -> None:
+    page = shown.page
+    answer = "".join(f"- item {n} of **many**\n" for n in range(200)) + "\nThat is all.\n"
+    shown.gateway.script = Script(thought=[], response=pieces(answer), pause=0.005, hold_at=(20,))
+    shown.ask("a list, please")
+    expect(page.locator(".row.live .md")).to_contain_text("item 19")
+    page.evaluate("window.first = document.querySelector('.row.live .md li')")
+    shown.gateway.release()
+    expect(page.locator(".row .md")).to_contain_text("item 90")
+    assert page.evaluate("window.first.isConnected")
+    shown.answered()
+    assert page.evaluate("window.first.isConnected")
+    assert page.locator(".row.assistant li").count() == 200
+    assert page.locator(".row.assistant ul").count() == 1

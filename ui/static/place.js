@@ -1,0 +1,79 @@
+/* What the page shows, and its address. Each view of a conversation has a name: what comes under another is not for it. */
+(() => {
+  const R = window.ruminate;
+
+  /* What the address says: ?c=conversation, ?view=training, ?checkpoint=v3, ?round=2. */
+  const read = () => Object.fromEntries(new URLSearchParams(location.search));
+  R.view = read;
+
+  let shown = ""; // the chat's conversation, also behind the page about the training; "" has no address, or none yet
+  let showing = ""; // this view of it
+  let loading = true;
+  const homes = {}; // by view: the address that a new conversation got while it was shown
+  R.place = () => shown;
+  R.showing = () => showing;
+  R.loading = () => loading;
+  R.turns = []; // called when the chat turns to a conversation, before its rows are there
+
+  function turn(event, tip = R.keptTip(shown)) {
+    showing = R.newName();
+    loading = true;
+    for (const listener of R.turns) listener();
+    R.send(event, { tip });
+  }
+
+  /* Read what is shown anew: the server has lost it. */
+  R.reopen = () => {
+    turn("open", R.shownTip());
+    if (!document.getElementById("view-chat").hidden) history.replaceState({ showing }, "", location.href);
+  };
+  R.on("transcript", (value) => {
+    if (value.stale) R.reopen();
+    else if (value.keep === 0) loading = false;
+  });
+
+  R.go = (query, { fresh = false } = {}) => {
+    const address = query ? "?" + new URLSearchParams(query) : location.pathname;
+    if (address === (location.search || location.pathname)) history.replaceState(history.state, "", address);
+    else history.pushState(null, "", address);
+    arrive(fresh);
+  };
+  R.newChat = () => R.go(null, { fresh: true });
+  R.backToChat = () => R.go(shown ? { c: shown } : null);
+  R.goBack = () => arrive();
+
+  /* The conversation on the page has got its address. */
+  R.adopt = (conversation) => {
+    homes[showing] = conversation;
+    shown = conversation;
+    if (!document.getElementById("view-chat").hidden) history.replaceState({ showing }, "", "?" + new URLSearchParams({ c: conversation }));
+    R.draftAdopted(conversation);
+    R.consentAdopted(conversation);
+    R.optionsAdopted(conversation);
+    R.markPlace?.();
+  };
+
+  function arrive(fresh = false, first = false) {
+    const was = history.state?.showing;
+    if (!location.search && homes[was] && !fresh) history.replaceState(history.state, "", "?" + new URLSearchParams({ c: homes[was] }));
+    const { view, checkpoint, round, c = "" } = read();
+    const training = view === "training" || Boolean(checkpoint) || Boolean(round);
+    for (const [name, on] of [["chat", !training], ["training", training]]) {
+      document.getElementById("view-" + name).hidden = !on;
+      document.getElementById("tab-" + name).setAttribute("aria-selected", String(on));
+    }
+    if (training) R.showTraining();
+    else {
+      const other = fresh || c !== shown || (c === "" && was && was !== showing);
+      shown = c;
+      if (other && !first) turn("open");
+      history.replaceState({ showing }, "", location.href);
+      R.focusComposer?.();
+    }
+    R.markPlace?.();
+    if (matchMedia("(max-width: 800px)").matches) R.openSide(false);
+  }
+
+  /* After every other part is there: show what the address says. */
+  R.arrive = () => { shown = read().c ?? ""; turn("boot"); arrive(false, true); };
+})();

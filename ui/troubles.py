@@ -1,0 +1,23 @@
+"""What went wrong between the page and the gateway, in words for whoever chats: no address, no number of an error."""
+
+from cli.client import GatewayError
+from ui.words import Words
+
+TOLD = ("unreached", "silent", "broken_off", "no_reason")
+"""Codes of what no gateway has put into words; what it says itself is a sentence for people already."""
+
+
+def plain(say: Words, error: GatewayError | None) -> str:
+    """The sentence for `error`; None: a defect of the page itself while it read an answer."""
+    if error is None:
+        return say("trouble_unreadable")
+    if error.status == 401:
+        return say("trouble_key")
+    if error.code in TOLD:
+        return say(f"trouble_{error.code}")
+    return error.message
+
+
+def needs_key(error: GatewayError) -> bool:
+    """Whether signing in is what helps."""
+    return error.status == 401
