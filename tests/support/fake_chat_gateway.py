@@ -9,6 +9,7 @@ import contextlib
 import json
 import socket
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -51,6 +52,7 @@ class FakeGateway:
         self.title = "and and and"  # what the model answers when it is asked for one: nonsense, as a tiny one does
         self.comparisons: list[dict[str, Any]] = []
         self.cancelled = 0
+        self.slow = 0.0  # seconds until a conversation is told
         self.consent = "train"
         self.role = "admin"
         self.kept: dict[str, dict[str, Any]] = {}  # answers that the gate asks for again, by generation
@@ -60,6 +62,7 @@ class FakeGateway:
         self.feedback: list[dict[str, Any]] = []
         self.rounds = [round_view(1, "published", 40), round_view(2, "running", 17)]
         self.calls: list[tuple[str, str, Any]] = []
+        self.seen: list[str] = []  # paths of what was only read
 
     # -- what a turn leaves behind
 
@@ -109,6 +112,7 @@ class FakeGateway:
             response = "".join(text for kind, text in sent if kind == "content")
             reasoning = "".join(text for kind, text in sent if kind == "reasoning")
             made = {"id": name, "model": model, "reasoning": reasoning, "reasoning_tokens": len(thought)}
+            made |= {"thought_seconds": round(script.pause * len(thought), 1) if thought else None}
             made |= {"thinks": thinks, "effort": body.get("reasoning_effort")}
             endings = {"stop": "complete", "length": "truncated_response"}
             self._record(body, talk, {**made, "response": response, "ending": endings.get(finish, finish)})
@@ -126,6 +130,8 @@ class FakeGateway:
             if request.method in ("PUT", "PATCH", "POST", "DELETE") and request.url.path != "/v1/chat/completions":
                 body = await request.body()
                 self.calls.append((request.method, request.url.path, json.loads(body) if body else None))
+            if request.method == "GET":
+                self.seen.append(request.url.path)
             answer: Response = await call_next(request)
             return answer
 
@@ -180,6 +186,7 @@ class FakeGateway:
 
         @app.get("/api/conversations/{name}")
         def conversation(name: str) -> Any:
+            time.sleep(self.slow)
             if name not in self.conversations:
                 return _error(404, f"there is no conversation {name}")
             opinions = {"feedback": self.feedback, "comparisons": self.comparisons}

@@ -14,6 +14,10 @@ class Words:
     def __call__(self, key: str, **values: object) -> str:
         return self.sentences[key].format(**values) if values else self.sentences[key]
 
+    def counted(self, key: str, n: int) -> str:
+        """A sentence about a number of things: that under `key` with `_one` for one of them."""
+        return self(f"{key}_one" if n == 1 else key, n=n)
+
 
 @cache
 def load_words(language: str) -> Words:
