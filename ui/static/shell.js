@@ -21,7 +21,7 @@
           el("div.tabs", { role: "tablist" },
             el("button", { type: "button", role: "tab", id: "tab-chat", "aria-controls": "view-chat" }, say("chat")),
             el("button", { type: "button", role: "tab", id: "tab-training", "aria-controls": "view-training" }, say("training"))),
-          el("div.spring"),
+          el("h1.talk-title", { id: "talk-title" }),
           button("theme", say("theme"), toggleTheme, { id: "theme" }),
           button("gear", say("settings"), () => R.openSettings(), { id: "settings" })),
         el("div.lost", { id: "lost", role: "alert", hidden: true }, say("lost")),
@@ -133,11 +133,13 @@
       document.getElementById("tab-" + name).setAttribute("aria-selected", String(on));
     }
     if (training) R.showTraining();
-    else if (load && shown !== R.place()) R.send("open", { conversation: R.place() });
+    else if (load && shown !== R.place()) { loading(true); R.send("open", { conversation: R.place() }); }
     if (!training) { shown = R.place(); R.focusComposer?.(); }
     R.markPlace?.();
     if (matchMedia("(max-width: 800px)").matches) R.openSide(false);
   }
+  /* Another conversation is on its way: the one that is left still stands, and the page says that it goes. */
+  const loading = (on) => document.getElementById("view-chat").setAttribute("aria-busy", String(on));
   R.opened = (conversation) => { shown = conversation; };
 
   R.parts.unshift((page) => {
@@ -166,8 +168,9 @@
       R.go(Object.fromEntries(new URLSearchParams(link.getAttribute("href"))));
     });
     addEventListener("popstate", () => arrive(true));
+    R.on("transcript", () => loading(false));
   });
 
   /* After every other part is there: show what the address says. */
-  R.arrive = () => { shown = R.place(); R.send("boot", { conversation: R.place() }); arrive(false); };
+  R.arrive = () => { shown = R.place(); loading(Boolean(shown)); R.send("boot", { conversation: R.place() }); arrive(false); };
 })();
