@@ -38,8 +38,7 @@ def chatbot(program: Program) -> Chat:
 
 
 class OpenWebUi:
-    """Open WebUI 0.12 without sign-in. Of a long conversation it has the newest messages on the page only, until one
-    scrolls up; it shows no word of a thought while it thinks, so only responses are timed."""
+    """Open WebUI 0.12 without sign-in. It folds a thought away, so only responses are timed."""
 
     def __init__(self, program: Program) -> None:
         self.chat = Chat(

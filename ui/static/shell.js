@@ -168,7 +168,7 @@
       R.go(Object.fromEntries(new URLSearchParams(link.getAttribute("href"))));
     });
     addEventListener("popstate", () => arrive(true));
-    R.on("transcript", () => loading(false));
+    for (const channel of ["transcript", "me"]) R.on(channel, () => loading(false)); // the second alone where the first can't be had
   });
 
   /* After every other part is there: show what the address says. */
