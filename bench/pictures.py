@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from bench.scenes import QUESTION, Stage
+from bench.scenes import Stage
 from bench.screenshots import CHROMIUM, FLAGS, LOOKS, ROOT, demonstration, take
 from bench.stack import running
 from bench.ui.programs import the_page
@@ -37,8 +37,9 @@ OF_A_HOUSE = {
 }
 OF_THE_DEMONSTRATION = {"code-dark": "code-dark"}
 """State and look of each picture, and its name under docs/images."""
+QUESTION = "Write a short email to my landlord about a broken heater."
 TALKS = {
-    "Broken heater": "Write a short email to my landlord about a broken heater.",
+    "Three dinners": "Plan three dinners for two, no nuts.",
     "The history of tea": "Outline a talk about the history of tea.",
     "A lighthouse": "Tell me a short story about a lighthouse.",
     "Breakfast for guests": "Plan a breakfast for four guests.",
@@ -68,7 +69,17 @@ def talk(gateway: str) -> None:
             client.patch(path, json={"title": title}).raise_for_status()
 
 
-def pictures(browser: Any, url: str, gateway: Any, names: dict[str, str], out: Path, question: str) -> list[Path]:
+def forget(gateway: str) -> None:
+    """Drop what the pictures of one look have asked, so that those of the next begin as it did."""
+    with httpx.Client(base_url=gateway, timeout=60) as client:
+        for one in client.get("/api/conversations").raise_for_status().json()["data"]:
+            if one["title"] not in TALKS:
+                client.delete(f"/api/conversations/{one['id']}").raise_for_status()
+
+
+def pictures(
+    browser: Any, url: str, gateway: Any, names: dict[str, str], out: Path, question: str, house: str = ""
+) -> list[Path]:
     """Take those in `names` and put them under `out`."""
     written: list[Path] = []
     for look in LOOKS:
@@ -83,6 +94,8 @@ def pictures(browser: Any, url: str, gateway: Any, names: dict[str, str], out: P
                 written.append(out / f"{names[file.removesuffix('.png')]}.png")
                 shutil.copy(Path(folder) / file, written[-1])
         context.close()
+        if house:
+            forget(house)
     return written
 
 
@@ -103,7 +116,7 @@ def main() -> int:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         with running(home) as house, the_page(Path(folder), house.gateway) as page:
             talk(house.gateway)
-            written = pictures(browser, page.url, None, OF_A_HOUSE, given.out, given.ask)
+            written = pictures(browser, page.url, None, OF_A_HOUSE, given.out, given.ask, house.gateway)
         with demonstration() as (url, gateway):
             written += pictures(browser, url, gateway, OF_THE_DEMONSTRATION, given.out, QUESTION)
         browser.close()

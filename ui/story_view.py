@@ -124,5 +124,6 @@ class Stories:
         more = ""
         if len(rows) > SAMPLES:
             words = self._say("samples_more", n=len(rows) - SAMPLES)
-            more = f'<details id="samples"><summary>{escape(words)}</summary>{table(heads, rows[SAMPLES:])}</details>'
-        return f"<h2>{self._say('samples')}</h2>{table(heads, rows[:SAMPLES])}{more}"
+            rest = table(heads, rows[SAMPLES:], "samples")
+            more = f'<details id="samples"><summary>{escape(words)}</summary>{rest}</details>'
+        return f"<h2>{self._say('samples')}</h2>{table(heads, rows[:SAMPLES], 'samples')}{more}"
