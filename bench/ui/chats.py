@@ -63,7 +63,13 @@ class OpenWebUi:
         for number in range(turns):
             for role, content in (("user", f"question {number}"), ("assistant", OLD_TURN)):
                 name = f"{role}-{number}"
-                one = {"id": name, "parentId": before, "childrenIds": [], "role": role, "content": content}
+                one: dict[str, Any] = {
+                    "id": name,
+                    "parentId": before,
+                    "childrenIds": [],
+                    "role": role,
+                    "content": content,
+                }
                 more = {"model": "ruminate", "modelName": "ruminate", "modelIdx": 0, "done": True}
                 messages[name] = one | {"timestamp": 1_790_000_000 + number} | (more if role == "assistant" else {})
                 if before is not None:
