@@ -57,6 +57,7 @@ class Stage:
     page: Any
     url: str
     gateway: Any = None
+    question: str = QUESTION
 
     def open(self, query: str = "") -> None:
         """Load the page at an address, and wait for its first values."""
@@ -93,7 +94,7 @@ def _welcome(stage: Stage) -> None:
 
 
 def _thinking(stage: Stage) -> None:
-    stage.ask(QUESTION)
+    stage.ask(stage.question)
     long_enough = "() => (document.querySelector('.thought-text')?.textContent.length ?? 0) > 20"
     stage.page.wait_for_function(long_enough, timeout=60_000)
 
@@ -184,6 +185,22 @@ def _checkpoint(stage: Stage) -> None:
     stage.page.wait_for_selector(".facts")
 
 
+def _choosing(stage: Stage) -> None:
+    stage.open()
+    if stage.gateway is not None:
+        stage.says(ANSWER, more={"ruminate-v1": ["\n\nA third soup."]})
+    stage.page.click("#options")
+    stage.page.click("[data-option=compare] label:has-text('With the version before')")
+    stage.escape()
+    stage.ask(stage.question)
+    stage.page.wait_for_selector(".choose", state="visible", timeout=240_000)
+
+
+def _chosen(stage: Stage) -> None:
+    stage.page.click("[data-choice=left]")
+    stage.page.wait_for_selector(".chosen")
+
+
 PLAIN: dict[str, Callable[[Stage], None]] = {
     "welcome": _welcome,
     "thinking": _thinking,
@@ -201,10 +218,14 @@ PLAIN: dict[str, Callable[[Stage], None]] = {
     "plots": _plots,
     "win-rates": _win_rates,
     "checkpoint": _checkpoint,
+    "choosing": _choosing,
+    "chosen": _chosen,
 }
 
 
 def _samples(stage: Stage) -> None:
+    stage.says(ANSWER)
+    stage.open("/?checkpoint=v2")
     stage.page.locator("tr", has_text="Name a soup.").scroll_into_view_if_needed()
 
 
@@ -256,21 +277,6 @@ def _error(stage: Stage) -> None:
     stage.page.wait_for_selector(".note.failed")
 
 
-def _choosing(stage: Stage) -> None:
-    stage.open()
-    stage.says(ANSWER, more={"ruminate-v1": ["\n\nA third soup."]})
-    stage.page.click("#options")
-    stage.page.click("[data-option=compare] label:has-text('With the version before')")
-    stage.escape()
-    stage.ask(QUESTION)
-    stage.page.wait_for_selector(".choose", state="visible")
-
-
-def _chosen(stage: Stage) -> None:
-    stage.page.click("[data-choice=left]")
-    stage.page.wait_for_selector(".chosen")
-
-
 def _not_found(stage: Stage) -> None:
     stage.open("/?c=nothere")
     stage.page.wait_for_selector(".toast")
@@ -297,8 +303,6 @@ SCRIPTED: dict[str, Callable[[Stage], None]] = {
     "editing": _editing,
     "branches": _branches,
     "error": _error,
-    "choosing": _choosing,
-    "chosen": _chosen,
     "not-found": _not_found,
     "sign-in": _sign_in,
 }

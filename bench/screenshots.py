@@ -1,7 +1,8 @@
 """Pictures of the page in each state, light, dark and on a phone: `make bench-screenshots`.
 
-Without an address it shows a page in front of the tests' gateway, which writes a made-up conversation; with the address
-of a running page the words are the model's, and only the states that any house has are taken (bench/scenes.py).
+Those of the README and the docs come from a real house: bench/pictures.py. Without an address it shows a page in front
+of the tests' gateway, which writes a made-up conversation; with the address of a running page the words are the
+model's, and only the states that any house has are taken (bench/scenes.py).
 """
 
 import argparse

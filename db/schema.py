@@ -131,6 +131,7 @@ class Generation(Base):
     reasoning_tokens: Mapped[int | None]
     started_at: Mapped[datetime]
     first_token_at: Mapped[datetime | None]
+    thought_ended_at: Mapped[datetime | None]  # of a streamed answer: when its response began
     ended_at: Mapped[datetime | None]
     origin: Mapped[str]
     consent: Mapped[str]

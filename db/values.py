@@ -84,6 +84,7 @@ class Completion:
     completion_tokens: int | None = None
     reasoning_tokens: int | None = None
     first_token_at: datetime | None = None
+    thought_ended_at: datetime | None = None
     error: str | None = None
     tool_calls: Sequence[Mapping[str, Any]] | None = None
 

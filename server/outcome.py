@@ -4,15 +4,21 @@ Reads the engine's own forms (chat and text completions, streamed and not); thou
 from the engine's parser.
 """
 
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import orjson
 
 from thinking.format import ThinkingFormat
 from thinking.splitter import Ending
+
+_BEGUN = re.compile(rb'"content":"(?!")|"tool_calls":\[\{')
+"""As vLLM writes them. Neither can stand inside a JSON string, where a quote is escaped."""
 
 
 @dataclass
@@ -48,6 +54,14 @@ class Outcome:
         return self.choices[index]
 
 
+@dataclass(frozen=True)
+class Times:
+    """When the first piece of an answer came, and when its thought ended; None: not known."""
+
+    first: datetime | None = None
+    thought_ended: datetime | None = None
+
+
 def ending_of(reasoning: str, response: str, finish_reason: str | None, calls_tools: bool = False) -> str:
     """How an answer ended that the engine's parser has split already. A value of `thinking.Ending`."""
     if finish_reason not in ("stop", "tool_calls"):
@@ -64,6 +78,27 @@ def read_stream(chunks: Iterable[bytes]) -> Outcome:
     for piece in _parsed(events):
         _take(outcome, piece, "delta")
     return outcome
+
+
+def response_begins(chunks: Sequence[bytes]) -> int | None:
+    """Which piece of a stream has the first of the response: words, or the call of a tool. None where none has."""
+    found = _BEGUN.search(b"".join(chunks))
+    if found is None:
+        return None
+    for index, end in enumerate(accumulate(map(len, chunks))):
+        if found.start() < end:
+            return index
+    return None
+
+
+def thought_ended(
+    outcome: Outcome, said: Sequence[bytes], came: Sequence[float], first_at: datetime
+) -> datetime | None:
+    """When the response of a streamed answer began, by when its pieces came. Several choices come mixed: None."""
+    if len(outcome.choices) != 1 or not outcome.choices[0].reasoning:
+        return None
+    at = response_begins(said)
+    return None if at is None else first_at + timedelta(seconds=came[at] - came[0])
 
 
 def _parsed(events: list[bytes]) -> Iterator[dict[str, Any]]:

@@ -5,6 +5,7 @@ The hot path is here: plain ASGI, no parsing of what streams by. The end of an a
 
 import asyncio
 import logging
+import time
 from collections.abc import MutableMapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ from server.feed import Away, Feeds
 from server.forms.form import Form, Renamed, Writer
 from server.limiting import Allowance, Limiter
 from server.metrics import Metrics
-from server.outcome import Outcome, ending_of, read_body, read_stream, split_texts
+from server.outcome import Outcome, Times, ending_of, read_body, read_stream, split_texts, thought_ended
 from server.pickup import HIDES
 from server.placing import Places
 from server.pool import Moved, Pool
@@ -232,7 +233,7 @@ class Serving:
                 self._recorder.abandon(turn)  # refused: no turn took place
                 raise
             except asyncio.CancelledError:
-                await asyncio.shield(self._record(ask, turn, Outcome(), allowance, None, "interrupted"))
+                await asyncio.shield(self._record(ask, turn, Outcome(), allowance, Times(), "interrupted"))
                 raise
             turn = replace(turn, engine=answer.engine.url)
             try:
@@ -245,7 +246,7 @@ class Serving:
                     await self._stream(ask, turn, answer, writer, allowance, exchange)
                 else:
                     outcome = read_body(answer.first)
-                    await self._record(ask, turn, outcome, allowance, datetime.now(UTC))
+                    await self._record(ask, turn, outcome, allowance, Times(datetime.now(UTC)))
                     if outcome.error is not None:
                         raise ApiError(502, f"{answer.engine.url}: {outcome.error}", code="engine_error")
                     await exchange.whole(writer.body(answer.first))
@@ -257,12 +258,14 @@ class Serving:
     ) -> None:
         tail = Tail(ask.wants_usage)
         said: list[bytes] = []
+        came: list[float] = []  # when each of them came
         first_at = datetime.now(UTC)
         self._metrics.first_token(turn.model, turn.engine, (first_at - turn.started_at).total_seconds())
         trouble: str | None = None
         try:
             async for data in answer.pieces():
                 said.append(data)
+                came.append(time.monotonic())
                 if now := writer.events(tail.feed(data)):
                     await exchange.piece(now)
                 elif ask.hides_thought:
@@ -272,7 +275,9 @@ class Serving:
         except Broken as error:
             trouble = str(error)
         except asyncio.CancelledError:
-            await asyncio.shield(self._record(ask, turn, read_stream(said), allowance, first_at, "interrupted"))
+            outcome = read_stream(said)
+            times = Times(first_at, thought_ended(outcome, said, came, first_at))
+            await asyncio.shield(self._record(ask, turn, outcome, allowance, times, "interrupted"))
             raise
         short = sum(map(len, said)) < INLINE_BYTES
 
@@ -280,7 +285,8 @@ class Serving:
             outcome = read_stream(said) if short else await self._recorder.aside(read_stream, said)
             outcome.lost = trouble is not None if outcome.error is None else is_dead(outcome.error)
             outcome.error = outcome.error or trouble
-            await self._record(ask, turn, outcome, allowance, first_at)
+            times = Times(first_at, thought_ended(outcome, said, came, first_at))
+            await self._record(ask, turn, outcome, allowance, times)
 
         await (finish() if short else asyncio.shield(finish()))  # its client may leave while a long one is read
         if trouble is None:
@@ -322,7 +328,7 @@ class Serving:
         turn: Turn,
         outcome: Outcome,
         allowance: Allowance,
-        first_at: datetime | None,
+        times: Times,
         ending: str | None = None,
     ) -> None:
         """Make the turn durable, one generation for each choice, and count its tokens."""
@@ -338,7 +344,7 @@ class Serving:
         records = []
         for index in range(max(1, len(outcome.choices))):
             one = numbered(turn, index, turn.generation_id if index == 0 else new_id())
-            records.append((one, _completion(one, outcome, index, first_at, ending)))
+            records.append((one, _completion(one, outcome, index, times, ending)))
         completing = [self._recorder.complete(one, completion) for one, completion in records]
         if allowance.counts_tokens:
             completing.append(self._limiter.spend(allowance, outcome.tokens))
@@ -346,7 +352,7 @@ class Serving:
         await (completing[0] if len(completing) == 1 else asyncio.shield(asyncio.gather(*completing)))
 
 
-def _completion(turn: Turn, outcome: Outcome, index: int, first_at: datetime | None, ending: str | None) -> Completion:
+def _completion(turn: Turn, outcome: Outcome, index: int, times: Times, ending: str | None) -> Completion:
     choice = outcome.choice(index)
     kept = turn.consent != "none"
     reasoning, response = "".join(choice.reasoning), "".join(choice.response)
@@ -364,7 +370,8 @@ def _completion(turn: Turn, outcome: Outcome, index: int, first_at: datetime | N
         prompt_tokens=outcome.prompt_tokens if counted else None,
         completion_tokens=outcome.completion_tokens if counted else None,
         reasoning_tokens=outcome.reasoning_tokens if counted else None,
-        first_token_at=first_at,
+        first_token_at=times.first,
+        thought_ended_at=times.thought_ended,
         error=outcome.error,
         tool_calls=choice.tool_calls or None if kept else None,
     )

@@ -27,6 +27,8 @@ ASIDE = "aside.jsonl"  # in a gateway's folder: lines that no replay could read 
 UNFIT = (TypeError, KeyError, ValueError, AttributeError)  # what reading a line of another form raises
 _FILE_BYTES = 16 << 20  # a spool file is closed at this size, so that a replay frees disk as it goes
 
+_TIMES = ("ended_at", "first_token_at", "thought_ended_at")
+
 Record = tuple[Turn, Completion]
 
 log = logging.getLogger(__name__)
@@ -41,8 +43,8 @@ def _turn(value: dict[str, Any]) -> Turn:
 
 
 def _completion(value: dict[str, Any]) -> Completion:
-    times = {name: value[name] and datetime.fromisoformat(value[name]) for name in ("ended_at", "first_token_at")}
-    return Completion(**(value | times))
+    known = {name: value[name] for name in _TIMES if value.get(name)}  # a line of an older version has fewer of them
+    return Completion(**(value | {name: datetime.fromisoformat(time) for name, time in known.items()}))
 
 
 def _record(line: dict[str, Any]) -> Record:

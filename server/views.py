@@ -96,6 +96,7 @@ def message_view(row: Message, generation: Generation | None) -> dict[str, Any]:
             "prompt_tokens": generation.prompt_tokens,
             "completion_tokens": generation.completion_tokens,
             "reasoning_tokens": generation.reasoning_tokens,
+            "thought_seconds": _thought_seconds(generation),
             "started_at": when(generation.started_at),
             "ended_at": when(generation.ended_at),
         }
@@ -116,6 +117,14 @@ def comparison_view(row: Comparison) -> dict[str, Any]:
 def _thinks(sampling: Mapping[str, Any]) -> bool:
     """Whether the request let the model think; every dialect was made into this one."""
     return (sampling.get("chat_template_kwargs") or {}).get("enable_thinking") is not False
+
+
+def _thought_seconds(row: Generation) -> float | None:
+    """How long it thought, from its first token; None without a thought, or where no times of a stream are known."""
+    end = row.thought_ended_at or (row.ended_at if not row.response else None)  # or the thought was all there is
+    if not row.reasoning or row.first_token_at is None or end is None:
+        return None
+    return round(max(0.0, (end - row.first_token_at).total_seconds()), 1)
 
 
 def key_view(row: ApiKey) -> dict[str, Any]:

@@ -83,6 +83,7 @@ class Gate:
             person = client.get("/api/me")
             sees = takes_pictures(items(client.get("/v1/models")))
             return {
+                "name": person.get("name") or "",
                 "consent": person["consent"],
                 "admin": person.get("role") == "admin",
                 "pictures": sees,
@@ -185,6 +186,7 @@ def _row(item: dict[str, Any], ratings: dict[str, int], kept: dict[str, str]) ->
         thought=made.get("reasoning") or "",
         model=made.get("model") or "",
         generation=made.get("id"),
+        seconds=made.get("thought_seconds"),
         thought_tokens=made.get("reasoning_tokens") or None,
         ending=made.get("ending") or "complete",
         rating=ratings.get(made.get("id") or ""),

@@ -39,6 +39,8 @@ SCRIPTS = (
     "keys",
     "side",
     "keeping",
+    "patch",
+    "plots",
     "training",
 )  # each stands on those before it
 STYLES = ("page.css", "chat.css", "training.css", "code.css")

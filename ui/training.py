@@ -1,6 +1,7 @@
 """The events of the page about the training: draw it, start and stop rounds, promote and roll back."""
 
 import asyncio
+import json
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -27,12 +28,13 @@ class Training:
     def __init__(self, people: People, words: Words) -> None:
         self._people, self._say = people, words
 
-    async def show(self, event: gr.EventData, request: gr.Request) -> View:
-        """The page for the address: the overview, one round or one checkpoint."""
+    async def show(self, event: gr.EventData, request: gr.Request) -> Any:
+        """The page for the address: the overview, one round or one checkpoint; nothing while it stays as it was."""
         gate = self._people.gate(self._people.browser(request.cookies))
-        return await asyncio.to_thread(self._drawn, gate, event._data)
+        drawn = await asyncio.to_thread(self._drawn, gate, event._data)
+        return gr.skip() if drawn is None else drawn
 
-    async def act(self, event: gr.EventData, request: gr.Request) -> tuple[View, View]:
+    async def act(self, event: gr.EventData, request: gr.Request) -> tuple[View | None, View]:
         """Carry out a button; the page as it is after that, and a sentence on what happened."""
         gate = self._people.gate(self._people.browser(request.cookies))
         try:
@@ -40,7 +42,7 @@ class Training:
         except GatewayError as error:
             sentence = plain(self._say, error)
         told = {"n": time.monotonic_ns(), "toast": sentence}
-        return await asyncio.to_thread(self._drawn, gate, event._data), told
+        return await asyncio.to_thread(self._drawn, gate, {**event._data, "mark": None}), told
 
     def _act(self, gate: Gate, asked: Mapping[str, Any]) -> str:
         what, reason = asked["do"], asked.get("reason") or ""
@@ -58,31 +60,63 @@ class Training:
             name = client.deploy(wanted, reason, expected_live=live)["live"]
             return self._say("promoted", name=name["name"] if isinstance(name, dict) else name)
 
-    def _drawn(self, gate: Gate, asked: Mapping[str, Any]) -> View:
-        """The page as HTML; the overview tells what is live by now as well."""
+    def _drawn(self, gate: Gate, asked: Mapping[str, Any]) -> View | None:
+        """The page as HTML with a mark of what it shows; None where the mark that was asked with still holds."""
+        place = [asked.get("round"), asked.get("checkpoint")]
         try:
             with gate.client() as client:
-                admin = gate.is_admin(client)
-                view = TrainingView(self._say, admin, datetime.now(UTC))
-                if asked.get("round"):
-                    return {"html": view.round_page(client.round(int(asked["round"])))}
-                if asked.get("checkpoint"):
-                    path = f"/api/checkpoints/{quote(str(asked['checkpoint']), safe='')}"
-                    return {"html": view.checkpoint_page(client.get(path), client.get(f"{path}/story"))}
-                rounds, status = client.rounds(), client.status()
-                html = view.overview(
-                    status,
-                    rounds,
-                    client.checkpoints(),
-                    _measured(client, rounds),
-                    items(client.get("/api/deployments")),
-                    items(client.get("/api/comparisons/tally")),
-                    items(client.get("/api/regressions")) if admin else (),
-                )
-                return {"html": html, "live": status.get("live")}
+                status = client.status()
+                mark = mark_of(status, asked)
+                if asked.get("mark") == mark:
+                    return None
+                view = TrainingView(self._say, gate.is_admin(client), datetime.now(UTC))
+                html = self._page(client, view, status, asked)
+                return {"html": html, "place": place, "live": status.get("live"), "mark": mark}
         except GatewayError as error:
             sentence = escape(self._say("training_unreached", error=plain(self._say, error)))
-            return {"html": f'<p class="card failed" role="alert">{sentence}</p>'}
+            return {"html": f'<p class="card failed" role="alert">{sentence}</p>', "place": place, "mark": ""}
+
+    def _page(self, client: GatewayClient, view: TrainingView, status: View, asked: Mapping[str, Any]) -> str:
+        if asked.get("round"):
+            return view.round_page(client.round(int(asked["round"])))
+        if asked.get("checkpoint"):
+            path = f"/api/checkpoints/{quote(str(asked['checkpoint']), safe='')}"
+            story = client.get(f"{path}/story")
+            return view.checkpoint_page(client.get(path), story, _round_of(client, story))
+        rounds = client.rounds()
+        return view.overview(
+            status,
+            rounds,
+            client.checkpoints(),
+            _measured(client, rounds),
+            items(client.get("/api/deployments")),
+            items(client.get("/api/comparisons/tally")),
+            items(client.get("/api/regressions")) if view.admin else (),
+        )
+
+
+def mark_of(status: Mapping[str, Any], asked: Mapping[str, Any]) -> str:
+    """What of the house's state the page at this address shows; as long as it is the same, so is the page.
+
+    Votes and kept answers are not in it: the browser asks without a mark now and then.
+    """
+    running = status.get("round") or {}
+    shown = [status.get(key) for key in ("live", "previous", "canary", "prompts")]
+    shown += [running.get(key) for key in ("id", "state", "phase", "step", "total_steps")]
+    return json.dumps([asked.get("round"), asked.get("checkpoint"), *shown], sort_keys=True)
+
+
+def _round_of(client: GatewayClient, story: Mapping[str, Any]) -> View | None:
+    """The round that made a checkpoint, with its metrics; None where there was none, or it is known no more."""
+    made_by = (story.get("round") or {}).get("id")
+    if made_by is None:
+        return None
+    try:
+        return client.round(int(made_by))
+    except GatewayError as error:
+        if error.status == 404:
+            return None
+        raise
 
 
 def _measured(client: GatewayClient, rounds: list[dict[str, Any]]) -> dict[str, Any] | None:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from ui.plots import Series, number, plot
-from ui.words import Words
+from ui.pieces import Pieces
+from ui.plots import Said, Series, number, percent, plot
+from ui.tables import Cell, table
 
 View = Mapping[str, Any]
 JUDGES = ("reward", "judge")
@@ -20,24 +21,38 @@ SHARES = ("malformed", "empty_thoughts", "repetition")
 class Verdicts:
     """Draws them in one language."""
 
-    def __init__(self, words: Words) -> None:
-        self._say = words
+    def __init__(self, pieces: Pieces) -> None:
+        self._pieces, self._say = pieces, pieces.say
 
     def one(self, verdict: View | None) -> str:
         """A verdict: its sentence, its figures, its checks. Nothing where there is none."""
         if not verdict:
             return ""
-        checks = "".join(
-            f'<tr><td><span class="badge {"good" if check["passed"] else "bad"}">'
-            f"{self._say('passed' if check['passed'] else 'not_passed')}</span></td><td>{escape(check['name'])}</td>"
-            f'<td class="rest">{escape(check["words"])}</td></tr>'
+        say = self._say
+        rows: list[list[str | Cell]] = [
+            [
+                f'<span class="badge {"good" if check["passed"] else "bad"}">'
+                f"{escape(say('passed' if check['passed'] else 'not_passed'))}</span>",
+                escape(self._pieces.named("check", check["name"])),
+                Cell(escape(check["words"]), "rest"),
+            ]
             for check in verdict.get("checks") or []
+        ]
+        checks = table([say("check_result"), say("check"), say("check_words")], rows) if rows else ""
+        return f"<h2>{say('verdict')}</h2><p>{escape(self.plainly(verdict))}</p>{self._figures(verdict)}" + (
+            f"<h3>{escape(say('checks'))}</h3>{checks}" if checks else ""
         )
-        return (
-            f"<h2>{self._say('verdict')}</h2><p>{escape(str(verdict.get('words') or ''))}</p>"
-            + (_table(checks) if checks else "")
-            + self._figures(verdict)
-        )
+
+    def plainly(self, verdict: View) -> str:
+        """A verdict as a sentence for people: how often the better one won, or what was wrong."""
+        failed = [check["name"] for check in verdict.get("checks") or [] if not check["passed"]]
+        won = (verdict.get("judge") or {}).get("win_rate")
+        if verdict.get("publish") and won is not None:
+            return self._say("plain_better", won=percent(won))
+        known = [self._say.sentences.get(f"fail_{name}") for name in failed]
+        if failed and all(known):
+            return self._say("plain_worse", why="; ".join(str(words) for words in known))
+        return str(verdict.get("words") or "")
 
     def _figures(self, verdict: View) -> str:
         """Live and candidate beside each other; with what is known of each, for rounds of older versions have less."""
@@ -47,7 +62,7 @@ class Verdicts:
             found = verdict.get(name)
             if isinstance(found, Mapping):
                 change = self._span(found, "difference", "low", "high", signed=True)
-                won = self._span(found, "win_rate", "win_low", "win_high", percent=True)
+                won = self._span(found, "win_rate", "win_low", "win_high", share=True)
                 rows.append([say(f"by_{name}"), _number(found.get("before")), _number(found.get("after")), change, won])
         for name in HABITS:
             found = verdict.get(name)
@@ -58,9 +73,8 @@ class Verdicts:
             rows.append([say("habit_kl"), "", _number(verdict["kl"]), "", ""])
         if not rows:
             return ""
-        keys = ("measure", "side_live", "side_candidate", "change", "win_rate")
-        head = "".join(f"<th scope='col'>{escape(say(key))}</th>" for key in keys)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        heads = self._pieces.heads("measure", "side_live", "side_candidate", "change", "win_rate")
+        figures = table(heads, [[escape(cell) for cell in row] for row in rows])
         how = ""
         if verdict.get("prompts"):
             how = say(
@@ -68,13 +82,13 @@ class Verdicts:
                 confidence=_percent(verdict.get("confidence")),
             )  # fmt: skip
         note = f'<p class="quiet">{escape(how)}</p>' if how else ""
-        return f"<h3>{say('figures')}</h3>{_table(f'<tr>{head}</tr>{body}')}{note}"
+        return f"<h3>{say('figures')}</h3>{figures}{note}"
 
-    def _span(self, found: View, value: str, low: str, high: str, signed: bool = False, percent: bool = False) -> str:
+    def _span(self, found: View, value: str, low: str, high: str, signed: bool = False, share: bool = False) -> str:
         if found.get(value) is None:
             return ""
         shown = [
-            f"{end:.1%}" if percent else f"{end:+.3f}" if signed else number(end)
+            percent(end) if share else f"{end:+.3f}" if signed else number(end)
             for end in (found[value], found.get(low), found.get(high))
             if end is not None
         ]
@@ -87,27 +101,36 @@ class Verdicts:
             return ""
         say = self._say
         names = {int(one["id"]): self._called(one) for one in judged}
+        labels = {int(one["id"]): str(one.get("candidate") or one["id"]) for one in judged}
         won = [_series(say(f"by_{name}"), judged, name, "win_rate", "win_low", "win_high") for name in JUDGES]
         gains = [_series(say(f"by_{name}"), judged, name, "difference", "low", "high") for name in JUDGES]
+        scores = {
+            name: [_series(say(f"side_{side}"), judged, name, end) for side, end in zip(_SIDES, _ENDS, strict=True)]
+            for name in JUDGES
+        }
         lengths = [_habit(say(f"series_{name}"), judged, name) for name in ("thought_tokens", "response_tokens")]
         malformed = [_habit(say("series_malformed_share"), judged, "malformed")]
-        apart = [Series(say("habit_kl"), [(int(one["id"]), float(k)) for one in judged if (k := _kl(one)) is not None])]
-        plots = (
-            ("win_rate", "unit_won", won, {"level_at": 0.5}),
+        distances = [(int(one["id"]), float(kl)) for one in judged if (kl := _kl(one)) is not None]
+        apart = [Series(say("habit_kl"), distances, dots=True)]
+        plots: tuple[tuple[str, str, list[Series], dict[str, Any]], ...] = (
+            ("win_rate", "unit_won", won, {"level_at": 0.5, "share": True}),
             ("plot_gain", "unit_gain", gains, {"level_at": 0.0}),
+            ("plot_judge_score", "unit_judge_score", scores["judge"], {}),
+            ("plot_reward_score", "unit_reward", scores["reward"], {}),
             ("plot_lengths", "unit_tokens", lengths, {"zero": True}),
-            ("plot_malformed", "unit_share", malformed, {"zero": True}),
+            ("plot_malformed", "unit_share", malformed, {"zero": True, "share": True}),
             ("habit_kl", "unit_kl", apart, {"zero": True}),
         )
+        said = Said(say("interval"), say("as_table"))
         figures = "".join(
-            plot(say(title), say(unit), say("col_round"), some, names=names, interval=say("interval"), **how)
+            plot(say(title), say(unit), say("axis_candidate"), some, names=names, labels=labels, said=said, **how)
             for title, unit, series, how in plots
             if (some := [one for one in series if one.points])
         )
         return f'<h2>{escape(say("from_round_to_round"))}</h2><div class="plots">{figures}</div>' if figures else ""
 
     def _called(self, view: View) -> str:
-        state = self._say.sentences.get(f"state_{view['state']}", str(view["state"]))
+        state = self._pieces.named("state", view["state"])
         name = view.get("candidate")
         return self._say("round", id=view["id"]) + (f" ({name}, {state})" if name else f" ({state})")
 
@@ -136,7 +159,7 @@ def wilson(won: int, total: int, z: float = 1.96) -> tuple[float, float]:
     return (max(0.0, middle - half) if won else 0.0), (min(1.0, middle + half) if won < total else 1.0)
 
 
-_SIDES = ("live", "candidate")
+_SIDES, _ENDS = ("live", "candidate"), ("before", "after")
 
 
 def _judged(view: View) -> bool:
@@ -147,25 +170,22 @@ def _kl(view: View) -> float | None:
     return (view.get("verdict") or {}).get("kl")
 
 
-def _series(name: str, rounds: Sequence[View], judge: str, value: str, low: str, high: str) -> Series:
+def _series(name: str, rounds: Sequence[View], judge: str, value: str, low: str = "", high: str = "") -> Series:
+    """What a judge said of each candidate; these are different candidates, so no line joins them."""
     found = {int(one["id"]): one["verdict"].get(judge) or {} for one in rounds}
     points = [(key, float(one[value])) for key, one in found.items() if one.get(value) is not None]
     spans = {key: (float(one[low]), float(one[high])) for key, one in found.items() if one.get(low) is not None}
-    return Series(name, points, spans)
+    return Series(name, points, spans, dots=True)
 
 
 def _habit(name: str, rounds: Sequence[View], habit: str) -> Series:
     found = [(int(one["id"]), (one["verdict"].get(habit) or {}).get("candidate")) for one in rounds]
-    return Series(name, [(key, float(value)) for key, value in found if value is not None])
+    return Series(name, [(key, float(value)) for key, value in found if value is not None], dots=True)
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{value:.1%}".replace(".0%", "%")
+    return "" if value is None else percent(float(value))
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else number(float(value))
-
-
-def _table(rows: str) -> str:
-    return f'<div class="table-wrap" tabindex="0"><table>{rows}</table></div>'

@@ -241,6 +241,7 @@ def _ended(end: Completion | None, consent: str) -> dict[str, Any]:
         "completion_tokens": end.completion_tokens if end else None,
         "reasoning_tokens": end.reasoning_tokens if end else None,
         "first_token_at": end.first_token_at if end else None,
+        "thought_ended_at": end.thought_ended_at if end else None,
         "ended_at": end.ended_at if end else None,
         "error": end.error if end and kept else None,  # an engine's error can quote the prompt as well
     }

@@ -11,6 +11,7 @@ from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 
 from db.schema import Generation
+from server.outcome import response_begins
 
 pytestmark = pytest.mark.usefixtures("kind")  # on SQLite and on PostgreSQL
 
@@ -38,6 +39,39 @@ async def test_a_streamed_answer_separates_thought_and_response_and_names_the_ch
     assert (recorded.reasoning, recorded.response, recorded.ending) == (reasoning, response, "complete")
     assert (recorded.prompt_tokens, recorded.completion_tokens, recorded.reasoning_tokens) == (7, 9, 3)
     assert (recorded.consent, recorded.origin, recorded.engine) == ("train", "api", engine.url)
+
+
+async def test_how_long_it_thought_is_recorded_and_told(house: Running, engine: FakeEngine) -> None:
+    engine.delay = 0.2  # three pieces of thought, then the response
+    body = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+    async with house.http.stream("POST", "/v1/chat/completions", json=body) as answer:
+        await answer.aread()
+    (recorded,) = generations(house)
+    assert recorded.first_token_at is not None
+    assert recorded.thought_ended_at is not None
+    assert recorded.ended_at is not None
+    assert recorded.first_token_at < recorded.thought_ended_at < recorded.ended_at
+    tree = (await house.http.get(f"/api/conversations/{answer.headers['x-ruminate-conversation']}")).json()
+    told = tree["messages"][-1]["generation"]["thought_seconds"]
+    assert told == pytest.approx((recorded.thought_ended_at - recorded.first_token_at).total_seconds(), abs=0.06)
+    assert told >= 0.5
+
+
+async def test_of_an_answer_in_one_piece_nobody_knows_how_long_it_thought(house: Running) -> None:
+    answer = await house.chat("hello")
+    tree = (await house.http.get(f"/api/conversations/{answer.headers['x-ruminate-conversation']}")).json()
+    assert tree["messages"][-1]["generation"]["thought_seconds"] is None
+
+
+def test_the_response_begins_with_its_first_words_or_call_whatever_a_thought_quotes() -> None:
+    role = b'data: {"choices":[{"delta":{"role":"assistant","content":""}}]}\n\n'
+    thought = b'data: {"choices":[{"delta":{"reasoning":"say \\"content\\":\\"x\\""}}]}\n\n'
+    words = b'data: {"choices":[{"delta":{"content":"Hi"}}]}\n\n'
+    call = b'data: {"choices":[{"delta":{"tool_calls":[{"index":0}]}}]}\n\n'
+    assert response_begins([role, thought, thought, words, words]) == 3
+    assert response_begins([role, thought, words[:40], words[40:]]) == 2  # where it begins, wherever it was cut
+    assert response_begins([role, thought, call]) == 2
+    assert response_begins([role, thought]) is None
 
 
 async def test_a_whole_answer_is_the_engines_own_and_is_recorded(house: Running, engine: FakeEngine) -> None:

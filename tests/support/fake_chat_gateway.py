@@ -65,6 +65,7 @@ class FakeGateway:
         self.feedback: list[dict[str, Any]] = []
         self.rounds = [round_view(1, "published", 40), round_view(2, "running", 17)]
         self.calls: list[tuple[str, str, Any]] = []
+        self.seen: list[str] = []  # paths of what was only read
 
     def release(self) -> None:
         """Let an answer go on that is held."""
@@ -120,6 +121,7 @@ class FakeGateway:
             response = "".join(text for kind, text in sent if kind == "content")
             reasoning = "".join(text for kind, text in sent if kind == "reasoning")
             made = {"id": name, "model": model, "reasoning": reasoning, "reasoning_tokens": len(thought)}
+            made |= {"thought_seconds": round(script.pause * len(thought), 1) if thought else None}
             made |= {"thinks": thinks, "effort": body.get("reasoning_effort")}
             endings = {"stop": "complete", "length": "truncated_response"}
             self._record(body, talk, {**made, "response": response, "ending": endings.get(finish, finish)})
@@ -137,6 +139,8 @@ class FakeGateway:
             if request.method in ("PUT", "PATCH", "POST", "DELETE") and request.url.path != "/v1/chat/completions":
                 body = await request.body()
                 self.calls.append((request.method, request.url.path, json.loads(body) if body else None))
+            if request.method == "GET":
+                self.seen.append(request.url.path)
             answer: Response = await call_next(request)
             return answer
 

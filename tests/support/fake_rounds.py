@@ -43,6 +43,8 @@ def metrics(steps: int) -> dict[str, list[list[Any]]]:
         "response_tokens": lambda n: 61 - 0.2 * n + (n * 13) % 7,
     }
     whole = {name: [[n, value(n)] for n in range(1, steps + 1)] for name, value in names.items()}
+    for name, rise in (("lookout_reward", 0.01), ("lookout_judge", 0.005)):
+        whole[name] = [[n, rise * n] for n in range(1, steps + 1, 10)]
     if steps >= 5:
         whole["kl"][4][1] = None  # as the gateway sends what was no number
     return whole

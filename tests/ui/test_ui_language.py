@@ -21,7 +21,8 @@ TEXTS = """(left) => {
     if (node.dataset.points) said.push(...JSON.parse(node.dataset.points).map((one) => one.words));
   }
   return said; }"""  # noqa: E501
-NOT_OURS = "#announcer, .bubble, .md, .thought-text, .editor, .item, time, code, kbd, td.wide, td.rest, .live-card p"
+NOT_OURS = "#announcer, .bubble, .md, .thought-text, .editor, .item, .talk-title, time, code, kbd"
+NOT_OURS += ", td.wide, td.rest, .live-card p"
 NOT_OURS += ", #training h2 + p:not(.quiet)"  # what the gate said, in its words
 DATA = {"v0", "v1", "v2", "v3", "ruminate-v0", "ruminate-v1", "ruminate-v2", "grpo", "adapter", "base", "rk-…"}
 DATA |= {"round 1", "gateway", "local", "tiny/policy", "reward", "length", "x", "words", "learning_rate", "tiny"}

@@ -101,7 +101,7 @@ def test_two_tabs_do_not_disturb_each_other(shown) -> None:
 def test_the_page_says_what_is_recorded_and_consent_can_be_changed(shown) -> None:
     page = shown.page
     expect(page.locator("#trust")).to_contain_text("used to train the next version")
-    page.click("#trust button")
+    page.click("#trust-welcome button")
     page.check("dialog input[value=history]")
     expect(page.locator("#trust")).to_contain_text("they train nothing")
     assert shown.gateway.consent == "history"

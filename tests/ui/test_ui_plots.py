@@ -10,8 +10,10 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ui.plots import Series, number, plot, ticks
-from ui.training_view import TrainingView, span
+from ui.pieces import span
+from ui.plots import Series, number, percent, plot, smoothed, steps_told, ticks
+from ui.training import mark_of
+from ui.training_view import TrainingView
 from ui.verdicts import wilson
 from ui.words import load_words
 
@@ -34,25 +36,63 @@ def test_ticks_of_a_single_value_have_it_inside() -> None:
     assert ticks(3.0, 3.0)[0] < 3.0 < ticks(3.0, 3.0)[-1]
 
 
-def test_numbers_are_short() -> None:
-    assert [number(value) for value in (0, 0.5, 1234.567, 0.000012, 2500000)] == [
-        "0",
-        "0.5",
-        "1235",
-        "1.2e-05",
-        "2.5e+06",
-    ]
+def test_numbers_and_shares_are_short() -> None:
+    values = (0, 0.5, 0.66587, 48.249, 1234.567, 0.000012, 2500000)
+    assert [number(value) for value in values] == ["0", "0.5", "0.666", "48.2", "1235", "1.2e-05", "2.5e+06"]
+    shares = (0, 0.6659, 0.1, 0.099, 0.0391, 0.00391, 1.0, 0.02)
+    assert [percent(share) for share in shares] == ["0%", "67%", "10%", "9.9%", "3.9%", "0.39%", "100%", "2%"]
+
+
+def test_the_first_step_is_named_on_the_axis_and_few_are_all_named() -> None:
+    assert steps_told(list(range(1, 41))) == [1, 10, 20, 30, 40]
+    assert steps_told([3, 4, 5]) == [3, 4, 5]
+    assert steps_told([7]) == [7]
+    assert steps_told(list(range(9, 60)))[:2] == [9, 20]  # 10 would stand on 9
+
+
+@given(st.lists(st.floats(-10, 10), min_size=8, max_size=300))
+def test_a_mean_of_neighbours_keeps_steps_and_stays_within_the_values(values: list[float]) -> None:
+    points = list(enumerate(values, start=1))
+    found = smoothed(points)
+    assert [step for step, _ in found] == [step for step, _ in points]
+    assert all(min(values) - 1e-9 <= value <= max(values) + 1e-9 for _, value in found)
+    flat = smoothed([(step, 2.5) for step, _ in points])
+    assert all(value == pytest.approx(2.5) for _, value in flat)
+
+
+def test_many_steps_are_drawn_faint_with_their_mean_and_few_as_they_are() -> None:
+    many = ElementTree.fromstring(plot("Reward", "score", "Step", [Series("a", [(n, n % 3) for n in range(20)])]))
+    assert [path.get("class") for path in many.iter("path")] == ["raw line-1", "line-1"]
+    few = ElementTree.fromstring(plot("Reward", "score", "Step", [Series("a", [(n, n % 3) for n in range(5)])]))
+    assert [path.get("class") for path in few.iter("path")] == ["line-1"]
+
+
+def test_candidates_are_dots_that_no_line_joins_under_their_names() -> None:
+    figure = plot(
+        "Length", "tokens", "Candidate", [Series("a", [(1, 48.0), (2, 71.0)], dots=True)], labels={1: "v1", 2: "v2"}
+    )
+    tree = ElementTree.fromstring(figure)
+    assert len(list(tree.iter("circle"))) == 2
+    assert not list(tree.iter("path"))
+    assert {"v1", "v2"} <= {text.text for text in tree.iter("text")}
 
 
 def test_a_plot_is_well_formed_named_and_tells_each_step() -> None:
     figure = plot("Reward", "score & more", "Step", [Series("a <b>", [(1, 0.5), (2, 0.75)]), Series("c", [(2, 1.0)])])
     tree = ElementTree.fromstring(figure)
-    svg = tree.find("svg")
-    assert svg is not None
-    assert svg.get("role") == "img"
-    assert "a <b> 0.75" in (svg.get("aria-label") or "")
-    points = json.loads(svg.get("data-points") or "")
+    reader = tree.find("div[@role='slider']")
+    assert reader is not None
+    assert reader.get("aria-label") == "Reward, score & more"
+    assert reader.get("aria-valuetext") == "Step 2: a <b> 0.75, c 1"
+    points = json.loads(reader.get("data-points") or "")
     assert [one["words"] for one in points] == ["Step 1: a <b> 0.5", "Step 2: a <b> 0.75, c 1"]
+
+
+def test_a_plot_has_its_figures_as_a_table_as_well() -> None:
+    series = [Series("a", [(1, 0.5), (2, 0.75)], {2: (0.7, 0.8)}), Series("c", [(2, 1.0)])]
+    tree = ElementTree.fromstring(plot("Win rate", "share", "Round", series, share=True))
+    rows = [[cell.text or "" for cell in row] for row in tree.iter("tr")]
+    assert rows == [["Round", "a", "c"], ["1", "50%", ""], ["2", "75% (70% to 80%)", "100%"]]
 
 
 def test_intervals_are_drawn_as_long_as_they_are_and_within_the_axis() -> None:
@@ -64,7 +104,9 @@ def test_intervals_are_drawn_as_long_as_they_are_and_within_the_axis() -> None:
     low, high, half = (float(line.get(key) or "") for line, key in ((span, "y1"), (span, "y2"), (level, "y1")))
     assert (half - high) / (low - half) == pytest.approx(0.4 / 0.3, rel=0.02)
     assert 10 <= high < low <= 182
-    assert "Round 1 (v1): a 0.6 (0.2 to 0.9)" in (tree.find("svg").get("data-points") or "")  # type: ignore[union-attr]
+    reader = tree.find("div[@role='slider']")
+    assert reader is not None
+    assert "Round 1 (v1): a 0.6 (0.2 to 0.9)" in (reader.get("data-points") or "")
 
 
 @given(st.integers(1, 400), st.floats(0, 1))
@@ -123,5 +165,41 @@ def test_a_house_with_nothing_yet_says_so() -> None:
     assert "There is no checkpoint yet" in page
 
 
+def test_a_verdict_reads_plainly_and_its_checks_have_names() -> None:
+    checks = [
+        {"name": "judge", "passed": True, "words": "the second judge says +0.361"},
+        {"name": "equal_length", "passed": False, "words": "at equal length +0.001 (-0.1 to +0.1)"},
+        {"name": "kl", "passed": False, "words": "0.097 nats per token (allowed: 0.08)"},
+    ]
+    verdict = {"publish": False, "words": "rejected: jargon", "checks": checks, "judge": {"win_rate": 0.5}}
+    page = view().round_page({**ROUND, "state": "rejected", "verdict": verdict, "metrics": {}})
+    assert "Not published: the gain came from longer answers; it moved too far from what was live." in page
+    assert "Gain at equal length" in page
+    assert "equal_length" not in page
+    newer = {**verdict, "checks": [{"name": "some_new_one", "passed": False, "words": "so and so"}]}
+    page = view().round_page({**ROUND, "state": "rejected", "verdict": newer, "metrics": {}})
+    assert "rejected: jargon" in page  # what this page knows no words for is told in the gate's
+    assert "some new one" in page
+
+
+def test_one_prompt_is_one_prompt() -> None:
+    status = {"live": None, "previous": None, "round": None, "prompts": {"recorded": 1, "trainable": 0}}
+    assert "1 prompt recorded, 0 of them may be learnt from" in view().overview(status, [], [], None)
+
+
+def test_the_mark_of_a_page_moves_with_the_round_and_not_with_the_chat() -> None:
+    status = {"live": {"name": "v1"}, "previous": None, "round": {**ROUND}, "prompts": {"recorded": 4}, "chats": 1}
+    mark = mark_of(status, {})
+    assert mark == mark_of({**status, "chats": 7, "recording": {"recorded": 9}}, {})
+    assert mark != mark_of({**status, "round": {**ROUND, "step": 4}}, {})
+    assert mark != mark_of({**status, "live": {"name": "v2"}}, {})
+    assert mark != mark_of(status, {"checkpoint": "v1"})
+
+
 def test_spans_read_as_people_say_them() -> None:
-    assert [span(seconds, WORDS) for seconds in (4, 75, 3700)] == ["4 s", "1 min 15 s", "1 h 2 min"]
+    assert [span(seconds, WORDS) for seconds in (4, 75, 119.9, 3700)] == [
+        "4 s",
+        "1 min 15 s",
+        "1 min 59 s",
+        "1 h 1 min",
+    ]

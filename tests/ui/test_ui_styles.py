@@ -8,7 +8,7 @@ from pygments.token import STANDARD_TYPES
 
 UI = Path(__file__).parents[2] / "ui"
 SHARED = {"plain", "primary", "text-button", "quiet", "failed", "dot", "card", "running", "table-wrap", "plots", "rest"}
-SHARED |= {"ask", "dialog-acts", "dialog-head", "row", "files", "unseen", "options", "code"}
+SHARED |= {"ask", "dialog-acts", "dialog-head", "row", "files", "unseen", "options", "code", "row-of-buttons"}
 """Looks that several parts use on purpose: buttons, dialogs, cards, tables, a message or code whoever draws it."""
 
 

@@ -1,6 +1,7 @@
 """The page about the training, in a real Chromium."""
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from playwright.sync_api import expect
@@ -34,11 +35,77 @@ def test_plots_have_axes_units_and_tell_their_values_on_hover(training) -> None:
     expect(figure).to_contain_text("KL, nats per token")
     expect(figure.locator("svg")).to_contain_text("Training step")
     assert figure.locator("line.grid").count() >= 3
-    box = figure.locator("svg").bounding_box()
+    figure.locator("svg").scroll_into_view_if_needed()
+    box, card = figure.locator("svg").bounding_box(), figure.bounding_box()
     assert box is not None
+    assert card is not None
     page.mouse.move(box["x"] + box["width"] - 14, box["y"] + 60)
     expect(figure.locator("output")).to_have_text(re.compile(r"Training step 17: mean of the step 0\.01\d+"))
-    assert page.locator(".plots").first.locator("figure").count() == 4
+    assert page.locator(".plots").first.locator("figure").count() == 5
+    after = figure.bounding_box()
+    assert after is not None
+    assert after["height"] == card["height"]
+
+
+def test_plots_are_read_by_keyboard_and_by_touch_and_as_a_table(training) -> None:
+    page = training.page
+    figure = page.locator(".plots figure", has_text="Distance from the reference")
+    reader = figure.locator(".reader")
+    reader.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(reader).to_have_attribute("aria-valuetext", re.compile("Training step 16: "))
+    expect(figure.locator("output")).to_have_text(re.compile("Training step 16: "))
+    page.keyboard.press("Home")
+    expect(reader).to_have_attribute("aria-valuenow", "0")
+    expect(figure.locator("output")).to_have_text(re.compile("Training step 1: "))
+    figure.locator("summary").click()
+    rows = figure.locator("tbody tr")
+    expect(rows).to_have_count(16)  # one step had no number
+    expect(rows.last.locator("td").first).to_have_text("17")
+    figure.locator("svg").scroll_into_view_if_needed()
+    box = figure.locator("svg").bounding_box()
+    assert box is not None
+    touch = {"pointerType": "touch", "bubbles": True, "clientX": box["x"] + box["width"] - 14, "clientY": box["y"] + 60}
+    figure.locator("svg").dispatch_event("pointerdown", touch)
+    expect(figure.locator("output")).to_have_text(re.compile("Training step 17: "))
+
+
+def test_while_a_round_runs_only_what_changed_is_drawn_anew(training) -> None:
+    page = training.page
+    training.gateway.rounds[1]["started_at"] = datetime.now(UTC).isoformat()  # else it has run for hours
+    page.reload()
+    figure = page.locator(".plots figure", has=page.locator("h3", has_text="Win rate"))
+    figure.locator("svg").scroll_into_view_if_needed()
+    figure.locator("svg").hover()
+    expect(figure.locator("output")).to_have_text(re.compile("Round 1"))
+    page.evaluate(
+        """() => { window.kept = [...document.querySelectorAll('#training .table-wrap, #training figure')];
+        window.took = document.querySelector('[data-took]');
+        window.before = window.took.textContent; kept[0].firstElementChild.style.width = '3000px';
+        kept[0].scrollLeft = 40; }"""
+    )
+    page.wait_for_function("() => window.took.textContent !== window.before")  # the browser counts by itself
+    asked = len(training.gateway.seen)
+    page.wait_for_timeout(4500)
+    assert set(training.gateway.seen[asked:]) == {"/api/status"}  # nothing changed: nothing else is asked for
+    training.gateway.rounds[1]["step"] = 18
+    expect(page.locator("tr", has_text="running")).to_contain_text("training, step 18 of 40")
+    expect(page.locator(".plots").first.locator("output + details tbody tr").last).to_contain_text("18")
+    assert page.evaluate("kept.every((node) => node.isConnected) && window.took.isConnected")
+    assert page.evaluate("kept[0].scrollLeft") == 40
+    expect(figure.locator("output")).to_have_text(re.compile("Round 1"))
+    expect(figure.locator(".at")).to_have_attribute("visibility", "visible")
+
+
+def test_on_a_phone_each_row_is_a_card(training) -> None:
+    page = training.page
+    page.set_viewport_size({"width": 390, "height": 800})
+    row = page.locator("tr", has_text="running")
+    expect(row.locator("td[data-label=Took]")).to_be_visible()
+    assert row.evaluate("row => row.getBoundingClientRect().right") <= 390
+    labels = row.evaluate("row => [...row.cells].map((one) => getComputedStyle(one, '::before').content)")
+    assert labels[:2] == ['"Round"', '"State"']
+    assert page.evaluate("document.querySelector('#training').scrollWidth") <= 390
 
 
 def test_an_admin_rolls_back_with_a_reason(training) -> None:
@@ -84,7 +151,7 @@ def test_the_checkpoint_under_an_answer_leads_to_its_page(shown) -> None:
     expect(page.locator("h1", has_text="Checkpoint v2")).to_be_visible()
     assert page.url.endswith("?checkpoint=v2")
     expect(page.locator(".facts")).to_contain_text("52 recorded prompts and 204 of the base mix")
-    expect(page.locator("#training")).to_contain_text("the second judge says +0.312")
+    expect(page.locator("#training")).to_contain_text("Better than what was live: it won 61% of the comparisons.")
     page.go_back()
     expect(page.locator(".row.user .bubble")).to_have_text("hello")
 
@@ -99,10 +166,14 @@ def test_win_rates_have_their_intervals_from_round_to_round(training) -> None:
     box = figure.locator("svg").bounding_box()
     assert box is not None
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 60)
-    words = "Round 1 (v1, published): Reward model 0.668 (0.631 to 0.705), Second judge 0.61 (0.568 to 0.652)"
+    words = "Round 1 (v1, published): Reward model 67% (63% to 70%), Second judge 61% (57% to 65%)"
     expect(figure.locator("output")).to_have_text(words)
     titles = page.locator(".plots").nth(1).locator("h3")
-    expect(titles).to_have_text(["Win rate", "Gain", "Length", "Malformed answers", "Distance from what was live"])
+    scores = ["Second judge's score", "Reward model's score"]
+    rest = ["Length", "Malformed answers", "Distance from what was live"]
+    expect(titles).to_have_text(["Win rate", "Gain", *scores, *rest])
+    judge = page.locator(".plots figure", has=page.locator("h3", has_text="Second judge's score"))
+    expect(judge.locator("tbody td")).to_have_text(["Round 1 (v1, published)", "0.07", "0.382"])
 
 
 def test_what_people_chose_and_what_was_live_are_told(training) -> None:
@@ -118,14 +189,18 @@ def test_a_checkpoints_page_tells_where_it_comes_from(shown) -> None:
     page = shown.page
     page.goto(f"{shown.url}/?checkpoint=v2")
     facts = page.locator(".facts")
-    expect(facts).to_contain_text("v2 ← v1 ← v0")
+    expect(facts).to_contain_text("Grew out ofv1 ← v0")  # not of itself
+    expect(facts).to_contain_text("adapter")
     expect(facts).to_contain_text("52 recorded prompts and 204 of the base mix (3 forgotten since)")
-    row = page.locator("tr", has_text="Second judge")
+    row = page.locator("tr", has_text="Second judge").first
     expect(row).to_contain_text("+0.312 (+0.201 to +0.423)")
-    expect(row).to_contain_text("61.0% (56.8% to 65.2%)")
+    expect(row).to_contain_text("61% (57% to 65%)")
     expect(page.locator("tr", has_text="Tokens of the response").first).to_contain_text("71")
     expect(page.locator("#training")).to_contain_text("192 held-out prompts, 4 answers each; intervals of 95%.")
     expect(page.locator("tr", has_text="Name a soup.")).to_contain_text("Leek and potato soup.")
+    headings = page.locator("#training h2")
+    expect(headings.first).to_have_text("Before and after")
+    expect(page.locator(".plots figure")).to_have_count(5)  # its round, step by step
     page.click("#changed summary")
     expect(page.locator("#changed tr", has_text="learning_rate")).to_contain_text("0.002")
     page.wait_for_timeout(2500)  # the page asks again every two seconds

@@ -91,6 +91,13 @@
       return R.say("minute", { m: Math.floor(seconds / 60), s: Math.round(seconds % 60) });
     },
 
+    /* A length of time in whole units, as the server tells it (ui/pieces.py). */
+    span(seconds) {
+      if (seconds < 60) return R.say("second", { n: Math.round(seconds) });
+      if (seconds < 3600) return R.say("minute", { m: Math.floor(seconds / 60), s: Math.floor(seconds % 60) });
+      return R.say("hour", { h: Math.floor(seconds / 3600), m: Math.floor((seconds % 3600) / 60) });
+    },
+
     async copy(text, button) {
       if (navigator.clipboard) await navigator.clipboard.writeText(text);
       else copyOldWay(text);

@@ -15,9 +15,15 @@
   R.loading = () => loading;
   R.turns = []; // called when the chat turns to a conversation, before its rows are there
 
+  /* While a conversation is on its way, the one that is left still stands, and the page says that it goes. */
+  function busy(on) {
+    loading = on;
+    document.getElementById("view-chat").setAttribute("aria-busy", String(on && Boolean(shown)));
+  }
+
   function turn(event, tip = R.keptTip(shown)) {
     showing = R.newName();
-    loading = true;
+    busy(true);
     for (const listener of R.turns) listener();
     R.send(event, { tip });
   }
@@ -29,7 +35,7 @@
   };
   R.on("transcript", (value) => {
     if (value.stale) R.reopen();
-    else if (value.keep === 0) loading = false;
+    else if (value.keep === 0) busy(false);
   });
 
   R.go = (query, { fresh = false } = {}) => {

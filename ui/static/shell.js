@@ -21,7 +21,7 @@
           el("div.tabs", { role: "tablist" },
             el("button", { type: "button", role: "tab", id: "tab-chat", "aria-controls": "view-chat" }, say("chat")),
             el("button", { type: "button", role: "tab", id: "tab-training", "aria-controls": "view-training" }, say("training"))),
-          el("div.spring"),
+          el("h1.talk-title", { id: "talk-title" }),
           button("theme", say("theme"), toggleTheme, { id: "theme" }),
           button("gear", say("settings"), () => R.openSettings(), { id: "settings" })),
         el("div.lost", { id: "lost", role: "alert", hidden: true }, say("lost")),

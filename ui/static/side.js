@@ -81,6 +81,7 @@
         else one.firstElementChild.removeAttribute("aria-current");
       }
       const line = lines.find((one) => one.id === at);
+      page.querySelector("#talk-title").textContent = at ? (line?.title ?? "") : "";
       document.title = line?.title ? `${line.title} · ${say("app")}` : say("app");
     };
     search.addEventListener("input", () => { draw(); ask(SEARCH_MS); });
@@ -118,17 +119,23 @@
     R.openSettings = () => {
       document.querySelector("dialog.settings")?.remove();
       const option = (value) => R.option("consent", value, me.consent === value, say(`consent_${value}`), say(`consent_${value}_more`));
+      const learn = el("input", {
+        type: "checkbox", checked: (R.chatConsent() || me.consent) === "train",
+        onchange: (event) => R.setChatConsent(event.target.checked ? "" : "history"),
+      });
+      const whyNot = el("p.quiet", { id: "learn-why-not" }, say("learn_why_not"));
+      const may = (consent) => { learn.disabled = consent !== "train"; whyNot.hidden = !learn.disabled; };
+      may(me.consent);
+      learn.setAttribute("aria-describedby", whyNot.id);
       const dialog = el("dialog.settings", { "aria-label": say("settings") },
         el("div.dialog-head", {}, el("h2", {}, say("consent_title")), button("close", say("close"), () => dialog.close())),
-        el("form.options", { onchange: (event) => R.send("act", { do: "consent", consent: event.target.value }) },
+        el("form.options", { onchange: (event) => { may(event.target.value); R.send("act", { do: "consent", consent: event.target.value }); } },
           option("train"), option("history"), option("none")),
         el("p.quiet", {}, say("consent_note")),
         el("h2", {}, say("conversation_consent")),
-        el("label.check", {}, el("input", {
-          type: "checkbox", checked: (R.chatConsent() || me.consent) === "train", disabled: me.consent !== "train",
-          onchange: (event) => R.setChatConsent(event.target.checked ? "" : "history"),
-        }), say("learn")),
+        el("label.check", {}, learn, say("learn")), whyNot,
         el("h2", {}, say("data_title")),
+        me.name ? el("p.account", {}, say("account", { name: me.name })) : null,
         el("div.dialog-acts.start", {},
           el("button.plain", { type: "button", onclick: () => R.send("act", { do: "take_data" }) }, say("take_data")),
           el("button.plain.danger-text", { type: "button", onclick: async () => {

@@ -1,12 +1,15 @@
-/* The page about the training: shows what the server drew, asks again while it is open, carries out its buttons. */
+/* The page about the training: shows what the server drew, asks for changes while it is open, carries out its buttons. */
 (() => {
   const R = window.ruminate;
   const { say } = R;
   const ASK_AGAIN_MS = 2000; // a step of a round takes seconds; faster would only cost
+  const WHOLE = 15; // so many asks from one to the next that gets the page whatever the mark: votes are not in it
 
   R.parts.push((page) => {
     const box = page.querySelector("#training");
-    let html = null;
+    const draw = R.drawing(box);
+    let mark = "";
+    let asked = 0;
     let timer = null;
 
     const thisYear = new Date().getFullYear();
@@ -17,11 +20,15 @@
     };
 
     const shown = () => !page.querySelector("#view-training").hidden;
-    const ask = () => { const { checkpoint, round } = R.view(); R.send("training", { checkpoint, round }); };
+    const ask = () => {
+      const { checkpoint, round } = R.view();
+      R.send("training", { checkpoint, round, mark: asked++ % WHOLE ? mark : "" });
+    };
     let address = "";
     R.showTraining = () => {
       if (address !== location.search) box.parentElement.scrollTop = 0; // another page begins at its top
       address = location.search;
+      asked = 0;
       ask();
       clearInterval(timer);
       timer = setInterval(() => {
@@ -29,17 +36,32 @@
         else if (document.visibilityState === "visible" && !document.querySelector("dialog[open]")) ask();
       }, ASK_AGAIN_MS);
     };
+    let drawnAt = null;
     R.on("training", (value) => {
+      const { checkpoint, round } = R.view();
+      const here = JSON.stringify([round ?? null, checkpoint ?? null]);
+      if (value.html === undefined || JSON.stringify(value.place) !== here) return; // of a page that was left meanwhile
       R.nowLive(value.live, false);
-      if (value.html === html) return;
-      html = value.html;
+      mark = value.mark;
       const focused = document.activeElement?.id;
-      const open = [...box.querySelectorAll("details[open]")].map((one) => one.id);
-      box.innerHTML = html;
+      draw(value.html, drawnAt !== here);
+      drawnAt = here;
+      readAgain();
       for (const time of box.querySelectorAll("time")) time.textContent = moment(time.dateTime);
-      for (const id of open) document.getElementById(id)?.setAttribute("open", "");
+      count();
       if (focused && box.querySelector("#" + CSS.escape(focused))) document.getElementById(focused).focus();
     });
+
+    /* How long a running round has taken by now: seconds when it was drawn, and those since. */
+    function count() {
+      for (const one of box.querySelectorAll("[data-took]")) {
+        if (one.told !== one.dataset.took) { one.told = one.dataset.took; one.begun = performance.now() - Number(one.told) * 1000; }
+        const words = R.span((performance.now() - one.begun) / 1000);
+        if (one.textContent !== words) one.textContent = words;
+      }
+    }
+    setInterval(() => { if (shown()) count(); }, 1000);
+    const readAgain = R.readPlots(box);
 
     box.addEventListener("click", async (event) => {
       const button = event.target.closest("button[data-do]");
@@ -54,22 +76,6 @@
       };
       const reason = await R.confirm({ field: say("reason"), ...asks[what], ok: asks[what].title, danger: what === "cancel" });
       if (reason !== null) R.send("train", { do: what, name, id, generation, reason, ...R.view() });
-    });
-
-    /* Hover: the nearest step of a plot, its values in a line above it. */
-    box.addEventListener("pointermove", (event) => {
-      const plot = event.target.closest("svg.plot");
-      for (const other of box.querySelectorAll("svg.plot .at")) if (!plot?.contains(other)) other.setAttribute("visibility", "hidden");
-      if (!plot) return;
-      const points = JSON.parse(plot.dataset.points);
-      if (!points.length) return;
-      const x = (event.clientX - plot.getBoundingClientRect().left) * (plot.viewBox.baseVal.width / plot.clientWidth);
-      const nearest = points.reduce((best, one) => (Math.abs(one.x - x) < Math.abs(best.x - x) ? one : best));
-      const line = plot.querySelector(".at");
-      line.setAttribute("visibility", "visible");
-      line.setAttribute("x1", nearest.x);
-      line.setAttribute("x2", nearest.x);
-      plot.closest("figure").querySelector("output").textContent = nearest.words;
     });
   });
 

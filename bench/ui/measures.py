@@ -1,0 +1,180 @@
+"""What is measured of a chat in a browser: its first visit, the first word, frames while it streams, memory.
+
+A `Chat` says how one drives it; the measures are the same for all.
+"""
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.ui.programs import Program
+from bench.ui.texts import END
+
+PATIENCE_MS = 240_000  # a page that streams badly needs many times the answer's length
+WARM_TURNS = 20  # before memory is looked at
+
+# Each frame as [when, milliseconds since the one before, whether the page changed in that time or in the time before,
+# in which case what changed is drawn now].
+WATCH = """() => { window.drawn = []; let last = null, fresh = 0; window.watching = true;
+  new MutationObserver(() => { fresh = 2; })
+    .observe(document.body, {childList: true, characterData: true, subtree: true});
+  const step = (now) => { if (last !== null) window.drawn.push([now, now - last, fresh-- > 0]);
+    last = now; window.watching && requestAnimationFrame(step); };
+  requestAnimationFrame(step); }"""
+# When the key went down, and when the first word could be seen.
+LOOK = """([box, text]) => { window.seen = null; performance.clearResourceTimings();
+  document.querySelector(box).addEventListener('keydown', () => { window.pressed = performance.now(); },
+    {once: true, capture: true});
+  const look = () => { if (document.querySelectorAll(text).length > window.before) window.seen = performance.now();
+    else requestAnimationFrame(look); };
+  window.before = document.querySelectorAll(text).length; look(); }"""
+STEPS = """() => { const all = performance.getEntriesByType('resource');
+  const found = all.filter((one) => one.startTime >= window.pressed);
+  const [join, stream] = ['queue/join', 'queue/data'].map((name) => found.find((one) => one.name.includes(name)));
+  return {asked: join.startTime - window.pressed, taken: join.responseEnd - window.pressed,
+    listening: stream.startTime - window.pressed, first_byte: stream.responseStart - window.pressed}; }"""
+
+
+@dataclass(frozen=True)
+class Chat:
+    """How one drives a chat page. All but the first three are selectors or JavaScript of its page."""
+
+    name: str
+    program: Program
+    ready: str  # a function: whether one can write, and the page has all it needs
+    box: str  # where one writes
+    thought: str | None  # what exists once a word of a thought is seen; None: it shows none while it thinks
+    response: str  # what exists, one a turn, once a word of the response is seen
+    busy: str  # a function: whether it is being answered
+    said: str  # a function: the words that stand last
+
+    def ask(self, page: Any, words: str = "hello") -> None:
+        """Write and send."""
+        page.fill(self.box, words)
+        page.press(self.box, "Enter")
+
+    def answered(self, page: Any) -> None:
+        """Wait for the end of the answer."""
+        page.wait_for_function(f"() => !({self.busy})()", timeout=PATIENCE_MS)
+
+
+def percentiles(values: Sequence[float]) -> dict[str, float]:
+    """Median, 95th percentile and greatest, with how many there were."""
+    ordered = sorted(values)
+    at = min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))
+    found = {"p50": statistics.median(ordered), "p95": ordered[at], "max": ordered[-1]}
+    return {name: round(value, 1) for name, value in found.items()} | {"count": len(ordered)}
+
+
+def first_visit(browser: Any, chat: Chat) -> dict[str, Any]:
+    """Bytes over the wire of a visit with an empty cache, and when the page could be typed into and was ready."""
+    context = browser.new_context()
+    page = context.new_page()
+    session = context.new_cdp_session(page)
+    session.send("Network.enable")
+    loaded: list[float] = []
+    session.on("Network.loadingFinished", lambda event: loaded.append(event["encodedDataLength"]))
+    began = time.perf_counter()
+    page.goto(chat.program.url)
+    page.wait_for_selector(chat.box, timeout=PATIENCE_MS)
+    typing = time.perf_counter() - began
+    page.wait_for_function(chat.ready, timeout=PATIENCE_MS)
+    ready = time.perf_counter() - began
+    page.wait_for_timeout(1000)
+    context.close()
+    kilobytes = round(sum(loaded) / 1024)
+    return {"kilobytes": kilobytes, "requests": len(loaded), "typing_s": round(typing, 2), "ready_s": round(ready, 2)}
+
+
+def first_word(
+    page: Any, chat: Chat, word: str, by_api: Callable[[], float], times: int, steps: bool = False
+) -> dict[str, Any]:
+    """Enter to the first visible word (`word` is its selector), and the first piece by the API, taken in turns, in ms.
+
+    `steps`: with medians of when the page asked its server, had that taken, listened to the stream, got its first byte.
+    """
+    shown: list[float] = []
+    direct: list[float] = []
+    taken: list[dict[str, float]] = []
+    for _ in range(times):
+        direct.append(by_api())
+        page.evaluate(LOOK, [chat.box, word])
+        chat.ask(page)
+        page.wait_for_function("() => window.seen", timeout=PATIENCE_MS)
+        shown.append(page.evaluate("window.seen - window.pressed"))
+        chat.answered(page)
+        if steps:
+            taken.append(page.evaluate(STEPS))
+    added = statistics.median(shown) - statistics.median(direct)
+    figures: dict[str, Any] = {
+        "page_ms": percentiles(shown),
+        "api_ms": percentiles(direct),
+        "added_ms_at_the_median": round(added, 1),
+    }
+    if taken:
+        figures["steps_ms"] = {key: round(statistics.median(one[key] for one in taken), 1) for key in taken[0]}
+    return figures
+
+
+def frames(page: Any, chat: Chat) -> dict[str, Any]:
+    """Milliseconds between frames from the first words of an answer to its last, over all of them and over those alone
+    in which something changed."""
+    before = page.evaluate(f"document.querySelectorAll({chat.response!r}).length")
+    chat.ask(page, "and now?")
+    begun = chat.thought or chat.response
+    wanted = 0 if chat.thought else before
+    page.wait_for_function(
+        f"() => document.querySelectorAll({begun!r}).length > {wanted}", timeout=PATIENCE_MS, polling=100
+    )
+    page.evaluate(WATCH)
+    page.wait_for_function(f"() => ({chat.said})().endsWith({END!r})", timeout=PATIENCE_MS, polling=500)
+    page.evaluate("window.watching = false")
+    drawn = page.evaluate("window.drawn")
+    chat.answered(page)
+    return streamed(drawn)
+
+
+def streamed(drawn: list[tuple[float, float, bool]]) -> dict[str, Any]:
+    """What the frames say, without those after the last change."""
+    last = max((index for index, (_, _, changed) in enumerate(drawn) if changed), default=-1)
+    within = drawn[: last + 1]
+    if not within:
+        raise RuntimeError("the page changed nothing while it streamed; its selectors may be out of date")
+    return {
+        "seconds": round((within[-1][0] - within[0][0]) / 1000, 1),
+        "all_ms": percentiles([gap for _, gap, _ in within]),
+        "changing_ms": percentiles([gap for _, gap, changed in within if changed]),
+    }
+
+
+def memory(page: Any, chat: Chat, turns: int) -> dict[str, float]:
+    """MB gained over `turns` short turns in one page: the browser's heap, collected, and the page's own server."""
+    session = page.context.new_cdp_session(page)
+
+    def now() -> tuple[float, float]:
+        session.send("HeapProfiler.collectGarbage")
+        used = session.send("Runtime.getHeapUsage")["usedSize"]
+        return used / 2**20, chat.program.resident_mb()
+
+    def turn() -> None:
+        before = page.evaluate(f"document.querySelectorAll({chat.response!r}).length")
+        chat.ask(page)
+        page.wait_for_function(
+            f"() => document.querySelectorAll({chat.response!r}).length > {before}", timeout=PATIENCE_MS
+        )
+        chat.answered(page)
+
+    for _ in range(min(WARM_TURNS, turns)):
+        turn()
+    heap, resident = now()
+    for _ in range(turns):
+        turn()
+    heap_after, resident_after = now()
+    return {
+        "turns": turns,
+        "browser_mb": round(heap_after - heap, 1),
+        "server_mb": round(resident_after - resident, 1),
+        "server_resident_mb": round(resident_after, 1),
+    }

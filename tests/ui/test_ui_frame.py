@@ -1,0 +1,75 @@
+"""What stands around a conversation: its title, that another one is on its way, the settings; in a real Chromium."""
+
+from playwright.sync_api import Locator, expect
+from support.fake_chat_gateway import Script
+
+
+def middle(of: Locator) -> float:
+    box = of.bounding_box()
+    assert box is not None
+    return box["y"] + box["height"] / 2
+
+
+def test_the_title_of_the_conversation_stands_on_top(shown) -> None:
+    page = shown.page
+    title = page.locator("#talk-title")
+    expect(title).to_be_empty()
+    shown.ask("three dinners for two")
+    shown.answered()
+    expect(title).to_have_text("three dinners for two")
+    page.click("#tab-training")
+    expect(title).to_be_hidden()
+    page.click("#tab-chat")
+    page.click("#new")
+    expect(title).to_be_empty()
+
+
+def test_while_another_conversation_is_on_its_way_the_page_says_so(shown) -> None:
+    page = shown.page
+    shown.ask("the first")
+    shown.answered()
+    page.click("#new")
+    shown.ask("the second")
+    shown.answered()
+    view = page.locator("#view-chat")
+    expect(view).to_have_attribute("aria-busy", "false")
+    shown.gateway.slow = 1.5
+    page.locator(".item a", has_text="the first").click()
+    expect(view).to_have_attribute("aria-busy", "true")
+    expect(page.locator(".row.user .bubble")).to_have_text("the second")
+    expect(page.locator(".row.user .bubble")).to_have_text("the first")
+    expect(view).to_have_attribute("aria-busy", "false")
+
+
+def test_what_is_recorded_is_said_once_on_a_fresh_page_and_at_the_side_later(shown) -> None:
+    page = shown.page
+    expect(page.locator("#trust-welcome")).to_contain_text("used to train")
+    expect(page.locator("#trust")).to_be_hidden()
+    shown.ask("hello")
+    shown.answered()
+    expect(page.locator("#trust")).to_be_visible()
+
+
+def test_settings_name_the_account_and_say_why_a_chat_is_not_learnt_from(shown) -> None:
+    page = shown.page
+    page.click("#settings")
+    dialog = page.locator("dialog.settings")
+    expect(dialog).to_contain_text("Account: local")
+    learn, why = dialog.get_by_label("Learn from this chat"), dialog.locator("#learn-why-not")
+    expect(learn).to_be_enabled()
+    expect(why).to_be_hidden()
+    page.check("dialog input[value=history]")
+    expect(learn).to_be_disabled()
+    expect(why).to_have_text("Nothing of yours is learnt from, as you chose above.")
+    close, heading = dialog.locator(".dialog-head button"), dialog.locator(".dialog-head h2")
+    assert abs(middle(close) - middle(heading)) < 2
+    assert abs(middle(learn) - middle(dialog.locator(".check"))) < 2
+
+
+def test_how_long_it_thought_is_told_after_a_reload_too(shown) -> None:
+    page = shown.page
+    shown.gateway.script = Script(thought=["so "] * 12, pause=0.1)
+    shown.ask("hello")
+    shown.answered()
+    page.reload()
+    expect(page.locator(".thought-label")).to_have_text("Thought for 1.2 s, 12 tokens")
