@@ -169,9 +169,16 @@ def cards() -> list[float]:
     return found if visible is None else found[: len([name for name in visible.split(",") if name.strip()])]
 
 
+SINGLE_GPU_GIB = 28.0
+"""Of card memory: by `cli.budget`, `single-gpu` needs some 27 GiB; a smaller card gets `small`."""
+
+
 def detect() -> Profile:
-    """The default of this machine: `single-gpu` where nvidia-smi lists a card, else `tiny`."""
+    """The default of this machine: `single-gpu` or `small` where nvidia-smi lists a card, by its size, else `tiny`."""
     if shutil.which("nvidia-smi") is None:
         return TINY
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
-    return SINGLE_GPU if listed.returncode == 0 and "GPU 0" in listed.stdout else TINY
+    if listed.returncode != 0 or "GPU 0" not in listed.stdout:
+        return TINY
+    sizes = cards()
+    return SMALL if sizes and max(sizes) < SINGLE_GPU_GIB else SINGLE_GPU

@@ -25,7 +25,7 @@ class HouseSettings(BaseSettings):
 
     home: Path = Field(Path(".ruminate"), description="Folder of the database, checkpoints, rounds, logs and spool.")
     profile: str = Field(
-        "auto", description=f"One of auto, {', '.join(PROFILES)}; auto takes single-gpu where a GPU is."
+        "auto", description=f"One of auto, {', '.join(PROFILES)}; auto goes by the GPU and its memory."
     )
     host: str = Field("127.0.0.1", description="Address that the gateway and the page listen on.")
     port: int = Field(8000, ge=0, le=65535, description="Port of the gateway; 0 lets the system choose.")

@@ -187,10 +187,13 @@ def test_a_cpu_engine_asks_for_no_compiler() -> None:
 
 
 def test_the_profile_follows_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H200 (UUID: x)'\n")
-    (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    assert detect().name == "single-gpu"
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for memory, profile in (("143771", "single-gpu"), ("24564", "small"), ("[N/A]", "single-gpu")):  # MiB, or untold
+        says = f"case $1 in -L) echo 'GPU 0: NVIDIA card (UUID: x)' ;; *) echo '{memory}' ;; esac"
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{says}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755)
+        assert detect().name == profile
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
     assert detect().name == "tiny"
     assert set(PROFILES) == {"tiny", "small", "single-gpu", "paper"}
