@@ -82,6 +82,7 @@ class LlmJudge:
         """Marks by rubric are the answer's own; a share of comparisons won is not."""
         return self._mode == "pairwise"
 
+    @property
     def alone(self) -> bool:
         """Whether a response's score does not depend on what is scored with it."""
         return self._mode == "rubric"
