@@ -257,7 +257,7 @@ def test_a_house_that_cannot_fit_ends_with_code_2(tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(LLAMA_31_8B))
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "RUMINATE_HOME": str(tmp_path / "home")}
     env |= {"RUMINATE_BASE_MODEL": str(folder), "RUMINATE_REWARD_MODEL": TINY.reward_model}
-    env |= {"RUMINATE_JUDGE_MODEL": TINY.judge_model, "RUMINATE_MIN_MEMORY_GIB": "0", "RUMINATE_PROFILE": "auto"}
+    env |= {"RUMINATE_JUDGE_MODEL": TINY.judge_model, "RUMINATE_MIN_MEMORY_GIB": "0", "RUMINATE_PROFILE": "single-gpu"}
     command = [sys.executable, "-m", "cli.main", "up", "--port", "0", "--ui-port", "0"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2, done.stderr

@@ -141,7 +141,8 @@ def test_a_connection_that_the_server_dropped_is_trouble_once(database: Database
 
 def test_a_statement_that_is_wrong_is_not_called_the_database_s_trouble(database: Database) -> None:
     with pytest.raises(IntegrityError), database.transaction() as session:
-        session.execute(text("INSERT INTO users VALUES ('u', 'ann', 'king', 'none', '2026-01-01 00:00:00+00', NULL)"))
+        columns, values = "id, name, role, consent, created_at", "'u', 'ann', 'king', 'none', '2026-01-01 00:00:00+00'"
+        session.execute(text(f"INSERT INTO users ({columns}) VALUES ({values})"))
 
 
 def test_an_error_inside_of_a_transaction_undoes_all_of_it(database: Database) -> None:
