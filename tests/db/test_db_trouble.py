@@ -140,8 +140,8 @@ def test_a_connection_that_the_server_dropped_is_trouble_once(database: Database
 
 
 def test_a_statement_that_is_wrong_is_not_called_the_database_s_trouble(database: Database) -> None:
+    columns, values = "id, name, role, consent, created_at", "'u', 'ann', 'king', 'none', '2026-01-01 00:00:00+00'"
     with pytest.raises(IntegrityError), database.transaction() as session:
-        columns, values = "id, name, role, consent, created_at", "'u', 'ann', 'king', 'none', '2026-01-01 00:00:00+00'"
         session.execute(text(f"INSERT INTO users ({columns}) VALUES ({values})"))
 
 
