@@ -119,8 +119,7 @@ class House:
             "RUMINATE_TRAINER_REWARD_MODEL": profile.reward_model,
             "RUMINATE_TRAINER_JUDGE_MODEL": profile.judge_model,
             "RUMINATE_TRAINER_BASE_MIX": profile.base_mix,
-            # not as settings of their own: a preset that a person names stands over what a profile sets
-            "RUMINATE_TRAINER_DEFAULTS": json.dumps({name.lower(): value for name, value in profile.trainer.items()}),
+            "RUMINATE_TRAINER_DEFAULTS": json.dumps(profile.trainer_defaults),
         }
         ui = {
             "RUMINATE_UI_GATEWAY": self._gateway,

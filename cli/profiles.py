@@ -52,6 +52,11 @@ class Profile:
     trainer: dict[str, str] = field(default_factory=dict)
     server: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def trainer_defaults(self) -> dict[str, str]:
+        """For RUMINATE_TRAINER_DEFAULTS: no settings of their own, so that a preset that a person names is above."""
+        return {name.lower(): value for name, value in self.trainer.items()}
+
     def in_zero_mode(self) -> "Profile":
         """The same with a base model that is told how to answer by the template alone, thought and response in tags."""
         return replace(

@@ -207,9 +207,9 @@ def _trainer_settings(profile: Profile, env: Mapping[str, str] = os.environ) -> 
     """The trainer's settings as the house will start it; None where they are wrong."""
     from trainer.settings import BadSetting, read_settings
 
-    values = {name.lower(): value for name, value in profile.trainer.items() if not env.get(PREFIX + name)}
+    below = {} if env.get(PREFIX + "DEFAULTS") else {"defaults": profile.trainer_defaults}
     try:
-        found = read_settings(**values)
+        found = read_settings(**below)
         found.round_config({}, found.seed)
     except BadSetting:
         return None

@@ -208,6 +208,18 @@ def test_what_was_set_is_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (lora.trains, lora.utilization) == (False, 0.6)
 
 
+def test_a_persons_preset_is_counted_above_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizing, "model_of", lambda name: model(QWEN3_4B))
+    alone = sizing.plan_of(settings.load(), SINGLE_GPU)
+    assert (alone.micro_batch, alone.max_prompt_tokens) == (1, 4096)
+    monkeypatch.setenv("RUMINATE_TRAINER_PRESET", "paper")
+    monkeypatch.setenv("RUMINATE_TRAINER_MAX_PROMPT_TOKENS", "99")
+    named = sizing.plan_of(settings.load(), replace(SINGLE_GPU, trainer=SINGLE_GPU.trainer | {"KL_BETA": "0"}))
+    assert (named.full, named.reference, named.max_prompt_tokens) == (True, True, 99)
+    monkeypatch.setenv("RUMINATE_TRAINER_DEFAULTS", '{"micro_batch": "8"}')  # the house keeps them too
+    assert sizing.plan_of(settings.load(), SINGLE_GPU).micro_batch == 8
+
+
 def test_every_profile_fits_where_it_is_meant_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
     configs = {"Qwen/Qwen3-4B": QWEN3_4B, "Qwen/Qwen3-0.6B": QWEN3_06B}
     monkeypatch.setattr(sizing, "model_of", lambda name: model(configs.get(name, QWEN3_06B)))
