@@ -97,6 +97,9 @@ class House:
             "RUMINATE_SERVICE_KEY": key,
             "RUMINATE_PROFILE": profile.name,
             "RUMINATE_MAX_LORA_RANK": str(profile.engine.max_lora_rank),
+            "CUDA_DEVICE_ORDER": os.environ.get(
+                "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
+            ),  # cards are numbered as nvidia-smi does
             "PYTHONUNBUFFERED": "1",
         }
         if settings.redis_url:

@@ -2,13 +2,12 @@
 
 import json
 import os
-import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cli.budget import BYTES, GIB, Machine, Model, Plan, from_config, needed, remedies, rows, trouble
+from cli.cards import visible
 from cli.checks import CannotStart
 from cli.profiles import Profile
 from cli.settings import HouseSettings
@@ -16,7 +15,6 @@ from cli.settings import HouseSettings
 if TYPE_CHECKING:
     from rich.console import Console
 
-_CARD_SECONDS = 20.0  # nvidia-smi on a busy machine
 _HUB_SECONDS = 5.0  # for a file of a few hundred bytes
 PREFIX = "RUMINATE_TRAINER_"
 
@@ -127,21 +125,16 @@ _OF_A_ROUND = ("algorithm", "lora_rank", "micro_batch", "max_prompt_tokens", "ma
 
 
 def machine_of(gpu: bool) -> Machine | None:
-    """The first card by nvidia-smi, or main memory; None where nvidia-smi says nothing."""
+    """The first visible card by nvidia-smi, or main memory; None where nvidia-smi says nothing."""
     if not gpu:
         import psutil
 
         memory = psutil.virtual_memory()
         return Machine(False, memory.total, memory.available)
-    if shutil.which("nvidia-smi") is None:
+    cards = visible()
+    if not cards or cards[0].total is None or cards[0].free is None:
         return None
-    command = ["nvidia-smi", "--query-gpu=memory.total,memory.free", "--format=csv,noheader,nounits"]
-    try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=_CARD_SECONDS, check=True).stdout
-        total, free = (int(figure) * 2**20 for figure in told.splitlines()[0].split(","))
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return None
-    return Machine(True, total, free)
+    return Machine(True, cards[0].total, cards[0].free)
 
 
 def model_of(name: str) -> Model | None:

@@ -262,7 +262,7 @@ def test_a_house_that_cannot_fit_ends_with_code_2(tmp_path: Path) -> None:
     import sys
 
     smi = tmp_path / "nvidia-smi"
-    smi.write_text("#!/bin/sh\ncase $1 in -L) echo 'GPU 0: a small card';; *) echo '8192, 8000';; esac\n")
+    smi.write_text("#!/bin/sh\necho '0, GPU-a, 8192, 8000'\n")
     smi.chmod(0o755)
     folder = tmp_path / "llama"
     folder.mkdir()
@@ -270,8 +270,9 @@ def test_a_house_that_cannot_fit_ends_with_code_2(tmp_path: Path) -> None:
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "RUMINATE_HOME": str(tmp_path / "home")}
     env |= {"RUMINATE_BASE_MODEL": str(folder), "RUMINATE_REWARD_MODEL": TINY.reward_model}
     env |= {"RUMINATE_JUDGE_MODEL": TINY.judge_model, "RUMINATE_MIN_MEMORY_GIB": "0", "RUMINATE_PROFILE": "auto"}
+    env.pop("CUDA_VISIBLE_DEVICES", None)
     command = [sys.executable, "-m", "cli.main", "up", "--port", "0", "--ui-port", "0"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2, done.stderr
-    assert "the profile 'single-gpu' does not fit: the engine has room for 0 tokens" in done.stderr
+    assert "the profile 'small' does not fit: the engine has room for 0 tokens" in done.stderr
     assert "budget" in done.stdout
