@@ -4,7 +4,7 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from cli.budget import BYTES, GIB, Machine, Model, Plan, from_config, needed, remedies, rows, trouble
 from cli.cards import visible
@@ -19,23 +19,33 @@ _HUB_SECONDS = 5.0  # for a file of a few hundred bytes
 PREFIX = "RUMINATE_TRAINER_"
 
 
-def check_budget(settings: HouseSettings, profile: Profile, console: "Console") -> None:
-    """Show the budget. Raises CannotStart where it can't fit and `check_budget` is on."""
-    if profile.cards > 1:
-        console.print(
-            f"no budget: it is counted for one card, and {profile.name} spreads over {profile.cards}", highlight=False
-        )
-        return
-    plan, machine = plan_of(settings, profile), machine_of(profile.gpu)
+def check_budget(settings: HouseSettings, profile: Profile, console: "Console", json_to: IO[str] | None = None) -> None:
+    """Show the budget, or write it as JSON to `json_to`: `null` where there is none.
+
+    Raises CannotStart where it can't fit and `check_budget` is on.
+    """
+    machine = machine_of(profile.gpu) if profile.cards <= 1 else None
     if machine is None:
-        console.print("no budget: nvidia-smi does not tell what the card has", highlight=False)
+        console.print(f"no budget: {_why_none(profile)}", highlight=False)
+        if json_to:
+            print("null", file=json_to)
         return
-    show(plan, machine, console)
+    plan = plan_of(settings, profile)
+    if json_to:
+        print(json.dumps(as_json(plan, machine), indent=2), file=json_to)
+    else:
+        show(plan, machine, console)
     said = refusal(plan, machine, profile)
     if said and settings.check_budget:
         raise CannotStart(said)
     if said:
         console.print(f"[yellow]{said}[/]", highlight=False)
+
+
+def _why_none(profile: Profile) -> str:
+    if profile.cards > 1:
+        return f"it is counted for one card, and {profile.name} spreads over {profile.cards}"
+    return "nvidia-smi does not tell what the card has"
 
 
 def refusal(plan: Plan, machine: Machine, profile: Profile) -> str | None:

@@ -256,6 +256,28 @@ def test_the_command_prints_it_and_starts_nothing(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "home").exists()
 
 
+def test_the_command_refuses_what_a_start_refuses_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from cli.main import app
+
+    def ends(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["budget", *words])
+        return (2 if isinstance(done.exception, checks.CannotStart) else done.exit_code), done.output
+
+    monkeypatch.setattr(sizing, "model_of", lambda name: model(LLAMA_31_8B))
+    monkeypatch.setattr(sizing, "machine_of", lambda gpu: CARD_24)
+    assert ends("--profile", "single-gpu")[0] == 2
+    code, said = ends("--profile", "paper")
+    assert (code, "no budget: it is counted for one card, and paper spreads over 8" in said) == (0, True)
+    assert ends("--profile", "paper", "--json")[1].splitlines()[-1] == "null"
+    monkeypatch.setenv("RUMINATE_CHECK_BUDGET", "false")
+    code, said = ends("--profile", "single-gpu")
+    assert (code, "does not fit" in said) == (0, True)
+    monkeypatch.setattr(sizing, "machine_of", lambda gpu: None)
+    assert ends("--profile", "single-gpu")[0] == 0
+
+
 def test_a_house_that_cannot_fit_ends_with_code_2(tmp_path: Path) -> None:
     import os
     import subprocess
