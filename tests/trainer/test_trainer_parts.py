@@ -36,6 +36,14 @@ def test_a_bad_setting_is_one_sentence_and_exit_code_2():
     assert len(found.stderr.strip().splitlines()) == 1
 
 
+def test_a_database_that_is_gone_is_worth_a_new_start_of_the_trainer_that_works_on(tmp_path):
+    (tmp_path / "a.db").write_text("no database at all, but a file of the same name")
+    gone = {"RUMINATE_DATABASE_URL": f"sqlite:///{tmp_path}/a.db", "RUMINATE_HOME": str(tmp_path)}
+    found = {mode: run_trainer(*mode, **gone) for mode in ((), ("--once",))}
+    assert all("file is not a database" in one.stderr for one in found.values()), found
+    assert [one.returncode for one in found.values()] == [1, 2]
+
+
 def test_a_path_that_is_not_there_is_a_bad_setting():
     with pytest.raises(BadSetting, match=r"RUMINATE_TRAINER_BASE_MODEL = '/nowhere': expected a file or folder"):
         read_settings(base_model="/nowhere")
