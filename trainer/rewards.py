@@ -28,6 +28,7 @@ def scores_of(
     """The model's scores. `sides`: which side each response is of, where sides are compared and not single answers.
 
     A model that compares answers has `between(pairs, sides)` for that, in which only answers of different sides meet.
+    Sides of one group stand in ascending order; a lower one begins another group.
     """
     between = getattr(model, "between", None)
     return model.score(pairs) if between is None or sides is None else between(pairs, sides)
