@@ -135,6 +135,8 @@ class SequenceClassifier:
 
     alone = True
     """A response's score does not depend on what is scored with it (`trainer.early`)."""
+    by_batch = True
+    """Up to rounding: that depends on what stands in a batch."""
 
     def __init__(self, path: Path, *, batch: int = 32, max_tokens: int | None = None) -> None:
         import torch
