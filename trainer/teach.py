@@ -28,6 +28,7 @@ from trainer.files import fresh_folder, publish_folder
 from trainer.language import surely_other
 from trainer.llm_judge import Prices
 from trainer.prompts import Messages, text_of
+from trainer.refusals import declines
 from trainer.remote import RemoteError, call
 
 INSTRUCTIONS = (
@@ -39,12 +40,6 @@ INSTRUCTIONS = (
 )
 CHARACTERS_PER_TOKEN = 4  # of English, about: for an estimate before any answer has come
 REFUSED_ONE = (400, 413, 422)  # the server's words on this prompt alone: too long for it, or filtered
-REFUSAL = re.compile(
-    r"^\W*(?:i['’]?m (?:very |really |so )?sorry|sorry|unfortunately|i apologi[sz]e)?[\s,]*(?:but\s+)?"
-    r"(?:as an ai\b|i (?:can(?:no|['’])t|can not|am (?:not able|unable) to|am not comfortable|won['’]t|must decline)\b"
-    r"|i['’]m (?:not able|unable) to\b|i['’]m not comfortable\b)",
-    re.I,
-)
 TAGS = re.compile(r"</?(?:think|thinking|response|answer|plan)\s*>", re.I)
 LET_SLIP = re.compile(
     r"\b(?:(?:my|the) (?:plan|thinking) (?:above|tags?)|asked to (?:plan|think)|as planned above)\b", re.I
@@ -218,14 +213,14 @@ def judged(choice: dict[str, Any], languages: str) -> dict[str, str]:
     if ZERO.open in said or not apart:
         found = re.fullmatch(r"\s*<think>(.*?)</think>\s*<response>(.*?)</response>\s*", said, re.S)
         if found is None:
-            return {"left": "a refusal" if REFUSAL.search(said) else "stray tags"}
+            return {"left": "a refusal" if declines(said) else "stray tags"}
         thought, response = (part.strip() for part in found.groups())
     else:  # it thinks by itself
         thought = apart.strip()
         response = said.strip().removeprefix("<response>").removesuffix("</response>").strip()
     if not thought or not response or TAGS.search(thought) or TAGS.search(response):
         return {"left": "stray tags"}
-    if REFUSAL.search(response):
+    if declines(response):
         return {"left": "a refusal"}
     if LET_SLIP.search(response):
         return {"left": "says that planning was asked for"}

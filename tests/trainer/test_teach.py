@@ -66,7 +66,10 @@ def test_a_teacher_is_asked_to_plan_and_its_examples_are_what_sft_takes(tmp_path
         (GOOD.replace("Blue", "<think>Blue</think>"), "stop", "stray tags"),
         (GOOD + " More.", "stop", "stray tags"),
         ("I'm sorry, but I can't help with that.", "stop", "a refusal"),
-        (GOOD.replace("Blue would", "I cannot say whether blue would"), "stop", "a refusal"),
+        (GOOD.replace("Blue would", "I cannot help you with whether blue would"), "stop", "a refusal"),
+        ("Es tut mir leid, dabei kann ich dir leider nicht helfen.", "stop", "a refusal"),
+        (GOOD.replace("Blue would suit it well.", "Je suis désolé, mais je ne peux pas vous aider avec cela."),
+         "stop", "a refusal"),
         (GOOD.replace("Blue would", "As asked to plan, blue would"), "stop", "says that planning was asked for"),
         (GOOD.replace("Blue would suit it well.", "Das blaue Kleid würde ihr heute sehr gut stehen, denke ich."),
          "stop", "another language"),
@@ -82,6 +85,9 @@ def test_a_model_that_thinks_by_itself_is_taken_as_it_thinks():
         choice = says("Blue would suit it well.", **{field: "They want a colour."})[2]["choices"][0]
         assert judged(choice, "en") == {"thought": "They want a colour.", "response": "Blue would suit it well."}
     assert judged(says(GOOD)[2]["choices"][0], "")["thought"] == "They want a colour."
+    assert "left" not in judged(
+        says(GOOD.replace("Blue would", "I cannot say enough how well blue would"))[2]["choices"][0], "en"
+    )
     assert "left" not in judged(says(GOOD.replace("Blue would", "I can tell: blue would"))[2]["choices"][0], "en")
 
 
