@@ -13,9 +13,9 @@ import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -174,15 +174,16 @@ def teach(
             answers.add(row)  # by whoever asked: what is under way when a run is broken off is kept as well
             return row
 
-        for row in _in_parallel(ask, prompts, teacher.connections):
-            usage = row.get("usage") or {}
-            told.prompt_tokens += usage.get("prompt_tokens") or 0
-            told.completion_tokens += usage.get("completion_tokens") or 0
-            if "left" in row:
-                told.left[row["left"]] += 1
-            else:
-                told.kept += 1
-            tell(told)
+        with closing(_in_parallel(ask, prompts, teacher.connections)) as rows:
+            for row in rows:
+                usage = row.get("usage") or {}
+                told.prompt_tokens += usage.get("prompt_tokens") or 0
+                told.completion_tokens += usage.get("completion_tokens") or 0
+                if "left" in row:
+                    told.left[row["left"]] += 1
+                else:
+                    told.kept += 1
+                tell(told)
     return told
 
 
@@ -258,8 +259,11 @@ def _row(http: httpx.Client, teacher: Teacher, messages: Messages, languages: st
 
 def _in_parallel(
     work: Callable[[Messages], dict[str, Any]], items: Sequence[Messages], at_once: int
-) -> Iterator[dict[str, Any]]:
-    """Results as they come, never more than `at_once` under way. After an error no more is begun."""
+) -> Generator[dict[str, Any]]:
+    """Results as they come, never more than `at_once` under way.
+
+    After an error, or when it is closed, no more is begun, and what is under way is waited for.
+    """
     left = iter(items)
     pool = ThreadPoolExecutor(at_once)
     try:
@@ -276,4 +280,4 @@ def _in_parallel(
         if error is not None:
             raise error
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,24 @@ def test_a_run_that_was_broken_off_goes_on_and_asks_for_nothing_twice(tmp_path, 
     teach(Teacher(teacher.url, "m"), left, again)
     assert sorted([*before[:4], *teacher.asked[len(before) :]]) == sorted(words(n) for n in range(10))
     assert as_folder(Answers(path), tmp_path / "lessons") == 10
+
+
+def test_what_is_under_way_at_an_interrupt_is_waited_for_and_kept(tmp_path, api):
+    go = threading.Event()
+
+    def answer(text):
+        assert text == words(0) or go.wait(10)
+        return says(GOOD)
+
+    def interrupt(told):
+        threading.Timer(0.2, go.set).start()
+        raise KeyboardInterrupt
+
+    teacher, answers = api(answer), Answers(tmp_path / "a.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        teach(Teacher(teacher.url, "m", connections=3), to_ask(asked(*range(9)), answers), answers, tell=interrupt)
+    assert 1 < len(teacher.asked) == len(answers.rows) <= 3
+    assert all("left" not in row for row in answers.rows.values())
 
 
 def test_two_runs_do_not_write_one_file(tmp_path, api):
