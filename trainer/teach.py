@@ -15,7 +15,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -87,35 +87,45 @@ class Estimate:
 
 
 class Answers:
-    """The file of answers: one line for each prompt that was asked or looked at, by the hash of its words."""
+    """The file of answers: one line for each prompt that was asked or looked at, by the hash of its words.
+
+    For one run at a time, from before it is read until it is closed, as a context manager or else. Raises ValueError
+    where another run has it.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._lock = path, threading.Lock()
-        self.rows: dict[str, dict[str, Any]] = {row["prompt"]: row for row in self._read()}
+        self._path, self._lock, self._file = path, threading.Lock(), path.open("ab")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.rows: dict[str, dict[str, Any]] = {row["prompt"]: row for row in self._read()}
+        except BlockingIOError:
+            self._file.close()
+            raise ValueError(f"another run writes {path}; wait for it, or choose another folder") from None
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> "Answers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other runs have the file."""
+        self._file.close()
 
     def add(self, row: dict[str, Any]) -> None:
         """Append a row; it is on disk when this returns."""
         line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
-        with self._lock, self._path.open("ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        with self._lock:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
             self.rows[row["prompt"]] = row
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """For one run at a time. Raises ValueError where another one has it."""
-        with self._path.open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ValueError(f"another run writes {self._path}; wait for it, or choose another folder") from None
-            yield
-
     def _read(self) -> Iterator[dict[str, Any]]:
-        if not self._path.is_file():
-            return
         whole = self._path.read_bytes()
         end = whole.rfind(b"\n") + 1
         if end < len(whole):  # a run was killed within a line
@@ -164,10 +174,7 @@ def teach(
     """
     headers = {"Authorization": f"Bearer {teacher.key}"} if teacher.key else {}
     told = Told(0, Counter())
-    with (
-        answers.held(),
-        httpx.Client(base_url=teacher.url.rstrip("/"), headers=headers, timeout=600.0, trust_env=False) as http,
-    ):
+    with httpx.Client(base_url=teacher.url.rstrip("/"), headers=headers, timeout=600.0, trust_env=False) as http:
 
         def ask(messages: Messages) -> dict[str, Any]:
             row = _row(http, teacher, messages, languages)
