@@ -7,7 +7,8 @@ from pathlib import Path
 
 import psutil
 
-from cli.profiles import Profile, cards
+from cli.cards import visible
+from cli.profiles import Profile
 from cli.settings import HouseSettings
 
 
@@ -22,7 +23,7 @@ def check_all(settings: HouseSettings, profile: Profile) -> None:
     if settings.ui:
         check_port(settings.host, settings.ui_port, "RUMINATE_UI_PORT")
     check_exposure(settings, profile)
-    check_cards(profile, cards())
+    check_cards(profile, [card.total / 2**30 for card in visible() if card.total is not None])
     check_memory(profile.memory_gib if settings.min_memory_gib < 0 else settings.min_memory_gib, profile.name)
     check_model(profile)
 

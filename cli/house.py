@@ -97,6 +97,9 @@ class House:
             "RUMINATE_SERVICE_KEY": key,
             "RUMINATE_PROFILE": profile.name,
             "RUMINATE_MAX_LORA_RANK": str(profile.engine.max_lora_rank),
+            "CUDA_DEVICE_ORDER": os.environ.get(
+                "CUDA_DEVICE_ORDER", "PCI_BUS_ID"
+            ),  # cards are numbered as nvidia-smi does
             "PYTHONUNBUFFERED": "1",
         }
         if settings.redis_url:
@@ -119,8 +122,7 @@ class House:
             "RUMINATE_TRAINER_REWARD_MODEL": profile.reward_model,
             "RUMINATE_TRAINER_JUDGE_MODEL": profile.judge_model,
             "RUMINATE_TRAINER_BASE_MIX": profile.base_mix,
-            # not as settings of their own: a preset that a person names stands over what a profile sets
-            "RUMINATE_TRAINER_DEFAULTS": json.dumps({name.lower(): value for name, value in profile.trainer.items()}),
+            "RUMINATE_TRAINER_DEFAULTS": json.dumps(profile.trainer_defaults),
         }
         ui = {
             "RUMINATE_UI_GATEWAY": self._gateway,

@@ -62,28 +62,19 @@ def up(
 
 @app.command()
 def budget(
-    profile: Annotated[str | None, typer.Option(help="tiny, small or single-gpu.")] = None, as_json: Json = False
+    profile: Annotated[str | None, typer.Option(help="tiny, small, single-gpu or paper.")] = None, as_json: Json = False
 ) -> None:
-    """What the house would need of the card or of memory, part by part; starts nothing. Exit code 2: it can't fit."""
-    import json
+    """What the house would need of the card or of memory, part by part; starts nothing.
 
+    Exit code 2: it can't fit, and a start would be refused.
+    """
     from rich.console import Console
 
-    from cli import settings, sizing
-    from cli.checks import CannotStart
+    from cli import settings
+    from cli.sizing import check_budget
 
     chosen = settings.load(profile=profile)
-    model = chosen.chosen_profile()
-    machine = sizing.machine_of(model.gpu)
-    if machine is None:
-        raise CannotStart(f"the profile {model.name!r} needs a GPU, and nvidia-smi does not tell of one")
-    plan = sizing.plan_of(chosen, model)
-    if as_json:
-        print(json.dumps(sizing.as_json(plan, machine), indent=2))
-    else:
-        sizing.show(plan, machine, Console())
-    if said := sizing.refusal(plan, machine, model):
-        raise CannotStart(said)
+    check_budget(chosen, chosen.chosen_profile(), Console(stderr=as_json), sys.stdout if as_json else None)
 
 
 @app.command()

@@ -4,11 +4,10 @@ A profile is plain data. It becomes an engine command (`cli.engine`) and environ
 (`cli.house`); nothing here starts anything.
 """
 
-import os
-import shutil
-import subprocess
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+from cli.cards import visible
 
 _TINY = Path(__file__).resolve().parent.parent / "models" / "tiny"
 
@@ -51,6 +50,11 @@ class Profile:
     devices: dict[str, str] = field(default_factory=dict)
     trainer: dict[str, str] = field(default_factory=dict)
     server: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def trainer_defaults(self) -> dict[str, str]:
+        """For RUMINATE_TRAINER_DEFAULTS: no settings of their own, so that a preset that a person names is above."""
+        return {name.lower(): value for name, value in self.trainer.items()}
 
     def in_zero_mode(self) -> "Profile":
         """The same with a base model that is told how to answer by the template alone, thought and response in tags."""
@@ -158,27 +162,14 @@ PAPER = Profile(
 PROFILES = {profile.name: profile for profile in (TINY, SMALL, SINGLE_GPU, PAPER)}
 
 
-def cards() -> list[float]:
-    """Memory in GiB of each GPU that nvidia-smi lists; of those that CUDA_VISIBLE_DEVICES leaves, as many."""
-    if shutil.which("nvidia-smi") is None:
-        return []
-    query = ["nvidia-smi", "--query-gpu=memory.total", "--format=csv,noheader,nounits"]
-    listed = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False)
-    found = [float(line) / 1024 for line in listed.stdout.split() if line.replace(".", "", 1).isdigit()]
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return found if visible is None else found[: len([name for name in visible.split(",") if name.strip()])]
-
-
 SINGLE_GPU_GIB = 28.0
 """Of card memory: by `cli.budget`, `single-gpu` needs some 27 GiB; a smaller card gets `small`."""
 
 
 def detect() -> Profile:
-    """The default of this machine: `single-gpu` or `small` where nvidia-smi lists a card, by its size, else `tiny`."""
-    if shutil.which("nvidia-smi") is None:
+    """The default of this machine: `single-gpu` or `small` by the size of the first visible card, else `tiny`."""
+    found = visible()
+    if not found:
         return TINY
-    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=False)
-    if listed.returncode != 0 or "GPU 0" not in listed.stdout:
-        return TINY
-    sizes = cards()
-    return SMALL if sizes and max(sizes) < SINGLE_GPU_GIB else SINGLE_GPU
+    total = found[0].total
+    return SMALL if total is not None and total < SINGLE_GPU_GIB * 2**30 else SINGLE_GPU

@@ -2,13 +2,12 @@
 
 import json
 import os
-import shutil
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from cli.budget import BYTES, GIB, Machine, Model, Plan, from_config, needed, remedies, rows, trouble
+from cli.cards import visible
 from cli.checks import CannotStart
 from cli.profiles import Profile
 from cli.settings import HouseSettings
@@ -16,28 +15,37 @@ from cli.settings import HouseSettings
 if TYPE_CHECKING:
     from rich.console import Console
 
-_CARD_SECONDS = 20.0  # nvidia-smi on a busy machine
 _HUB_SECONDS = 5.0  # for a file of a few hundred bytes
 PREFIX = "RUMINATE_TRAINER_"
 
 
-def check_budget(settings: HouseSettings, profile: Profile, console: "Console") -> None:
-    """Show the budget. Raises CannotStart where it can't fit and `check_budget` is on."""
-    if profile.cards > 1:
-        console.print(
-            f"no budget: it is counted for one card, and {profile.name} spreads over {profile.cards}", highlight=False
-        )
-        return
-    plan, machine = plan_of(settings, profile), machine_of(profile.gpu)
+def check_budget(settings: HouseSettings, profile: Profile, console: "Console", json_to: IO[str] | None = None) -> None:
+    """Show the budget, or write it as JSON to `json_to`: `null` where there is none.
+
+    Raises CannotStart where it can't fit and `check_budget` is on.
+    """
+    machine = machine_of(profile.gpu) if profile.cards <= 1 else None
     if machine is None:
-        console.print("no budget: nvidia-smi does not tell what the card has", highlight=False)
+        console.print(f"no budget: {_why_none(profile)}", highlight=False)
+        if json_to:
+            print("null", file=json_to)
         return
-    show(plan, machine, console)
+    plan = plan_of(settings, profile)
+    if json_to:
+        print(json.dumps(as_json(plan, machine), indent=2), file=json_to)
+    else:
+        show(plan, machine, console)
     said = refusal(plan, machine, profile)
     if said and settings.check_budget:
         raise CannotStart(said)
     if said:
         console.print(f"[yellow]{said}[/]", highlight=False)
+
+
+def _why_none(profile: Profile) -> str:
+    if profile.cards > 1:
+        return f"it is counted for one card, and {profile.name} spreads over {profile.cards}"
+    return "nvidia-smi does not tell what the card has"
 
 
 def refusal(plan: Plan, machine: Machine, profile: Profile) -> str | None:
@@ -127,21 +135,16 @@ _OF_A_ROUND = ("algorithm", "lora_rank", "micro_batch", "max_prompt_tokens", "ma
 
 
 def machine_of(gpu: bool) -> Machine | None:
-    """The first card by nvidia-smi, or main memory; None where nvidia-smi says nothing."""
+    """The first visible card by nvidia-smi, or main memory; None where nvidia-smi says nothing."""
     if not gpu:
         import psutil
 
         memory = psutil.virtual_memory()
         return Machine(False, memory.total, memory.available)
-    if shutil.which("nvidia-smi") is None:
+    cards = visible()
+    if not cards or cards[0].total is None or cards[0].free is None:
         return None
-    command = ["nvidia-smi", "--query-gpu=memory.total,memory.free", "--format=csv,noheader,nounits"]
-    try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=_CARD_SECONDS, check=True).stdout
-        total, free = (int(figure) * 2**20 for figure in told.splitlines()[0].split(","))
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return None
-    return Machine(True, total, free)
+    return Machine(True, cards[0].total, cards[0].free)
 
 
 def model_of(name: str) -> Model | None:
@@ -207,9 +210,9 @@ def _trainer_settings(profile: Profile, env: Mapping[str, str] = os.environ) -> 
     """The trainer's settings as the house will start it; None where they are wrong."""
     from trainer.settings import BadSetting, read_settings
 
-    values = {name.lower(): value for name, value in profile.trainer.items() if not env.get(PREFIX + name)}
+    below = {} if env.get(PREFIX + "DEFAULTS") else {"defaults": profile.trainer_defaults}
     try:
-        found = read_settings(**values)
+        found = read_settings(**below)
         found.round_config({}, found.seed)
     except BadSetting:
         return None

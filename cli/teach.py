@@ -47,41 +47,47 @@ def teach(
         raise typer.BadParameter(f"{out} exists; choose another folder", param_hint="OUT")
     prices = Prices(price_prompt, price_completion)
     try:
-        answers = Answers(out.with_name(f"{out.name}.jsonl"))
-        mix = (prompt.messages for prompt in read_mix(prompts))
-        left = to_ask(islice(mix, limit or None), answers)
+        held = Answers(out.with_name(f"{out.name}.jsonl"))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
-    about = estimate(left, mean_tokens)
-    money = f", which costs about {about.cost(prices):.2f}" if about.cost(prices) else ""
-    _say(
-        f"{about.prompts} prompts to ask, {len(answers.rows)} known already: about {about.prompt_tokens:,} tokens to "
-        f"read and {about.completion_tokens:,} to write{money}"
-    )
-    if left and not yes and sys.stdin.isatty() and not typer.confirm("Go on?", err=True):
-        raise typer.Exit(1)
-    own = "" if url else os.environ.get("RUMINATE_API_KEY", "")
-    teacher = Teacher(
-        url or f"{settings.gateway_url(settings.load())}/v1",
-        model,
-        os.environ.get(key_variable) or own,
-        connections,
-        max_tokens,
-        temperature,
-        extra=() if url else (("store", False),),  # no prompts for a round to train on
-    )
-    progress = _Progress(len(left), prices)
-    try:
-        told = ask(teacher, left, answers, languages, progress)
-    except (RemoteError, ValueError) as error:
-        _say(f"{progress.words}\nruminate: {error}\nwhat came is kept in {out}.jsonl; run the same command to go on")
-        raise typer.Exit(1) from None
-    progress(told, last=True)
-    try:
-        count = as_folder(answers, out)
-    except ValueError as error:
-        _say(f"ruminate: {error}")
-        raise typer.Exit(1) from None
+    with held as answers:
+        try:
+            mix = (prompt.messages for prompt in read_mix(prompts))
+            left = to_ask(islice(mix, limit or None), answers)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+        about = estimate(left, mean_tokens)
+        money = f", which costs about {about.cost(prices):.2f}" if about.cost(prices) else ""
+        _say(
+            f"{about.prompts} prompts to ask, {len(answers.rows)} known already: about {about.prompt_tokens:,} tokens "
+            f"to read and {about.completion_tokens:,} to write{money}"
+        )
+        if left and not yes and sys.stdin.isatty() and not typer.confirm("Go on?", err=True):
+            raise typer.Exit(1)
+        own = "" if url else os.environ.get("RUMINATE_API_KEY", "")
+        teacher = Teacher(
+            url or f"{settings.gateway_url(settings.load())}/v1",
+            model,
+            os.environ.get(key_variable) or own,
+            connections,
+            max_tokens,
+            temperature,
+            extra=() if url else (("store", False),),  # no prompts for a round to train on
+        )
+        progress = _Progress(len(left), prices)
+        try:
+            told = ask(teacher, left, answers, languages, progress)
+        except (RemoteError, ValueError) as error:
+            _say(
+                f"{progress.words}\nruminate: {error}\nwhat came is kept in {out}.jsonl; run the same command to go on"
+            )
+            raise typer.Exit(1) from None
+        progress(told, last=True)
+        try:
+            count = as_folder(answers, out)
+        except ValueError as error:
+            _say(f"ruminate: {error}")
+            raise typer.Exit(1) from None
     print(f"{count} examples in {out}; learn from them with RUMINATE_TRAINER_TEACHER_DATA={out} and --algorithm sft")
 
 

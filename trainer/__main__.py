@@ -1,8 +1,8 @@
 """`python -m trainer`: work on rounds as they are asked for. `--once`: on one, and exit by how it ended.
 
 Exit codes of `--once`: 0 published, 3 trained but rejected, 1 failed or interrupted; of `--refresh-reward`: 0 accepted,
-3 trained but put away, 1 too few preferences. In any mode 2: a setting is wrong,
-or the database can't be used.
+3 trained but put away, 1 too few preferences. In any mode 2: a setting is wrong. That the database can't be used is 2
+in these modes, and 1 for the process that works on and on, which is worth starting again.
 """
 
 import argparse
@@ -46,9 +46,10 @@ def main() -> int:
         if arguments.refresh_reward:
             return refresh_reward(settings)
         return run(settings, once=arguments.once)
-    except DatabaseUnavailable as error:  # the supervisor starts us again; the round is resumed then
+    except DatabaseUnavailable as error:
         print(error, file=sys.stderr)
-        return 2
+        # no 2 for the supervisor, which would end the whole house for it: it starts us again, and the round is resumed
+        return 2 if arguments.once or arguments.refresh_reward else 1
 
 
 def refresh_reward(settings: "TrainerSettings") -> int:

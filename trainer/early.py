@@ -3,12 +3,16 @@
 Stands before a reward model and answers with what it has scored already; what it has not is asked then, in one call.
 Only for models whose score of a response does not depend on what is scored with it (`alone`): an ensemble brings its
 members' scores to one scale over the whole call, and a judge that compares needs the group.
+
+What is given to it at once follows from the data and not from when samples end, wherever that could show in a score's
+last digits (`by_batch`): one call for each group, in the samples' order. A round that is resumed then learns the same.
 """
 
 import logging
 import queue
 import threading
 from collections.abc import Sequence
+from itertools import groupby
 from types import TracebackType
 
 from trainer.gateway import Sample
@@ -23,17 +27,25 @@ def alone(model: RewardModel) -> bool:
     return bool(getattr(model, "alone", False))
 
 
+def by_batch(model: RewardModel) -> bool:
+    """Whether the last digits of a score depend on what is scored in the same call: sums are rounded in their order."""
+    return bool(getattr(model, "by_batch", False))
+
+
 class Early:
     """A reward model over `model` for one draw. `conversations` has what each sample's prompt asks, by its place.
 
+    A group, `size` samples of one prompt, is scored when all of it has ended.
     As a context manager around the drawing; when the block ends, `arrived` must not be called any more.
     """
 
-    def __init__(self, model: RewardModel, reader: Reader, conversations: Sequence[Messages]) -> None:
-        self._model, self._reader, self._conversations = model, reader, conversations
-        self._known: dict[tuple[int, str], float] = {}  # by which of the conversations, and the response
+    def __init__(self, model: RewardModel, reader: Reader, conversations: Sequence[Messages], size: int) -> None:
+        self._model, self._reader, self._conversations, self._size = model, reader, conversations, size
+        self._known: dict[tuple[int, str], tuple[int, float]] = {}  # by conversation and response: its group and score
+        self._partly: dict[int, dict[int, Sample]] = {}  # by group and place
         self._ended: queue.SimpleQueue[tuple[int, Sample] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="scoring", daemon=True)
+        self._failed = False
         self.scored = 0
         """How many were scored before all had ended."""
         self.figures: dict[str, float] = {}
@@ -53,7 +65,7 @@ class Early:
         if new:
             self._count()
         self.figures, self._told = self._told, {}
-        return [fresh[place] if place in fresh else self._known[key] for place, key in enumerate(keys)]
+        return [fresh[place] if place in fresh else self._known[key][1] for place, key in enumerate(keys)]
 
     def __enter__(self) -> "Early":
         self._thread.start()
@@ -62,41 +74,52 @@ class Early:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._failed = error is not None
         self._ended.put(None)
 
     def _run(self) -> None:
         try:
-            while batch := self._batch():
-                self._score(batch)
+            goes_on = True
+            while goes_on:
+                groups, goes_on = self._batch()
+                if goes_on or not self._failed:
+                    count = self._score(groups)
+                    self.scored += count if goes_on else 0
         except Exception as error:  # noqa: BLE001  whoever asks for the scores asks the model again
             log.warning("scoring while samples are written failed: %s", error)
 
-    def _batch(self) -> list[tuple[int, Sample]]:
-        """All that have ended since the last one, at least one; none when the draw is over.
-
-        What is left at the end is not scored here: that is the caller's own call.
-        """
-        batch = []
-        one = self._ended.get()
-        while one is not None:
-            batch.append(one)
-            if self._ended.empty():
-                return batch
+    def _batch(self) -> tuple[list[int], bool]:
+        """The groups that have become whole since the last one, one or more of them; and whether the draw goes on."""
+        whole: list[int] = []
+        while not whole or not self._ended.empty():
             one = self._ended.get()
-        return []
+            if one is None:
+                return sorted(whole), False
+            place, sample = one
+            group = self._partly.setdefault(place // self._size, {})
+            group[place] = sample
+            if len(group) == self._size:
+                whole.append(place // self._size)
+        return sorted(whole), True
 
-    def _score(self, batch: Sequence[tuple[int, Sample]]) -> None:
-        pairs = []
-        for place, sample in batch:
-            parsed = self._reader.read(sample.token_ids, sample.finished)
-            if parsed.well_formed:
-                pairs.append((self._conversations[place], parsed.response))
-        if not pairs:
-            return
-        for (messages, response), score in zip(pairs, self._model.score(pairs), strict=True):
-            self._known[id(messages), response] = score
-        self.scored += len(pairs)
-        self._count()
+    def _score(self, groups: Sequence[int]) -> int:
+        """Score these groups. Returns how many responses that were."""
+        rows = []
+        for group in groups:
+            for place, sample in sorted(self._partly.pop(group).items()):
+                parsed = self._reader.read(sample.token_ids, sample.finished)
+                if parsed.well_formed:
+                    rows.append((group, self._conversations[place], parsed.response))
+        calls = [list(some) for _, some in groupby(rows, key=lambda row: row[0])] if by_batch(self._model) else [rows]
+        for call in filter(None, calls):
+            scores = self._model.score([(messages, response) for _, messages, response in call])
+            for (group, messages, response), score in zip(call, scores, strict=True):
+                key = id(messages), response
+                known = self._known.get(key)
+                if known is None or group < known[0]:  # a prompt may have two groups: the first counts, not the earlier
+                    self._known[key] = group, score
+            self._count()
+        return len(rows)
 
     def _count(self) -> None:
         """Add up the figures of a call: all are sums, since no model that stands `alone` has others."""

@@ -4,6 +4,7 @@ An engine that restarts is waited for, up to a named patience; a refusal is an e
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ class Gateway:
             if len(found) < len(prompts) * n:
                 raise httpx.RemoteProtocolError(f"{len(found)} of {len(prompts) * n} samples came")
 
-        self._patiently("POST", "/internal/sample", body, take)
+        self._patiently("POST", "/internal/sample", body, take, lambda: len(found))
         if sorted(found) != list(range(len(prompts) * n)):
             raise GatewayError(f"asked {self._url} for {n} samples of {len(prompts)} prompts, got {len(found)}", None)
         return [found[place] for place in sorted(found)]
@@ -137,9 +138,19 @@ class Gateway:
         self._patiently(method, path, body, take)
         return found[-1]
 
-    def _patiently(self, method: str, path: str, body: Any, take: Callable[[httpx.Response], None]) -> None:
-        """Have `take` read an answer as it comes. Asks again while the gateway or its engine is gone for the moment."""
-        deadline = time.monotonic() + self._patience
+    def _patiently(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        take: Callable[[httpx.Response], None],
+        came: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """Have `take` read an answer as it comes. Asks again while the gateway or its engine is gone for the moment.
+
+        Patience begins with the first trouble, and anew whenever `came`, a count of what was taken, has grown.
+        """
+        deadline, had = math.inf, came()
         while True:
             try:
                 with self._http.stream(method, path, json=body) as response:
@@ -153,6 +164,9 @@ class Gateway:
                 trouble = GatewayError(f"{method} {self._url}{path}: {refusal}", refusal.status)
                 if refusal.status not in TEMPORARY:
                     raise trouble from None
+            if came() > had:
+                deadline, had = math.inf, came()
+            deadline = min(deadline, time.monotonic() + self._patience)
             if time.monotonic() >= deadline:
                 raise trouble
             time.sleep(RETRY_SECONDS)

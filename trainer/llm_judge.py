@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import combinations, groupby
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -182,15 +182,24 @@ def asked(messages: Messages, *responses: str) -> str:
 def meetings(conversations: Sequence[str], opponents: int, sides: Sequence[int] | None = None) -> list[tuple[int, int]]:
     """Who is compared with whom, (shown as A, shown as B), in both orders, within each group of one conversation.
 
-    Neighbours in a ring; given `sides`, answers of different sides only, each with `opponents` of every other side.
+    Neighbours in a ring; given `sides`, answers of different sides only, each with `opponents` of every other side. A
+    group has its sides in ascending order: a lower one begins another group, be it of the same conversation.
     """
     met: list[tuple[int, int]] = []
-    for _, group in groupby(range(len(conversations)), key=lambda place: conversations[place]):
-        places = list(group)
+    for places in _groups(conversations, sides):
         chosen = _ring(places, opponents) if sides is None else _across(places, opponents, sides)
         for one, other in sorted({(min(pair), max(pair)) for pair in chosen}):
             met += [(one, other), (other, one)]
     return met
+
+
+def _groups(conversations: Sequence[str], sides: Sequence[int] | None) -> list[list[int]]:
+    groups: list[list[int]] = []
+    for at, said in enumerate(conversations):
+        if at == 0 or said != conversations[at - 1] or (sides is not None and sides[at] < sides[at - 1]):
+            groups.append([])
+        groups[-1].append(at)
+    return groups
 
 
 def _ring(places: Sequence[int], opponents: int) -> list[tuple[int, int]]:

@@ -17,7 +17,7 @@ from thinking.format import Parsed
 from trainer.near import Near
 from trainer.personal import kinds, redacted
 from trainer.prompts import up_to_user
-from trainer.rewards import RewardModel
+from trainer.rewards import RewardModel, scores_of
 from trainer.settings import RoundConfig
 
 SAME = 0.8
@@ -99,8 +99,7 @@ def compare(
 ) -> Regressions:
     """Score both sides' answers to each kept prompt against the kept answer. As many answers of each side to each."""
     samples = len(live[0])
-    given = judge.score([(one.messages, one.response) for one in kept])
-    old, new = (_scores(kept, side, judge) for side in (live, candidate))
+    (given, old), (beside, new) = _scores(kept, (live, candidate), judge)
     spread = _spread(old)
     held = [
         [
@@ -109,9 +108,9 @@ def compare(
                 for answer, score in zip(answers, scores, strict=True)
                 if answer.well_formed
             )
-            for one, answers, scores, mark in zip(kept, side, marks, given, strict=True)
+            for one, answers, scores, mark in zip(kept, side, marks, bars, strict=True)
         ]
-        for side, marks in ((live, old), (candidate, new))
+        for side, marks, bars in ((live, old, given), (candidate, new, beside))
     ]
     return Regressions([one.id for one in kept], held[0], held[1], samples)
 
@@ -128,13 +127,25 @@ def _nearly(one: str, other: str) -> bool:
     return seen.find(other) is not None
 
 
-def _scores(kept: Sequence[KeptAnswer], side: Sequence[Sequence[Parsed]], judge: RewardModel) -> list[list[float]]:
-    """The judge's, NaN where malformed."""
-    asked = [(place, at) for place, answers in enumerate(side) for at, one in enumerate(answers) if one.well_formed]
-    marks = judge.score([(kept[place].messages, side[place][at].response) for place, at in asked])
-    found = [[math.nan] * len(answers) for answers in side]
-    for (place, at), mark in zip(asked, marks, strict=True):
-        found[place][at] = mark
+def _scores(
+    kept: Sequence[KeptAnswer], sides: Sequence[Sequence[Sequence[Parsed]]], judge: RewardModel
+) -> list[tuple[list[float], list[list[float]]]]:
+    """Of each side: the judge's scores of the kept answers beside it, and of its answers, NaN where malformed.
+
+    All in one call, since some judges' scores compare only within one. One that compares answers compares each of a
+    side with the kept one alone: the sides don't meet, and the kept one's share of what it won is another beside each.
+    """
+    asked = [
+        (one.messages, text, at)
+        for side in sides
+        for one, answers in zip(kept, side, strict=True)
+        for at, text in ((0, one.response), *((1, answer.response) for answer in answers if answer.well_formed))
+    ]
+    told = iter(scores_of(judge, [(messages, text) for messages, text, _ in asked], [at for _, _, at in asked]))
+    found = []
+    for side in sides:
+        rows = [(next(told), [next(told) if one.well_formed else math.nan for one in answers]) for answers in side]
+        found.append(([mark for mark, _ in rows], [scores for _, scores in rows]))
     return found
 
 

@@ -28,6 +28,7 @@ def scores_of(
     """The model's scores. `sides`: which side each response is of, where sides are compared and not single answers.
 
     A model that compares answers has `between(pairs, sides)` for that, in which only answers of different sides meet.
+    Sides of one group stand in ascending order; a lower one begins another group.
     """
     between = getattr(model, "between", None)
     return model.score(pairs) if between is None or sides is None else between(pairs, sides)
@@ -134,6 +135,8 @@ class SequenceClassifier:
 
     alone = True
     """A response's score does not depend on what is scored with it (`trainer.early`)."""
+    by_batch = True
+    """Up to rounding: that depends on what stands in a batch."""
 
     def __init__(self, path: Path, *, batch: int = 32, max_tokens: int | None = None) -> None:
         import torch

@@ -125,8 +125,9 @@ class Rollout:
         seed = seed_of(self._work.config.seed, step)
         if not alone(self._given):
             return self._ask(ids, seed)()
-        asked = [self._asked[key].messages for key in keys for _ in range(self._work.config.group_size)]
-        with Early(self._given, self._work.reader, asked) as early:
+        size = self._work.config.group_size
+        asked = [self._asked[key].messages for key in keys for _ in range(size)]
+        with Early(self._given, self._work.reader, asked, size) as early:
             samples = self._ask(ids, seed, early.arrived)()
         self._model = early
         return samples

@@ -13,9 +13,9 @@ import os
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,7 @@ from trainer.files import fresh_folder, publish_folder
 from trainer.language import surely_other
 from trainer.llm_judge import Prices
 from trainer.prompts import Messages, text_of
+from trainer.refusals import declines
 from trainer.remote import RemoteError, call
 
 INSTRUCTIONS = (
@@ -39,12 +40,6 @@ INSTRUCTIONS = (
 )
 CHARACTERS_PER_TOKEN = 4  # of English, about: for an estimate before any answer has come
 REFUSED_ONE = (400, 413, 422)  # the server's words on this prompt alone: too long for it, or filtered
-REFUSAL = re.compile(
-    r"^\W*(?:i['’]?m (?:very |really |so )?sorry|sorry|unfortunately|i apologi[sz]e)?[\s,]*(?:but\s+)?"
-    r"(?:as an ai\b|i (?:can(?:no|['’])t|can not|am (?:not able|unable) to|am not comfortable|won['’]t|must decline)\b"
-    r"|i['’]m (?:not able|unable) to\b|i['’]m not comfortable\b)",
-    re.I,
-)
 TAGS = re.compile(r"</?(?:think|thinking|response|answer|plan)\s*>", re.I)
 LET_SLIP = re.compile(
     r"\b(?:(?:my|the) (?:plan|thinking) (?:above|tags?)|asked to (?:plan|think)|as planned above)\b", re.I
@@ -92,35 +87,45 @@ class Estimate:
 
 
 class Answers:
-    """The file of answers: one line for each prompt that was asked or looked at, by the hash of its words."""
+    """The file of answers: one line for each prompt that was asked or looked at, by the hash of its words.
+
+    For one run at a time, from before it is read until it is closed, as a context manager or else. Raises ValueError
+    where another run has it.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._path, self._lock = path, threading.Lock()
-        self.rows: dict[str, dict[str, Any]] = {row["prompt"]: row for row in self._read()}
+        self._path, self._lock, self._file = path, threading.Lock(), path.open("ab")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.rows: dict[str, dict[str, Any]] = {row["prompt"]: row for row in self._read()}
+        except BlockingIOError:
+            self._file.close()
+            raise ValueError(f"another run writes {path}; wait for it, or choose another folder") from None
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> "Answers":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other runs have the file."""
+        self._file.close()
 
     def add(self, row: dict[str, Any]) -> None:
         """Append a row; it is on disk when this returns."""
         line = (json.dumps(row, ensure_ascii=False) + "\n").encode()
-        with self._lock, self._path.open("ab") as file:
-            file.write(line)
-            file.flush()
-            os.fsync(file.fileno())
+        with self._lock:
+            self._file.write(line)
+            self._file.flush()
+            os.fsync(self._file.fileno())
             self.rows[row["prompt"]] = row
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """For one run at a time. Raises ValueError where another one has it."""
-        with self._path.open("ab") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise ValueError(f"another run writes {self._path}; wait for it, or choose another folder") from None
-            yield
-
     def _read(self) -> Iterator[dict[str, Any]]:
-        if not self._path.is_file():
-            return
         whole = self._path.read_bytes()
         end = whole.rfind(b"\n") + 1
         if end < len(whole):  # a run was killed within a line
@@ -169,25 +174,23 @@ def teach(
     """
     headers = {"Authorization": f"Bearer {teacher.key}"} if teacher.key else {}
     told = Told(0, Counter())
-    with (
-        answers.held(),
-        httpx.Client(base_url=teacher.url.rstrip("/"), headers=headers, timeout=600.0, trust_env=False) as http,
-    ):
+    with httpx.Client(base_url=teacher.url.rstrip("/"), headers=headers, timeout=600.0, trust_env=False) as http:
 
         def ask(messages: Messages) -> dict[str, Any]:
             row = _row(http, teacher, messages, languages)
             answers.add(row)  # by whoever asked: what is under way when a run is broken off is kept as well
             return row
 
-        for row in _in_parallel(ask, prompts, teacher.connections):
-            usage = row.get("usage") or {}
-            told.prompt_tokens += usage.get("prompt_tokens") or 0
-            told.completion_tokens += usage.get("completion_tokens") or 0
-            if "left" in row:
-                told.left[row["left"]] += 1
-            else:
-                told.kept += 1
-            tell(told)
+        with closing(_in_parallel(ask, prompts, teacher.connections)) as rows:
+            for row in rows:
+                usage = row.get("usage") or {}
+                told.prompt_tokens += usage.get("prompt_tokens") or 0
+                told.completion_tokens += usage.get("completion_tokens") or 0
+                if "left" in row:
+                    told.left[row["left"]] += 1
+                else:
+                    told.kept += 1
+                tell(told)
     return told
 
 
@@ -218,14 +221,14 @@ def judged(choice: dict[str, Any], languages: str) -> dict[str, str]:
     if ZERO.open in said or not apart:
         found = re.fullmatch(r"\s*<think>(.*?)</think>\s*<response>(.*?)</response>\s*", said, re.S)
         if found is None:
-            return {"left": "a refusal" if REFUSAL.search(said) else "stray tags"}
+            return {"left": "a refusal" if declines(said) else "stray tags"}
         thought, response = (part.strip() for part in found.groups())
     else:  # it thinks by itself
         thought = apart.strip()
         response = said.strip().removeprefix("<response>").removesuffix("</response>").strip()
     if not thought or not response or TAGS.search(thought) or TAGS.search(response):
         return {"left": "stray tags"}
-    if REFUSAL.search(response):
+    if declines(response):
         return {"left": "a refusal"}
     if LET_SLIP.search(response):
         return {"left": "says that planning was asked for"}
@@ -263,8 +266,11 @@ def _row(http: httpx.Client, teacher: Teacher, messages: Messages, languages: st
 
 def _in_parallel(
     work: Callable[[Messages], dict[str, Any]], items: Sequence[Messages], at_once: int
-) -> Iterator[dict[str, Any]]:
-    """Results as they come, never more than `at_once` under way. After an error no more is begun."""
+) -> Generator[dict[str, Any]]:
+    """Results as they come, never more than `at_once` under way.
+
+    After an error, or when it is closed, no more is begun, and what is under way is waited for.
+    """
     left = iter(items)
     pool = ThreadPoolExecutor(at_once)
     try:
@@ -281,4 +287,4 @@ def _in_parallel(
         if error is not None:
             raise error
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)

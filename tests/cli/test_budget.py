@@ -208,6 +208,18 @@ def test_what_was_set_is_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (lora.trains, lora.utilization) == (False, 0.6)
 
 
+def test_a_persons_preset_is_counted_above_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizing, "model_of", lambda name: model(QWEN3_4B))
+    alone = sizing.plan_of(settings.load(), SINGLE_GPU)
+    assert (alone.micro_batch, alone.max_prompt_tokens) == (1, 4096)
+    monkeypatch.setenv("RUMINATE_TRAINER_PRESET", "paper")
+    monkeypatch.setenv("RUMINATE_TRAINER_MAX_PROMPT_TOKENS", "99")
+    named = sizing.plan_of(settings.load(), replace(SINGLE_GPU, trainer=SINGLE_GPU.trainer | {"KL_BETA": "0"}))
+    assert (named.full, named.reference, named.max_prompt_tokens) == (True, True, 99)
+    monkeypatch.setenv("RUMINATE_TRAINER_DEFAULTS", '{"micro_batch": "8"}')  # the house keeps them too
+    assert sizing.plan_of(settings.load(), SINGLE_GPU).micro_batch == 8
+
+
 def test_every_profile_fits_where_it_is_meant_to_run(monkeypatch: pytest.MonkeyPatch) -> None:
     configs = {"Qwen/Qwen3-4B": QWEN3_4B, "Qwen/Qwen3-0.6B": QWEN3_06B}
     monkeypatch.setattr(sizing, "model_of", lambda name: model(configs.get(name, QWEN3_06B)))
@@ -244,22 +256,45 @@ def test_the_command_prints_it_and_starts_nothing(tmp_path: Path, monkeypatch: p
     assert not (tmp_path / "home").exists()
 
 
+def test_the_command_refuses_what_a_start_refuses_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    from typer.testing import CliRunner
+
+    from cli.main import app
+
+    def ends(*words: str) -> tuple[int, str]:
+        done = CliRunner().invoke(app, ["budget", *words])
+        return (2 if isinstance(done.exception, checks.CannotStart) else done.exit_code), done.output
+
+    monkeypatch.setattr(sizing, "model_of", lambda name: model(LLAMA_31_8B))
+    monkeypatch.setattr(sizing, "machine_of", lambda gpu: CARD_24)
+    assert ends("--profile", "single-gpu")[0] == 2
+    code, said = ends("--profile", "paper")
+    assert (code, "no budget: it is counted for one card, and paper spreads over 8" in said) == (0, True)
+    assert ends("--profile", "paper", "--json")[1].splitlines()[-1] == "null"
+    monkeypatch.setenv("RUMINATE_CHECK_BUDGET", "false")
+    code, said = ends("--profile", "single-gpu")
+    assert (code, "does not fit" in said) == (0, True)
+    monkeypatch.setattr(sizing, "machine_of", lambda gpu: None)
+    assert ends("--profile", "single-gpu")[0] == 0
+
+
 def test_a_house_that_cannot_fit_ends_with_code_2(tmp_path: Path) -> None:
     import os
     import subprocess
     import sys
 
     smi = tmp_path / "nvidia-smi"
-    smi.write_text("#!/bin/sh\ncase $1 in -L) echo 'GPU 0: a small card';; *) echo '8192, 8000';; esac\n")
+    smi.write_text("#!/bin/sh\necho '0, GPU-a, 8192, 8000'\n")
     smi.chmod(0o755)
     folder = tmp_path / "llama"
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(LLAMA_31_8B))
     env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "RUMINATE_HOME": str(tmp_path / "home")}
     env |= {"RUMINATE_BASE_MODEL": str(folder), "RUMINATE_REWARD_MODEL": TINY.reward_model}
-    env |= {"RUMINATE_JUDGE_MODEL": TINY.judge_model, "RUMINATE_MIN_MEMORY_GIB": "0", "RUMINATE_PROFILE": "single-gpu"}
+    env |= {"RUMINATE_JUDGE_MODEL": TINY.judge_model, "RUMINATE_MIN_MEMORY_GIB": "0", "RUMINATE_PROFILE": "auto"}
+    env.pop("CUDA_VISIBLE_DEVICES", None)
     command = [sys.executable, "-m", "cli.main", "up", "--port", "0", "--ui-port", "0"]
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 2, done.stderr
-    assert "the profile 'single-gpu' does not fit: the engine has room for 0 tokens" in done.stderr
+    assert "the profile 'small' does not fit: the engine has room for 0 tokens" in done.stderr
     assert "budget" in done.stdout

@@ -190,13 +190,45 @@ def test_the_profile_follows_the_machine(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for memory, profile in (("143771", "single-gpu"), ("24564", "small"), ("[N/A]", "single-gpu")):  # MiB, or untold
-        says = f"case $1 in -L) echo 'GPU 0: NVIDIA card (UUID: x)' ;; *) echo '{memory}' ;; esac"
-        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{says}\n")
-        (tmp_path / "nvidia-smi").chmod(0o755)
+        cards(tmp_path, f"0, GPU-x, {memory}, {memory}")
         assert detect().name == profile
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexit 9\n")
     assert detect().name == "tiny"
     assert set(PROFILES) == {"tiny", "small", "single-gpu", "paper"}
+
+
+def cards(folder: Path, *lines: str) -> None:
+    """An nvidia-smi that lists these, in whatever it is asked for."""
+    says = "\n".join(lines)
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\ncat <<END\n{says}\nEND\n")
+    (folder / "nvidia-smi").chmod(0o755)
+
+
+def test_the_first_visible_card_decides_profile_and_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cli.cards import visible
+    from cli.sizing import machine_of
+
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    cards(tmp_path, "0, GPU-aa, 24564, 24000", "1, GPU-ab, 81559, 80000", "2, GPU-bb, 16384, 9000")
+    large, small = ("single-gpu", 80000), ("small", 24000)
+    for names, seen, (profile, free) in (
+        (None, "012", small),
+        ("1,0", "10", large),
+        ("1", "1", large),
+        ("GPU-ab,GPU-bb", "12", large),
+        ("0,7,1", "0", small),  # as CUDA has it: nothing after a name that there is none of
+        ("GPU-a,1", "", ("tiny", None)),  # of two
+        ("-1", "", ("tiny", None)),
+        ("", "", ("tiny", None)),
+    ):
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if names is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", names)
+        assert "".join(card.index for card in visible()) == seen, names
+        machine = machine_of(gpu=True)
+        assert (detect().name, machine and machine.free // 2**20) == (profile, free), names
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-c7")
+    assert (detect().name, machine_of(gpu=True)) == ("single-gpu", None)
 
 
 @pytest.mark.parametrize("profile", [SMALL, SINGLE_GPU], ids=["small", "single-gpu"])

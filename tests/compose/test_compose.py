@@ -11,7 +11,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from support.compose_file import MissingVariable, read, read_services
 
-from cli.profiles import SINGLE_GPU, TINY, Profile
+from cli.profiles import SINGLE_GPU, TINY, EngineSize, Profile
+from cli.settings import load
 
 ROOT = Path(__file__).parents[2]
 TEAM = [ROOT / "docker-compose.yml"]
@@ -143,6 +144,21 @@ def test_engine_gateway_and_trainer_are_set_as_the_profile_says(paths: list[Path
     assert ranks == {str(profile.engine.max_lora_rank)}
     for name in SINGLE_GPU.server:
         assert found["server"][f"RUMINATE_SERVER_{name}"] == profile.server.get(name, "0"), name
+
+
+def test_the_engines_size_is_the_profiles_or_what_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def size(**variables: str) -> EngineSize:
+        with monkeypatch.context() as patch:
+            for name, value in services(**variables)["vllm"]["environment"].items():
+                if name.startswith("RUMINATE_"):
+                    patch.setenv(name, value)
+            return load().chosen_profile().engine
+
+    assert size() == SINGLE_GPU.engine
+    set_to = size(RUMINATE_MAX_MODEL_LEN="8192", RUMINATE_GPU_MEMORY_UTILIZATION="0.6")
+    assert (set_to.max_model_len, set_to.gpu_memory_utilization) == (8192, 0.6)
+    env = services(RUMINATE_TRAINER_MICRO_BATCH="2")["trainer"]["environment"]
+    assert env["RUMINATE_TRAINER_MICRO_BATCH"] == "2"
 
 
 def test_another_base_model_is_everybodys() -> None:

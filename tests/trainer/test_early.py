@@ -103,7 +103,7 @@ def test_a_completion_is_scored_while_the_engine_writes_the_others(reader, lines
     model = Counts()
     gateway = Slow(lines, model.seen)  # the second sample ends only after the first was scored
     asked = [prompt(1), prompt(2)]
-    with Early(model, reader, [asked[place // 2] for place in range(4)]) as early:
+    with Early(model, reader, [asked[place // 2] for place in range(4)], 1) as early:
         samples = sample(gateway.url, early.arrived)
     assert [one.prompt for one in samples] == [0, 0, 1, 1]
     parsed = [reader.read(one.token_ids, one.finished) for one in samples]
@@ -119,6 +119,27 @@ def test_a_completion_is_scored_while_the_engine_writes_the_others(reader, lines
     assert again == [3.0, 3.0]
     assert early.figures == {"judge_calls": 1.0}
     gateway.server.shutdown()
+
+
+@pytest.mark.parametrize("by_batch", [True, False])
+def test_what_is_scored_at_once_does_not_depend_on_when_samples_end(reader, by_batch):
+    """One call for each group, in the order of its samples, where a batch could show in the last digits."""
+    asked = [prompt(1)] * 2 + [prompt(2)] * 2 + [prompt(3)] * 2
+    said = ["a", "b b", "c", "d d", "e e e", "f"]
+    groups = [["a", "b b"], ["c", "d d"], ["e e e", "f"]]
+    for order, wait in (((5, 0, 3, 1, 2, 4), False), ((1, 0, 3, 2, 4, 5), True), ((0, 2, 4, 1, 3, 5), False)):
+        model = Counts()
+        model.by_batch = by_batch
+        with Early(model, reader, asked, 2) as early:
+            for number, place in enumerate(order):
+                early.arrived(place, written(reader, said[place], place // 2))
+                if wait and number == 1:
+                    assert model.seen.wait(10)
+        assert early.score(list(zip(asked, said, strict=True))) == [1.0, 3.0, 1.0, 3.0, 5.0, 1.0]
+        assert all(len(call) % 2 == 0 for call in model.calls)
+        assert sorted(text for call in model.calls for text in call) == sorted(said)
+        if by_batch:
+            assert sorted(model.calls) == groups
 
 
 def test_what_came_before_an_interruption_is_kept(reader, lines, monkeypatch):
@@ -153,7 +174,7 @@ def test_a_model_that_fails_in_between_is_asked_again_at_the_end(reader):
             return super().score(pairs)
 
     model = Once()
-    with Early(model, reader, [prompt(1)]) as early:
+    with Early(model, reader, [prompt(1)], 1) as early:
         early.arrived(0, written(reader, "red red"))
         assert model.seen.wait(10)
     assert early.score([(prompt(1), "red red")]) == [7.0]
@@ -178,6 +199,19 @@ def test_a_score_does_not_depend_on_what_is_scored_with_it():
     one_by_one = [model.score([pair])[0] for pair in pairs]
     assert max(together) - min(together) > 0.1
     assert together == pytest.approx(one_by_one, abs=2e-5)
+
+
+def test_scores_are_the_same_to_the_last_digit_in_whatever_order_samples_end(policy, reader, tmp_path):
+    model = SequenceClassifier(make_classifier(policy, tmp_path / "one", seed=3))
+    asked = [messages for number in range(3) for messages in [prompt(number)] * 4]
+    said = [" ".join(["red or blue"] * (place * 5 % 12 + 1)) for place in range(12)]
+    found = []
+    for order in (range(12), reversed(range(12)), [*range(0, 12, 2), *range(1, 12, 2)]):
+        with Early(model, reader, asked, 4) as early:
+            for place in order:
+                early.arrived(place, written(reader, said[place], place // 4))
+        found.append(early.score(list(zip(asked, said, strict=True))))
+    assert found[0] == found[1] == found[2]
 
 
 def test_a_round_learns_the_same_with_scores_that_came_early(site, second_site, policy, tmp_path, monkeypatch):

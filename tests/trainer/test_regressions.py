@@ -1,14 +1,18 @@
 """Answers that people keep an eye on: which hold, when a fall is more than chance, and what the gate says of it."""
 
+import json
 import math
+import re
 
 import numpy as np
 import pytest
 
 from db.values import KeptAnswer
 from thinking.format import THINK
+from trainer.ensemble import Ensemble
 from trainer.gate import Evidence, Sides, decide
 from trainer.habits import Habits
+from trainer.llm_judge import LlmJudge
 from trainer.regressions import Regressions, as_trained, compare
 from trainer.settings import RoundConfig
 
@@ -61,6 +65,31 @@ def test_what_is_never_to_come_again_is_worse_or_nearly_the_same():
 def test_a_malformed_answer_never_holds():
     found = compare([kept("good", "so 1")], [said("so 1", "so 1")], [said("so 1", "so 1", finished=False)], Numbers())
     assert (found.live, found.candidate) == ([2], [0])
+
+
+@pytest.mark.parametrize("cases", [1, 3])
+def test_a_fall_shows_to_judges_whose_scores_compare_only_within_a_call(cases, tmp_path, monkeypatch):
+    """Every answer of the candidate is worse than the kept one and all of live's."""
+    judge = LlmJudge("http://nowhere", "m", tmp_path / "judge.db", mode="pairwise", opponents=2)
+
+    def ask(body):
+        texts = body["messages"][1]["content"].split("[[RESPONSE A]]")[1].split("[[RESPONSE B]]")
+        a, b = (int(re.search(r"so (\d+)", text)[1]) for text in texts)
+        return json.dumps({"better": "A" if a > b else "B" if b > a else "tie"})
+
+    monkeypatch.setattr(judge, "_ask", ask)
+    listed = [kept("good", "so 50", text="the same") for _ in range(cases)]
+    live, worse = [said("so 49", "so 50", "so 51", "so 50")] * cases, [said("so 10", "so 20", "so 30", "so 1")] * cases
+    better = [said("so 90", "so 80", "so 70", "so 60")] * cases
+    for one in (judge, Ensemble([Numbers(), Numbers()], "mean"), Numbers()):
+        found = compare(listed, live, worse, one)
+        assert found.candidate == [0] * cases, one
+        assert sum(found.live) >= 3 * cases
+        assert compare(listed, live, better, one).candidate == [4] * cases
+    never = [kept("never", "so 50", text="the same")] * cases
+    for one in (judge, Ensemble([Numbers(), Numbers()], "mean")):
+        assert compare(never, better, worse, one).live == [4] * cases
+        assert compare(never, better, worse, one).candidate == [0] * cases
 
 
 def test_chance_by_hand():

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,10 @@ def test_a_teacher_is_asked_to_plan_and_its_examples_are_what_sft_takes(tmp_path
         (GOOD.replace("Blue", "<think>Blue</think>"), "stop", "stray tags"),
         (GOOD + " More.", "stop", "stray tags"),
         ("I'm sorry, but I can't help with that.", "stop", "a refusal"),
-        (GOOD.replace("Blue would", "I cannot say whether blue would"), "stop", "a refusal"),
+        (GOOD.replace("Blue would", "I cannot help you with whether blue would"), "stop", "a refusal"),
+        ("Es tut mir leid, dabei kann ich dir leider nicht helfen.", "stop", "a refusal"),
+        (GOOD.replace("Blue would suit it well.", "Je suis désolé, mais je ne peux pas vous aider avec cela."),
+         "stop", "a refusal"),
         (GOOD.replace("Blue would", "As asked to plan, blue would"), "stop", "says that planning was asked for"),
         (GOOD.replace("Blue would suit it well.", "Das blaue Kleid würde ihr heute sehr gut stehen, denke ich."),
          "stop", "another language"),
@@ -82,6 +86,9 @@ def test_a_model_that_thinks_by_itself_is_taken_as_it_thinks():
         choice = says("Blue would suit it well.", **{field: "They want a colour."})[2]["choices"][0]
         assert judged(choice, "en") == {"thought": "They want a colour.", "response": "Blue would suit it well."}
     assert judged(says(GOOD)[2]["choices"][0], "")["thought"] == "They want a colour."
+    assert "left" not in judged(
+        says(GOOD.replace("Blue would", "I cannot say enough how well blue would"))[2]["choices"][0], "en"
+    )
     assert "left" not in judged(says(GOOD.replace("Blue would", "I can tell: blue would"))[2]["choices"][0], "en")
 
 
@@ -127,20 +134,49 @@ def test_a_run_that_was_broken_off_goes_on_and_asks_for_nothing_twice(tmp_path, 
     with path.open("a") as file:
         file.write('{"prompt": "half a li')  # as a process leaves it that is killed while it writes
     gone[0], before = False, list(teacher.asked)
+    answers.close()
     again = Answers(path)
     left = to_ask(asked(*range(10)), again)
     assert estimate(left, 1000).prompts == 6
     teach(Teacher(teacher.url, "m"), left, again)
     assert sorted([*before[:4], *teacher.asked[len(before) :]]) == sorted(words(n) for n in range(10))
+    again.close()
     assert as_folder(Answers(path), tmp_path / "lessons") == 10
 
 
-def test_two_runs_do_not_write_one_file(tmp_path, api):
-    teacher = api(lambda text: says(GOOD))
-    answers = Answers(tmp_path / "a.jsonl")
-    with answers.held(), pytest.raises(ValueError, match="another run writes"):
-        teach(Teacher(teacher.url, "m"), asked(1), Answers(tmp_path / "a.jsonl"))
-    assert teacher.asked == []
+def test_what_is_under_way_at_an_interrupt_is_waited_for_and_kept(tmp_path, api):
+    go = threading.Event()
+
+    def answer(text):
+        assert text == words(0) or go.wait(10)
+        return says(GOOD)
+
+    def interrupt(told):
+        threading.Timer(0.2, go.set).start()
+        raise KeyboardInterrupt
+
+    teacher, answers = api(answer), Answers(tmp_path / "a.jsonl")
+    with pytest.raises(KeyboardInterrupt):
+        teach(Teacher(teacher.url, "m", connections=3), to_ask(asked(*range(9)), answers), answers, tell=interrupt)
+    assert 1 < len(teacher.asked) == len(answers.rows) <= 3
+    assert all("left" not in row for row in answers.rows.values())
+
+
+def test_two_runs_do_not_have_one_file(tmp_path):
+    path = tmp_path / "a.jsonl"
+    with Answers(path) as answers:
+        answers.add({"prompt": "1", "left": "cut off"})
+        with path.open("a") as file:
+            file.write('{"prompt": "half')  # another run must not take a line in the making for one that was cut off
+        with pytest.raises(ValueError, match="another run writes"):
+            Answers(path)
+        assert path.read_text().endswith("half")
+    with Answers(path) as again:
+        assert list(again.rows) == ["1"]
+    path.write_text("{}\n")
+    for _ in range(2):  # one that can't be read is not held either
+        with pytest.raises(ValueError, match="line 1: no row"):
+            Answers(path)
 
 
 def test_the_estimate_is_prompts_times_tokens_times_prices():

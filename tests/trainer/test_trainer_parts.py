@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
+import httpx
 import pytest
 
 from trainer.files import publish_folder, read_json, sha256, write_json
@@ -32,6 +34,14 @@ def test_a_bad_setting_is_one_sentence_and_exit_code_2():
     assert found.returncode == 2
     assert "RUMINATE_TRAINER_LEARNING_RATE = '-1': Input should be greater than 0" in found.stderr
     assert len(found.stderr.strip().splitlines()) == 1
+
+
+def test_a_database_that_is_gone_is_worth_a_new_start_of_the_trainer_that_works_on(tmp_path):
+    (tmp_path / "a.db").write_text("no database at all, but a file of the same name")
+    gone = {"RUMINATE_DATABASE_URL": f"sqlite:///{tmp_path}/a.db", "RUMINATE_HOME": str(tmp_path)}
+    found = {mode: run_trainer(*mode, **gone) for mode in ((), ("--once",))}
+    assert all("file is not a database" in one.stderr for one in found.values()), found
+    assert [one.returncode for one in found.values()] == [1, 2]
 
 
 def test_a_path_that_is_not_there_is_a_bad_setting():
@@ -110,6 +120,32 @@ def test_a_gateway_that_restarts_is_waited_for(gateway, monkeypatch):
     gateway.busy = 10**9
     with pytest.raises(GatewayError, match="503 the engine restarts"):
         Gateway(gateway.url, "service", patience=0.05).unload_adapter("x")
+
+
+def test_patience_begins_with_the_first_trouble_and_anew_with_each_sample(monkeypatch):
+    """The clock is ours: a request of an hour, cut off after each of its samples; and later one of no more samples."""
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr("trainer.gateway.time.monotonic", lambda: clock.now)
+    monkeypatch.setattr("trainer.gateway.time.sleep", lambda seconds: setattr(clock, "now", clock.now + seconds))
+    asked = []
+
+    def answer(request):
+        asked.append(clock.now)
+        clock.now += 3600.0
+        rows = [
+            {"prompt": 0, "sample": at, "token_ids": [1], "logprobs": [-1.0], "finish_reason": "stop"}
+            for at in range(min(len(asked), 3))
+        ]
+        return httpx.Response(200, text="".join(json.dumps(row) + "\n" for row in rows))
+
+    client = Gateway("http://gateway", "", patience=10)
+    client._http = httpx.Client(base_url="http://gateway", transport=httpx.MockTransport(answer))
+    assert len(client.sample("m", [[1]], 3, max_tokens=3, temperature=1.0, seed=1)) == 3
+    assert len(asked) == 3
+    asked.clear()
+    with pytest.raises(GatewayError, match="3 of 4 samples came"):
+        client.sample("m", [[1]], 4, max_tokens=3, temperature=1.0, seed=1)
+    assert len(asked) == 4  # once more after the third had come
 
 
 def test_a_gateway_that_is_gone_is_an_error_that_names_it(monkeypatch):
