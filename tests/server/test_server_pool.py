@@ -1,5 +1,6 @@
 """Which engine a request goes to: the one whose cache has its beginning, unless that one is clearly busier."""
 
+import asyncio
 from collections import Counter
 from pathlib import Path
 from typing import Any, cast
@@ -79,3 +80,21 @@ async def test_a_conversation_stays_with_its_engine(tmp_path: Path, more: dict[s
     finally:
         for engine in engines:
             await engine.stop()
+
+
+async def test_who_waits_for_room_still_goes_where_its_prefix_is_and_not_where_it_failed() -> None:
+    pool = pool_of(256, 256)
+    home = picked(pool, "talk")
+    (other,) = (engine for engine in pool.engines if engine is not home)
+    later = asyncio.get_running_loop().time() + 60.0
+    for avoid, prefix, goes_to in (((), "talk", home), ((home,), "talk", other), ((other,), "", home)):
+        for engine in pool.engines:
+            engine.in_flight = 256
+        waiting = asyncio.create_task(pool.wait("m", later, avoid, prefix=prefix))
+        await asyncio.sleep(0)
+        assert pool.waiting == 1
+        home.in_flight, other.in_flight = 255, 254 if goes_to is home and prefix else 255
+        pool.notify()
+        assert await waiting is goes_to
+    pool.engines.remove(other)
+    assert await pool.wait("m", later, [home]) is home  # where there is no other one
