@@ -38,6 +38,8 @@ class Expiry:
                     await self.sweep(datetime.now(UTC))
                 except DatabaseUnavailable as error:
                     log.warning("what is too old stays for now: %s", error)
+                except Exception:  # as of a thumb that was given between two of its deletions
+                    log.exception("what is too old stays for now: taking it away failed")
             await asyncio.sleep(INTERVAL_SECONDS)
 
     async def sweep(self, now: datetime) -> None:

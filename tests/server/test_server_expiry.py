@@ -5,7 +5,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.records import a_turn, its_end, said
@@ -14,7 +16,9 @@ from db.queries import audit, curation, feedback, rounds, turns, users
 from db.schema import Base, Conversation, Generation, Message, RoundPrompt
 from db.session import Database
 from db.values import CuratedPrompt
+from server import expiry as retention
 from server.expiry import Expiry
+from server.settings import ServerSettings
 
 NOW = datetime.now(UTC)
 SECRET = "xylophone"
@@ -114,20 +118,46 @@ async def gone(house: Running) -> None:
     raise AssertionError(words_left(house.database))
 
 
+class Holder:
+    """A lease of this role."""
+
+    def __init__(self, role: str) -> None:
+        self.role = role
+
+
 @pytest.mark.parametrize(("role", "swept"), [("follows", 0), ("holds", 1)])
 async def test_a_gateway_that_does_not_hold_the_lease_leaves_it_alone(role: str, swept: int) -> None:
-    class Holder:
-        pass
-
-    holder = Holder()
-    holder.role = role  # type: ignore[attr-defined]
     found: list[datetime] = []
 
     class Watched(Expiry):
         async def sweep(self, now: datetime) -> None:
             found.append(now)
 
-    expiry = Watched(None, holder, None, 30.0, 0.0)  # type: ignore[arg-type]
+    expiry = Watched(None, Holder(role), None, 30.0, 0.0)  # type: ignore[arg-type]
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(expiry.run(), 0.05)
     assert len(found) == swept
+
+
+async def test_a_failure_is_tried_again_at_the_next_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "INTERVAL_SECONDS", 0.0)
+    again = asyncio.Event()
+
+    class Failing(Expiry):
+        looks = 0
+
+        async def sweep(self, now: datetime) -> None:
+            self.looks += 1
+            if self.looks == 1:
+                raise IntegrityError("", {}, Exception("a thumb came between"))
+            again.set()
+
+    task = asyncio.create_task(Failing(None, Holder("holds"), None, 30.0, 0.0).run())  # type: ignore[arg-type]
+    await asyncio.wait_for(again.wait(), 20.0)
+    task.cancel()
+
+
+@pytest.mark.parametrize("name", ["history_days", "train_days"])
+def test_a_time_that_no_calendar_has_is_refused_at_the_start(name: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        ServerSettings(**{name: 800_000.0})  # type: ignore[arg-type]
