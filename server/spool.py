@@ -271,12 +271,20 @@ class Spool:
             for start in range(0, len(records), batch):
                 record(records[start : start + batch])
                 yield len(records[start : start + batch])
-            _set_aside(self.folder, unfit)
-            path.unlink()
+            with self._lock:
+                if unfit:  # some may have been erased meanwhile
+                    still = {line for line, _ in _lines(path)}
+                    _set_aside(self.folder, [line for line in unfit if line in still])
+                path.unlink()
 
     def set_aside(self, records: list[Record]) -> None:
         """Keep what the database refuses for a reason that nobody foresaw. Raises OSError when it can't be written."""
-        _set_aside(self.folder, [_encode("record", record) for record in records])
+        self.keep_aside([_encode("record", record) for record in records])
+
+    def keep_aside(self, lines: list[bytes]) -> None:
+        """The same of lines that are no turns."""
+        with self._lock:
+            _set_aside(self.folder, lines)
 
     def erase(self, forget: Callable[[Turn], bool]) -> int:
         """Remove the turns that `forget` names from the disk, for good. Returns how many."""
@@ -328,7 +336,7 @@ def inherit(own: Spool, root: Path, completed: Callable[[Turn], Completion]) -> 
                 records, unfit = records + found, unfit + others
             if records:
                 own.append(records)
-            _set_aside(own.folder, unfit)
+            own.keep_aside(unfit)
             shutil.rmtree(folder)
             taken += len(records)
         finally:

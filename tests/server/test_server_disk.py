@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -149,6 +150,24 @@ async def test_a_turn_that_can_not_be_recorded_is_set_aside(house: Running, monk
         patch.setattr("server.recording.turns.record_many", refuse)
         assert (await house.chat("not to be lost")).status_code == 200
     assert b"not to be lost" in (house.gateway.spool.folder / ASIDE).read_bytes()
+
+
+def test_what_is_set_aside_while_somebody_is_forgotten_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, turns = Spool(tmp_path), [a_turn(user, []) for user in ("ann", "bob")]
+    spool.set_aside([(turns[0], its_end(turns[0]))])
+    late = threading.Thread(target=spool.set_aside, args=([(turns[1], its_end(turns[1]))],))
+    replace = os.replace
+
+    def slow(*paths: Path) -> None:
+        late.start()
+        late.join(0.2)
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", slow)
+    assert spool.erase(lambda turn: turn.user_id == "ann") == 1
+    late.join()
+    (line,) = (tmp_path / ASIDE).read_bytes().splitlines()
+    assert orjson.loads(line)["record"][0]["user_id"] == "bob"
 
 
 async def test_a_recorder_that_ends_ends_the_gateway(
