@@ -1,11 +1,12 @@
 """Takes away what is older than the house keeps it. One gateway of a database does, the one that holds the lease.
 
 It deletes as `server.forgetting` does, a few conversations at a time. Turns that still wait in a spool go once they
-were recorded.
+were recorded; those that were set aside there, each gateway takes away itself.
 """
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 from db.errors import DatabaseUnavailable
@@ -13,6 +14,7 @@ from db.queries import audit, expiry
 from db.session import Database
 from server.lease import Lease
 from server.placing import Places
+from server.spool import Spool
 
 log = logging.getLogger(__name__)
 
@@ -25,22 +27,39 @@ class Expiry:
     """`history_days` and `train_days` are the gateway's settings; 0 is for ever."""
 
     def __init__(
-        self, database: Database, lease: Lease, places: Places, history_days: float, train_days: float
+        self,
+        database: Database,
+        lease: Lease,
+        places: Places,
+        spool: Spool,
+        history_days: float,
+        train_days: float,
     ) -> None:
-        self._database, self._lease, self._places = database, lease, places
+        self._database, self._lease, self._places, self._spool = database, lease, places, spool
         self._history_days, self._train_days = history_days, train_days
 
     async def run(self) -> None:
         """Look again and again until cancelled; a failure is tried again at the next look."""
         while self._history_days or self._train_days:
+            await self._try(self.sweep_files)
             if self._lease.role == "holds":
-                try:
-                    await self.sweep(datetime.now(UTC))
-                except DatabaseUnavailable as error:
-                    log.warning("what is too old stays for now: %s", error)
-                except Exception:  # as of a thumb that was given between two of its deletions
-                    log.exception("what is too old stays for now: taking it away failed")
+                await self._try(self.sweep)
             await asyncio.sleep(INTERVAL_SECONDS)
+
+    async def _try(self, sweep: Callable[[datetime], Awaitable[None]]) -> None:
+        try:
+            await sweep(datetime.now(UTC))
+        except DatabaseUnavailable as error:
+            log.warning("what is too old stays for now: %s", error)
+        except Exception:  # as of a thumb that was given between two of its deletions
+            log.exception("what is too old stays for now: taking it away failed")
+
+    async def sweep_files(self, now: datetime) -> None:
+        """The same of what this gateway has set aside on its disk."""
+        if self._history_days:
+            gone = await asyncio.to_thread(self._spool.expire, now - timedelta(days=self._history_days))
+            if gone:
+                log.info("%d turns that were set aside were deleted: they were too old", gone)
 
     async def sweep(self, now: datetime) -> None:
         """Take away what is too old at `now`."""

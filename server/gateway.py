@@ -94,7 +94,8 @@ class Gateway:
             settings.engine_wait_seconds,
         )
         self.places = Places(database, self.lookups)
-        self.expiry = Expiry(database, self.lease, self.places, settings.history_days, settings.train_days)
+        days = (settings.history_days, settings.train_days)
+        self.expiry = Expiry(database, self.lease, self.places, self.spool, *days)
         self.relay = Relay(
             self.pool,
             self.swap.hurry,

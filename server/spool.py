@@ -13,7 +13,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from server.claim import Claim
 _COMPACT_BYTES = 1 << 20  # the journal is rewritten with its open turns alone once it is this large
 ASIDE = "aside.jsonl"  # in a gateway's folder: lines that no replay could read or record
 UNFIT = (TypeError, KeyError, ValueError, AttributeError)  # what reading a line of another form raises
+LONG_AGO = datetime.min.replace(tzinfo=UTC)  # when a turn began that does not say when
 _FILE_BYTES = 16 << 20  # a spool file is closed at this size, so that a replay frees disk as it goes
 
 _TIMES = ("ended_at", "first_token_at", "thought_ended_at")
@@ -80,8 +81,14 @@ def _about(value: Any) -> Turn:
         return _turn(value)
     except UNFIT:
         told = value if isinstance(value, dict) else {}
-        one, answer, user = (str(told.get(name)) for name in ("request_id", "generation_id", "user_id"))
-        return Turn(one, answer, user, (), 0, "", datetime.min, conversation_id=told.get("conversation_id"))
+        one, answer, user, begun = (
+            str(told.get(name)) for name in ("request_id", "generation_id", "user_id", "started_at")
+        )
+        at = LONG_AGO
+        with suppress(ValueError):
+            at = datetime.fromisoformat(begun)
+        at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+        return Turn(one, answer, user, (), 0, "", at, conversation_id=told.get("conversation_id"))
 
 
 def _asked(line: Any) -> Any:
@@ -288,9 +295,16 @@ class Spool:
 
     def erase(self, forget: Callable[[Turn], bool]) -> int:
         """Remove the turns that `forget` names from the disk, for good. Returns how many."""
+        return self._erase([*self.files(), self.folder / ASIDE], forget)
+
+    def expire(self, before: datetime) -> int:
+        """Remove what was set aside of turns that began before `before`, or don't say when. Returns how many."""
+        return self._erase([self.folder / ASIDE], lambda turn: turn.started_at < before)
+
+    def _erase(self, paths: list[Path], forget: Callable[[Turn], bool]) -> int:
         erased = 0
         with self._lock:
-            for path in [*self.files(), self.folder / ASIDE]:
+            for path in paths:
                 kept, gone = [], 0
                 with suppress(FileNotFoundError):  # replayed to its end just now
                     for line, value in _lines(path):

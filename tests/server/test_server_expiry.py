@@ -19,6 +19,7 @@ from db.values import CuratedPrompt
 from server import expiry as retention
 from server.expiry import Expiry
 from server.settings import ServerSettings
+from server.spool import ASIDE, Spool
 
 NOW = datetime.now(UTC)
 SECRET = "xylophone"
@@ -126,20 +127,20 @@ class Holder:
 
 
 @pytest.mark.parametrize(("role", "swept"), [("follows", 0), ("holds", 1)])
-async def test_a_gateway_that_does_not_hold_the_lease_leaves_it_alone(role: str, swept: int) -> None:
+async def test_a_gateway_that_does_not_hold_the_lease_leaves_it_alone(tmp_path: Path, role: str, swept: int) -> None:
     found: list[datetime] = []
 
     class Watched(Expiry):
         async def sweep(self, now: datetime) -> None:
             found.append(now)
 
-    expiry = Watched(None, Holder(role), None, 30.0, 0.0)  # type: ignore[arg-type]
+    expiry = Watched(None, Holder(role), None, Spool(tmp_path), 30.0, 0.0)  # type: ignore[arg-type]
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(expiry.run(), 0.05)
     assert len(found) == swept
 
 
-async def test_a_failure_is_tried_again_at_the_next_look(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_failure_is_tried_again_at_the_next_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "INTERVAL_SECONDS", 0.0)
     again = asyncio.Event()
 
@@ -152,7 +153,7 @@ async def test_a_failure_is_tried_again_at_the_next_look(monkeypatch: pytest.Mon
                 raise IntegrityError("", {}, Exception("a thumb came between"))
             again.set()
 
-    task = asyncio.create_task(Failing(None, Holder("holds"), None, 30.0, 0.0).run())  # type: ignore[arg-type]
+    task = asyncio.create_task(Failing(None, Holder("holds"), None, Spool(tmp_path), 30.0, 0.0).run())  # type: ignore[arg-type]
     await asyncio.wait_for(again.wait(), 20.0)
     task.cancel()
 
@@ -161,3 +162,18 @@ async def test_a_failure_is_tried_again_at_the_next_look(monkeypatch: pytest.Mon
 def test_a_time_that_no_calendar_has_is_refused_at_the_start(name: str) -> None:
     with pytest.raises(ValidationError, match=name):
         ServerSettings(**{name: 800_000.0})  # type: ignore[arg-type]
+
+
+async def test_what_was_set_aside_goes_as_well(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for days in (31, 29):
+        turn = a_turn("ann", said(f"{days} days ago"), started_at=NOW - timedelta(days=days))
+        spool.set_aside([(turn, its_end(turn))])
+    of_another_version = b'{"record":[{"started_at":"%s","mood":"new"},{}]}\n'
+    for begun in (b"2020-01-01T00:00:00", NOW.isoformat().encode(), b"yesterday"):
+        spool.keep_aside([of_another_version % begun])
+    expiry = Expiry(None, None, None, spool, 30.0, 0.0)  # type: ignore[arg-type]
+    await expiry.sweep_files(NOW)
+    first, second = (tmp_path / ASIDE).read_bytes().splitlines(keepends=True)
+    assert b"29 days ago" in first
+    assert second == of_another_version % NOW.isoformat().encode()
