@@ -9,6 +9,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
+from sqlalchemy.orm import Session
+
 from db.errors import DatabaseUnavailable
 from db.queries import audit, expiry
 from db.session import Database
@@ -19,6 +21,8 @@ from server.spool import Spool
 log = logging.getLogger(__name__)
 
 INTERVAL_SECONDS = 3600.0  # a day is not counted by the minute
+Find = Callable[[Session, datetime, str], list[str]]
+"""Ids of what is older than a time: some of them, after an id."""
 BY = "the house's retention times"
 """Who did it, in the audit."""
 
@@ -66,28 +70,43 @@ class Expiry:
         deleted = withdrawn = 0
         if self._history_days:
             before = now - timedelta(days=self._history_days)
-            while found := await asyncio.to_thread(self._delete, before):
-                deleted += found
+            deleted = await self._take(expiry.old_conversations, self._delete, before)
+            deleted += await self._take(expiry.old_lone_turns, self._delete_turns, before)
             if deleted:
                 await asyncio.to_thread(self._database.scrub)
         if self._train_days:
             before = now - timedelta(days=self._train_days)
-            while found := await asyncio.to_thread(self._withdraw, before):
-                withdrawn += found
+            withdrawn = await self._take(expiry.old_lessons, self._withdraw, before)
         if deleted or withdrawn:
             log.info("%d turns were deleted and %d are trained on no more: they were too old", deleted, withdrawn)
             await asyncio.to_thread(self._note, {"deleted": deleted, "withdrawn": withdrawn})
 
-    def _delete(self, before: datetime) -> int:
+    async def _take(self, find: Find, take: Callable[[list[str], datetime], int], before: datetime) -> int:
+        """Page by page, until `find` finds nothing more. Gives how many `take` took."""
+        taken, after = 0, ""
+        while ids := await asyncio.to_thread(self._find, find, before, after):
+            taken += await asyncio.to_thread(take, ids, before)
+            after = ids[-1]
+        return taken
+
+    def _find(self, find: Find, before: datetime, after: str) -> list[str]:
+        with self._database.reading() as session:
+            return find(session, before, after)
+
+    def _delete(self, ids: list[str], before: datetime) -> int:
         with self._database.transaction() as session:
-            gone, places = expiry.delete_older(session, before)
+            gone, places = expiry.delete_conversations(session, ids, before)
         for place in places:
             self._places.forget(place)
-        return gone.generations + gone.conversations
+        return gone
 
-    def _withdraw(self, before: datetime) -> int:
+    def _delete_turns(self, ids: list[str], before: datetime) -> int:
         with self._database.transaction() as session:
-            return expiry.withdraw_older(session, before)
+            return expiry.delete_turns(session, ids, before)
+
+    def _withdraw(self, ids: list[str], before: datetime) -> int:
+        with self._database.transaction() as session:
+            return expiry.withdraw(session, ids, before)
 
     def _note(self, detail: dict[str, int]) -> None:
         with self._database.transaction() as session:

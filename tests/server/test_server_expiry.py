@@ -8,11 +8,13 @@ import pytest
 from pydantic import ValidationError
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.records import a_turn, its_end, said
 
 from db.queries import audit, curation, feedback, rounds, turns, users
+from db.queries import expiry as old_rows
 from db.schema import Base, Conversation, Generation, Message, RoundPrompt
 from db.session import Database
 from db.values import CuratedPrompt
@@ -95,6 +97,30 @@ async def test_a_turn_is_trained_on_for_so_many_days_and_kept_for_its_user(tmp_p
             assert [one.conversation_id for one in curation.trainable_prompts(session)] == ["new"]
             assert session.scalar(select(func.count()).select_from(Message)) == 4
             assert [row.prompt for row in session.scalars(select(RoundPrompt))] == [None]
+
+
+async def test_nobody_who_records_waits_while_it_is_looked_for_and_what_came_meanwhile_counts(
+    tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_gateway(tmp_path / "home", [engine.url], history_days=30.0, train_days=30.0) as house:
+        await house.until_ready()
+        record(house.database, "quiet", 31)
+        record(house.database, "taken up", 31, "a kazoo")
+        find = old_rows.old_conversations
+
+        def slow(session: Session, before: datetime, after: str = "") -> list[str]:
+            found = find(session, before, after)
+            if found:
+                record(house.database, "taken up", 0, "and goes on")  # another writer, while the reader is open
+            return found
+
+        monkeypatch.setattr(old_rows, "old_conversations", slow)
+        await house.gateway.expiry.sweep(NOW)
+        with house.database.reading() as session:
+            kept = session.scalars(select(Conversation.id).where(Conversation.deleted_at.is_(None))).all()
+            assert kept == ["taken up"]
+            trained = session.scalars(select(Generation.consent).order_by(Generation.started_at)).all()
+            assert trained == ["history", "train"]
 
 
 async def test_one_gateway_does_it_at_its_start_and_without_a_time_nothing_goes(
