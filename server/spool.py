@@ -91,10 +91,25 @@ def _about(value: Any) -> Turn:
         return Turn(one, answer, user, (), 0, "", at, conversation_id=told.get("conversation_id"))
 
 
+def _unanswered(path: Path) -> list[bytes]:
+    """The lines of a journal's turns that did not end, and those that are no turns."""
+    found: dict[str, bytes] = {}
+    if path.exists():
+        for number, (line, value) in enumerate(_lines(path)):
+            try:
+                if "begin" in value:
+                    found[value["begin"]["request_id"]] = line
+                else:
+                    found.pop(value["end"], None)
+            except UNFIT:
+                found[f"line {number}"] = line
+    return list(found.values())
+
+
 def _asked(line: Any) -> Any:
-    """The turn in a line of a spool's file; None where there is none."""
+    """The turn in a line of a spool's file or a journal; None where there is none."""
     try:
-        return line["record"][0]
+        return line["begin"] if "begin" in line else line["record"][0]
     except (TypeError, KeyError, IndexError):
         return None
 
@@ -129,20 +144,19 @@ class Journal:
         self._size = 0
         self._fd = -1
         self._behind = False  # the disk did not take something, which is in `_open` nevertheless
+        self.unfit: list[bytes] = []
 
     def recover(self) -> list[Turn]:
-        """The turns that the last process of this gateway left unanswered. Call once, before `start`."""
-        turns: dict[str, Turn] = {}
-        if self._path.exists():
-            for line, value in _lines(self._path):
-                try:
-                    if "begin" in value:
-                        turns[value["begin"]["request_id"]] = _turn(value["begin"])
-                    else:
-                        turns.pop(value["end"], None)
-                except UNFIT as error:
-                    log.error("%s: a turn of another version is left out (%r): %s…", self._path, error, line[:80])
-        return list(turns.values())
+        """The turns that the last process of this gateway left unanswered; what is none is in `unfit` then. Call once,
+        before `start`."""
+        turns, self.unfit = [], []
+        for line in _unanswered(self._path):
+            try:
+                turns.append(_turn(orjson.loads(line)["begin"]))
+            except UNFIT as error:
+                log.error("%s: this line is no turn of this version (%r)", self._path, error)
+                self.unfit.append(line)
+        return turns
 
     def start(self) -> None:
         """Begin an empty journal; what was recovered must be recorded elsewhere by now."""
@@ -171,9 +185,9 @@ class Journal:
             if not mine:  # that of a gateway which is gone
                 if not self._path.exists():
                     return 0
-                self._open = {turn.request_id: _encode("begin", turn) for turn in self.recover()}
+                self._open = {str(number): line for number, line in enumerate(_unanswered(self._path))}
                 self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND)
-            gone = [key for key, line in self._open.items() if forget(_about(orjson.loads(line)["begin"]))]
+            gone = [key for key, line in self._open.items() if forget(_about(_asked(orjson.loads(line))))]
             for key in gone:
                 del self._open[key]
             self._compact()
@@ -343,8 +357,10 @@ def inherit(own: Spool, root: Path, completed: Callable[[Turn], Completion]) -> 
         try:
             if not claim.take():
                 continue
-            records = [(turn, completed(turn)) for turn in Journal(folder).recover()]
+            journal = Journal(folder)
+            records = [(turn, completed(turn)) for turn in journal.recover()]
             unfit = [line for line, _ in _lines(folder / ASIDE)] if (folder / ASIDE).exists() else []
+            unfit += journal.unfit
             for path in Spool(folder).files():
                 found, others = _records(path)
                 records, unfit = records + found, unfit + others
