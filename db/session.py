@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, ExceptionContext, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session, sessionmaker
@@ -141,6 +141,7 @@ def _sqlite(url: URL) -> Engine:
     engine = create_engine(
         url,
         json_serializer=to_json,
+        hide_parameters=True,  # errors go to logs, and what people said does not
         pool_use_lifo=True,  # who writes most gets the connection that has the pages of its last write at hand
         connect_args={"timeout": BUSY_SECONDS},
     )
@@ -165,9 +166,10 @@ def _sqlite(url: URL) -> Engine:
 
 
 def _postgresql(url: URL) -> Engine:
-    return create_engine(
+    engine = create_engine(
         url,
         json_serializer=to_json,
+        hide_parameters=True,
         pool_pre_ping=True,  # a server that was restarted costs a reconnect, not an error
         pool_timeout=POOL_SECONDS,
         connect_args={
@@ -179,3 +181,11 @@ def _postgresql(url: URL) -> Engine:
             "options": f"-c statement_timeout={STATEMENT_SECONDS * 1000}",
         },
     )
+
+    @event.listens_for(engine, "handle_error")
+    def hide_row(context: ExceptionContext) -> None:
+        for error in (context.original_exception, context.sqlalchemy_exception):
+            if error is not None and error.args:  # the server's DETAIL shows the row that it refused
+                error.args = (str(error.args[0]).partition("\nDETAIL:")[0], *error.args[1:])
+
+    return engine

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Coroutine, Iterator
+from contextvars import Context
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,8 @@ class Gateway:
             settings.engine_wait_seconds,
         )
         self.places = Places(database, self.lookups)
-        self.expiry = Expiry(database, self.lease, self.places, settings.history_days, settings.train_days)
+        days = (settings.history_days, settings.train_days)
+        self.expiry = Expiry(database, self.lease, self.places, self.spool, *days)
         self.relay = Relay(
             self.pool,
             self.swap.hurry,
@@ -245,7 +247,7 @@ class Gateway:
             log.critical("%s ended; this gateway ends too", name, exc_info=task.exception())
             end_process()
 
-        task = asyncio.create_task(work, name=name)
+        task = asyncio.create_task(work, name=name, context=Context())  # of no request, though one may have begun it
         task.add_done_callback(ended)
         self._tasks.append(task)
         return task

@@ -19,16 +19,15 @@ LOOK_SECONDS = 1.0  # how soon those who wait notice that their engines are gone
 
 @dataclass(eq=False)
 class _Waiting:
-    model: str
+    room: Callable[[], Engine | None]
     called: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Line:
-    """`room` gives the engine that a request for a model would go to, if any has room. `most` may wait, of people, for
-    `seconds` each."""
+    """`most` may wait, of people, for `seconds` each."""
 
-    def __init__(self, room: Callable[[str], Engine | None], most: int, seconds: float) -> None:
-        self._room, self._most, self._seconds = room, most, seconds
+    def __init__(self, most: int, seconds: float) -> None:
+        self._most, self._seconds = most, seconds
         self._people: deque[_Waiting] = deque()
         self._trainer: deque[_Waiting] = deque()
 
@@ -39,9 +38,9 @@ class Line:
         """Whether somebody waits who is to have room before a request that comes now."""
         return bool(self._people or (trainer and self._trainer))
 
-    async def wait(self, model: str, there: Callable[[], bool], trainer: bool) -> Engine | None:
-        """An engine with room; whoever gets it puts a request on it before anything else happens. None once `there`
-        says that it is of no use to wait on. The trainer waits for as long as it takes.
+    async def wait(self, room: Callable[[], Engine | None], there: Callable[[], bool], trainer: bool) -> Engine | None:
+        """An engine with room, as `room` finds it; whoever gets it puts a request on it before anything else happens.
+        None once `there` says that it is of no use to wait on. The trainer waits for as long as it takes.
 
         Raises ApiError 503 with Retry-After when too many wait, or it took too long.
         """
@@ -49,7 +48,7 @@ class Line:
             raise unavailable(f"{len(self._people)} requests wait for room on an engine already", "overloaded")
         clock = asyncio.get_running_loop()
         until = float("inf") if trainer else clock.time() + self._seconds
-        line, me = (self._trainer if trainer else self._people), _Waiting(model)
+        line, me = (self._trainer if trainer else self._people), _Waiting(room)
         line.append(me)
         try:
             self.call()
@@ -61,7 +60,7 @@ class Line:
                     async with asyncio.timeout(min(left, LOOK_SECONDS)):
                         await me.called.wait()
                 if me.called.is_set():
-                    engine = self._room(model)
+                    engine = room()
                     if engine is not None:
                         return engine
                     me.called.clear()
@@ -77,6 +76,6 @@ class Line:
         for one in chain(self._people, self._trainer):
             if one.called.is_set():
                 return
-            if self._room(one.model) is not None:
+            if one.room() is not None:
                 one.called.set()
                 return

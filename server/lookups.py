@@ -48,7 +48,7 @@ class Lookups:
         return found
 
     def close(self) -> None:
-        """Ask nothing more. What hangs is not waited for."""
+        """Ask nothing more. What hangs is waited for at the end of the process only, by Python."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _late(self) -> DatabaseUnavailable:

@@ -80,6 +80,12 @@ def read_stream(chunks: Iterable[bytes]) -> Outcome:
     return outcome
 
 
+def read_timed(said: Sequence[bytes], came: Sequence[float], first_at: datetime) -> tuple[Outcome, Times]:
+    """The same, with when its parts began; `came` is when each piece did, on a clock that only goes forward."""
+    outcome = read_stream(said)
+    return outcome, Times(first_at, thought_ended(outcome, said, came, first_at))
+
+
 def response_begins(chunks: Sequence[bytes]) -> int | None:
     """Which piece of a stream has the first of the response: words, or the call of a tool. None where none has."""
     found = _BEGUN.search(b"".join(chunks))

@@ -30,7 +30,7 @@ class Pool:
     def __init__(self, max_waiting: int, most: int, room_seconds: float) -> None:
         self.engines: list[Engine] = []
         self._max_waiting, self._most = max_waiting, most
-        self._line = Line(self._with_room, max_waiting, room_seconds)
+        self._line = Line(max_waiting, room_seconds)
         self._waiting = 0
         self._changed = asyncio.Event()
         self._in_use: Counter[str] = Counter()
@@ -102,21 +102,25 @@ class Pool:
         the `trainer` waits behind people. Raises ApiError 503 with Retry-After when there is none by then, none has
         started yet, too many wait or room took too long; Moved once `moved` says so while it waits.
         """
+
+        def room() -> Engine | None:
+            return self._with_room(model, avoid, prefix) or self._with_room(model, (), prefix)
+
         while True:
             if not self._line.goes_before(trainer):
-                engine = self._with_room(model, avoid, prefix) or self._with_room(model, (), prefix)
+                engine = room()
                 if engine is not None:
                     return engine
             if self.pick(model) is None:
                 await self._served(model, deadline, moved)
                 continue
-            engine = await self._line.wait(model, lambda: self.pick(model) is not None and not moved(), trainer)
+            engine = await self._line.wait(room, lambda: self.pick(model) is not None and not moved(), trainer)
             if engine is not None:
                 return engine
             if moved():
                 raise Moved
 
-    def _with_room(self, model: str, avoid: Collection[Engine] = (), prefix: str = "") -> Engine | None:
+    def _with_room(self, model: str, avoid: Collection[Engine], prefix: str) -> Engine | None:
         full = [engine for engine in self.engines if engine.in_flight >= self._most]
         return self.pick(model, [*avoid, *full] if full else avoid, prefix)
 

@@ -10,7 +10,7 @@ import orjson
 
 from server.asking import Ask
 from server.catalog import Weights
-from server.errors import ApiError
+from server.errors import ApiError, invalid
 from server.relay import Relay
 
 TOLD = ("tools", "chat_template_kwargs", "add_special_tokens", "add_generation_prompt", "continue_final_message")
@@ -51,5 +51,11 @@ def _prompts(ask: Ask) -> list[Any]:
     if ask.kind == "chat":
         return [told | {"messages": ask.body["messages"]}]
     given = ask.body["prompt"]
-    several = given if isinstance(given, list) and not isinstance(given[0], int) else [given]
+    several = given if isinstance(given, list) and not _are_ids(given) else [given]
+    if not all(isinstance(one, str) or _are_ids(one) for one in several):
+        raise invalid("`prompt` must be text, token ids, or a list of texts or of lists of token ids", "prompt")
     return [{"prompt": one} if isinstance(one, str) else one for one in several]
+
+
+def _are_ids(value: object) -> bool:
+    return isinstance(value, list) and set(map(type, value)) <= {int}

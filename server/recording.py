@@ -74,6 +74,7 @@ class Recorder:
             log.warning(
                 "%d answers were broken off when this gateway last ended; they are recorded as interrupted", len(left)
             )
+        self._spool.keep_aside(self._journal.unfit)
         self._journal.start()
         self._loop = asyncio.get_running_loop()
         self._thread.start()

@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from db.ids import new_id
 from server.asking import ROLLOUT_PRIORITY
-from server.engine import Engine, EngineDown, EngineFailed, settle
+from server.engine import EngineDown, EngineFailed, settle
 from server.errors import ApiError, unavailable
 from server.pool import Pool
 from server.probe import CALL_SEQUENCES, completion_logprobs
@@ -93,26 +94,21 @@ class Rollouts:
 
     async def _all(self, wish: Wish, ended: asyncio.Queue[dict[str, Any] | None]) -> None:
         """Ask for every sample, as many at once as may run; into `ended` with each, and None at the end."""
-        engines: dict[int, Engine] = {}
+        call = new_id()
         try:
             async with asyncio.TaskGroup() as group:
                 for prompt in range(len(wish.prompts)):
                     for sample in range(wish.n):
                         await self._room(1)
-                        task = group.create_task(self._one(wish, prompt, sample, engines, ended))
+                        task = group.create_task(self._one(wish, prompt, sample, call, ended))
                         task.add_done_callback(self._leave)
         finally:
             ended.put_nowait(None)
 
     async def _one(
-        self,
-        wish: Wish,
-        prompt: int,
-        sample: int,
-        engines: dict[int, Engine],
-        ended: asyncio.Queue[dict[str, Any] | None],
+        self, wish: Wish, prompt: int, sample: int, call: str, ended: asyncio.Queue[dict[str, Any] | None]
     ) -> None:
-        """One sample, on the engine that has its prompt's others, which share a prefix there."""
+        """One sample, on the engine that has its prompt's others, which share a prefix there, unless it has no room."""
         body = {
             "model": wish.model,
             "prompt": wish.prompts[prompt],
@@ -135,9 +131,7 @@ class Rollouts:
             body["seed"] = (wish.seed + prompt * SEED_STEP + sample) % 2**62
         if wish.stop:
             body["stop"] = list(wish.stop)
-        engine = engines.get(prompt)
-        if engine is None or not engine.serves(wish.model):
-            engine = engines[prompt] = await self._pool.wait(wish.model, self._deadline(), trainer=True)
+        engine = await self._pool.wait(wish.model, self._deadline(), trainer=True, prefix=f"{call} {prompt}")
         try:
             (choice,) = (await engine.complete(body, CALL_SECONDS))["choices"]
             ended.put_nowait({"prompt": prompt, **_sample(sample, choice)})

@@ -22,7 +22,7 @@ from server.feed import Away, Feeds
 from server.forms.form import Form, Renamed, Writer
 from server.limiting import Allowance, Limiter
 from server.metrics import Metrics
-from server.outcome import Outcome, Times, ending_of, read_body, read_stream, split_texts, thought_ended
+from server.outcome import Outcome, Times, ending_of, read_body, read_timed, split_texts
 from server.pickup import HIDES
 from server.placing import Places
 from server.pool import Moved, Pool
@@ -262,6 +262,18 @@ class Serving:
         first_at = datetime.now(UTC)
         self._metrics.first_token(turn.model, turn.engine, (first_at - turn.started_at).total_seconds())
         trouble: str | None = None
+
+        async def finish(ending: str | None = None) -> None:
+            read = (said, came, first_at)
+            outcome, times = read_timed(*read) if short() else await self._recorder.aside(read_timed, *read)
+            if ending is None:
+                outcome.lost = trouble is not None if outcome.error is None else is_dead(outcome.error)
+                outcome.error = outcome.error or trouble
+            await self._record(ask, turn, outcome, allowance, times, ending)
+
+        def short() -> bool:
+            return sum(map(len, said)) < INLINE_BYTES
+
         try:
             async for data in answer.pieces():
                 said.append(data)
@@ -275,20 +287,9 @@ class Serving:
         except Broken as error:
             trouble = str(error)
         except asyncio.CancelledError:
-            outcome = read_stream(said)
-            times = Times(first_at, thought_ended(outcome, said, came, first_at))
-            await asyncio.shield(self._record(ask, turn, outcome, allowance, times, "interrupted"))
+            await asyncio.shield(finish("interrupted"))
             raise
-        short = sum(map(len, said)) < INLINE_BYTES
-
-        async def finish() -> None:
-            outcome = read_stream(said) if short else await self._recorder.aside(read_stream, said)
-            outcome.lost = trouble is not None if outcome.error is None else is_dead(outcome.error)
-            outcome.error = outcome.error or trouble
-            times = Times(first_at, thought_ended(outcome, said, came, first_at))
-            await self._record(ask, turn, outcome, allowance, times)
-
-        await (finish() if short else asyncio.shield(finish()))  # its client may leave while a long one is read
+        await (finish() if short() else asyncio.shield(finish()))  # its client may leave while a long one is read
         if trouble is None:
             await exchange.end(writer.events(tail.held))
         else:

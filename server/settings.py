@@ -16,6 +16,7 @@ def _engine_url(url: str) -> str:
 
 
 EngineUrl = Annotated[str, AfterValidator(_engine_url)]
+MOST_DAYS = 36_500  # a hundred years: with many more, the date before which all is old is none
 
 
 class ServerSettings(BaseSettings):
@@ -49,9 +50,9 @@ class ServerSettings(BaseSettings):
     """Whether requests from this machine need no key and act as the admin `local` (on in the tiny profile)."""
     default_consent: Literal["none", "history", "train"] = "history"
     """What a new user allows until they say otherwise: keep nothing, keep for themselves, or train on their prompts."""
-    history_days: float = Field(default=0.0, ge=0)
+    history_days: float = Field(default=0.0, ge=0, le=MOST_DAYS)
     """A conversation is deleted so many days after its last turn, as if its user had deleted it. 0: it is kept."""
-    train_days: float = Field(default=0.0, ge=0)
+    train_days: float = Field(default=0.0, ge=0, le=MOST_DAYS)
     """A turn may be trained on for so many days, whatever its user allows; then it is theirs alone. 0: for ever."""
     key_cache_seconds: float = Field(default=600.0, ge=0)
     """How long a key seen before goes on working while the database is down."""

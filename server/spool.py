@@ -13,7 +13,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from server.claim import Claim
 _COMPACT_BYTES = 1 << 20  # the journal is rewritten with its open turns alone once it is this large
 ASIDE = "aside.jsonl"  # in a gateway's folder: lines that no replay could read or record
 UNFIT = (TypeError, KeyError, ValueError, AttributeError)  # what reading a line of another form raises
+LONG_AGO = datetime.min.replace(tzinfo=UTC)  # when a turn began that does not say when
 _FILE_BYTES = 16 << 20  # a spool file is closed at this size, so that a replay frees disk as it goes
 
 _TIMES = ("ended_at", "first_token_at", "thought_ended_at")
@@ -80,14 +81,35 @@ def _about(value: Any) -> Turn:
         return _turn(value)
     except UNFIT:
         told = value if isinstance(value, dict) else {}
-        one, answer, user = (str(told.get(name)) for name in ("request_id", "generation_id", "user_id"))
-        return Turn(one, answer, user, (), 0, "", datetime.min, conversation_id=told.get("conversation_id"))
+        one, answer, user, begun = (
+            str(told.get(name)) for name in ("request_id", "generation_id", "user_id", "started_at")
+        )
+        at = LONG_AGO
+        with suppress(ValueError):
+            at = datetime.fromisoformat(begun)
+        at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+        return Turn(one, answer, user, (), 0, "", at, conversation_id=told.get("conversation_id"))
+
+
+def _unanswered(path: Path) -> list[bytes]:
+    """The lines of a journal's turns that did not end, and those that are no turns."""
+    found: dict[str, bytes] = {}
+    if path.exists():
+        for number, (line, value) in enumerate(_lines(path)):
+            try:
+                if "begin" in value:
+                    found[value["begin"]["request_id"]] = line
+                else:
+                    found.pop(value["end"], None)
+            except UNFIT:
+                found[f"line {number}"] = line
+    return list(found.values())
 
 
 def _asked(line: Any) -> Any:
-    """The turn in a line of a spool's file; None where there is none."""
+    """The turn in a line of a spool's file or a journal; None where there is none."""
     try:
-        return line["record"][0]
+        return line["begin"] if "begin" in line else line["record"][0]
     except (TypeError, KeyError, IndexError):
         return None
 
@@ -122,20 +144,19 @@ class Journal:
         self._size = 0
         self._fd = -1
         self._behind = False  # the disk did not take something, which is in `_open` nevertheless
+        self.unfit: list[bytes] = []
 
     def recover(self) -> list[Turn]:
-        """The turns that the last process of this gateway left unanswered. Call once, before `start`."""
-        turns: dict[str, Turn] = {}
-        if self._path.exists():
-            for line, value in _lines(self._path):
-                try:
-                    if "begin" in value:
-                        turns[value["begin"]["request_id"]] = _turn(value["begin"])
-                    else:
-                        turns.pop(value["end"], None)
-                except UNFIT as error:
-                    log.error("%s: a turn of another version is left out (%r): %s…", self._path, error, line[:80])
-        return list(turns.values())
+        """The turns that the last process of this gateway left unanswered; what is none is in `unfit` then. Call once,
+        before `start`."""
+        turns, self.unfit = [], []
+        for line in _unanswered(self._path):
+            try:
+                turns.append(_turn(orjson.loads(line)["begin"]))
+            except UNFIT as error:
+                log.error("%s: this line is no turn of this version (%r)", self._path, error)
+                self.unfit.append(line)
+        return turns
 
     def start(self) -> None:
         """Begin an empty journal; what was recovered must be recorded elsewhere by now."""
@@ -164,9 +185,9 @@ class Journal:
             if not mine:  # that of a gateway which is gone
                 if not self._path.exists():
                     return 0
-                self._open = {turn.request_id: _encode("begin", turn) for turn in self.recover()}
+                self._open = {str(number): line for number, line in enumerate(_unanswered(self._path))}
                 self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND)
-            gone = [key for key, line in self._open.items() if forget(_about(orjson.loads(line)["begin"]))]
+            gone = [key for key, line in self._open.items() if forget(_about(_asked(orjson.loads(line))))]
             for key in gone:
                 del self._open[key]
             self._compact()
@@ -271,18 +292,33 @@ class Spool:
             for start in range(0, len(records), batch):
                 record(records[start : start + batch])
                 yield len(records[start : start + batch])
-            _set_aside(self.folder, unfit)
-            path.unlink()
+            with self._lock:
+                if unfit:  # some may have been erased meanwhile
+                    still = {line for line, _ in _lines(path)}
+                    _set_aside(self.folder, [line for line in unfit if line in still])
+                path.unlink()
 
     def set_aside(self, records: list[Record]) -> None:
         """Keep what the database refuses for a reason that nobody foresaw. Raises OSError when it can't be written."""
-        _set_aside(self.folder, [_encode("record", record) for record in records])
+        self.keep_aside([_encode("record", record) for record in records])
+
+    def keep_aside(self, lines: list[bytes]) -> None:
+        """The same of lines that are no turns."""
+        with self._lock:
+            _set_aside(self.folder, lines)
 
     def erase(self, forget: Callable[[Turn], bool]) -> int:
         """Remove the turns that `forget` names from the disk, for good. Returns how many."""
+        return self._erase([*self.files(), self.folder / ASIDE], forget)
+
+    def expire(self, before: datetime) -> int:
+        """Remove what was set aside of turns that began before `before`, or don't say when. Returns how many."""
+        return self._erase([self.folder / ASIDE], lambda turn: turn.started_at < before)
+
+    def _erase(self, paths: list[Path], forget: Callable[[Turn], bool]) -> int:
         erased = 0
         with self._lock:
-            for path in [*self.files(), self.folder / ASIDE]:
+            for path in paths:
                 kept, gone = [], 0
                 with suppress(FileNotFoundError):  # replayed to its end just now
                     for line, value in _lines(path):
@@ -321,14 +357,16 @@ def inherit(own: Spool, root: Path, completed: Callable[[Turn], Completion]) -> 
         try:
             if not claim.take():
                 continue
-            records = [(turn, completed(turn)) for turn in Journal(folder).recover()]
+            journal = Journal(folder)
+            records = [(turn, completed(turn)) for turn in journal.recover()]
             unfit = [line for line, _ in _lines(folder / ASIDE)] if (folder / ASIDE).exists() else []
+            unfit += journal.unfit
             for path in Spool(folder).files():
                 found, others = _records(path)
                 records, unfit = records + found, unfit + others
             if records:
                 own.append(records)
-            _set_aside(own.folder, unfit)
+            own.keep_aside(unfit)
             shutil.rmtree(folder)
             taken += len(records)
         finally:

@@ -75,11 +75,6 @@ class Ledger:
 
     def failed(self, cause: str) -> Round:
         """End the round with what went wrong; a checkpoint that it had reserved is put away."""
-        with self._held() as session:
-            row = rounds.get_round(session, self._round)
-            for checkpoint in checkpoints.list_checkpoints(session):
-                if checkpoint.round_id == row.id and checkpoint.state == CheckpointState.CANDIDATE:
-                    checkpoints.set_state(session, checkpoint.id, CheckpointState.REJECTED)
         return self._finish(RoundState.FAILED, error=cause)
 
     # -- prompts

@@ -1,49 +1,77 @@
-"""What is older than the house keeps it: deleted, or no longer trained on, as if its user had asked for it."""
+"""What is older than the house keeps it: deleted, or no longer trained on, as if its user had asked for it.
 
+Whole tables are looked through for it, so readers find it, a page of ids each time; those who write look at these ids
+alone, and again whether they are still to go.
+"""
+
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, Select, delete, select
 from sqlalchemy.orm import Session
 
 from db.queries.forget import _bury, _count, _erase, _withdraw
 from db.schema import Conversation, Feedback, Generation, Regression, RoundPrompt
-from db.values import Consent, Forgotten
+from db.values import Consent
 
 SOME = 200
 """Conversations, or turns, in one transaction: nobody who records waits long for it."""
 
 
-def delete_older(session: Session, before: datetime) -> tuple[Forgotten, list[str]]:
-    """Some conversations in which nothing was said since `before`, and turns of then that belong to none; with their
-    ids. Nothing is left when it takes nothing away."""
-    old = select(Conversation.id).where(Conversation.updated_at < before, Conversation.deleted_at.is_(None))
-    places = list(session.scalars(old.order_by(Conversation.id).limit(SOME).with_for_update()))
+def old_conversations(session: Session, before: datetime, after: str = "") -> list[str]:
+    """Ids of conversations in which nothing was said since `before`: the first ones `after` that id."""
+    return _page(session, select(Conversation.id).where(*_silent(before)), Conversation.id, after)
+
+
+def delete_conversations(session: Session, ids: Sequence[str], before: datetime) -> tuple[int, list[str]]:
+    """Those of them that are still to go. Gives how many rows went, and their ids."""
+    chosen = select(Conversation.id).where(Conversation.id.in_(ids), *_silent(before))
+    places = list(session.scalars(chosen.order_by(Conversation.id).with_for_update()))
     gone = _bury(session, places)
-    lone = select(Generation.id).where(Generation.conversation_id.is_(None), Generation.started_at < before)
-    ids = list(session.scalars(lone.order_by(Generation.id).limit(SOME)))
+    return gone.generations + gone.conversations, places
+
+
+def old_lone_turns(session: Session, before: datetime, after: str = "") -> list[str]:
+    """Ids of turns from before `before` that belong to no conversation: the first ones `after` that id."""
+    return _page(session, select(Generation.id).where(*_lone(before)), Generation.id, after)
+
+
+def delete_turns(session: Session, ids: Sequence[str], before: datetime) -> int:
+    """Those of them that are still to go. Gives their number."""
+    chosen = select(Generation.id).where(Generation.id.in_(ids), *_lone(before))
+    found = list(session.scalars(chosen.order_by(Generation.id).with_for_update()))
     hanging: tuple[Any, ...] = (Feedback, Regression)
     for table in hanging:
-        _count(session, delete(table).where(table.generation_id.in_(ids)))
-    turns = _count(session, delete(Generation).where(Generation.id.in_(ids)))
-    return Forgotten(
-        gone.conversations,
-        gone.messages,
-        gone.generations + turns,
-        gone.feedback,
-        gone.comparisons,
-        0,
-        gone.round_prompts,
-        gone.regressions,
-    ), places
+        _count(session, delete(table).where(table.generation_id.in_(found)))
+    return _count(session, delete(Generation).where(Generation.id.in_(found)))
 
 
-def withdraw_older(session: Session, before: datetime) -> int:
-    """Some turns that began before `before` are kept for their users and trained on no more. Gives their number."""
-    old = select(Generation.id, Generation.prompt_message_id).where(
-        Generation.started_at < before, Generation.consent == Consent.TRAIN.value
-    )
-    rows = session.execute(old.order_by(Generation.id).limit(SOME)).all()
+def old_lessons(session: Session, before: datetime, after: str = "") -> list[str]:
+    """Ids of turns from before `before` that may be trained on: the first ones `after` that id."""
+    return _page(session, select(Generation.id).where(*_taught(before)), Generation.id, after)
+
+
+def withdraw(session: Session, ids: Sequence[str], before: datetime) -> int:
+    """Those of them that may be trained on still are kept for their users alone from now on. Gives their number."""
+    old = select(Generation.id, Generation.prompt_message_id).where(Generation.id.in_(ids), *_taught(before))
+    rows = session.execute(old).all()
     _withdraw(session, Generation.id.in_([row.id for row in rows]))
     _erase(session, RoundPrompt.message_id.in_([row.prompt_message_id for row in rows]))
     return len(rows)
+
+
+def _silent(before: datetime) -> tuple[ColumnElement[bool], ...]:
+    return Conversation.updated_at < before, Conversation.deleted_at.is_(None)
+
+
+def _lone(before: datetime) -> tuple[ColumnElement[bool], ...]:
+    return Generation.conversation_id.is_(None), Generation.started_at < before
+
+
+def _taught(before: datetime) -> tuple[ColumnElement[bool], ...]:
+    return Generation.started_at < before, Generation.consent == Consent.TRAIN.value
+
+
+def _page(session: Session, chosen: Select[str], key: Any, after: str) -> list[str]:
+    return list(session.scalars(chosen.where(key > after).order_by(key).limit(SOME)))

@@ -160,8 +160,5 @@ async def _while_asked(request: Request, work: Awaitable[Result]) -> Result:
                 return task.result()
             if await request.is_disconnected():
                 raise ApiError(400, "the one who asked went away")
-    except BaseExceptionGroup as group:
-        refused = group.subgroup(ApiError)
-        raise (refused.exceptions[0] if refused is not None else group) from group
     finally:
         await settle([task])

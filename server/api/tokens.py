@@ -18,12 +18,12 @@ from server.exchange import read_request
 from server.forms.messages_request import conversation
 from server.gateway import Gateway
 from server.pool import Moved
+from server.prompts import TOLD
 from server.serving import MOVES
 
 router = APIRouter(tags=["tokens"])
 
-COUNTED = ("prompt", "messages", "tools", "chat_template_kwargs", "add_special_tokens", "add_generation_prompt",
-           "continue_final_message", "return_token_strs")  # fmt: skip
+COUNTED = ("prompt", "messages", *TOLD, "return_token_strs")
 """What of a request tells which tokens it has; nothing else reaches the engine."""
 SAID: dict[str, Any] = {"model": "ruminate", "messages": [{"role": "user", "content": "Plan three dinners."}]}
 

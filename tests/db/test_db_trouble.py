@@ -5,17 +5,19 @@ import socket
 import sqlite3
 import threading
 import time
+import traceback
 from datetime import datetime
 from pathlib import Path
 
 import pytest
-from sqlalchemy import make_url, text
+from sqlalchemy import insert, make_url, text
 from sqlalchemy.exc import IntegrityError
 from support.records import settle
 
 import db.session
 from db.errors import DatabaseUnavailable
 from db.queries import users
+from db.schema import Conversation
 from db.session import Database
 from db.trouble import printable
 
@@ -188,3 +190,12 @@ def test_a_time_without_a_zone_is_refused(database: Database) -> None:
     with pytest.raises(Exception, match="has no time zone; use datetime.now"), database.transaction() as session:  # noqa: PT012
         user = users.ensure_user(session, "ann")
         users.create_key(session, user.id, expires_at=datetime(2026, 1, 1))
+
+
+def test_an_error_about_a_row_shows_nothing_that_is_in_it(database: Database) -> None:
+    words = "xylophone"  # on a line that is not in the trace
+    with pytest.raises(IntegrityError) as caught, database.transaction() as session:
+        session.execute(insert(Conversation).values(id="one", user_id=None, title=words))
+    shown = "".join(traceback.format_exception(caught.value))
+    assert "user_id" in shown
+    assert words not in shown

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,17 +129,28 @@ async def test_lines_that_are_no_turns_are_set_aside_and_hold_up_nothing(house: 
     assert aside.read_bytes() == b"".join(UNFIT[1:])
 
 
+OPEN = [
+    b'{"begin": {"request_id": "r1", "mood": "new"}}\n',
+    b'{"begin": {"request_id": "r2", "mood": "new"}}\n',
+    b'{"end": "r2"}\n',
+    b"[]\n",
+    b'{"begin": {"request_id": "r3", "user_id": "ann", "mood": "new"}}\n',
+]
+
+
 def test_what_a_gateway_that_is_gone_has_set_aside_or_could_not_read_is_taken_over(tmp_path: Path) -> None:
     gone, turn = Spool(tmp_path / "gateway-1"), a_turn("ann", [])
     gone.set_aside([(turn, its_end(turn))])
     (gone.folder / "turns-00000001.jsonl").write_bytes(UNFIT[0])
-    (gone.folder / "open.jsonl").write_bytes(b'{"begin": {"request_id": "r1", "mood": "new"}}\n[]\n')
+    (gone.folder / "open.jsonl").write_bytes(b"".join(OPEN))
+    erased = Journal(gone.folder).erase(lambda turn: turn.user_id == "ann")
+    assert erased == 1
     own = Spool(tmp_path / "gateway-2")
     assert inherit(own, tmp_path, lambda turn: its_end(turn)) == 0
     assert not gone.folder.exists()
     kept = (own.folder / ASIDE).read_bytes().splitlines(keepends=True)
     assert orjson.loads(kept[0])["record"][0]["request_id"] == turn.request_id
-    assert kept[1:] == [UNFIT[0]]
+    assert kept[1:] == [OPEN[0], OPEN[3], UNFIT[0]]
 
 
 async def test_a_turn_that_can_not_be_recorded_is_set_aside(house: Running, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,6 +161,35 @@ async def test_a_turn_that_can_not_be_recorded_is_set_aside(house: Running, monk
         patch.setattr("server.recording.turns.record_many", refuse)
         assert (await house.chat("not to be lost")).status_code == 200
     assert b"not to be lost" in (house.gateway.spool.folder / ASIDE).read_bytes()
+
+
+async def test_what_it_can_not_read_of_its_own_journal_is_set_aside_at_its_start(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    async with running_gateway(tmp_path / "home", [engine.url]) as house:
+        folder = house.gateway.spool.folder
+    (folder / "open.jsonl").write_bytes(b"".join(OPEN[:4]))
+    async with running_gateway(tmp_path / "home", [engine.url]) as house:
+        (aside,) = house.gateway.spool.folder.parent.glob(f"*/{ASIDE}")
+        assert aside.read_bytes() == OPEN[0] + OPEN[3]
+
+
+def test_what_is_set_aside_while_somebody_is_forgotten_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool, turns = Spool(tmp_path), [a_turn(user, []) for user in ("ann", "bob")]
+    spool.set_aside([(turns[0], its_end(turns[0]))])
+    late = threading.Thread(target=spool.set_aside, args=([(turns[1], its_end(turns[1]))],))
+    replace = os.replace
+
+    def slow(*paths: Path) -> None:
+        late.start()
+        late.join(0.2)
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", slow)
+    assert spool.erase(lambda turn: turn.user_id == "ann") == 1
+    late.join()
+    (line,) = (tmp_path / ASIDE).read_bytes().splitlines()
+    assert orjson.loads(line)["record"][0]["user_id"] == "bob"
 
 
 async def test_a_recorder_that_ends_ends_the_gateway(

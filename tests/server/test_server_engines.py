@@ -12,6 +12,7 @@ from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 
 from server import engine as engines
+from server.tracing import CURRENT, Trace
 
 ENGINES = "/api/admin/engines"
 
@@ -135,3 +136,15 @@ async def test_only_an_administrator_changes_engines(tmp_path: Path, engine: Fak
         assert (await add(house, "http://127.0.0.1:9")).status_code == 401
         assert (await remove(house, engine.url)).status_code == 401
         assert (await house.http.get(ENGINES)).status_code == 401
+
+
+async def test_who_looks_after_an_engine_works_for_no_request(house: Running) -> None:
+    seen: list[Trace | None] = []
+
+    async def look() -> None:
+        seen.append(CURRENT.get())
+
+    token = CURRENT.set(Trace("of who added it", False))
+    await house.gateway._go(look(), "keeper", endless=False)
+    CURRENT.reset(token)
+    assert seen == [None]

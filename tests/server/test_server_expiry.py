@@ -5,16 +5,23 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.records import a_turn, its_end, said
 
 from db.queries import audit, curation, feedback, rounds, turns, users
+from db.queries import expiry as old_rows
 from db.schema import Base, Conversation, Generation, Message, RoundPrompt
 from db.session import Database
 from db.values import CuratedPrompt
+from server import expiry as retention
 from server.expiry import Expiry
+from server.settings import ServerSettings
+from server.spool import ASIDE, Spool
 
 NOW = datetime.now(UTC)
 SECRET = "xylophone"
@@ -92,6 +99,30 @@ async def test_a_turn_is_trained_on_for_so_many_days_and_kept_for_its_user(tmp_p
             assert [row.prompt for row in session.scalars(select(RoundPrompt))] == [None]
 
 
+async def test_nobody_who_records_waits_while_it_is_looked_for_and_what_came_meanwhile_counts(
+    tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running_gateway(tmp_path / "home", [engine.url], history_days=30.0, train_days=30.0) as house:
+        await house.until_ready()
+        record(house.database, "quiet", 31)
+        record(house.database, "taken up", 31, "a kazoo")
+        find = old_rows.old_conversations
+
+        def slow(session: Session, before: datetime, after: str = "") -> list[str]:
+            found = find(session, before, after)
+            if found:
+                record(house.database, "taken up", 0, "and goes on")  # another writer, while the reader is open
+            return found
+
+        monkeypatch.setattr(old_rows, "old_conversations", slow)
+        await house.gateway.expiry.sweep(NOW)
+        with house.database.reading() as session:
+            kept = session.scalars(select(Conversation.id).where(Conversation.deleted_at.is_(None))).all()
+            assert kept == ["taken up"]
+            trained = session.scalars(select(Generation.consent).order_by(Generation.started_at)).all()
+            assert trained == ["history", "train"]
+
+
 async def test_one_gateway_does_it_at_its_start_and_without_a_time_nothing_goes(
     tmp_path: Path, engine: FakeEngine
 ) -> None:
@@ -114,20 +145,61 @@ async def gone(house: Running) -> None:
     raise AssertionError(words_left(house.database))
 
 
-@pytest.mark.parametrize(("role", "swept"), [("follows", 0), ("holds", 1)])
-async def test_a_gateway_that_does_not_hold_the_lease_leaves_it_alone(role: str, swept: int) -> None:
-    class Holder:
-        pass
+class Holder:
+    """A lease of this role."""
 
-    holder = Holder()
-    holder.role = role  # type: ignore[attr-defined]
+    def __init__(self, role: str) -> None:
+        self.role = role
+
+
+@pytest.mark.parametrize(("role", "swept"), [("follows", 0), ("holds", 1)])
+async def test_a_gateway_that_does_not_hold_the_lease_leaves_it_alone(tmp_path: Path, role: str, swept: int) -> None:
     found: list[datetime] = []
 
     class Watched(Expiry):
         async def sweep(self, now: datetime) -> None:
             found.append(now)
 
-    expiry = Watched(None, holder, None, 30.0, 0.0)  # type: ignore[arg-type]
+    expiry = Watched(None, Holder(role), None, Spool(tmp_path), 30.0, 0.0)  # type: ignore[arg-type]
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(expiry.run(), 0.05)
     assert len(found) == swept
+
+
+async def test_a_failure_is_tried_again_at_the_next_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "INTERVAL_SECONDS", 0.0)
+    again = asyncio.Event()
+
+    class Failing(Expiry):
+        looks = 0
+
+        async def sweep(self, now: datetime) -> None:
+            self.looks += 1
+            if self.looks == 1:
+                raise IntegrityError("", {}, Exception("a thumb came between"))
+            again.set()
+
+    task = asyncio.create_task(Failing(None, Holder("holds"), None, Spool(tmp_path), 30.0, 0.0).run())  # type: ignore[arg-type]
+    await asyncio.wait_for(again.wait(), 20.0)
+    task.cancel()
+
+
+@pytest.mark.parametrize("name", ["history_days", "train_days"])
+def test_a_time_that_no_calendar_has_is_refused_at_the_start(name: str) -> None:
+    with pytest.raises(ValidationError, match=name):
+        ServerSettings(**{name: 800_000.0})  # type: ignore[arg-type]
+
+
+async def test_what_was_set_aside_goes_as_well(tmp_path: Path) -> None:
+    spool = Spool(tmp_path)
+    for days in (31, 29):
+        turn = a_turn("ann", said(f"{days} days ago"), started_at=NOW - timedelta(days=days))
+        spool.set_aside([(turn, its_end(turn))])
+    of_another_version = b'{"record":[{"started_at":"%s","mood":"new"},{}]}\n'
+    for begun in (b"2020-01-01T00:00:00", NOW.isoformat().encode(), b"yesterday"):
+        spool.keep_aside([of_another_version % begun])
+    expiry = Expiry(None, None, None, spool, 30.0, 0.0)  # type: ignore[arg-type]
+    await expiry.sweep_files(NOW)
+    first, second = (tmp_path / ASIDE).read_bytes().splitlines(keepends=True)
+    assert b"29 days ago" in first
+    assert second == of_another_version % NOW.isoformat().encode()

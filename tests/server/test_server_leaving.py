@@ -3,7 +3,8 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from support.records import a_turn, its_end
 from db.queries import forget
 from db.schema import Generation, Message
 from server import serving
-from server.outcome import Outcome, read_stream
+from server.outcome import Outcome, Times, read_timed
 
 
 async def until(condition, seconds: float = 20.0) -> None:  # type: ignore[no-untyped-def]
@@ -29,29 +30,57 @@ def recorded(house: Running) -> list[tuple[str | None, str | None]]:
         return [(row.ending, row.response) for row in session.scalars(select(Generation))]
 
 
+async def ask(house: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    wish = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+    data = json.dumps(wish).encode()
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rsplit(":", 1)[1]), limit=1 << 24)
+    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+                 b"Content-Length: %d\r\n\r\n" % len(data) + data)  # fmt: skip
+    return reader, writer
+
+
 async def test_a_long_answer_whose_client_leaves_at_its_end_is_kept(
     house: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine.words = 2500
     reading, go_on = threading.Event(), threading.Event()
 
-    def slow(said: Iterable[bytes]) -> Outcome:
+    def slow(said: Sequence[bytes], came: Sequence[float], first_at: datetime) -> tuple[Outcome, Times]:
         reading.set()
         assert go_on.wait(20)
-        return read_stream(said)
+        return read_timed(said, came, first_at)
 
-    monkeypatch.setattr(serving, "read_stream", slow)
-    wish = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}], "stream": True}
-    data = json.dumps(wish).encode()
-    _, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rsplit(":", 1)[1]), limit=1 << 24)
-    writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-                 b"Content-Length: %d\r\n\r\n" % len(data) + data)  # fmt: skip
+    monkeypatch.setattr(serving, "read_timed", slow)
+    _, writer = await ask(house)
     await until(reading.is_set)
     writer.close()
     await until(lambda: house.gateway.pool.chats == 0)
     go_on.set()
     await until(lambda: bool(recorded(house)))
     assert recorded(house) == [("complete", engine.text("ruminate-v0")[1])]
+
+
+async def test_a_long_answer_whose_client_leaves_in_the_middle_is_read_off_the_event_loop(
+    house: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.words, engine.delay = 600, 0.1
+    read_by: list[int] = []
+
+    def read(said: Sequence[bytes], came: Sequence[float], first_at: datetime) -> tuple[Outcome, Times]:
+        read_by.append(threading.get_ident())
+        return read_timed(said, came, first_at)
+
+    monkeypatch.setattr(serving, "read_timed", read)
+    monkeypatch.setattr(serving, "INLINE_BYTES", 0)
+    reader, writer = await ask(house)
+    await reader.readuntil(b"says1")
+    writer.close()
+    await until(lambda: bool(recorded(house)))
+    ((ending, response),) = recorded(house)
+    assert ending == "interrupted"
+    assert engine.text("ruminate-v0")[1].startswith(response or "nothing")
+    assert len(read_by) == 1
+    assert read_by != [threading.get_ident()]
 
 
 async def test_all_choices_of_a_client_that_leaves_at_the_end_are_kept(

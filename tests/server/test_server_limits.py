@@ -79,6 +79,20 @@ async def test_a_prompt_that_is_too_long_is_refused_before_it_is_answered(tmp_pa
         assert not house.gateway.pool.chats
 
 
+async def test_a_prompt_that_is_neither_text_nor_ids_is_refused_where_prompts_are_counted(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    async with limited(tmp_path, engine, max_prompt_tokens=100) as house:
+        messages = [{"role": "user", "content": " ".join(["word"] * 100)}]
+        for prompt in (5, True, ["a", None], [1, "a"], [[1], [True]], [{"messages": messages, "chat_template": "x"}]):
+            refused = await house.http.post("/v1/completions", json={"model": "ruminate", "prompt": prompt})
+            assert (refused.status_code, refused.json()["error"]["param"]) == (400, "prompt"), prompt
+        assert engine.requests == []
+        for prompt in ("a", ["a", "b"], [1, 2], [[1, 2], [3]]):
+            answer = await house.http.post("/v1/completions", json={"model": "ruminate", "prompt": prompt})
+            assert answer.status_code == 200, prompt
+
+
 async def test_a_keys_own_limits_go_before_the_houses(
     tmp_path: Path, engine: FakeEngine, kind: str, store: str
 ) -> None:

@@ -1,6 +1,8 @@
 """Which engine a request goes to: the one whose cache has its beginning, unless that one is clearly busier."""
 
+import asyncio
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,6 +13,7 @@ from support.gateways import Running, running_gateway
 from db.ids import new_id
 from server.engine import Engine
 from server.pool import Pool
+from server.rollouts import Rollouts, Wish
 
 
 def pool_of(*in_flight: int) -> Pool:
@@ -79,3 +82,60 @@ async def test_a_conversation_stays_with_its_engine(tmp_path: Path, more: dict[s
     finally:
         for engine in engines:
             await engine.stop()
+
+
+async def test_who_waits_for_room_still_goes_where_its_prefix_is_and_not_where_it_failed() -> None:
+    pool = pool_of(256, 256)
+    home = picked(pool, "talk")
+    (other,) = (engine for engine in pool.engines if engine is not home)
+    later = asyncio.get_running_loop().time() + 60.0
+    for avoid, prefix, goes_to in (((), "talk", home), ((home,), "talk", other), ((other,), "", home)):
+        for engine in pool.engines:
+            engine.in_flight = 256
+        waiting = asyncio.create_task(pool.wait("m", later, avoid, prefix=prefix))
+        await asyncio.sleep(0)
+        assert pool.waiting == 1
+        home.in_flight, other.in_flight = 255, 254 if goes_to is home and prefix else 255
+        pool.notify()
+        assert await waiting is goes_to
+    pool.engines.remove(other)
+    assert await pool.wait("m", later, [home]) is home  # where there is no other one
+
+
+class Held(Engine):
+    """Its samples end when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__("http://engine-0", cast(Any, None))
+        self.healthy, self.in_place = True, "m"
+        self.go_on = asyncio.Event()
+        self.most = 0
+
+    async def complete(self, body: Mapping[str, Any], seconds: float) -> dict[str, Any]:
+        self.in_flight += 1
+        self.most = max(self.most, self.in_flight)
+        try:
+            await self.go_on.wait()
+        finally:
+            self.release()
+        return {"choices": [{"token_ids": [3], "logprobs": {"token_logprobs": [-1.0]}, "finish_reason": "stop"}]}
+
+
+async def test_each_sample_of_the_trainer_waits_behind_people() -> None:
+    pool, engine = Pool(10, 1, 60.0), Held()
+    pool.join(engine)
+    later = asyncio.get_running_loop().time() + 60.0
+    samples = asyncio.create_task(Rollouts(pool, 1, 1, 60.0).sample(Wish("m", [[1, 2]], 2, 1, 1.0)))
+    while not engine.in_flight:  # noqa: ASYNC110
+        await asyncio.sleep(0)
+    person = asyncio.create_task(pool.wait("m", later))
+    await asyncio.sleep(0)
+    engine.go_on.set()
+    await person
+    engine.in_flight += 1
+    while not (pool.waiting or samples.done()):  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert engine.most == 1
+    engine.release()
+    assert len(await samples) == 2
+    assert engine.most == 1
