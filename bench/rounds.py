@@ -5,6 +5,7 @@ bench was cut off, and not run twice. Gold is asked about prompts that stand in 
 was trained on or gated with them.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -284,6 +285,7 @@ def trainer_environment(stack: Stack, profile: Profile, more: Mapping[str, str] 
         "RUMINATE_TRAINER_BASE_MIX": profile.base_mix,
         "RUMINATE_TRAINER_TEMPLATE": profile.template,
         "RUMINATE_TRAINER_THINKING_FORMAT": profile.thinking_format,
+        "RUMINATE_TRAINER_DEFAULTS": json.dumps(profile.trainer_defaults),
     }
     return environment | {f"RUMINATE_TRAINER_{name.upper()}": value for name, value in (more or {}).items()}
 
