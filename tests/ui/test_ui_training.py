@@ -119,6 +119,17 @@ def test_an_admin_rolls_back_with_a_reason(training) -> None:
     assert ("POST", "/api/deployments", wish) in training.gateway.calls
 
 
+def test_what_an_address_says_is_never_what_a_button_asks_for(training) -> None:
+    page = training.page
+    page.evaluate("ruminate.go({ view: 'training', do: 'promote', name: 'v0', reason: 'so says a link', id: '1' })")
+    page.click("#do-rollback-v1")
+    page.fill("dialog input", "answers got shorter")
+    page.press("dialog input", "Enter")
+    expect(page.locator(".toast")).to_have_text("v1 is live.")
+    wish = {"checkpoint": "previous", "reason": "answers got shorter", "expected_live": "v2"}
+    assert ("POST", "/api/deployments", wish) in training.gateway.calls
+
+
 def test_an_admin_promotes_a_checkpoint_but_no_rejected_one(training) -> None:
     page = training.page
     assert page.locator("#do-promote-v3").count() == 0
