@@ -336,7 +336,7 @@ class FakeGateway:
         if not number:
             return {"name": name, "round": None, "changed": {}, "verdict": None, "prompts": {}, "metrics": {}}
         return {
-            "name": name, "round": {"id": number, "algorithm": "grpo", "seed": 7, "trigger": "count"},
+            "name": name, "round": {"id": number, "algorithm": "grpo", "seed": 7, "trigger": "prompts"},
             "changed": {"learning_rate": {"parent": 0.002, "own": 0.001}}, "verdict": VERDICT,
             "prompts": {"recorded": 52, "mix": 204, "erased": 3},
             "metrics": {"reward": [-0.4, 0.8], "kl": [0.0009, None]},

@@ -154,6 +154,14 @@ def test_a_round_is_stopped_and_another_started(training) -> None:
     assert training.gateway.rounds[-1]["state"] == "requested"
 
 
+def test_a_round_tells_what_began_it_and_how_often_its_answers_refuse(training) -> None:
+    page = training.page
+    page.goto(f"{training.url}/?round=1")
+    expect(page.locator(".facts")).to_contain_text("enough new prompts")
+    row = page.locator("tr", has_text="Refusals")
+    expect(row.locator("td")).to_have_text(["Refusals", "2%", "5.2%", "", ""])
+
+
 def test_the_checkpoint_under_an_answer_leads_to_its_page(shown) -> None:
     page = shown.page
     shown.ask("hello")
