@@ -129,6 +129,17 @@ def test_a_message_that_is_sent_before_its_conversation_is_there_waits_for_it(sh
     expect(page.locator(".row.user .bubble")).to_have_text(["about soup", "and then?"])
 
 
+def test_a_suggestion_that_is_taken_while_the_page_begins_is_sent_once_it_can_be(shown) -> None:
+    page = shown.page
+    shown.gateway.slow_me = 1.0
+    page.goto(shown.url)
+    page.click("#suggestions button:has-text('history of tea')")
+    assert page.evaluate("ruminate.loading()")
+    shown.answered()
+    assert shown.gateway.asked[-1]["messages"][0]["content"] == "Outline a talk about the history of tea."
+    expect(page.locator("#message")).to_have_value("")
+
+
 def test_a_conversation_whose_asking_was_lost_is_asked_for_again(shown) -> None:
     page = shown.page
     shown.ask("about soup")
