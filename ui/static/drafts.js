@@ -51,10 +51,11 @@
       if (edit !== null) put(editOf(edit), "");
       edit = null;
     };
-    /* It was not taken: back into the box, unless something else stands there by now. */
-    R.draftBack = () => {
+    /* It was not taken: back into the box, unless something else stands there by now. `over`: what is heard from now on is of another. */
+    R.draftBack = (over = false) => {
       if (sent && !has(written())) show(sent.draft);
       R.keepDraft();
+      if (over) { sent = null; edit = null; }
     };
     /* It is sent again from where it stands: out of the box, if it still is what is there. */
     R.draftAgain = () => { if (sent && whole(written()) === whole(sent.draft)) R.draftSent(); };
