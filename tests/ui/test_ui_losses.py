@@ -136,6 +136,31 @@ def test_deleting_ones_data_forgets_drafts_as_well(shown) -> None:
     assert page.evaluate("Object.keys(sessionStorage).filter((name) => name.includes('draft'))") == []
 
 
+def test_deleting_ones_data_leaves_no_conversations_id_in_the_browser(shown) -> None:
+    page = shown.page
+    shown.ask("hello")
+    shown.answered()
+    (talk,) = shown.gateway.conversations
+    kept = "() => Object.values({ ...localStorage, ...sessionStorage }).join()"
+    shown.gateway.script = Script(response=["another answer"])
+    page.click("[data-do=again]")
+    shown.answered()
+    page.click("[data-do=back]")
+    expect(page.locator(".stepper")).to_have_text("1/2")
+    page.click("#settings")
+    page.uncheck("dialog input[type=checkbox]")
+    page.keyboard.press("Escape")
+    assert page.evaluate(kept).count(talk) >= 2
+    page.click("#settings")
+    page.click("dialog .danger-text")
+    page.click("dialog.ask [value=yes]")
+    expect(page.locator(".toast", has_text="Your data was deleted")).to_be_visible()
+    shown.ask("afterwards")  # remembers again what is remembered of conversations
+    shown.answered()
+    page.click("#think")
+    assert talk not in page.evaluate(kept)
+
+
 def test_a_gateway_that_is_gone_is_told_without_its_address(chromium) -> None:
     from ui.app import create_app
     from ui.settings import UiSettings

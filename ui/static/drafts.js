@@ -18,9 +18,9 @@
     else if (!put(draftOf(place), JSON.stringify(draft))) put(draftOf(place), JSON.stringify({ text: draft.text })); // pictures are large
   }
 
-  R.forgetDrafts = () => {
+  R.forgetAll = () => {
     try { sessionStorage.clear(); } catch { /* nothing was kept */ }
-    for (const name of ["branches", "opt-outs"]) R.remember(name, "{}");
+    for (const forget of R.forgets) forget();
   };
 
   R.parts.push((page) => {
@@ -65,7 +65,13 @@
       if (sent?.place === "") sent.place = conversation;
       store(conversation, written());
     };
-    R.on("me", (value) => { if (value.forgotten) { R.forgetDrafts(); show({}); } });
+    R.forgets.push(() => { sent = null; edit = null; show({}); });
+    R.on("me", (value) => {
+      if (!value.forgotten) return;
+      const wish = R.place() ? "" : R.chatConsent(); // of what is written next: that is no data yet
+      R.forgetAll();
+      if (wish) R.setChatConsent(wish);
+    });
 
     // -- the edit of an earlier message
 
