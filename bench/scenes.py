@@ -183,6 +183,9 @@ def _look_at_plots(stage: Stage, which: int) -> None:
 def _checkpoint(stage: Stage) -> None:
     stage.page.evaluate("document.querySelector('.training a[href*=checkpoint]').click()")
     stage.page.wait_for_selector(".facts")
+    verdict = stage.page.locator(".training h2", has_text="Verdict of the gate")
+    if verdict.count():
+        verdict.evaluate("(heading) => heading.scrollIntoView()")
 
 
 def _choosing(stage: Stage) -> None:

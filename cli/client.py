@@ -135,7 +135,10 @@ class GatewayClient:
             raise self._unreached(error) from error
         if reply.status_code >= 400:
             raise _error(reply)
-        return reply.json() if reply.content else None
+        try:
+            return reply.json() if reply.content else None
+        except ValueError as error:
+            raise _error(reply) from error  # a page of a proxy's, say
 
     def _unreached(self, error: httpx.TransportError) -> GatewayError:
         if isinstance(error, httpx.ReadTimeout):

@@ -16,7 +16,7 @@ from cli.client import GatewayError
 from ui.answer import Phase
 from ui.compare import SIDES, Pair
 from ui.files import MOST_CHARACTERS, TooLong, given, joined, parted
-from ui.gate import Gate
+from ui.gate import Gate, within
 from ui.optout import keep_out
 from ui.people import People
 from ui.pictures import MOST, BadPictures, apart
@@ -120,7 +120,7 @@ class Chat:
         if name in self._wishes:
             self._wishes[name] = wish
         try:
-            gate.call("PATCH", f"/api/conversations/{name}", {"consent": wish})
+            gate.call("PATCH", f"/api/conversations/{within(name)}", {"consent": wish})
         except GatewayError as error:
             running = self._answers.at(browser, name)
             if error.status != 404 or running is None:

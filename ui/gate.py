@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -129,7 +130,7 @@ class Gate:
 
     def conversation(self, name: str) -> Conversation:
         """One conversation with all its branches. Raises GatewayError (404: not there or somebody else's)."""
-        reply = self.get(f"/api/conversations/{name}")
+        reply = self.get(f"/api/conversations/{within(name)}")
         ratings = {one["generation_id"]: one["rating"] for one in reply.get("feedback") or []}
         kept = {one["generation_id"]: one["kind"] for one in reply.get("regressions") or []}
         rows = [row for item in reply["messages"] if (row := _row(item, ratings, kept)) is not None]
@@ -140,6 +141,11 @@ class Gate:
         for one in reply.get("comparisons") or []:
             _prefer(talk, one)
         return talk
+
+
+def within(name: object) -> str:
+    """A name as one part of a path, whatever an address says that it is."""
+    return quote(str(name), safe="").replace(".", "%2E")
 
 
 def items(reply: Any) -> list[dict[str, Any]]:

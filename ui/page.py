@@ -78,7 +78,7 @@ def build(people: People, answers: RunningAnswers[Running | Pair], words: Words,
         quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
         quiet["postprocess"] = False  # values are plain JSON; else each frame goes through a worker thread to say so
         free = {**quiet, "concurrency_limit": None}  # Gradio's default lets one person in at a time
-        page.boot(places.boot, [tab], [transcript, side, me, tab], **free)
+        page.boot(places.boot, [tab], [transcript, side, me, tab], trigger_mode="multiple", **free)
         page.open(places.open, [tab], [transcript, side, me, tab], trigger_mode="multiple", **free)
         page.answer(chat.answer, [tab], [live], trigger_mode="multiple", **free).then(
             places.side, [tab], [side], **free

@@ -11,7 +11,7 @@ import gradio as gr
 from cli.client import GatewayError
 from ui.chat import Chat
 from ui.exports import as_json, as_markdown
-from ui.gate import Gate
+from ui.gate import Gate, within
 from ui.people import People
 from ui.tab import Tab, Update, Value, failed, stale, told, transcript
 from ui.titles import shortened
@@ -27,13 +27,20 @@ class Places:
         self._people, self._chat, self._say = people, chat, words
 
     async def boot(self, tab: Tab, event: gr.EventData, request: gr.Request) -> tuple[Update, ...]:
-        """The first values of a page: its conversation, the side bar, who is looking."""
+        """The first values of a page: its conversation, the side bar, who is looking.
+
+        Where the page has turned elsewhere meanwhile, the conversation is left to that.
+        """
+        showing = str(event._data["showing"])
         browser = self._people.browser(request.cookies)
         gate = self._people.gate(browser)
+        tab.showing, tab.wanted = "", showing
         me = await asyncio.to_thread(self._me, gate, browser)
         if me.get("need_key") or me.get("toast"):
-            return failed(event._data["showing"]), gr.skip(), me, tab
-        rows, _, trouble, _ = await self.open(tab, event, request)
+            return failed(showing), gr.skip(), me, tab
+        rows, trouble = gr.skip(), gr.skip()
+        if tab.wanted == showing:
+            rows, _, trouble, _ = await self.open(tab, event, request)
         side = await asyncio.to_thread(self._side_or_none, gate)
         return rows, side, me if trouble == gr.skip() else {**me, **trouble}, tab
 
@@ -53,7 +60,9 @@ class Places:
         conversation = Conversation()
         try:
             if name:
-                conversation = self._people.gate(browser).conversation(name)
+                conversation = self._people.gate(browser).conversation(str(name))
+        except (KeyError, TypeError):  # an address made by hand led to something else, or it is another gateway's shape
+            return failed(showing), gr.skip(), told(plain(self._say, None))
         except GatewayError as error:
             sentence = self._say("not_found") if error.status == 404 else plain(self._say, error)
             return failed(showing), gr.skip(), {"need_key": True} if needs_key(error) else told(sentence)
@@ -100,7 +109,7 @@ class Places:
             return gr.skip(), gr.skip(), me
 
     def _act(self, gate: Gate, browser: str, tab: Tab, asked: Mapping[str, Any]) -> tuple[Update, Update, Update]:
-        what, target = asked["do"], f"/api/conversations/{asked.get('conversation')}"
+        what, target = asked["do"], f"/api/conversations/{within(asked.get('conversation'))}"
         if what in ("step", "choose") and not tab.shows(browser, asked):
             return stale(str(asked.get("showing") or "")), gr.skip(), gr.skip()
         if what == "step":
@@ -116,7 +125,7 @@ class Places:
             rows = transcript(tab, position, turned=True) if position is not None else gr.skip()
             return rows, gr.skip(), told(sentence)
         if what == "rate":
-            rating, path = int(asked["rating"]) or None, f"/api/generations/{asked['generation']}/feedback"
+            rating, path = int(asked["rating"]) or None, f"/api/generations/{within(asked['generation'])}/feedback"
             if rating is None:  # the thumb was pressed again
                 gate.call("DELETE", path)
             else:
@@ -157,7 +166,7 @@ class Places:
 
     def _keep(self, gate: Gate, tab: Tab, asked: Mapping[str, Any]) -> Value:
         """Have the gate ask for an answer again (good, never), or no more (kind ""). Raises GatewayError."""
-        kind, path = asked["kind"] or None, f"/api/generations/{asked['generation']}/regression"
+        kind, path = asked["kind"] or None, f"/api/generations/{within(asked['generation'])}/regression"
         try:
             if kind:
                 gate.call("PUT", path, {"kind": kind})

@@ -75,9 +75,11 @@ class Stories:
         )
 
     def _asked_by(self, view: View) -> str:
-        if view.get("requested_by"):
+        """A person's name; of a round that began by itself, what made it begin."""
+        trigger = view.get("trigger") or ""
+        if view.get("requested_by") and trigger in ("", "person"):
             return str(view["requested_by"])
-        return self._pieces.named("trigger", view["trigger"]) if view.get("trigger") else "–"
+        return self._pieces.named("trigger", trigger) if trigger else "–"
 
     def _learnt(self, prompts: View | None) -> str:
         if not prompts:

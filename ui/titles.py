@@ -30,7 +30,9 @@ def usable(said: str, question: str, answer: str) -> str:
     lines = [line for line in said.splitlines() if line.strip()]
     if not lines or len(lines) > 2:
         return ""  # an answer to the question, not a name for it
-    line = lines[0]
+    line = lines[0].strip().strip("\"'“”‘’«»*_` ")
+    if line.endswith((",", "，", "、")):
+        return ""  # the salutation of an answer that was cut
     line = re.sub(r"^(title|name)\s*:\s*", "", line.strip().strip("#*_ "), flags=re.IGNORECASE)
     line = " ".join(line.strip("\"'“”‘’«»*_` .").split())
     words = re.findall(r"[^\W_]+", line.casefold())

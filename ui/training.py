@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from html import escape
 from typing import Any
-from urllib.parse import quote
 
 import gradio as gr
 
 from cli.client import GatewayClient, GatewayError
-from ui.gate import Gate, items
+from ui.gate import Gate, items, within
 from ui.people import People
 from ui.training_view import TrainingView
 from ui.troubles import plain
@@ -50,7 +49,7 @@ class Training:
             if what == "start":
                 return self._say("round_started", id=client.start_round(reason=reason)["id"])
             if what == "drop":
-                client.call("DELETE", f"/api/generations/{quote(str(asked['generation']), safe='')}/regression")
+                client.call("DELETE", f"/api/generations/{within(asked['generation'])}/regression")
                 return self._say("keep_dropped")
             if what == "cancel":
                 client.cancel_round(int(asked["id"]), reason)
@@ -80,7 +79,7 @@ class Training:
         if asked.get("round"):
             return view.round_page(client.round(int(asked["round"])))
         if asked.get("checkpoint"):
-            path = f"/api/checkpoints/{quote(str(asked['checkpoint']), safe='')}"
+            path = f"/api/checkpoints/{within(asked['checkpoint'])}"
             story = client.get(f"{path}/story")
             return view.checkpoint_page(client.get(path), story, _round_of(client, story))
         rounds = client.rounds()

@@ -14,8 +14,8 @@ from ui.tables import Cell, table
 
 View = Mapping[str, Any]
 JUDGES = ("reward", "judge")
-HABITS = ("malformed", "empty_thoughts", "repetition", "thought_tokens", "response_tokens")
-SHARES = ("malformed", "empty_thoughts", "repetition")
+SHARES = ("malformed", "empty_thoughts", "repetition", "refusals")
+HABITS = (*SHARES, "thought_tokens", "response_tokens")
 
 
 class Verdicts:

@@ -47,6 +47,12 @@ def test_the_gateways_own_words_reach_the_person() -> None:
     assert (caught.value.status, caught.value.code) == (404, "model_not_found")
 
 
+def test_a_proxys_page_in_place_of_an_answer_is_an_error() -> None:
+    with pytest.raises(GatewayError, match="HTTP 200 from .*Please wait") as caught:
+        client(lambda _: httpx.Response(200, html="<title>Please wait</title>")).get("/api/me")
+    assert caught.value.code == "no_reason"
+
+
 def test_an_error_in_mid_stream_is_raised() -> None:
     body = b'data: {"error": {"message": "the engine stopped", "code": 500}}\n\n'
     with pytest.raises(GatewayError, match="the engine stopped"):

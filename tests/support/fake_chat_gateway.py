@@ -51,6 +51,8 @@ class FakeGateway:
         self._released.release(100)  # whoever still waits
         self._released = threading.Semaphore(0)
         self.slow = 0.0  # seconds that reading a conversation takes
+        self.slow_me = 0.0  # seconds that saying who asks takes
+        self.before_it: tuple[int, str] | None = None  # status and page with which a proxy answers in its place
         self.asked: list[dict[str, Any]] = []
         self.asked_titles: list[dict[str, Any]] = []
         self.title = "and and and"  # what the model answers when it is asked for one: nonsense, as a tiny one does
@@ -136,6 +138,9 @@ class FakeGateway:
         async def door(request: Request, call_next: Any) -> Response:
             if self.key is not None and request.headers.get("authorization") != f"Bearer {self.key}":
                 return _error(401, "no valid API key was given")
+            if self.before_it is not None:
+                status, page = self.before_it
+                return Response(page, status, media_type="text/html")
             if request.method in ("PUT", "PATCH", "POST", "DELETE") and request.url.path != "/v1/chat/completions":
                 body = await request.body()
                 self.calls.append((request.method, request.url.path, json.loads(body) if body else None))
@@ -170,7 +175,8 @@ class FakeGateway:
             return {"data": [{"id": "ruminate", "object": "model", "architecture": {"input_modalities": takes}}]}
 
         @app.get("/api/me")
-        def me() -> dict[str, Any]:
+        async def me() -> dict[str, Any]:
+            await asyncio.sleep(self.slow_me)
             return {"name": "local", "role": self.role, "consent": self.consent}
 
         @app.get("/api/me/consent")
@@ -336,7 +342,7 @@ class FakeGateway:
         if not number:
             return {"name": name, "round": None, "changed": {}, "verdict": None, "prompts": {}, "metrics": {}}
         return {
-            "name": name, "round": {"id": number, "algorithm": "grpo", "seed": 7, "trigger": "count"},
+            "name": name, "round": {"id": number, "algorithm": "grpo", "seed": 7, "trigger": "prompts"},
             "changed": {"learning_rate": {"parent": 0.002, "own": 0.001}}, "verdict": VERDICT,
             "prompts": {"recorded": 52, "mix": 204, "erased": 3},
             "metrics": {"reward": [-0.4, 0.8], "kl": [0.0009, None]},

@@ -11,7 +11,8 @@ VERDICT = {
                "win_rate": 0.668, "win_low": 0.631, "win_high": 0.705},
     "judge": {"before": 0.07, "after": 0.382, "difference": 0.312, "low": 0.201, "high": 0.423,
               "win_rate": 0.61, "win_low": 0.568, "win_high": 0.652},
-    "malformed": {"live": 0.012, "candidate": 0.001}, "thought_tokens": {"live": 38.2, "candidate": 41.0},
+    "malformed": {"live": 0.012, "candidate": 0.001}, "refusals": {"live": 0.02, "candidate": 0.052},
+    "thought_tokens": {"live": 38.2, "candidate": 41.0},
     "response_tokens": {"live": 48.0, "candidate": 71.0},
     "words": "published: the second judge says +0.312 (+0.201 to +0.423), 61% of the prompts won",
     "checks": [
@@ -25,8 +26,8 @@ def round_view(number: int, state: str, step: int, reason: str = "200 new prompt
     ended = state == "published"
     return {
         "id": number, "state": state, "phase": "publish" if ended else "train", "step": step, "total_steps": 40,
-        "algorithm": "grpo", "config": {}, "seed": 7, "trigger": "count", "reason": reason, "requested_by": "local",
-        "parent": f"v{number - 1}", "candidate": f"v{number}" if ended else None,
+        "algorithm": "grpo", "config": {}, "seed": 7, "trigger": "prompts", "reason": reason,
+        "requested_by": "the trainer", "parent": f"v{number - 1}", "candidate": f"v{number}" if ended else None,
         "verdict": VERDICT if ended else None, "error": None,
         "created_at": START, "started_at": None if state == "requested" else START,
         "ended_at": "2026-11-20T08:09:10+00:00" if ended else None,

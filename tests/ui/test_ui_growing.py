@@ -55,3 +55,27 @@ def test_an_open_list_is_added_to_and_not_drawn_anew(shown) -> None:
     assert page.evaluate("window.first.isConnected")
     assert page.locator(".row.assistant li").count() == 200
     assert page.locator(".row.assistant ul").count() == 1
+
+
+def test_code_can_be_copied_once_its_fence_is_closed_while_the_answer_goes_on(shown) -> None:
+    page = shown.page
+    words = [
+        "```python\n",
+        "x = 1\n",
+        "```\n\n",
+        "Then ",
+        "this ",
+        "- in a list:\n\n",
+        "- an item\n\n  ```\n",
+        "  y\n",
+        "  ```\n",
+    ]
+    shown.gateway.script = Script(thought=[], response=[*words, "  more", "\n\nEnd."], hold_at=(5, 10))
+    shown.ask("code, please")
+    expect(page.locator(".row.live .md")).to_contain_text("Then this")
+    expect(page.locator(".row.live .code button")).to_have_text("Copy")
+    shown.gateway.release()
+    expect(page.locator(".row.live .md")).to_contain_text("more")
+    expect(page.locator(".row.live .code button")).to_have_text(["Copy", "Copy"])
+    shown.gateway.release()
+    shown.answered()

@@ -83,6 +83,29 @@ def test_a_refused_message_comes_back_with_its_files_and_can_be_tried_again(show
     expect(other.locator(".refused")).to_have_count(0)
 
 
+def test_a_message_that_meets_another_answer_when_it_is_sent_again_comes_back(shown) -> None:
+    page = shown.page
+    shown.ask("first")
+    shown.answered()
+    shown.forget_pages()
+    other = shown.context.new_page()
+    other.goto(page.url)
+    expect(other.locator(".row.user")).to_have_count(1)
+    shown.gateway.script = Script(thought=[], response=["w1 ", "w2 ", "w3"], hold_at=(2,))
+    other.fill("#message", "from the other page")
+    other.press("#message", "Enter")
+    expect(other.locator(".row.live .md")).to_contain_text("w2")
+    shown.ask("and then?")
+    expect(page.locator(".row.live .md")).to_contain_text("w2")
+    expect(page.locator(".toast")).to_contain_text("read anew meanwhile")
+    expect(page.locator("#message")).to_have_value("and then?")
+    shown.gateway.release()
+    shown.answered(2)
+    page.reload()
+    expect(page.locator("#message")).to_have_value("and then?")
+    assert len(shown.gateway.asked) == 2
+
+
 def test_files_and_edits_that_are_not_sent_outlive_a_reload(shown) -> None:
     page = shown.page
     shown.ask("first")
@@ -111,6 +134,31 @@ def test_deleting_ones_data_forgets_drafts_as_well(shown) -> None:
     expect(page.locator(".toast", has_text="Your data was deleted")).to_be_visible()
     expect(page.locator("#message")).to_have_value("")
     assert page.evaluate("Object.keys(sessionStorage).filter((name) => name.includes('draft'))") == []
+
+
+def test_deleting_ones_data_leaves_no_conversations_id_in_the_browser(shown) -> None:
+    page = shown.page
+    shown.ask("hello")
+    shown.answered()
+    (talk,) = shown.gateway.conversations
+    kept = "() => Object.values({ ...localStorage, ...sessionStorage }).join()"
+    shown.gateway.script = Script(response=["another answer"])
+    page.click("[data-do=again]")
+    shown.answered()
+    page.click("[data-do=back]")
+    expect(page.locator(".stepper")).to_have_text("1/2")
+    page.click("#settings")
+    page.uncheck("dialog input[type=checkbox]")
+    page.keyboard.press("Escape")
+    assert page.evaluate(kept).count(talk) >= 2
+    page.click("#settings")
+    page.click("dialog .danger-text")
+    page.click("dialog.ask [value=yes]")
+    expect(page.locator(".toast", has_text="Your data was deleted")).to_be_visible()
+    shown.ask("afterwards")  # remembers again what is remembered of conversations
+    shown.answered()
+    page.click("#think")
+    assert talk not in page.evaluate(kept)
 
 
 def test_a_gateway_that_is_gone_is_told_without_its_address(chromium) -> None:

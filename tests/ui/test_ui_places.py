@@ -192,6 +192,38 @@ def test_a_conversation_that_is_not_there_is_told_in_a_sentence(shown) -> None:
     expect(shown.page.locator(".toast")).to_contain_text("does not exist, or it is not yours")
 
 
+@pytest.mark.parametrize("name", ["../status", "..", ".", "a/../../status", "%2e%2e"])
+def test_an_address_that_is_no_conversations_is_told_in_a_sentence(shown, name: str) -> None:
+    page = shown.page
+    page.evaluate("name => ruminate.go({ c: name })", name)
+    expect(page.locator(".toast")).to_be_visible()
+    page.wait_for_function("() => !ruminate.loading()")
+
+
+def test_a_proxys_page_in_place_of_an_answer_is_told_in_a_sentence(shown) -> None:
+    shown.gateway.before_it = (200, "<html><title>Please wait</title></html>")
+    shown.page.evaluate("ruminate.go({ c: 'one' })")
+    expect(shown.page.locator(".toast")).to_contain_text("could not do this, and did not say why")
+    shown.page.wait_for_function("() => !ruminate.loading()")
+
+
+def test_a_late_beginning_leaves_the_page_where_it_has_gone(shown) -> None:
+    page = shown.page
+    shown.ask("about soup")
+    shown.answered()
+    soup = shown.page.evaluate("ruminate.place()")
+    shown.gateway.slow_me = 1.0
+    del shown.gateway.seen[:]
+    page.reload()
+    page.click("#new")
+    expect(page.locator("#welcome")).to_be_visible()
+    shown.ask("about rice")
+    shown.ready()
+    shown.answered()
+    assert [one["content"] for one in shown.gateway.asked[-1]["messages"]] == ["about rice"]
+    assert f"/api/conversations/{soup}" not in shown.gateway.seen
+
+
 def test_a_gateway_with_keys_asks_for_one_and_keeps_it_from_the_page(chromium) -> None:
     from ui.app import create_app
     from ui.settings import UiSettings

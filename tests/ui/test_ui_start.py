@@ -6,11 +6,17 @@ import re
 import socket
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
+from typing import get_args, get_type_hints
 
 import pytest
 
+from db.queries.replays import TRIGGER as REBUILD
+from trainer.habits import Habits
+from trainer.triggers import Reason
 from ui.settings import BadSetting, load_settings
+from ui.verdicts import HABITS
 from ui.words import load_words
 
 UI = Path(__file__).parents[2] / "ui"
@@ -71,6 +77,20 @@ def test_every_sentence_that_scripts_and_python_name_exists() -> None:
     assert named <= known.keys(), named - known.keys()
 
 
+def test_what_the_trainer_names_has_words() -> None:
+    known = load_words("en").sentences
+    gate = (UI.parent / "trainer" / "gate.py").read_text()
+    checks = set(re.findall(r'(?:Check|_no_more)\("(\w+)"', gate))
+    assert {"judge", "refusals", "kl"} < checks
+    habits = {field.name for field in fields(Habits)}
+    assert habits == set(HABITS)
+    triggers = {*get_args(get_type_hints(Reason)["trigger"]), REBUILD, "person"}
+    named = {f"{family}_{check}" for family in ("check", "fail") for check in checks}
+    named |= {f"habit_{habit}" for habit in habits} | {f"trigger_{trigger}" for trigger in triggers}
+    assert named <= known.keys(), named - known.keys()
+    assert triggers == {key.removeprefix("trigger_") for key in known if key.startswith("trigger_")}
+
+
 def test_no_sentence_is_left_over() -> None:
     code = "".join(path.read_text() for path in [*UI.glob("*.py"), *(UI / "static").glob("*.js")])
     built = (
@@ -88,6 +108,12 @@ def test_no_sentence_is_left_over() -> None:
         "consent_",
         "tag_",
         "series_",
+        "kind_",
+        "algorithm_",
+        "trigger_",
+        "check_",
+        "fail_",
+        "sample_",
     )
     left = [
         key

@@ -28,6 +28,9 @@ QUESTION, ANSWER = "Plan three dinners for two, no nuts.", "Soup on Monday, rice
         ("<think> dinners", ""),
         ("You could make these dinners.\n1. Soup.\n2. Rice.", ""),
         ("dinners: https://example.org", ""),
+        ("Dear all who plan dinners,", ""),
+        ("**Dear dinner guests,**", ""),
+        ("Dinners, soup and rice", "Dinners, soup and rice"),
     ],
 )
 def test_a_models_reply_is_a_name_only_where_it_reads_like_one(said: str, name: str) -> None:

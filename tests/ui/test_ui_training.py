@@ -119,6 +119,17 @@ def test_an_admin_rolls_back_with_a_reason(training) -> None:
     assert ("POST", "/api/deployments", wish) in training.gateway.calls
 
 
+def test_what_an_address_says_is_never_what_a_button_asks_for(training) -> None:
+    page = training.page
+    page.evaluate("ruminate.go({ view: 'training', do: 'promote', name: 'v0', reason: 'so says a link', id: '1' })")
+    page.click("#do-rollback-v1")
+    page.fill("dialog input", "answers got shorter")
+    page.press("dialog input", "Enter")
+    expect(page.locator(".toast")).to_have_text("v1 is live.")
+    wish = {"checkpoint": "previous", "reason": "answers got shorter", "expected_live": "v2"}
+    assert ("POST", "/api/deployments", wish) in training.gateway.calls
+
+
 def test_an_admin_promotes_a_checkpoint_but_no_rejected_one(training) -> None:
     page = training.page
     assert page.locator("#do-promote-v3").count() == 0
@@ -141,6 +152,14 @@ def test_a_round_is_stopped_and_another_started(training) -> None:
     page.press("dialog input", "Enter")
     expect(page.locator("tr", has_text="waiting for a trainer")).to_contain_text("a new week")
     assert training.gateway.rounds[-1]["state"] == "requested"
+
+
+def test_a_round_tells_what_began_it_and_how_often_its_answers_refuse(training) -> None:
+    page = training.page
+    page.goto(f"{training.url}/?round=1")
+    expect(page.locator(".facts")).to_contain_text("enough new prompts")
+    row = page.locator("tr", has_text="Refusals")
+    expect(row.locator("td")).to_have_text(["Refusals", "2%", "5.2%", "", ""])
 
 
 def test_the_checkpoint_under_an_answer_leads_to_its_page(shown) -> None:

@@ -129,6 +129,57 @@ def test_a_message_that_is_sent_before_its_conversation_is_there_waits_for_it(sh
     expect(page.locator(".row.user .bubble")).to_have_text(["about soup", "and then?"])
 
 
+def test_a_suggestion_that_is_taken_while_the_page_begins_is_sent_once_it_can_be(shown) -> None:
+    page = shown.page
+    shown.gateway.slow_me = 1.0
+    page.goto(shown.url)
+    page.click("#suggestions button:has-text('history of tea')")
+    assert page.evaluate("ruminate.loading()")
+    shown.answered()
+    assert shown.gateway.asked[-1]["messages"][0]["content"] == "Outline a talk about the history of tea."
+    expect(page.locator("#message")).to_have_value("")
+
+
+def test_a_conversation_whose_asking_was_lost_is_asked_for_again(shown) -> None:
+    page = shown.page
+    shown.ask("about soup")
+    shown.answered()
+    page.click("#new")
+    expect(page.locator("#welcome")).to_be_visible()
+    lost: list[str] = []
+
+    def lose(route) -> None:
+        if lost:
+            route.continue_()
+        else:
+            lost.append(route.request.url)
+            route.fulfill(status=503, json={"detail": "a proxy is busy"})
+
+    page.evaluate("ruminate.patience = 300")
+    page.route("**/gradio_api/queue/join*", lose)
+    page.click(".item:has-text('about soup') a")
+    page.fill("#message", "and then?")
+    page.press("#message", "Enter")
+    shown.answered(2)
+    assert len(lost) == 1
+    expect(page.locator(".row.user .bubble")).to_have_text(["about soup", "and then?"])
+
+
+def test_a_page_whose_server_dies_while_it_turns_says_so(shown) -> None:
+    page = shown.page
+    shown.ask("about soup")
+    shown.answered()
+    page.click("#new")
+    expect(page.locator("#welcome")).to_be_visible()
+    shown.context.route("**/*", lambda route: route.abort())
+    page.click(".item:has-text('about soup') a")
+    expect(page.locator("#lost")).to_be_visible()
+    page.evaluate("window.before = true")
+    shown.context.unroute("**/*")
+    page.wait_for_function("() => !window.before && window.ruminate?.me?.consent")
+    expect(page.locator(".row.user .bubble")).to_have_text("about soup")
+
+
 def test_the_branch_that_was_chosen_outlives_a_reload_and_is_what_is_exported(shown) -> None:
     page = shown.page
     shown.ask("hello")

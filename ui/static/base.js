@@ -72,6 +72,7 @@
       for (const part of R.parts) part(element);
     },
 
+    forgets: [], // called when this browser is to forget whose page it was: nothing of a conversation stays, not its id
     /* Remembered in this browser only; a browser that forbids it simply forgets. */
     recall(key, fallback) {
       try { return localStorage.getItem("ruminate-" + key) ?? fallback; } catch { return fallback; }

@@ -5,6 +5,7 @@
 
   let kept = {};
   try { kept = JSON.parse(R.recall("branches", "{}")); } catch { /* written by something else */ }
+  R.forgets.push(() => { kept = {}; R.remember("branches", "{}"); });
   const save = (conversation, tip) => {
     delete kept[conversation];
     if (tip) kept[conversation] = tip;

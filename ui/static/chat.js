@@ -186,8 +186,10 @@
       if (value.keep === 0) { following = true; requestAnimationFrame(follow); }
       if (value.turned) R.branchChosen();
       else if (value.keep === 0 && !value.attach) R.editAgain();
-      if (value.attach) R.send("answer", { do: "attach" });
-      else if (again) sendAgain(value.failed);
+      if (value.attach) {
+        if (again) { again = null; R.draftBack(true); R.toast(say("gone")); } // an answer to something else is being written
+        R.send("answer", { do: "attach" });
+      } else if (again) sendAgain(value.failed);
     }
 
     R.on("transcript", show);

@@ -41,7 +41,11 @@
     form.querySelector("#stop").addEventListener("click", () => R.send("halt", { conversation: R.place() }));
     R.focusComposer = () => { if (matchMedia("(pointer: fine)").matches) box.focus(); };
     page.querySelector("#suggestions").addEventListener("click", (event) => {
-      if (event.target.matches("button") && !R.answering()) R.ask({ do: "send", text: event.target.textContent });
+      if (!event.target.matches("button") || R.answering()) return;
+      if (box.value.trim() || R.hasFiles()) { R.ask({ do: "send", text: event.target.textContent }); return; } // a draft stays
+      box.value = event.target.textContent;
+      box.dispatchEvent(new Event("input"));
+      submit();
     });
 
     R.editRow = (row, index, begun = row.raw) => {

@@ -5,7 +5,8 @@
 
   let unsaved = {}; // opt-outs that the record has not shown yet, by conversation
   try { unsaved = JSON.parse(R.recall("opt-outs", "{}")); } catch { /* written by something else */ }
-  const now = {}; // by conversation: "" as the account
+  let now = {}; // by conversation: "" as the account
+  R.forgets.push(() => { unsaved = {}; now = { "": "" }; R.remember("opt-outs", "{}"); });
   try { now[""] = sessionStorage.getItem(NEW) ?? ""; } catch { now[""] = ""; }
 
   function keepNew(consent) {

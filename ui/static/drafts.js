@@ -18,9 +18,9 @@
     else if (!put(draftOf(place), JSON.stringify(draft))) put(draftOf(place), JSON.stringify({ text: draft.text })); // pictures are large
   }
 
-  R.forgetDrafts = () => {
+  R.forgetAll = () => {
     try { sessionStorage.clear(); } catch { /* nothing was kept */ }
-    for (const name of ["branches", "opt-outs"]) R.remember(name, "{}");
+    for (const forget of R.forgets) forget();
   };
 
   R.parts.push((page) => {
@@ -51,10 +51,11 @@
       if (edit !== null) put(editOf(edit), "");
       edit = null;
     };
-    /* It was not taken: back into the box, unless something else stands there by now. */
-    R.draftBack = () => {
+    /* It was not taken: back into the box, unless something else stands there by now. `over`: what is heard from now on is of another. */
+    R.draftBack = (over = false) => {
       if (sent && !has(written())) show(sent.draft);
       R.keepDraft();
+      if (over) { sent = null; edit = null; }
     };
     /* It is sent again from where it stands: out of the box, if it still is what is there. */
     R.draftAgain = () => { if (sent && whole(written()) === whole(sent.draft)) R.draftSent(); };
@@ -64,7 +65,13 @@
       if (sent?.place === "") sent.place = conversation;
       store(conversation, written());
     };
-    R.on("me", (value) => { if (value.forgotten) { R.forgetDrafts(); show({}); } });
+    R.forgets.push(() => { sent = null; edit = null; show({}); });
+    R.on("me", (value) => {
+      if (!value.forgotten) return;
+      const wish = R.place() ? "" : R.chatConsent(); // of what is written next: that is no data yet
+      R.forgetAll();
+      if (wish) R.setChatConsent(wish);
+    });
 
     // -- the edit of an earlier message
 

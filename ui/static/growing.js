@@ -42,6 +42,7 @@
       block.classList.remove("tail");
       if (!block.isConnected) body.append(block);
       R.morph(block, html);
+      R.labelCode(block);
     }
 
     /* The open end, in pieces. */
@@ -51,6 +52,7 @@
         if (drawn[index] === html) return;
         if (!open[index]) { open[index] = el("div.block.tail"); body.append(open[index]); }
         R.morph(open[index], html);
+        R.labelCode(open[index]);
       });
       drawn = [...wanted];
     }

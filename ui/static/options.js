@@ -45,6 +45,7 @@
       R.remember("options", JSON.stringify(kept));
     }
 
+    R.forgets.push(() => { kept = {}; R.remember("options", "{}"); });
     R.options = () => ({ ...now });
     R.optionsAdopted = (conversation) => keep(conversation);
     R.on("transcript", (value) => {

@@ -1,6 +1,7 @@
 /* What the page shows, and its address. Each view of a conversation has a name: what comes under another is not for it. */
 (() => {
   const R = window.ruminate;
+  R.patience = 10_000; // milliseconds after which a conversation is asked for again; twice as long each time
 
   /* What the address says: ?c=conversation, ?view=training, ?checkpoint=v3, ?round=2. */
   const read = () => Object.fromEntries(new URLSearchParams(location.search));
@@ -22,16 +23,28 @@
   }
 
   function turn(event, tip = R.keptTip(shown)) {
-    showing = R.newName();
     busy(true);
+    ask(event, tip, R.patience);
     for (const listener of R.turns) listener();
-    R.send(event, { tip });
   }
+  /* What was asked, or the answer to it, may be lost: then once more, for else the page would load for ever. */
+  let retry = null;
+  function ask(event, tip, patience) {
+    showing = R.newName();
+    R.send(event, { tip });
+    clearTimeout(retry);
+    retry = setTimeout(() => {
+      if (!loading) return;
+      ask(event, tip, 2 * patience);
+      name();
+    }, patience);
+  }
+  function name() { if (!document.getElementById("view-chat").hidden) history.replaceState({ showing }, "", location.href); }
 
   /* Read what is shown anew: the server has lost it. */
   R.reopen = () => {
     turn("open", R.shownTip());
-    if (!document.getElementById("view-chat").hidden) history.replaceState({ showing }, "", location.href);
+    name();
   };
   R.on("transcript", (value) => {
     if (value.stale) R.reopen();

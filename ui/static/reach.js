@@ -17,12 +17,12 @@
     /* What is recorded is loaded anew, and an answer that went on is there; what is kept nowhere must not be thrown away. */
     function back() {
       bar.hidden = true;
-      if (R.place() || !page.querySelector(".row")) location.reload();
+      if (R.place() || R.loading() || !page.querySelector(".row")) location.reload();
       else R.giveUp();
     }
     R.isLost = () => !bar.hidden;
-    /* A page whose server died would wait for ever: while an answer runs, ask now and then whether it is there. */
-    setInterval(() => { if (R.answering() || missed > 0) look(); }, ASK_MS);
+    /* A page whose server died would wait for ever: while it waits for anything, ask now and then whether it is there. */
+    setInterval(() => { if (R.answering() || R.loading() || missed > 0) look(); }, ASK_MS);
     addEventListener("offline", () => { missed = MISSES; bar.hidden = false; });
     addEventListener("online", look);
   });

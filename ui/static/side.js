@@ -171,7 +171,7 @@
     }
     R.needKey = () => signIn(false);
     async function signOut() {
-      R.forgetDrafts();
+      R.forgetAll();
       await fetch("signout", { method: "POST" });
       R.remember("signed", R.newName());
       location.href = location.pathname;
@@ -179,7 +179,7 @@
     /* Somebody signed in or out in another tab: what stands here is another person's. */
     addEventListener("storage", (event) => {
       if (event.key !== "ruminate-signed") return;
-      R.forgetDrafts();
+      R.forgetAll();
       location.href = location.pathname;
     });
 

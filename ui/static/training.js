@@ -20,10 +20,9 @@
     };
 
     const shown = () => !page.querySelector("#view-training").hidden;
-    const ask = () => {
-      const { checkpoint, round } = R.view();
-      R.send("training", { checkpoint, round, mark: asked++ % WHOLE ? mark : "" });
-    };
+    /* Of the address no more than this goes out: a link in an answer may say anything, what a button asks for too. */
+    const place = () => { const { checkpoint, round } = R.view(); return { checkpoint, round }; };
+    const ask = () => R.send("training", { ...place(), mark: asked++ % WHOLE ? mark : "" });
     let address = "";
     R.showTraining = () => {
       if (address !== location.search) box.parentElement.scrollTop = 0; // another page begins at its top
@@ -38,7 +37,7 @@
     };
     let drawnAt = null;
     R.on("training", (value) => {
-      const { checkpoint, round } = R.view();
+      const { checkpoint, round } = place();
       const here = JSON.stringify([round ?? null, checkpoint ?? null]);
       if (value.html === undefined || JSON.stringify(value.place) !== here) return; // of a page that was left meanwhile
       R.nowLive(value.live, false);
@@ -75,7 +74,7 @@
         drop: { title: say("keep_drop"), text: say("keep_drop_ask"), field: null },
       };
       const reason = await R.confirm({ field: say("reason"), ...asks[what], ok: asks[what].title, danger: what === "cancel" });
-      if (reason !== null) R.send("train", { do: what, name, id, generation, reason, ...R.view() });
+      if (reason !== null) R.send("train", { do: what, name, id, generation, reason, ...place() });
     });
   });
 
