@@ -29,7 +29,7 @@ _ANSWERED = {
 }  # fmt: skip
 _ROUND = {
     "id": 4, "state": "requested", "phase": None, "step": 0, "total_steps": None, "algorithm": "grpo",
-    "config": {"steps": 20}, "seed": 7, "trigger": "manual", "reason": "many new prompts", "requested_by": "ann",
+    "config": {"steps": 20}, "seed": 7, "trigger": "person", "reason": "many new prompts", "requested_by": "ann",
     "parent": None, "candidate": None, "verdict": None, "error": None, "created_at": _WHEN, "started_at": None,
     "ended_at": None,
 }  # fmt: skip

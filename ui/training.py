@@ -77,7 +77,7 @@ class Training:
 
     def _page(self, client: GatewayClient, view: TrainingView, status: View, asked: Mapping[str, Any]) -> str:
         if asked.get("round"):
-            return view.round_page(client.round(int(asked["round"])))
+            return view.round_page(client.get(f"/api/rounds/{within(asked['round'])}"))
         if asked.get("checkpoint"):
             path = f"/api/checkpoints/{within(asked['checkpoint'])}"
             story = client.get(f"{path}/story")
