@@ -139,6 +139,9 @@ async def measure(stack: Stack, names: list[str], arguments: argparse.Namespace)
             changes.append(await change(http, stack, name, f"swap {number}", arguments.full))
             await asyncio.sleep(arguments.pause)
         for number in range(arguments.rollbacks if arguments.swaps else 0):
+            if number:  # what was taken back comes back by its name alone; it is loaded still
+                await change(http, stack, names[(arguments.swaps - 1) % len(names)], "made live again", arguments.full)
+                await asyncio.sleep(arguments.pause)
             changes.append(await change(http, stack, "previous", f"rollback {number}", arguments.full))
             await asyncio.sleep(arguments.pause)
         stop.set()
