@@ -36,7 +36,13 @@ def measured(kind: str, front: Front, concurrency: int, requests: int) -> dict[s
     import uvloop
 
     memory, used = front.resident_mib(), front.cpu_seconds()
-    figures = uvloop.run(load(front.port, front.key, concurrency, requests))
+    try:
+        figures = uvloop.run(load(front.port, front.key, concurrency, requests))
+    except (RuntimeError, OSError) as error:
+        if front.name != "litellm":
+            raise
+        print(f"{kind:6} {front.name:8} x{concurrency:<4} failed: {error}", flush=True)  # its failure ends no bench
+        return {"load": kind, "way": front.name, "concurrency": concurrency, "failed": str(error)}
     cpu = (front.cpu_seconds() - used) / (requests + concurrency) * 1000
     row = {"load": kind, "way": front.name, "concurrency": concurrency, **figures, "cpu_ms_per_request": cpu}
     print(
@@ -69,7 +75,7 @@ def measure(kind: str, gap: float, concurrencies: list[int], requests: int, lite
 def ratios(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Of each burst: the gateway's requests per second to those of the other ways."""
     found: dict[str, dict[str, float]] = {}
-    bursts = [row for row in rows if row.get("way") and row["load"] == "burst"]
+    bursts = [row for row in rows if row.get("way") and row["load"] == "burst" and "failed" not in row]
     for own in (row for row in bursts if row["way"] == "gateway"):
         others = (row for row in bursts if row["concurrency"] == own["concurrency"] and row["way"] != "gateway")
         found[f"x{own['concurrency']}"] = {
@@ -80,7 +86,7 @@ def ratios(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
 
 def added(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """Of paced streams: milliseconds to the first event (median) that each way adds to the stub's own."""
-    paced = [row for row in rows if row.get("way") and row["load"] == "paced"]
+    paced = [row for row in rows if row.get("way") and row["load"] == "paced" and "failed" not in row]
     direct = {row["concurrency"]: row["first_ms_p50"] for row in paced if row["way"] == "direct"}
     found: dict[str, dict[str, float]] = {}
     for row in paced:

@@ -41,6 +41,9 @@ MODELS = json.dumps(
 ).encode()
 
 
+WEIGHTS = b'{"weight_version":"default"}'  # as vLLM says of weights that were never replaced
+
+
 def plain(body: bytes) -> bytes:
     return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n" % len(body) + body
 
@@ -71,7 +74,8 @@ class Stub(asyncio.Protocol):
             self._transport.write(HEAD)
             self._write(0)
         else:
-            self._transport.write(plain(MODELS if path == b"/v1/models" else b"{}"))
+            told = {b"/v1/models": MODELS, b"/weight_info": WEIGHTS}
+            self._transport.write(plain(told.get(path, b"{}")))
 
     def _write(self, index: int) -> None:
         if self.gap == 0:
