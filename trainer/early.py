@@ -1,8 +1,9 @@
 """Scores completions as they end, on a thread of its own, while the engine writes the others.
 
 Stands before a reward model and answers with what it has scored already; what it has not is asked then, in one call.
-Only for models whose score of a response does not depend on what is scored with it (`alone`): an ensemble brings its
-members' scores to one scale over the whole call, and a judge that compares needs the group.
+Only for models whose score of a response does not depend on what is scored with it (`alone`): a judge that compares
+needs the group. Of one that is made of others (an ensemble brings its members' scores to one scale over the whole call,
+rules stand in for a model's score) each part that stands for itself is asked early (`EarlyParts`).
 
 What is given to it at once follows from the data and not from when samples end, wherever that could show in a score's
 last digits (`by_batch`): one call for each group, in the samples' order. A round that is resumed then learns the same.
@@ -11,11 +12,12 @@ last digits (`by_batch`): one call for each group, in the samples' order. A roun
 import logging
 import queue
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from itertools import groupby
 from types import TracebackType
 
-from trainer.gateway import Sample
+from trainer.gateway import Arrived, Sample
 from trainer.prompts import Messages
 from trainer.rewards import Reader, RewardModel, figures_of
 
@@ -32,15 +34,81 @@ def by_batch(model: RewardModel) -> bool:
     return bool(getattr(model, "by_batch", False))
 
 
+Wanted = Callable[[Messages], bool]
+"""Whether a part is asked about answers to this conversation."""
+
+
+def parts(model: RewardModel, early: Callable[[RewardModel, Wanted], RewardModel]) -> RewardModel:
+    """The model with every part that stands for itself replaced by what `early` makes of it; itself if there is none.
+
+    A model that is made of others has `with_parts(replace)`, which calls `replace(part, wanted)` for each.
+    """
+
+    def replaced(part: RewardModel, wanted: Wanted) -> RewardModel:
+        if alone(part):
+            return early(part, wanted)
+        with_parts = getattr(part, "with_parts", None)
+        if with_parts is None:
+            return part
+        found: RewardModel = with_parts(
+            lambda inner, also: replaced(inner, lambda messages: wanted(messages) and also(messages))
+        )
+        return found
+
+    return replaced(model, lambda messages: True)
+
+
+class EarlyParts:
+    """Every part of a reward model that stands for itself, behind an `Early` for one draw; `model` is made of them."""
+
+    def __init__(self, model: RewardModel, reader: Reader, conversations: Sequence[Messages], size: int) -> None:
+        self._early: list[Early] = []
+
+        def early(part: RewardModel, wanted: Wanted) -> RewardModel:
+            self._early.append(Early(part, reader, conversations, size, wanted))
+            return self._early[-1]
+
+        self.model = parts(model, early)
+        self._open = ExitStack()
+
+    @property
+    def arrived(self) -> Arrived | None:
+        """What is to be told of samples that end; None where nothing is scored early."""
+        return self._arrived if self._early else None
+
+    def _arrived(self, place: int, sample: Sample) -> None:
+        for one in self._early:
+            one.arrived(place, sample)
+
+    def __enter__(self) -> "EarlyParts":
+        for one in self._early:
+            self._open.enter_context(one)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.__exit__(kind, error, trace)
+
+
 class Early:
     """A reward model over `model` for one draw. `conversations` has what each sample's prompt asks, by its place.
 
-    A group, `size` samples of one prompt, is scored when all of it has ended.
+    Answers to conversations that are not `wanted` are left to whoever asks for their scores. A group, `size` samples of
+    one prompt, is scored when all of it has ended.
     As a context manager around the drawing; when the block ends, `arrived` must not be called any more.
     """
 
-    def __init__(self, model: RewardModel, reader: Reader, conversations: Sequence[Messages], size: int) -> None:
+    def __init__(
+        self,
+        model: RewardModel,
+        reader: Reader,
+        conversations: Sequence[Messages],
+        size: int,
+        wanted: Wanted = lambda messages: True,
+    ) -> None:
         self._model, self._reader, self._conversations, self._size = model, reader, conversations, size
+        self._wanted = wanted
         self._known: dict[tuple[int, str], tuple[int, float]] = {}  # by conversation and response: its group and score
         self._partly: dict[int, dict[int, Sample]] = {}  # by group and place
         self._ended: queue.SimpleQueue[tuple[int, Sample] | None] = queue.SimpleQueue()
@@ -107,6 +175,8 @@ class Early:
         rows = []
         for group in groups:
             for place, sample in sorted(self._partly.pop(group).items()):
+                if not self._wanted(self._conversations[place]):
+                    continue
                 parsed = self._reader.read(sample.token_ids, sample.finished)
                 if parsed.well_formed:
                     rows.append((group, self._conversations[place], parsed.response))

@@ -1,6 +1,6 @@
 """Several reward models as one. Where they disagree, a policy finds what pleases one of them alone."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import fmean, pstdev
 from typing import Literal
 
@@ -24,6 +24,10 @@ class Ensemble:
             raise ValueError(f"an ensemble of {len(members)} reward models: it needs two or more")
         self._members, self._combine = members, combine
         self.figures: dict[str, float] = {}
+
+    def with_parts(self, replace: Callable[[RewardModel, Callable[[Messages], bool]], RewardModel]) -> "Ensemble":
+        """The same of other members: all of them are asked about every answer."""
+        return Ensemble([replace(member, lambda messages: True) for member in self._members], self._combine)
 
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
         """Combined scores, in deviations."""

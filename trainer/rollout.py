@@ -16,7 +16,7 @@ from statistics import fmean
 from typing import Any
 
 from trainer.ahead import Ahead
-from trainer.early import Early, alone
+from trainer.early import EarlyParts
 from trainer.flat import flat, others, replacements
 from trainer.flat_history import FlatHistory
 from trainer.gateway import Arrived, Sample
@@ -122,14 +122,11 @@ class Rollout:
         return ids, samples
 
     def _draw_now(self, keys: Sequence[str], ids: list[list[int]], step: int) -> list[Sample]:
-        seed = seed_of(self._work.config.seed, step)
-        if not alone(self._given):
-            return self._ask(ids, seed)()
         size = self._work.config.group_size
         asked = [self._asked[key].messages for key in keys for _ in range(size)]
-        with Early(self._given, self._work.reader, asked, size) as early:
-            samples = self._ask(ids, seed, early.arrived)()
-        self._model = early
+        with EarlyParts(self._given, self._work.reader, asked, size) as early:
+            samples = self._ask(ids, seed_of(self._work.config.seed, step), early.arrived)()
+        self._model = early.model
         return samples
 
     def _go_ahead(self, step: int) -> None:

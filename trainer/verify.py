@@ -124,20 +124,52 @@ class Check:
     arguments: Mapping[str, Any]
 
 
+class Rules:
+    """How far each response passes the rule of its prompt: 0 to 1, and 0 where there is none."""
+
+    alone = True
+    """What a rule says of a response does not depend on others (`trainer.early`)."""
+
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._checks = checks
+
+    def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
+        """One figure for each (messages, response); unit tests run several at once."""
+        checks = [self._checks.get(identity(messages)) for messages, _ in pairs]
+
+        def decide(place: int) -> float:
+            check = checks[place]
+            return 0.0 if check is None else check.rule.check(*pairs[place], check.arguments)
+
+        apart = [place for place, one in enumerate(checks) if one is not None and isinstance(one.rule, UnitTests)]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = dict(zip(apart, pool.map(decide, apart), strict=True))
+        return [found[place] if place in found else decide(place) for place in range(len(pairs))]
+
+
 class Verified:
     """A reward model whose scores are a rule's where a prompt has one.
 
     `figures`: the share of responses that a rule decided in the newest call, and how many of these passed.
     """
 
-    def __init__(self, model: RewardModel, checks: Mapping[str, Check]) -> None:
+    def __init__(self, model: RewardModel, checks: Mapping[str, Check], rules: RewardModel | None = None) -> None:
         self._model, self._checks = model, checks
+        self._rules = Rules(checks) if rules is None else rules
         self.figures: dict[str, float] = {}
 
     @property
     def relative(self) -> bool:
         """As the model's own scores are."""
         return is_relative(self._model)
+
+    def with_parts(self, replace: Callable[[RewardModel, Callable[[Messages], bool]], RewardModel]) -> "Verified":
+        """The same of another model and other rules, each asked about the answers that it is asked about here."""
+        return Verified(
+            replace(self._model, self._asks_model),
+            self._checks,
+            replace(self._rules, lambda messages: identity(messages) in self._checks),
+        )
 
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
         """One score for each (messages, response). The model is not asked where a rule stands alone."""
@@ -147,26 +179,22 @@ class Verified:
         """The same where answers of different sides are compared."""
         return self._scores(pairs, sides)
 
+    def _asks_model(self, messages: Messages) -> bool:
+        check = self._checks.get(identity(messages))
+        return check is None or not check.rule.alone
+
     def _scores(self, pairs: Sequence[tuple[Messages, str]], sides: Sequence[int] | None) -> list[float]:
-        checks = [self._checks.get(identity(messages)) for messages, _ in pairs]
-        asked = [place for place, check in enumerate(checks) if check is None or not check.rule.alone]
+        asked = [place for place, (messages, _) in enumerate(pairs) if self._asks_model(messages)]
         of_sides = None if sides is None else [sides[place] for place in asked]
         told = scores_of(self._model, [pairs[place] for place in asked], of_sides) if asked else []
         scores = [0.0] * len(pairs)
         for place, score in zip(asked, told, strict=True):
             scores[place] = score
+        checks = [self._checks.get(identity(messages)) for messages, _ in pairs]
         ruled = [(place, check) for place, check in enumerate(checks) if check is not None]
-
-        def decide(one: tuple[int, Check]) -> float:
-            return one[1].rule.check(*pairs[one[0]], one[1].arguments)
-
-        apart = [one for one in ruled if isinstance(one[1].rule, UnitTests)]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = dict(zip((place for place, _ in apart), pool.map(decide, apart), strict=True))
-        passed = []
-        for place, check in ruled:
-            passed.append(found[place] if place in found else decide((place, check)))
-            scores[place] += check.rule.weight * passed[-1]
+        passed = self._rules.score([pairs[place] for place, _ in ruled]) if ruled else []
+        for (place, check), share in zip(ruled, passed, strict=True):
+            scores[place] += check.rule.weight * share
         self.figures = figures_of(self._model) if asked else {}
         self.figures["verified_share"] = len(passed) / len(pairs) if pairs else 0.0
         if passed:

@@ -10,13 +10,15 @@ import pytest
 from support.tiny_policy import make_classifier, prompt
 
 from thinking.format import THINK
-from trainer.early import Early, alone
+from trainer.early import Early, EarlyParts, alone
 from trainer.ensemble import Ensemble
 from trainer.gateway import Gateway, GatewayError, Sample
 from trainer.llm_judge import LlmJudge
 from trainer.loop import PUBLISHED, REJECTED, claim, work_on
 from trainer.policy import eos_ids, load_tokenizer
+from trainer.prompts import identity
 from trainer.rewards import Reader, SequenceClassifier
+from trainer.verify import Check, Regex, Verified
 
 TINY = Path(__file__).parents[2] / "models" / "tiny"
 
@@ -187,6 +189,52 @@ def test_only_models_whose_scores_stand_for_themselves_are_asked_early(policy, t
     assert alone(LlmJudge("http://127.0.0.1:9", "x", tmp_path / "a.db"))
     assert not alone(LlmJudge("http://127.0.0.1:9", "x", tmp_path / "b.db", mode="pairwise"))
     assert not alone(SimpleNamespace(score=None))
+
+
+def test_members_of_an_ensemble_and_what_rules_leave_are_asked_early(reader):
+    """And the scores are those of the same model without; nothing is asked twice, nor what a rule decides alone."""
+
+    class Turned(Counts):
+        def score(self, pairs):
+            return [-score for score in super().score(pairs)]
+
+    class Compares:
+        relative = True
+
+        def score(self, pairs):
+            return [float(sorted(text for _, text in pairs).index(text)) for _, text in pairs]
+
+    asked = [prompt(1)] * 2 + [prompt(2)] * 2 + [prompt(3)] * 2
+    said = ["red", "blue red blue", "red red", "b", "red or blue", "c c"]
+    pairs = list(zip(asked, said, strict=True))
+    checks = {
+        identity(prompt(2)): Check(Regex(kind="regex", pattern="red", weight=2.0), {}),
+        identity(prompt(3)): Check(Regex(kind="regex", pattern="blue", weight=3.0, alone=False), {}),
+    }
+
+    def model(first, second):
+        return Verified(Ensemble([first, second, Compares()], "mean"), checks)
+
+    first, second = Counts(), Turned()
+    with EarlyParts(model(first, second), reader, asked, 2) as early:
+        for place, text in enumerate(said):
+            early.arrived(place, written(reader, text, place // 2))
+        assert first.seen.wait(10), "nothing was scored while samples were written"
+        assert second.seen.wait(10)
+    plain = model(Counts(), Turned())
+    assert early.model.score(pairs) == plain.score(pairs)
+    assert early.model.figures == plain.figures
+    assert early.model.figures["verified_share"] == pytest.approx(4 / 6)
+    assert early.model.figures["verified_passed"] == pytest.approx(2 / 4)
+    for one in (first, second):
+        assert sorted(text for call in one.calls for text in call) == sorted(said[:2] + said[4:])
+
+
+def test_a_model_that_compares_is_told_nothing_early(reader, tmp_path):
+    judge = LlmJudge("http://127.0.0.1:9", "x", tmp_path / "b.db", mode="pairwise")
+    with EarlyParts(judge, reader, [prompt(1)], 1) as early:
+        assert early.arrived is None
+    assert early.model is judge
 
 
 def test_a_score_does_not_depend_on_what_is_scored_with_it():
