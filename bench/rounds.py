@@ -248,13 +248,16 @@ def ask(stack: Stack, wanted: Wanted) -> int:
 
 
 def run_round(stack: Stack, profile: Profile, wanted: Wanted) -> Ended:
-    """The round, to its end, from whatever is live. Raises RuntimeError when it does not end."""
+    """The round, to its end, from whatever is live, by another trainer where one died or left it to be tried again.
+
+    Raises RuntimeError when no trainer takes it.
+    """
     from db.queries import checkpoints, rounds
 
     round_id = ask(stack, wanted)
     database = database_of(stack)
+    attempts, deadline = -1, 0.0
     try:
-        deadline = time.monotonic() + LEASE_SECONDS
         while True:
             with database.reading() as session:
                 row, series = rounds.get_round(session, round_id), rounds.metrics(session, round_id)
@@ -262,13 +265,13 @@ def run_round(stack: Stack, profile: Profile, wanted: Wanted) -> Ended:
                 path = None if candidate is None else checkpoints.get_checkpoint(session, candidate).path
             if not row.open:
                 return Ended(row, series, path)
-            train_once(stack, profile, wanted.environment)
-            with database.reading() as session:
-                if not rounds.get_round(session, round_id).open:
-                    continue
-            if time.monotonic() > deadline:
+            if row.attempts > attempts:  # if its trainer died, the lease that it left must run out first
+                attempts, deadline = row.attempts, time.monotonic() + LEASE_SECONDS
+            elif time.monotonic() > deadline:
                 raise RuntimeError(f"round {round_id} has not ended; see {stack.home / 'trainer.log'}")
-            time.sleep(WAIT_SECONDS)  # a bench that was cut off in a round left a lease, which must run out first
+            else:
+                time.sleep(WAIT_SECONDS)
+            train_once(stack, profile, wanted.environment)
     finally:
         database.close()
 

@@ -7,7 +7,7 @@ nothing, so that no arm is cut short where another is not. What is done stands i
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -104,8 +104,17 @@ def parsed(given: str, arms: Sequence[Arm]) -> tuple[str, str, Any]:
         return arm, name, value  # a word, such as an algorithm's name
 
 
-def run(name: str, arms: Sequence[Arm], asked: Asked, profile: Profile = TINY) -> Notes:
-    """Run what is not done yet, from the profile's base; the notes of everything."""
+def run(
+    name: str,
+    arms: Sequence[Arm],
+    asked: Asked,
+    profile: Profile = TINY,
+    after_round: Callable[[Notes], object] = lambda notes: None,
+) -> Notes:
+    """Run what is not done yet, from the profile's base; the notes of everything.
+
+    `after_round` writes figures, so that an experiment that is cut off leaves some.
+    """
     out = asked.out.absolute()
     settings = {"prompts": asked.prompts, "samples": asked.samples, "common": dict(asked.common), "own": asked.own}
     notes = Notes(out / "notes.jsonl", settings)
@@ -116,6 +125,7 @@ def run(name: str, arms: Sequence[Arm], asked: Asked, profile: Profile = TINY) -
                 for arm in arms:
                     if notes.find(what="round", arm=arm.name, seed=seed) is None:
                         runner.round(arm, seed)
+                        after_round(notes)
     return notes
 
 
@@ -130,14 +140,15 @@ class _Runner:
         if arm.tokens_of:
             other = self._notes.find(what="round", arm=arm.tokens_of, seed=seed)
             tokens = int(other["sampled_tokens"]) if other else 0
-            if not tokens:
-                raise ValueError(
-                    f"arm {arm.name} has the tokens of {arm.tokens_of}, which has sampled none; see {other}"
-                )
+            if not tokens:  # that round failed, which is told; the other seeds go on
+                why = f"it has the tokens of {arm.tokens_of}, which has sampled none"
+                self._notes.add(failed(arm, seed, why))
+                print(f"{self._name}: {arm.name}, seed {seed}: {why}", flush=True)
+                return
         reason = f"{self._name}: {arm.name}, seed {seed}"
         ended = bench.run(Wanted(self._asked.config(arm, tokens), seed, reason, arm.algorithm))
         found = noted(arm, seed, ended)
-        if ended.checkpoint is not None:
+        if ended.checkpoint:
             measured = bench.measure_folder(ended.checkpoint, f"round-bench-{ended.row.id}")
             found |= {"gold": [round(float(score), 4) for score in measured.gold], **measured.habits}
         self._notes.add(found)
@@ -154,6 +165,12 @@ class _Runner:
                 gold = [round(float(score), 4) for score in measured.gold]
                 self._notes.add({"what": "before", "thoughtless": thoughtless, "gold": gold, **measured.habits})
         return self._benches[thoughtless]
+
+
+def failed(arm: Arm, seed: int, why: str) -> Entry:
+    """A round that could not be asked for, as the notes have it."""
+    told: Entry = {"what": "round", "arm": arm.name, "seed": seed, "thoughtless": arm.thoughtless}
+    return told | {"state": "failed", "error": why, "steps": 0, "sampled_tokens": 0, "series": {}}
 
 
 def noted(arm: Arm, seed: int, ended: Ended) -> Entry:

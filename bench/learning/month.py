@@ -11,7 +11,9 @@ line.
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,7 @@ from models.world.users import Talk, users
 SMOKE = {"seeds": [1], "weeks": 2, "people": 2, "conversations": 2, "samples": 1, "prompts": 6, "refresh_after": 3}
 MOST_TOKENS = 700  # of a prompt, so that an answer fits the engine's context of 1,024
 ANSWER_TOKENS = 256
+AT_ONCE = 8  # people who talk at the same time
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,30 +39,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = {name: json.loads(value) for name, _, value in (pair.partition("=") for pair in options.set)}
     config = (SMOKE_ROUND if options.smoke else {}) | given
     sizes = {
-        name: getattr(options, name) for name in ("people", "conversations", "samples", "prompts", "refresh_after")
+        name: getattr(options, name)
+        for name in ("people", "conversations", "samples", "prompts", "refresh_after", "refresh_rate")
     }
-    months = []
+    months: list[Diary] = []
     for seed in options.seeds:
         home = options.out.absolute() / f"seed-{seed}"
         diary = Diary(home / "diary.jsonl", {"seed": seed, "round_settings": config, **sizes})
-        months.append(diary)
         if not diary.has("reward", options.weeks - 1):
             with running(home / "home") as stack:
-                Month(stack, diary, seed, options).run(config)
-    picture = plot(months, options.out / "month.png")
+                Month(stack, diary, seed, options).run(config, partial(told, months or [diary], options, config))
+        months.append(diary)
+        found = told(months, options, config)
+    print(json.dumps(found))
+    return 0
+
+
+def told(months: Sequence[Diary], options: argparse.Namespace, config: dict[str, Any]) -> dict[str, Any]:
+    """The figures of months, written down beside their picture: also of one that has not ended."""
     found = {
         "bench": "learning.month",
-        "seeds": options.seeds,
+        "seeds": [month.entries[0]["seed"] for month in months],
         "settings": config,
         "weeks": [week_of_days(months, week) for week in range(options.weeks)],
         "rounds": [month.rounds() for month in months],
         "reward_agreement": [month.all(what="reward") for month in months],
         "days": curve(months),
-        "picture": str(picture),
+        "picture": str(plot(months, options.out / "month.png")),
     }
     (options.out / "month.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
-    print(json.dumps(found))
-    return 0
+    return found
 
 
 class Month:
@@ -70,8 +79,11 @@ class Month:
         self._http = httpx.Client(base_url=stack.gateway, timeout=900.0)
         self._keys = self._people()
 
-    def run(self, config: dict[str, Any]) -> None:
-        """Every day and every round that is not in the diary yet, in order."""
+    def run(self, config: dict[str, Any], after_week: Callable[[], object]) -> None:
+        """Every day and every round that is not in the diary yet, in order.
+
+        `after_week` writes figures, so that a month that is cut off leaves some.
+        """
         for week in range(self._options.weeks):
             for day in range(DAYS):
                 if not self._diary.has("day", week, day):
@@ -80,12 +92,14 @@ class Month:
                 self._round(week, config)  # what a last one made, nobody would be asked about
             if not self._diary.has("reward", week):
                 self._agreement(week)
+                after_week()
 
     def _day(self, week: int, day: int) -> None:
         options = self._options
         talks = talks_of(options.people, week, day, self._seed, options.conversations)
-        asked = [prompt for talk in talks for prompt in prompts_in(self._hold(talk))]
-        chosen = [self._compare(talk) for talk in talks] if options.refresh_after else []
+        with ThreadPoolExecutor(AT_ONCE) as crowd:
+            asked = [prompt for said in crowd.map(self._hold, talks) for prompt in prompts_in(said)]
+            chosen = list(crowd.map(self._compare, talks)) if options.refresh_after else []
         live = self._status()["live"]["name"]
         bench = Bench(self._stack, TINY, asked, options.samples, MOST_TOKENS, options.prompts)
         if not bench.prompts:
@@ -94,7 +108,8 @@ class Month:
         served = frozen if live == "v0" else bench.gold(f"ruminate-{live}")
         found = {"live": live, "talks": len(talks), "chosen": sum(one is not None for one in chosen)}
         self._diary.write("day", week, day, **found, served=_rounded(served), frozen=_rounded(frozen))
-        print(f"seed {self._seed} week {week} day {day}: {live} {served.mean():.3f}, frozen {frozen.mean():.3f}")
+        golds = f"{live} {served.mean():.3f}, frozen {frozen.mean():.3f}"
+        print(f"seed {self._seed} week {week} day {day}: {golds}", flush=True)
 
     def _hold(self, talk: Talk) -> list[dict[str, str]]:
         """Hold a conversation as an ordinary client does, with seeds of the talk's own: doing it again is the same."""
@@ -120,12 +135,14 @@ class Month:
         environment = {}
         if self._options.refresh_after:
             kept = write_kept_pairs(self._stack.home / "kept-pairs.jsonl", self._seed)
-            environment = {"refresh_after": str(self._options.refresh_after), "refresh_pairs": str(kept)}
+            environment = {name: str(getattr(self._options, name)) for name in ("refresh_after", "refresh_rate")}
+            environment["refresh_pairs"] = str(kept)
         reason = f"the end of week {week}"
         wanted = Wanted(config, seed, reason, by="the month", trigger="schedule", environment=environment)
         ended = run_round(self._stack, TINY, wanted)
         self._diary.write("round", week, round=ended.row.id, **figures(ended.row, ended.series))
-        print(f"seed {self._seed} week {week}: round {ended.row.id} {ended.row.state}")
+        why = (ended.row.verdict or {}).get("words") or ended.row.error
+        print(f"seed {self._seed} week {week}: round {ended.row.id} {ended.row.state}: {why}", flush=True)
 
     def _agreement(self, week: int) -> None:
         """Of what is served now, on the week's openings: how often the reward model orders two answers as gold does."""
@@ -149,7 +166,7 @@ class Month:
             name = user.name.replace(" ", ".")
             made = self._admin("/api/admin/users", {"name": name, "consent": "train"}, but=409)
             assert made is None or made["name"] == name
-            keys[user.name] = self._admin(f"/api/admin/users/{name}/keys", {"scopes": ["chat"]})["key"]
+            keys[user.name] = self._admin(f"/api/admin/users/{name}/keys", {"scopes": ["chat", "app"]})["key"]
         return keys
 
     def _admin(self, path: str, body: dict[str, Any], but: int | None = None) -> Any:
@@ -177,8 +194,10 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--samples", type=int, default=4, help="answers of each model to each prompt, for gold")
     parser.add_argument("--prompts", type=int, default=32, help="of a day that gold is measured on, at most")
     parser.add_argument(
-        "--refresh-after", type=int, default=40, help="new preferences that refresh the reward model; 0: none are asked"
+        "--refresh-after", type=int, default=30, help="new preferences that refresh the reward model; 0: none are asked"
     )
+    rate = "of a refresh; by default that at which the embedded model was made: the trainer's suits larger ones"
+    parser.add_argument("--refresh-rate", type=float, default=2e-4, help=rate)
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="settings of every round")
     parser.add_argument("--smoke", action="store_true", help="minutes instead of hours: shows that it runs, no more")
     parser.add_argument("--out", type=Path, default=Path("bench/out/month"))

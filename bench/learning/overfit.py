@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line, look in zip(lines, looks, strict=True):
             line["gold"] = round(sum(look["gold"]) / len(look["gold"]), 4)
         told.append({"seed": seed, **verdict(looks), "looks": lines, "picture": str(picture)})
-        told[-1]["missing"] = training.get("missing", [])
+        told[-1] |= {name: training.get(name) for name in ("state", "error", "missing")}
     found = {"bench": "learning.overfit", "settings": config, "seeds": told}
     (options.out / "overfit.json").write_text(json.dumps(found, indent=1), encoding="utf-8")
     print(json.dumps(found))
@@ -63,11 +63,11 @@ def learn_and_look(home: Path, notes: Notes, seed: int, config: dict[str, Any], 
         if notes.find(what="round") is None:
             with Keeper(folder, adapters, options.every) as keeper:
                 ended = bench.run(wanted)
-            if ended.checkpoint is None:
-                raise RuntimeError(f"the round came to no checkpoint: {ended.row.state}, {ended.row.error}")
+            if not ended.checkpoint and not kept(adapters):
+                raise RuntimeError(f"the round came to no adapter: {ended.row.state}, {ended.row.error}")
             series = {name: ended.series[name] for name in COURSES if name in ended.series}
-            missing = keeper.missing(ended.row.step)
-            notes.add({"what": "round", "steps": ended.row.step, "missing": missing, "series": series})
+            told = {"state": ended.row.state, "error": ended.row.error, "missing": keeper.missing(ended.row.step)}
+            notes.add({"what": "round", "steps": ended.row.step, **told, "series": series})
         with Looker(stack, bench, folder) as looker:
             if notes.find(what="look", step=0) is None:
                 notes.add({"what": "look", "step": 0, **looker.base(FIRST)})

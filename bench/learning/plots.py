@@ -1,11 +1,14 @@
-"""The month as a picture: gold of the served and the frozen model by day, and what became of each round."""
+"""The month as a picture: gold of the served and the frozen model by day, what became of each round, and how well the
+reward model orders what is served."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from bench.learning.days import DAYS, Diary, curve
 
+AGREES = 0.75  # the share above which a reward model is said to keep up
 COLOURS = {"published": "#2a9d5c", "rejected": "#c2571a", "failed": "#a01c1c"}
 
 
@@ -18,19 +21,27 @@ def plot(months: Sequence[Diary], path: Path) -> Path:
 
     points = curve(months)
     days = [DAYS * point["week"] + point["day"] + 1 for point in points]
-    figure, (above, below) = pyplot.subplots(2, 1, sharex=True, figsize=(9, 6), height_ratios=(3, 2))
+    figure, (above, below, last) = pyplot.subplots(3, 1, sharex=True, figsize=(9, 8), height_ratios=(3, 2, 2))
     for name, style in (("served", "-"), ("frozen", "--")):
         above.plot(days, [point[name] for point in points], style, label=f"{name} model")
-    above.set_ylabel("gold of the day's prompts")
+    above.set_ylabel("gold score (0 to 1)")
     above.legend()
     below.plot(days, [point["difference"] for point in points])
     low, high = ([point[name] for point in points] for name in ("low", "high"))
     below.fill_between(days, low, high, alpha=0.25)
     below.axhline(0.0, linewidth=0.8, color="black")
     below.set_ylabel("served - frozen, 95 %")
-    below.set_xlabel("day")
+    for name, style in (("now", "-"), ("first", "--")):
+        weeks = agreement(months, name)
+        last.plot(
+            [place for place, _ in weeks], [share for _, share in weeks], "o" + style, label=f"{name} reward model"
+        )
+    last.axhline(AGREES, linewidth=0.8, linestyle=":", color="black")
+    last.set_ylabel("pairs ordered as gold\n(reward model, share)")
+    last.set_xlabel("day")
+    last.legend()
     for place, state in ends(months):
-        for axes in (above, below):
+        for axes in (above, below, last):
             axes.axvline(place, linewidth=0.8, linestyle=":", color=COLOURS.get(state, "grey"))
     figure.suptitle(f"A month in the small world, {len(months)} seeds; dotted: a round, green where it was published")
     figure.tight_layout()
@@ -38,6 +49,15 @@ def plot(months: Sequence[Diary], path: Path) -> Path:
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
     return path
+
+
+def agreement(months: Sequence[Diary], name: str) -> list[tuple[float, float]]:
+    """At each week's end, on the axis of days: the share of pairs that a reward model orders as gold does, a mean."""
+    found: dict[int, list[float]] = {}
+    for month in months:
+        for one in month.all(what="reward"):
+            found.setdefault(one["week"], []).append(one[name])
+    return [(DAYS * (week + 1) + 0.5, fmean(shares)) for week, shares in sorted(found.items())]
 
 
 def ends(months: Sequence[Diary]) -> list[tuple[float, Any]]:

@@ -9,8 +9,8 @@ import pytest
 
 from bench.learning.__main__ import main
 from bench.learning.days import DAYS, Diary, curve, pooled, prompts_in, talks_of, week_of_days
-from bench.learning.month import SMOKE, Month, _options
-from bench.learning.plots import ends, plot
+from bench.learning.month import SMOKE, Month, _options, told
+from bench.learning.plots import agreement, ends, plot
 from models.world.users import Talk, users, week_of
 
 
@@ -76,7 +76,10 @@ def test_the_curve_has_the_days_that_every_seed_has(tmp_path: Path) -> None:
 def test_the_picture_is_written_with_each_round_between_two_days(tmp_path: Path) -> None:
     months = [a_month(tmp_path, 1, 0.05)]
     months[0].write("round", 0, round=1, state="published")
+    months[0].write("reward", 0, live="v1", model="refresh 0001", first=0.6, now=0.8)
     assert ends(months) == [(7.5, "published")]
+    assert agreement(months, "now") == [(7.5, 0.8)]
+    assert agreement([*months, *months], "first") == [(7.5, 0.6)]
     assert plot(months, tmp_path / "out" / "month.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
@@ -105,6 +108,17 @@ def test_a_talk_is_held_by_its_user_alone_and_the_same_way_again() -> None:
     assert asked[0][1]["messages"] == [{"role": "user", "content": talk.opening}]
     half = len(asked) // 2
     assert [body["seed"] for _, body in asked[:half]] == [body["seed"] for _, body in asked[half:]]
+
+
+def test_a_month_that_is_cut_off_leaves_the_figures_of_its_weeks(tmp_path: Path) -> None:
+    options = _options(["--out", str(tmp_path / "out"), "--weeks", "2"])
+    diary = a_month(tmp_path, 1, 0.05)
+    diary.write("reward", 0, live="v1", model="reward", first=0.6, now=0.6)
+    found = told([diary], options, {})
+    assert found["weeks"][0]["difference"] == pytest.approx(0.05, abs=0.01)
+    assert found["weeks"][1] is None
+    assert json.loads((tmp_path / "out" / "month.json").read_text()) == found
+    assert Path(found["picture"]).is_file()
 
 
 def test_a_round_whose_lease_has_not_run_out_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

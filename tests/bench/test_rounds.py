@@ -67,6 +67,31 @@ def test_a_round_that_does_not_end_is_said(stack: Any, monkeypatch: pytest.Monke
         run_round(stack, TINY, Wanted({}, 1, "x"))
 
 
+def test_a_round_whose_trainer_died_late_is_gone_on_with(stack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the first trainer had it, the lease that it left may run out."""
+    calls: list[int] = []
+    clock = [0.0]
+
+    def train(*_: object) -> int:
+        calls.append(1)
+        if len(calls) == 2:  # the lease of the dead one has not run out
+            return 1
+        with stack.database.transaction() as session:
+            row = rounds.claim_round(session, f"trainer {len(calls)}", 60.0)
+            assert row is not None
+            if len(calls) == 1:
+                clock[0] += 600  # trains for ten minutes, and is killed
+                assert rounds.heartbeat(session, row.id, "trainer 1", -1)
+            else:
+                rounds.finish_round(session, row.id, "trainer 3", "failed", error="for the test")
+        return 1
+
+    monkeypatch.setattr("bench.rounds.train_once", train)
+    monkeypatch.setattr("bench.rounds.time", SimpleNamespace(monotonic=lambda: clock[0], sleep=lambda _: None))
+    assert run_round(stack, TINY, Wanted({}, 1, "x")).row.state == "failed"
+    assert len(calls) == 3
+
+
 def test_without_a_thought_the_prompt_ends_behind_an_empty_one() -> None:
     asked = [{"role": "user", "content": "hello"}]
     plain, control = (reader_of(TINY, thoughtless) for thoughtless in (False, True))
