@@ -14,7 +14,10 @@ from support.gateways import Running
 from support.greedy import ASKS, client_of, greedy
 from support.tiny_adapters import publish_tiny, write_tiny_adapter
 
+from cli.profiles import TINY
 from db.schema import Generation
+
+SLOTS = TINY.engine.max_loras
 
 
 @pytest.fixture
@@ -33,7 +36,7 @@ async def test_adapters_in_the_same_batch_change_no_answer_of_the_base_model_or_
 ) -> None:
     if not real_engine.answers():
         await asyncio.to_thread(real_engine.start)
-    names = [f"beside-{seed}" for seed in (1, 2, 3)]  # as many as the engine has slots: none of them stays empty
+    names = [f"beside-{seed}" for seed in range(1, SLOTS + 1)]  # none of the engine's slots stays empty
     async with httpx.AsyncClient(base_url=real_engine.url, timeout=60) as http:
 
         async def answer(model: str, ask: str) -> list[float]:
@@ -50,6 +53,37 @@ async def test_adapters_in_the_same_batch_change_no_answer_of_the_base_model_or_
         alone = [await answer(*job) for job in jobs]
         assert await asyncio.gather(*(answer(*job) for job in jobs)) == alone
         assert len({tuple(found) for found in alone}) == len(jobs)
+        for name in names:
+            await http.post("/v1/unload_lora_adapter", json={"lora_name": name})
+
+
+async def test_a_probe_waits_for_no_answer_of_the_other_adapters_that_are_in_use(
+    real_engine: RealEngine, tmp_path: Path
+) -> None:
+    if not real_engine.answers():
+        await asyncio.to_thread(real_engine.start)
+    names = ["live", "previous", "canary", "round", "probed"]
+    async with httpx.AsyncClient(base_url=real_engine.url, timeout=120) as http:
+        for seed, name in enumerate(names, 1):
+            folder = await asyncio.to_thread(write_tiny_adapter, real_engine.model, tmp_path / name, seed)
+            loaded = await http.post("/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(folder)})
+            assert loaded.status_code == 200, loaded.text
+        begun = {name: asyncio.Event() for name in names[:-1]}
+
+        async def write(name: str) -> None:
+            body = {"model": name, "prompt": ASKS[0], "max_tokens": 900, "ignore_eos": True, "stream": True}
+            async with http.stream("POST", "/v1/completions", json=body) as answer:
+                async for _ in answer.aiter_lines():
+                    begun[name].set()
+
+        writing = [asyncio.create_task(write(name)) for name in begun]
+        await asyncio.gather(*(one.wait() for one in begun.values()))
+        body = {"model": "probed", "prompt": ASKS[0], "max_tokens": 1, "prompt_logprobs": 0}
+        assert (await http.post("/v1/completions", json=body)).status_code == 200
+        assert not any(task.done() for task in writing)
+        for task in writing:
+            task.cancel()
+        await asyncio.gather(*writing, return_exceptions=True)
         for name in names:
             await http.post("/v1/unload_lora_adapter", json={"lora_name": name})
 
