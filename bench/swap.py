@@ -21,7 +21,7 @@ import httpx
 
 from bench.stack import Stack, running
 from bench.swap_figures import Answer, Change, figures, in_words
-from cli.profiles import TINY
+from bench.swap_weights import prompts, write_weights
 
 FEWEST = 4  # checkpoints in turn: live and the one before stay loaded, and what is on its way out may still be there
 SETTLE_S = 120.0  # for engines to have what was made live, or to let go of what was live three swaps ago
@@ -62,59 +62,21 @@ def main() -> None:
 def make_checkpoints(stack: Stack, count: int, full: bool) -> list[str]:
     """Random adapters over the base, or merged with it as full weights, in the form that a trainer gives them: hashes,
     probe, row. Returns their names."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
     from db.queries import checkpoints
     from db.session import Database
-    from trainer.files import sha256, write_json
-    from trainer.full import save_full
-    from trainer.policy import base_hash, prompt_ids, save_adapter, weight_files
-    from trainer.probe import make_probe
 
-    base = Path(TINY.base_model)
-    tokenizer = AutoTokenizer.from_pretrained(base)
-    thought = list(tokenizer("<think>\nA plan for this.")["input_ids"])
-    pairs = [(prompt_ids(tokenizer, messages), thought) for messages in prompts(16)]
     database, names = Database(f"sqlite:///{stack.home / 'ruminate.db'}"), []
     for number in range(count):
-        torch.manual_seed(number)
-        config = LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
-        policy = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config)
-        for name, weight in policy.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.02)
         with database.transaction() as session:
             row = checkpoints.reserve_checkpoint(session, 0, kind="full" if full else "adapter")
-            row_id, name, kind = row.id, row.name, row.kind
+            row_id, name = row.id, row.name
         folder = stack.home / "checkpoints" / name
-        folder.parent.mkdir(exist_ok=True)
-        if full:
-            save_full(policy.merge_and_unload(), folder, base)
-        else:
-            save_adapter(policy, folder)
-        manifest = {
-            "format": 1,
-            "name": name,
-            "kind": kind,
-            "base": {"name": base.name, "config_hash": base_hash(base)},
-            "rank": 8,
-            "files": {file: sha256(folder / file) for file in weight_files(folder)},
-            "probe": make_probe(base, folder, pairs),
-        }
-        write_json(folder / "manifest.json", manifest)
+        manifest = write_weights(folder, name, number, full)
         with database.transaction() as session:
             checkpoints.complete_checkpoint(session, row_id, str(folder), manifest)
         names.append(name)
     database.close()
     return names
-
-
-def prompts(count: int) -> list[list[dict[str, str]]]:
-    """Conversations of the small world."""
-    lines = (Path(TINY.base_mix).parent / "heldout.jsonl").read_text().splitlines()[:count]
-    return [json.loads(line)["messages"] for line in lines]
 
 
 async def measure(stack: Stack, names: list[str], arguments: argparse.Namespace) -> dict[str, Any]:

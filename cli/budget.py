@@ -98,7 +98,7 @@ class Plan:
     engine_bytes: int = 2  # of a weight on the engine
     utilization: float = 0.45  # the engine's share of the card
     kv_gib: int = 1  # of the engine's KV cache on a CPU
-    max_loras: int = 3
+    max_loras: int = 5
     max_lora_rank: int = 16
     engines: int = 1  # on a CPU; two where rounds of full weights sample on one of their own
     trains: bool = True

@@ -20,7 +20,9 @@ class EngineSize:
     max_num_batched_tokens: int = 8192
     max_num_seqs: int = 128
     max_lora_rank: int = 16
-    max_loras: int = 3  # adapters in one batch: live, previous and a round's, while a swap goes on
+    # adapters in one batch: live, previous, canary, a round's, and one that is being probed; a further one waits until
+    # nobody is answered by one of these
+    max_loras: int = 5
     max_cpu_loras: int = 7  # adapters held: live, previous, canary, candidate, two of a round, one guest
     kv_cache_gib: int = 1
     gpu_memory_utilization: float = 0.45  # the rest of the card is the trainer's

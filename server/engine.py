@@ -122,8 +122,8 @@ class Engine:
 
         Raises EngineFailed when it is late, EngineDown when it is gone.
         """
-        await self._call("GET", "/health")
-        answer = await self._call("GET", "/v1/models")
+        # both at once, since a busy one is slow at each
+        _, answer = await asyncio.gather(self._call("GET", "/health"), self._call("GET", "/v1/models"))
         try:
             listed = orjson.loads(answer)["data"]
             cards = [Card(m["id"], m.get("root") or "", m.get("parent"), m.get("max_model_len")) for m in listed]

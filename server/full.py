@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from server.engine import AS_STARTED, Engine
-from server.probe import PROBE_SECONDS, completion_logprobs, judge
+from server.probe import judge, probe_logprobs
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ async def put_in_place(
     """
     before = None
     if sure and wanted.probe is not None:
-        before = await _logprobs(engine, wanted.probe, asked_as)
+        before = await probe_logprobs(engine, asked_as, wanted.probe["sequences"])
     try:
         await engine.pause(drain_seconds)
         await engine.call_weights(IN_CHANGE)
@@ -76,11 +76,6 @@ async def prove(engine: Engine, wanted: FullWeights, asked_as: str, before: np.n
     """
     if wanted.probe is None:
         return ""
-    found = await _logprobs(engine, wanted.probe, asked_as)
+    found = await probe_logprobs(engine, asked_as, wanted.probe["sequences"])
     said = np.concatenate([np.asarray(one["logprobs_candidate"]) for one in wanted.probe["sequences"]])
     return judge(found, said, before, float(wanted.probe["tolerance"]), "the weights before")
-
-
-async def _logprobs(engine: Engine, probe: dict[str, Any], asked_as: str) -> np.ndarray:
-    found = await completion_logprobs(engine, asked_as, probe["sequences"], priority=0, seconds=PROBE_SECONDS)
-    return np.concatenate([np.asarray(one) for one in found])

@@ -12,7 +12,6 @@ from db.queries import wishes
 from server.catalog import ALIAS, Catalog, Weights
 from server.engine import Engine
 from server.full import FullWeights
-from server.manifest import check_checkpoint, config_hash
 from server.pool import Pool
 
 
@@ -50,13 +49,6 @@ class Grounds:
             assert one.path is not None
             return FullWeights(one.model, str(one.path.resolve()), one.manifest.get("probe"))
         return FullWeights(base_id, probe=self._catalog.base_probe)
-
-    def inspect(self, wanted: FullWeights) -> None:
-        """Look at the files of full weights. Raises Unfit. Blocks for as long as reading them takes."""
-        base = self.base
-        name = wanted.name.removeprefix(f"{ALIAS}-")
-        found = None if base is None else config_hash(base)
-        check_checkpoint(Path(wanted.path), name, found, "full", base)
 
     @property
     def base(self) -> Path | None:

@@ -58,10 +58,6 @@ class Ground(Protocol):
         """What this engine should have; None before that is known."""
         ...
 
-    def inspect(self, wanted: FullWeights) -> None:
-        """Look at the files before an engine does. Raises Unfit. Blocks."""
-        ...
-
 
 class Keeper:
     """The one that looks after `engine`. `wanted` gives the adapters it should have just now, most important first."""
@@ -76,11 +72,11 @@ class Keeper:
         changed: Callable[[], None],
         interval: float,
         load_seconds: float,
-        inspect: Callable[[Adapter], None],
+        inspect: Callable[[Adapter | FullWeights], None],
         ground: Ground,
         drain_seconds: float,
     ) -> None:
-        """`inspect` looks at an adapter's files before the engine does, in a thread, and raises Unfit.
+        """`inspect` looks at files before the engine does, in a thread, and raises Unfit.
 
         `changed` is told when this keeper has changed what the shared rows say.
         """
@@ -118,12 +114,15 @@ class Keeper:
             return self.engine.healthy and self.engine.in_place == wanted.name
         return self.engine.healthy and self.engine.loaded.get(wanted.name) == wanted.path
 
-    async def next_look(self) -> None:
-        """Return after a look that began after this call has ended."""
+    async def next_look(self, adapter: Adapter | None = None) -> None:
+        """Return after a look that began after this call has ended, or after one that loaded this adapter meanwhile."""
         running = self._begun
+        had = adapter is None or self._has(adapter)
         self._wake.set()
         while self._ended <= running and not self._removed:
             await self._round.wait()
+            if not had and adapter is not None and self._has(adapter):
+                return
 
     def remove(self) -> None:
         """Send its engine nothing more; whoever waits for a look waits no longer."""
@@ -243,7 +242,7 @@ class Keeper:
             began = time.monotonic()
             try:
                 if wanted.path:
-                    await asyncio.to_thread(self._ground.inspect, wanted)
+                    await asyncio.to_thread(self._inspect, wanted)
                 engine.reloading, engine.in_place = True, None  # from here on it is sent nothing new
                 verdict = Verdict(True, await self._put(wanted, there))
             except EngineDown:

@@ -3,32 +3,44 @@
 The only proof there is: an adapter that an engine ignores answers without any error, as the base model.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from server.engine import Engine
 
-PROBE_SECONDS = 30.0  # a handful of short prompts, behind whatever the engine does already
+PROBE_SECONDS = 30.0  # for a request of a few short prompts, behind whatever the engine does already
 CALL_SEQUENCES = 32  # sequences in one request: vLLM would take 1,024, but a person waits behind them
+PROBE_TOKENS = 256  # in one request of a probe: an engine reads them in one step, and every answer waits for that
 
 
 class ProbeFailed(Exception):
     """The engine serves other weights than those that were measured."""
 
 
+async def probe_logprobs(engine: Engine, model: str, sequences: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    """Of a probe's completion tokens, one after the other: asked for beside people, a few tokens at a time."""
+    found = await completion_logprobs(engine, model, sequences, 0, PROBE_SECONDS, PROBE_TOKENS)
+    return np.concatenate([np.asarray(one) for one in found])
+
+
 async def completion_logprobs(
-    engine: Engine, model: str, sequences: Sequence[Mapping[str, Any]], priority: int, seconds: float
+    engine: Engine,
+    model: str,
+    sequences: Sequence[Mapping[str, Any]],
+    priority: int,
+    seconds: float,
+    most_tokens: float = math.inf,
 ) -> list[list[float]]:
     """Natural-log probability of each completion token given what stands before it, for each sequence.
 
-    `sequences`: {"prompt_ids": [...], "completion_ids": [...]}. At temperature 1, of the raw distribution. Raises
-    EngineFailed.
+    `sequences`: {"prompt_ids": [...], "completion_ids": [...]}. At temperature 1, of the raw distribution. `seconds`
+    and `most_tokens` are of one request; a sequence that is longer than that goes alone. Raises EngineFailed.
     """
     found: list[list[float]] = []
-    for start in range(0, len(sequences), CALL_SEQUENCES):
-        part = sequences[start : start + CALL_SEQUENCES]
+    for part in _requests(sequences, most_tokens):
         body = {
             "model": model,
             "prompt": [[*one["prompt_ids"], *one["completion_ids"]] for one in part],
@@ -48,12 +60,25 @@ async def completion_logprobs(
     return found
 
 
+def _requests(sequences: Sequence[Mapping[str, Any]], most_tokens: float) -> Iterator[list[Mapping[str, Any]]]:
+    part: list[Mapping[str, Any]] = []
+    tokens = 0
+    for one in sequences:
+        length = len(one["prompt_ids"]) + len(one["completion_ids"])
+        if part and (len(part) == CALL_SEQUENCES or tokens + length > most_tokens):
+            yield part
+            part, tokens = [], 0
+        part.append(one)
+        tokens += length
+    if part:
+        yield part
+
+
 async def check(engine: Engine, model: str, probe: Mapping[str, Any]) -> str:
     """Compare `engine` with a manifest's probe. Returns the figures in words; raises ProbeFailed or EngineFailed."""
     sequences = probe["sequences"]
-    found = await completion_logprobs(engine, model, sequences, priority=0, seconds=PROBE_SECONDS)
     return judge(
-        np.concatenate([np.asarray(one) for one in found]),
+        await probe_logprobs(engine, model, sequences),
         np.concatenate([np.asarray(one["logprobs_candidate"]) for one in sequences]),
         np.concatenate([np.asarray(one["logprobs_base"]) for one in sequences]),
         float(probe["tolerance"]),

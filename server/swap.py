@@ -7,24 +7,22 @@ load and forget, and this one waits for what they report.
 
 import asyncio
 import logging
-import os
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 from db.errors import DatabaseUnavailable, DeploymentChanged
 from db.queries import checkpoints, deployments
 from db.session import Database
-from server.catalog import ALIAS, BASE, Catalog, Wanted, Weights
+from server.catalog import Catalog, Wanted, Weights
 from server.engine import Engine
 from server.errors import ApiError, unavailable
 from server.full import FullWeights
 from server.ground import Grounds
+from server.inspection import Inspection, without_files
 from server.keeper import Adapter, Keeper
 from server.lease import Lease
 from server.lookups import Lookups
-from server.manifest import Unfit, check_adapter, check_checkpoint, config_hash
 from server.notices import Notices
 from server.observed import Observed
 from server.pool import Pool
@@ -67,9 +65,10 @@ class Swap:
         max_rank: int,
     ) -> None:
         self._database, self._catalog, self._pool, self._lease = database, catalog, pool, lease
-        self._notices, self._max_rank = notices, max_rank
+        self._notices = notices
         self._interval, self._load_seconds, self._drain_seconds = interval, load_seconds, drain_seconds
         self.ground = Grounds(catalog, pool)
+        self._inspection = Inspection(self.ground, max_rank)
         self._deploying = asyncio.Lock()
         self._hurry = asyncio.Event()
         self._wanting = Wanting(database, catalog, lease.holder, lease.seconds, self._tell)
@@ -92,7 +91,7 @@ class Swap:
         """An engine is added: it takes requests once its keeper, which the caller runs, has found it in order."""
         keeper = Keeper(
             engine, self._pool, self._lease, self._shared, self.wanted, self._notices.send,
-            self._interval, self._load_seconds, self._inspect, self.ground, self._drain_seconds,
+            self._interval, self._load_seconds, self._inspection.look, self.ground, self._drain_seconds,
         )  # fmt: skip
         self._pool.join(engine)
         self.keepers.append(keeper)
@@ -176,10 +175,11 @@ class Swap:
                 if target.kind == "base" and not moves:
                     await asyncio.to_thread(self._propose, wish)
                 else:
-                    await self._fit(target)
+                    await self._inspection.fit(target)
                     async with self._wanting.candidate(target):
                         await (self._ahead(target) if moves else self._everywhere(adapter_of(target)))
                         await asyncio.to_thread(self._propose, wish)
+                        await self._catalog.refresh()  # people get it from here on; the wish is taken back after that
             except DeploymentChanged as error:
                 raise _changed(state.live.name, str(error)) from error
             except DatabaseUnavailable as error:
@@ -195,7 +195,7 @@ class Swap:
         """Have a published checkpoint that somebody pinned loaded. Raises ApiError when no engine takes it."""
         if target.path is None or self._pool.pick(target.model) or self.is_wanted(target.model):
             return
-        await self._fit(target)
+        await self._inspection.fit(target)
         adapter = adapter_of(target)
         await self._wanting.guest(adapter)
         await self._everywhere(adapter)
@@ -208,7 +208,7 @@ class Swap:
     async def add_step(self, name: str, path: str) -> list[str]:
         """Load an adapter of a running round on every engine; its name stays until removed. Returns the engines."""
         self._refuse_trainer()
-        adapter = await self._wanting.step(name, await asyncio.to_thread(_checked, path, self._max_rank))
+        adapter = await self._wanting.step(name, await self._inspection.fit_step(name, path))
         try:
             return await self._everywhere(adapter)
         except ApiError as error:
@@ -240,35 +240,6 @@ class Swap:
         if live is not None and live.kind == "full":
             what = f"{live.name}, which is live, is full weights: adapters don't fit them, and rounds don't sample here"
             raise ApiError(409, f"{what}; train with weights=full, on an engine of its own", code="full_weights")
-
-    async def _fit(self, target: Weights) -> None:
-        if target.kind == "base":
-            return
-        if target.path is None:
-            raise _without_files(target)
-        try:
-            if target.kind == "full":
-                await asyncio.to_thread(self.ground.inspect, self.ground.weights(target, BASE))
-            else:
-                await asyncio.to_thread(self._check, target.path, target.name)
-        except Unfit as error:
-            raise _unfit(error) from error
-        if not target.manifest.get("probe"):
-            raise _unfit(Unfit(f"the row of {target.name} has no probe; publish it again"))
-
-    def _inspect(self, adapter: Adapter) -> None:
-        """Look at the files once more right before a load: an engine that restarts gets nothing altered since."""
-        if adapter.probe is None:
-            check_adapter(Path(adapter.path), self._max_rank)
-        else:
-            self._check(Path(adapter.path), adapter.name.removeprefix(f"{ALIAS}-"))
-
-    def _check(self, path: Path, name: str) -> None:
-        check_checkpoint(path, name, self._base_hash(), max_rank=self._max_rank)
-
-    def _base_hash(self) -> str | None:
-        base = self.ground.base
-        return None if base is None else config_hash(base)
 
     async def _ahead(self, target: Weights) -> None:
         """Wait until one engine answers as this checkpoint, which stands on other weights than live does.
@@ -305,7 +276,7 @@ class Swap:
             if not late:
                 raise unavailable("no engine is up; try again in a moment")
             try:
-                await asyncio.wait_for(_each_look(late), deadline - loop.time())
+                await asyncio.wait_for(_each_look(late, adapter), deadline - loop.time())
             except TimeoutError:
                 late_urls = ", ".join(keeper.engine.url for keeper in late)
                 raise unavailable(f"{late_urls} did not load {adapter.name} in {self._load_seconds:g} s") from None
@@ -327,7 +298,7 @@ class Swap:
         with self._database.transaction() as session:
             row = checkpoints.lock_checkpoint(session, target.id)
             if row.kind != "base" and row.path is None:  # pruned by another gateway since it was looked at
-                raise _without_files(target)
+                raise without_files(target)
             if row.state == "rejected":  # it learnt from what somebody had forgotten just now
                 raise _rejected(target)
             if wish.share:
@@ -364,27 +335,14 @@ class Swap:
             keeper.wake()
 
 
-async def _each_look(keepers: Iterable[Keeper]) -> None:
-    await asyncio.gather(*(keeper.next_look() for keeper in keepers))
-
-
-def _checked(path: str, max_rank: int) -> str:
-    """Where an adapter's files really lie. Raises ApiError 422 when they are unfit."""
-    try:
-        check_adapter(Path(path), max_rank)
-    except Unfit as error:
-        raise _unfit(error) from error
-    return os.path.realpath(path)
+async def _each_look(keepers: Iterable[Keeper], adapter: Adapter | None = None) -> None:
+    await asyncio.gather(*(keeper.next_look(adapter) for keeper in keepers))
 
 
 def _changed(expected: str, found: str) -> ApiError:
     return ApiError(
         409, f"live is not {expected} any more ({found}); look again and decide anew", code="deployment_changed"
     )
-
-
-def _without_files(target: Weights) -> ApiError:
-    return ApiError(422, f"{target.name} has no files: not written yet, or pruned", code="checkpoint_unfit")
 
 
 def _rejected(target: Weights) -> ApiError:
@@ -397,7 +355,3 @@ def _taken_back_already(previous: Weights, live: Weights) -> ApiError:
         f"{previous.name} was taken back when {live.name} became live again; to serve it after all: promote it by name"
     )
     return ApiError(409, what, code="taken_back_already", param="checkpoint")
-
-
-def _unfit(error: Unfit) -> ApiError:
-    return ApiError(422, f"not loaded: {error}", code="checkpoint_unfit")

@@ -11,7 +11,8 @@ from typing import Any
 
 from trainer.policy import is_adapter
 
-MAX_TOKENS = 16  # of a probe: few, since people wait behind it at a swap
+MAX_TOKENS = 8  # of a probe: few, since an engine reads all that stands before each while people wait
+EARLY = 0.5  # of a completion's greatest difference is enough: an earlier token has less before it
 LIKELY = -4.0  # tokens less likely than this to the candidate are left out: bfloat16 is too coarse for them
 SHARE = 0.25  # of the distance between base and candidate is the tolerance
 NARROWEST = 0.02  # nats; what a bfloat16 engine differs from float32 by, with room
@@ -48,11 +49,13 @@ def make_probe(base: Path, weights: Path, sequences: Sequence[tuple[list[int], l
 
 
 def choose(rows: Sequence[Sequence[Token]]) -> list[Token]:
-    """The token of each completion on which the two differ most; of these the most different, at most MAX_TOKENS."""
+    """The first token of each completion on which the two differ enough; of these the most different, at most
+    MAX_TOKENS."""
     best = []
     for tokens in rows:
         likely = [token for token in tokens if token.candidate > LIKELY] or tokens
-        best.append(max(likely, key=_distance))
+        enough = EARLY * max(map(_distance, likely))
+        best.append(next(token for token in likely if _distance(token) >= enough))
     return sorted(best, key=_distance, reverse=True)[:MAX_TOKENS]
 
 

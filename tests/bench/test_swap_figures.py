@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench.swap_figures import Answer, Change, figures, first_answers, in_words
+from bench.swap_figures import STARTING_S, Answer, Change, figures, first_answers, in_words, waits
 
 ENGINES = ["http://one", "http://two"]
 CHANGES = [
@@ -63,3 +63,12 @@ def test_an_answer_that_its_checkpoint_would_not_write_is_mixed_and_a_failed_one
     assert "answers of mixed checkpoints: 2 (goal 0)" in said
     assert any("every engine: 900.0 ms" in line and "goal under 1000 ms" in line for line in said)
     assert any("every engine: 1500.0 ms" in line and "goal under 2000 ms" in line for line in said)
+
+
+def test_gaps_are_told_apart_by_what_went_on_meanwhile() -> None:
+    began = 10.0 - STARTING_S - 1.0
+    written = Answer(0, began, {"ruminate-v0"}, "so", [began + 1.0, 9.5, 9.6, 9.9, 10.1, 10.3, 10.6, 10.65])
+    found = waits([written], CHANGES[:1])
+    assert found["gap_p99_ms_before_all"] == pytest.approx(300)
+    assert found["gap_p99_ms_during"] == pytest.approx(300)
+    assert found["gap_p99_ms_outside"] == pytest.approx(1500)  # from the start, when all asked at once

@@ -135,6 +135,13 @@ async def test_an_adapter_that_the_engine_ignores_never_goes_live(house: Running
         assert deployments.current(session).live_checkpoint_id == 0  # type: ignore[union-attr]
 
 
+async def test_a_deployment_waits_for_no_further_look_at_an_engine_that_has_just_passed_the_probe(
+    house: Running, engine: FakeEngine
+) -> None:
+    engine.at, engine.then = "probed", lambda: setattr(engine, "unhealthy", True)  # so that the next look finds it down
+    assert (await deploy(house, add_checkpoint(house.database, house.home)))[0] == 200
+
+
 UNFIT = {
     "a truncated file": (lambda f: (f / "adapter_model.safetensors").write_bytes(b"12345"), "altered or cut off"),
     "an altered file": (lambda f: _flip(f / "adapter_model.safetensors"), "altered or cut off"),

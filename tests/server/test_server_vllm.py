@@ -14,28 +14,18 @@ import openai
 import orjson
 import pytest
 from sqlalchemy import select
-from support.engine import RealEngine
-from support.gateways import Running, running_gateway
-from support.greedy import ASKS, client_of, greedy
-from support.tiny_adapters import publish_tiny, write_tiny_adapter
+from support.engine import RealEngine, gateway_before
+from support.gateways import Running
+from support.greedy import ASKS, client_of
+from support.tiny_adapters import write_tiny_adapter
 
 from db.schema import Generation
 
 
 @pytest.fixture
 async def house(real_engine: RealEngine, tmp_path: Path) -> AsyncIterator[Running]:
-    if not real_engine.answers():
-        await asyncio.to_thread(real_engine.start)
-    async with running_gateway(
-        tmp_path / "home", [real_engine.url], base_model=str(real_engine.model), engine_wait_seconds=120
-    ) as running:
-        await running.until_ready()
+    async with gateway_before(real_engine, tmp_path / "home") as running:
         yield running
-
-
-async def exhaust(stream: openai.AsyncStream[Any]) -> None:
-    async for _ in stream:
-        pass
 
 
 async def test_both_modes_separate_the_thought_and_say_the_same(house: Running) -> None:
@@ -306,96 +296,3 @@ async def test_a_client_that_leaves_stops_the_engine_within_a_second(house: Runn
             break
         await asyncio.sleep(0.1)
     assert [row.ending for row in rows] == ["interrupted"]
-
-
-async def test_adapters_in_the_same_batch_change_no_answer_of_the_base_model_or_of_each_other(
-    real_engine: RealEngine, tmp_path: Path
-) -> None:
-    if not real_engine.answers():
-        await asyncio.to_thread(real_engine.start)
-    names = [f"beside-{seed}" for seed in (1, 2, 3)]  # as many as the engine has slots: none of them stays empty
-    async with httpx.AsyncClient(base_url=real_engine.url, timeout=60) as http:
-
-        async def answer(model: str, ask: str) -> list[float]:
-            body = {"model": model, "prompt": ask, "max_tokens": 40, "temperature": 0, "ignore_eos": True}
-            return (await http.post("/v1/completions", json=body | {"logprobs": 0})).json()["choices"][0]["logprobs"][
-                "token_logprobs"
-            ]
-
-        for seed, name in enumerate(names, 1):
-            folder = await asyncio.to_thread(write_tiny_adapter, real_engine.model, tmp_path / name, seed)
-            loaded = await http.post("/v1/load_lora_adapter", json={"lora_name": name, "lora_path": str(folder)})
-            assert loaded.status_code == 200, loaded.text
-        jobs = [(model, ask) for model in ("ruminate-v0", *names) for ask in ASKS]
-        alone = [await answer(*job) for job in jobs]
-        assert await asyncio.gather(*(answer(*job) for job in jobs)) == alone
-        assert len({tuple(found) for found in alone}) == len(jobs)
-        for name in names:
-            await http.post("/v1/unload_lora_adapter", json={"lora_name": name})
-
-
-async def test_a_swap_under_eight_streaming_clients_fails_nothing_and_mixes_nothing(
-    house: Running, real_engine: RealEngine
-) -> None:
-    names = [
-        await asyncio.to_thread(publish_tiny, house.database, house.home, real_engine.model, seed) for seed in (1, 2)
-    ]
-    client = client_of(house)
-    answers: list[tuple[str, str, str]] = []
-    stop = asyncio.Event()
-
-    async def chat_without_pause(number: int) -> None:
-        turn = number
-        while not stop.is_set():
-            ask = ASKS[turn % len(ASKS)]
-            answers.append((ask, *await greedy(client, ask)))
-            turn += 1
-
-    clients = [asyncio.create_task(chat_without_pause(number)) for number in range(8)]
-    await asyncio.sleep(1)
-    live = ["v0"]
-    for target in (*names, "previous"):
-        done = await house.service.post("/internal/deploy", json={"checkpoint": target, "expected_live": live[-1]})
-        assert done.status_code == 200, done.text
-        live.append(done.json()["live"])
-        wrote, _ = await greedy(client, ASKS[0])
-        assert wrote == f"ruminate-{live[-1]}"
-        await asyncio.sleep(1)
-    stop.set()
-    await asyncio.gather(*clients)  # no request failed
-    assert live == ["v0", *names, names[0]]
-    alone = {}
-    for model in {model for _, model, _ in answers}:
-        for ask in ASKS:
-            wrote, text = await greedy(client, ask, model)
-            assert wrote == model
-            alone[ask, model] = text
-    written = {tuple(alone[ask, f"ruminate-{name}"] for ask in ASKS) for name in ("v0", *names)}
-    assert len(written) == 3, "the checkpoints answer alike"
-    assert {f"ruminate-{name}" for name in ("v0", *names)} <= {model for _, model, _ in answers}
-    mixed = [(ask, model) for ask, model, text in answers if text != alone[ask, model]]
-    assert mixed == []
-
-
-async def test_a_killed_engine_breaks_off_streams_clearly_and_serves_the_same_checkpoint_after_its_restart(
-    house: Running, real_engine: RealEngine
-) -> None:
-    name = await asyncio.to_thread(publish_tiny, house.database, house.home, real_engine.model, 3)
-    assert (await house.service.post("/internal/deploy", json={"checkpoint": name})).status_code == 200
-    client = client_of(house)
-    before = await greedy(client, ASKS[0])
-    stream = await client.chat.completions.create(
-        model="ruminate", messages=[{"role": "user", "content": "name red cat"}], stream=True, max_tokens=900,
-        extra_body={"ignore_eos": True},
-    )  # fmt: skip
-    for _ in range(5):
-        await anext(stream)
-    await asyncio.to_thread(real_engine.kill)
-    with pytest.raises(openai.APIError, match="engine"):
-        await exhaust(stream)
-    waiting = asyncio.create_task(greedy(client, ASKS[0]))
-    await asyncio.to_thread(real_engine.start)
-    assert await waiting == before, "a request that had streamed nothing did not wait for the engine"
-    with house.database.reading() as session:
-        endings = [row.ending for row in session.scalars(select(Generation).order_by(Generation.id))]
-    assert endings.count("error") == 1

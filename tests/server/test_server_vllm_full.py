@@ -8,8 +8,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 from sqlalchemy import select
-from support.engine import RealEngine
-from support.gateways import Running, running_gateway
+from support.engine import RealEngine, gateway_before
+from support.gateways import Running
 from support.greedy import ASKS as EVERY
 from support.greedy import client_of, greedy
 from support.tiny_adapters import publish_tiny, publish_tiny_full, tiny_probe, write_tiny_adapter, write_tiny_full
@@ -25,12 +25,7 @@ ASKS = EVERY[:4]  # each checkpoint writes each of them alone first
 @pytest.fixture
 async def house(real_engine: RealEngine, tmp_path: Path) -> AsyncIterator[Running]:
     """At its end the engine has its base again."""
-    if not real_engine.answers():
-        await asyncio.to_thread(real_engine.start)
-    async with running_gateway(
-        tmp_path / "home", [real_engine.url], base_model=str(real_engine.model), engine_wait_seconds=120
-    ) as running:
-        await running.until_ready()
+    async with gateway_before(real_engine, tmp_path / "home") as running:
         yield running
         assert (await running.service.post("/internal/deploy", json={"checkpoint": "v0"})).status_code == 200
 

@@ -4,6 +4,7 @@ Serves the embedded policy where it is there, else a tiny one that is made in te
 it again itself.
 """
 
+import asyncio
 import contextlib
 import importlib.util
 import json
@@ -13,13 +14,18 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from support.components import require_component
+
+if TYPE_CHECKING:
+    from support.gateways import Running
 
 START_SECONDS = 240  # cold: three processes import torch one after another, beside whatever else the machine does
 
@@ -79,6 +85,18 @@ class RealEngine:
             os.killpg(self._process.pid, signal.SIGKILL)  # its children, should any have stayed
         self._process.wait()
         self._process = None
+
+
+@asynccontextmanager
+async def gateway_before(engine: RealEngine, home: Path) -> AsyncIterator["Running"]:
+    """A gateway before it, ready; the engine is started again where a test ended it."""
+    from support.gateways import running_gateway
+
+    if not engine.answers():
+        await asyncio.to_thread(engine.start)
+    async with running_gateway(home, [engine.url], base_model=str(engine.model), engine_wait_seconds=120) as running:
+        await running.until_ready()
+        yield running
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ import pytest
 from trainer.files import publish_folder, read_json, sha256, write_json
 from trainer.gateway import Gateway, GatewayError
 from trainer.lease import Heartbeat, LeaseLost
-from trainer.probe import Token, choose
+from trainer.probe import MAX_TOKENS, Token, choose
 from trainer.settings import BadSetting, RoundConfig, TrainerSettings, read_settings
 from trainer.work import algorithm
 
@@ -186,6 +186,8 @@ def test_a_probe_takes_the_tokens_that_differ_most_and_are_not_unlikely():
     row = [Token([1], 2, -0.5, -0.6), Token([1, 2], 3, -1.0, -3.0), Token([1, 2, 3], 4, -9.0, -1.0)]
     other = [Token([5], 6, -0.1, -4.1)]
     assert choose([row, other]) == [other[0], row[1]]
+    early = [Token([1] * 9, 2, -0.5, -1.6), Token([1] * 400, 2, -0.5, -2.5)]  # far enough apart, and much shorter
+    assert choose([early] * 20) == [early[0]] * MAX_TOKENS
 
 
 def test_a_published_checkpoints_probe_is_what_the_engine_says(site):
