@@ -31,6 +31,7 @@ from server.lookups import Lookups
 from server.manifest import config_hash
 from server.metrics import Metrics, State
 from server.notices import Notices
+from server.pace import Pace
 from server.pickup import Pickup
 from server.placing import Places
 from server.pool import Pool
@@ -87,8 +88,10 @@ class Gateway:
         self.recorder = Recorder(
             database, self.journal, self.spool, settings.record_patience_seconds, lambda: end_process()
         )
+        self.pace = Pace(self.pool, settings.rollout_slower_ms / 1000)
         self.rollouts = Rollouts(
             self.pool,
+            self.pace,
             settings.rollout_sequences,
             settings.rollout_sequences_while_chatting,
             settings.engine_wait_seconds,
@@ -119,7 +122,7 @@ class Gateway:
         )
         self.limiter = Limiter(caps, settings.redis_url)
         self.metrics = Metrics(self._states)
-        serving = (self.door, self.catalog, self.swap, self.pool, self.relay, self.recorder, self.places)
+        serving = (self.door, self.catalog, self.swap, self.pool, self.pace, self.relay, self.recorder, self.places)
         pending = lambda: not self.spool.empty or self.recorder.trouble is not None  # noqa: E731
         self.streams = Streams(settings.redis_url)
         self.feeds = Feeds(self.recorder.open, self.streams.share)

@@ -1,7 +1,8 @@
 """The trainer's use of the engines: samples and log-probabilities by token ids, in the time that people leave.
 
 vLLM's priorities order waiting requests only; what runs already slows every token of a chat. So the number of sequences
-that are sampled at once is capped here, and the cap is lower while answers are being written for people.
+that are sampled at once is capped here. While answers are being written for people the cap follows what they see: it
+falls when the gaps between their pieces are longer than they may be, and rises again for as long as they are not.
 """
 
 import asyncio
@@ -14,11 +15,15 @@ from db.ids import new_id
 from server.asking import ROLLOUT_PRIORITY
 from server.engine import EngineDown, EngineFailed, settle
 from server.errors import ApiError, unavailable
+from server.pace import Pace
 from server.pool import Pool
 from server.probe import CALL_SEQUENCES, completion_logprobs
 
 CALL_SECONDS = 600.0  # one group of long thoughts on a small machine, behind people
 LOOK_SECONDS = 0.05  # how soon those who wait notice that people have gone
+JOIN = 8  # that may begin in that time while people chat: to read many prompts at once is a long pause for everybody
+STEER_SECONDS = 1.0  # between two changes of the cap
+MORE, LESS = 8, 0.7  # sequences that it rises by, and what is left of it when it falls
 SEED_STEP = 1_000_003  # between the prompts of one call: equal prompts must not get equal samples
 
 
@@ -36,11 +41,17 @@ class Wish:
 
 
 class Rollouts:
-    """Samples for the trainer, on the engines that people use."""
+    """Samples for the trainer, on the engines that people use.
 
-    def __init__(self, pool: Pool, idle: int, chatting: int, wait: float) -> None:
-        self._pool = pool
-        self._idle, self._chatting = idle, min(idle, chatting)
+    At most `idle` sequences at once; while people chat it may be any number from `least` up, as their `pace` allows.
+    """
+
+    def __init__(self, pool: Pool, pace: Pace, idle: int, least: int, wait: float) -> None:
+        self._pool, self._pace = pool, pace
+        self._idle, self._least = idle, min(idle, least)
+        self._chatting = self._least
+        self._steer_at = 0.0
+        self._joined_at, self._joined = 0.0, 0
         self._wait = wait
         self.running = 0
         self.waiting = 0
@@ -152,11 +163,38 @@ class Rollouts:
         """Wait until so many sequences may run, and count them; more than the limit run alone."""
         self.waiting += 1
         try:
-            while self.running and self.running + sequences > self.limit:  # noqa: ASYNC110  people signal nothing
+            while not self._fits(sequences):  # noqa: ASYNC110  people signal nothing
                 await asyncio.sleep(LOOK_SECONDS)
+                self._steer()
         finally:
             self.waiting -= 1
         self.running += sequences
+        self._joined += sequences
+        self._steer()
+
+    def _fits(self, sequences: int) -> bool:
+        now = asyncio.get_running_loop().time()
+        if now - self._joined_at >= LOOK_SECONDS:
+            self._joined_at, self._joined = now, 0
+        if self._pool.chats and self._joined and self._joined + sequences > JOIN:
+            return False
+        return not self.running or self.running + sequences <= self.limit
+
+    def _steer(self) -> None:
+        """Change the cap for the time that people chat, if it is time to and their answers tell which way."""
+        self._pace.trainer_asks()
+        now = asyncio.get_running_loop().time()
+        if not self._pool.chats or now < self._steer_at:
+            return
+        slow, used = self._pace.slow, self.running >= self._chatting
+        if slow is None or not used:  # what runs below the cap says nothing about it
+            return
+        if slow and self.running > self._chatting:
+            return  # it has fallen already, and what ran before has yet to end
+        changed = int(LESS * self._chatting) if slow else self._chatting + MORE
+        self._chatting = min(self._idle, max(self._least, changed))
+        self._steer_at = now + STEER_SECONDS
+        self._pace.forget()
 
     def _leave(self, task: asyncio.Task[None]) -> None:
         self.running -= 1

@@ -23,6 +23,7 @@ from server.forms.form import Form, Renamed, Writer
 from server.limiting import Allowance, Limiter
 from server.metrics import Metrics
 from server.outcome import Outcome, Times, ending_of, read_body, read_timed, split_texts
+from server.pace import Pace
 from server.pickup import HIDES
 from server.placing import Places
 from server.pool import Moved, Pool
@@ -58,6 +59,7 @@ class Serving:
         catalog: Catalog,
         swap: Swap,
         pool: Pool,
+        pace: Pace,
         relay: Relay,
         recorder: Recorder,
         places: Places,
@@ -71,7 +73,7 @@ class Serving:
         max_body: int,
     ) -> None:
         self._form, self._door, self._catalog, self._swap = form, door, catalog, swap
-        self._pool, self._relay, self._recorder, self._places = pool, relay, recorder, places
+        self._pool, self._pace, self._relay, self._recorder, self._places = pool, pace, relay, recorder, places
         self._limiter, self._metrics, self._repeats = limiter, metrics, repeats
         self._feeds, self._longest = feeds, longest
         self._fmt, self._gateway, self._max_body = fmt, gateway, max_body
@@ -243,7 +245,9 @@ class Serving:
                 if weights.asked_as != weights.model:
                     writer = Renamed(writer, weights.asked_as, weights.model)
                 if ask.stream:
-                    await self._stream(ask, turn, answer, writer, allowance, exchange)
+                    came: list[float] = []  # when each piece came
+                    with self._pace.following(came):
+                        await self._stream(ask, turn, answer, writer, allowance, exchange, came)
                 else:
                     outcome = read_body(answer.first)
                     await self._record(ask, turn, outcome, allowance, Times(datetime.now(UTC)))
@@ -254,11 +258,17 @@ class Serving:
                 answer.close()
 
     async def _stream(
-        self, ask: Ask, turn: Turn, answer: Answer, writer: Writer, allowance: Allowance, exchange: Exchange | Away
+        self,
+        ask: Ask,
+        turn: Turn,
+        answer: Answer,
+        writer: Writer,
+        allowance: Allowance,
+        exchange: Exchange | Away,
+        came: list[float],
     ) -> None:
         tail = Tail(ask.wants_usage)
         said: list[bytes] = []
-        came: list[float] = []  # when each of them came
         first_at = datetime.now(UTC)
         self._metrics.first_token(turn.model, turn.engine, (first_at - turn.started_at).total_seconds())
         trouble: str | None = None

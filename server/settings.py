@@ -133,8 +133,11 @@ class ServerSettings(BaseSettings):
     rollout_sequences: int = Field(default=64, ge=1)
     """Sequences that the trainer may sample at once while nobody chats."""
     rollout_sequences_while_chatting: int = Field(default=16, ge=1)
-    """The same while answers are being streamed to people: vLLM's priorities order waiting requests only, so what
-    already runs slows every token of a chat."""
+    """What this falls to at most while answers are being streamed to people: vLLM's priorities order waiting requests
+    only, so what already runs slows every token of a chat."""
+    rollout_slower_ms: float = Field(default=25.0, gt=0)
+    """By how much the trainer may lengthen the gaps between the pieces of people's answers, at the 95th percentile,
+    above what is usual while nobody trains. Beyond it the trainer samples fewer at once and rests between batches."""
 
     @property
     def database(self) -> str:

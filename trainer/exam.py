@@ -22,7 +22,7 @@ TokenIds = tuple[list[int], list[int]]
 SAMPLES = "samples.json"
 SHOWN = 4  # samples of before and after that a checkpoint carries
 KL_PROMPTS = 32  # the mean over some thousand tokens is sure to a few thousandths
-PROMPTS_AT_ONCE = 32  # in one request: so that a stop or a lost lease is noticed in between
+PROMPTS_AT_ONCE = 96  # in one request: what is lost of it with a gateway that dies; few, since each waits for its last
 
 
 def examine(

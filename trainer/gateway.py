@@ -15,6 +15,7 @@ import httpx
 
 CONNECT_SECONDS = 5.0  # a local gateway that doesn't accept by then is down
 READ_SECONDS = 600.0  # a batch of samples waits while people are served, so this is long
+PRESSED_SECONDS = 1.0  # a step does not wait for longer to be told that it may go on
 RETRY_SECONDS = 2.0  # between attempts while the gateway or its engine restarts
 TEMPORARY = {429, 502, 503, 504}  # busy, or no engine just now
 
@@ -123,6 +124,14 @@ class Gateway:
     def prune(self, keep: int) -> list[str]:
         """Remove the files of old checkpoints, but for the `keep` newest and those in use. Returns their names."""
         return self._call("POST", "/internal/prune", {"keep": keep})["pruned"]
+
+    def pressed(self) -> bool | None:
+        """Whether people need the machine just now; None where the gateway does not say so at once."""
+        try:
+            answer = self._http.get("/internal/people", timeout=PRESSED_SECONDS)
+            return bool(answer.json()["pressed"]) if answer.is_success else None
+        except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            return None
 
     def close(self) -> None:
         """Give the connections back."""

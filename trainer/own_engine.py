@@ -113,6 +113,10 @@ class OwnEngine(Gateway):
         """By the gateway."""
         return self._house.prune(keep)
 
+    def pressed(self) -> bool | None:
+        """By the gateway: this engine has no people, but may share a machine with one that does."""
+        return self._house.pressed()
+
     def check(self) -> None:
         """Raises ValueError unless this engine can be had for oneself."""
         try:

@@ -17,6 +17,7 @@ from torch import Tensor
 from trainer.actor_critic import ACTOR, CRITIC, ActorCritic, Rows, rows
 from trainer.brakes import Enough
 from trainer.files import fresh_folder, publish_folder, write_json
+from trainer.pauses import pauses_of
 from trainer.policy import local_folder
 from trainer.ppo_math import (
     clipped_share,
@@ -69,6 +70,7 @@ class _Training:
     ) -> None:
         self._work, self._config, self._states = work, work.config, states
         self._count = len(prompts.train)
+        self._pauses = pauses_of(work)
         self._versions = Versions(work)
         self._versions.clear()
         self._rollout = Rollout(work, prompts, self._versions, reward, self._keys)
@@ -98,6 +100,7 @@ class _Training:
             figures |= self._update(experience)
         self._done += 1
         spent = {f"seconds_{name}": seconds for name, seconds in self._rollout.seconds.items()}
+        spent["seconds_rest"] = self._pauses.taken()
         total = time.perf_counter() - start
         figures |= spent | {"seconds_train": total - sum(spent.values()), "seconds_step": total}
         try:
@@ -134,6 +137,7 @@ class _Training:
             )
             sampled = batch.padded([torch.tensor(one.logprobs) for one in chosen])
             measured.append(self._measure(batch, sampled, rewards[places]))
+            self._pauses()
         figures |= off_policy([ratios for _, ratios in measured], config.is_cap)
         return normalised([found for found, _ in measured])
 
@@ -179,6 +183,7 @@ class _Training:
             sums["kl"] += float((k3(new.detach(), part.reference) * mask).sum()) / tokens
             sums["entropy"] += float((entropy.detach() * mask).sum()) / tokens
             sums["clip_share"] += share * clipped_share(new.detach(), part.old, part.advantages, mask, config.clip)
+            self._pauses()
         norms = [learner.step() for learner in self._learners]
         inside = [part.batch.mask.bool() for part in experience]
         values = torch.cat([part.values[kept] for part, kept in zip(experience, inside, strict=True)])

@@ -302,6 +302,12 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
     ready_file: Path | None = Field(None, description="Where it writes its process id once it waits for rounds.")
     max_attempts: int = Field(5, ge=1, description="A round that killed its trainer so often is failed.")
     nice: int = Field(10, ge=0, le=19, description="How much training yields to serving.")
+    pause_seconds: float = Field(
+        0.5, ge=0, description="How long training rests between two micro-batches while people need the machine."
+    )
+    pause_share: float = Field(
+        0.1, ge=0, le=0.5, description="Share of the time that these rests take at most; 0: training never rests."
+    )
     threads: int = Field(1, ge=1, description="Threads of a training step; on a small machine people need the rest.")
     save_every: int = Field(1, ge=1, description="Steps between saved states; a killed round loses at most so many.")
     keep_checkpoints: int = Field(

@@ -14,6 +14,7 @@ from transformers import PrinterCallback, TrainerCallback, TrainerControl, Train
 
 from trainer.brakes import STOPPED, Enough
 from trainer.files import read_json, sync_tree, write_json
+from trainer.pauses import pauses_of
 from trainer.policy import copy_weights
 from trainer.work import Work
 
@@ -123,7 +124,8 @@ def divisor(batch: int, most: int) -> int:
 
 
 class Complete(TrainerCallback):
-    """Marks a saved state as whole, once everything in it is on disk; and has the last one saved in any case.
+    """Marks a saved state as whole, once everything in it is on disk; and has the last one saved in any case. Between
+    micro-batches it gives way to people.
 
     `told` writes a step's figures to the round's rows. What ends training there ends it after this step is saved, and
     `run` raises it.
@@ -131,10 +133,13 @@ class Complete(TrainerCallback):
 
     def __init__(self, work: Work) -> None:
         self._work = work
+        self._pauses = pauses_of(work)
         self._enough: Enough | None = None
 
     def told(self, step: int, figures: dict[str, float], control: TrainerControl) -> None:
-        """Note the step. TRL saves after it tells."""
+        """Note the step, and for how long of it training rested. TRL saves after it tells."""
+        rested = self._pauses.taken()
+        figures = figures | {"seconds_rest": rested, "seconds_train": figures["seconds_train"] - rested}
         try:
             self._work.ledger.step(step, figures)
         except Enough as enough:
@@ -151,9 +156,13 @@ class Complete(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> TrainerControl:
+        self._pauses()
         if state.global_step >= state.max_steps:
             control.should_save = True
         return control
+
+    def on_substep_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        self._pauses()
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         folder = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}"

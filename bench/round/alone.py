@@ -56,6 +56,10 @@ class Drawn:
             raise ValueError(f"{len(batch)} samples were drawn and {n} of {len(prompts)} prompts are asked for")
         return batch
 
+    def pressed(self) -> bool:
+        """Nobody is there."""
+        return False
+
     def load_adapter(self, name: str, path: Path) -> None:
         """No engine has to know."""
 

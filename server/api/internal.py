@@ -72,6 +72,14 @@ async def unload_adapter(gateway: House, name: str) -> Response:
     return Response(status_code=204)
 
 
+@router.get("/people")
+async def people(gateway: House) -> dict[str, Any]:
+    """How many answers are being written for people, and whether the trainer should rest for a moment: somebody waits
+    for one to begin, or they come more slowly than they may."""
+    gateway.pace.trainer_asks()
+    return {"chats": gateway.pool.chats, "pressed": gateway.pace.pressed}
+
+
 @router.post("/sample")
 async def sample(gateway: House, request: Request, wish: SampleRequest) -> Response:
     """Samples by temperature alone, when people leave room for them.

@@ -33,6 +33,8 @@ class FakeGateway:
         """Called with the request's body; what it returns is the answer, what it raises a 409."""
         self.busy = 0
         """Answer 503 to so many requests first."""
+        self.pressed = False
+        """Whether people need the machine."""
         self.before_sample: Any = None
         """Called with the body of each sample request before it is answered."""
         self.after_load: Any = None
@@ -49,6 +51,8 @@ class FakeGateway:
     def answer(self, method: str, path: str, body: dict[str, Any], authorization: str) -> tuple[int, Any]:
         if self._key and authorization != f"Bearer {self._key}":
             return 401, _error("only the service key opens /internal")
+        if path == "/internal/people":
+            return 200, {"chats": int(self.pressed), "pressed": self.pressed}
         if self.busy:
             self.busy -= 1
             return 503, _error("the engine restarts")
