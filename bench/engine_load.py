@@ -1,7 +1,8 @@
-"""The real engine asked directly and through the gateway, by the client of vLLM's own `bench serve`.
+"""The real engine asked directly, through a bare pass-through and through the gateway, by the client of vLLM's own
+`bench serve`.
 
-The gateway has authentication, limits, routing and recording on. Both ways are asked in turns, so that a machine that
-grows busier meets both alike; what is compared is the tokens per second of the same requests, of a fixed length.
+The gateway has authentication, limits, routing and recording on. The ways are asked in turns, so that a machine that
+grows busier meets all alike; what is compared is the tokens per second of the same requests, of a fixed length.
 """
 
 import json
@@ -14,25 +15,25 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from bench.fronts import WIDE, make_key
+from bench.fronts import WIDE, bare, make_key
 from bench.stack import running
 from cli.profiles import TINY
 
 TOKENS = 128  # of each answer; the engine is told to go on past its end
 REQUESTS = {1: 32, 16: 256, 64: 768, 128: 768}  # so that each measurement takes some 10 s
-DIRECT, GATEWAY = "direct", "gateway"
+DIRECT, BARE, GATEWAY = "direct", "bare", "gateway"
 
 
 def measure(concurrencies: Sequence[int], repeats: int = 2) -> dict[str, Any]:
-    """By concurrency: tokens per second and first pieces (ms) of both ways, and the gateway's share of direct."""
+    """By concurrency: tokens per second and first pieces (ms) of each way, and its share of direct."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         limits = {name.lower(): value for name, value in WIDE.items()} | {"loopback_without_key": "false"}
-        with running(home, 1, TINY, **limits) as stack:
+        with running(home, 1, TINY, **limits) as stack, bare(stack.engines[0], home) as passing:
             key = make_key(home)
             prompts = home / "prompts.jsonl"
             _write_prompts(prompts)
-            ways = {DIRECT: (stack.engines[0], "none"), GATEWAY: (stack.gateway, key)}
+            ways = {DIRECT: (stack.engines[0], "none"), BARE: (passing, "none"), GATEWAY: (stack.gateway, key)}
             found: dict[str, Any] = {}
             for concurrency in concurrencies:
                 runs: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
@@ -40,29 +41,28 @@ def measure(concurrencies: Sequence[int], repeats: int = 2) -> dict[str, Any]:
                     for name, (url, secret) in ways.items():
                         runs[name].append(_ask(url, secret, prompts, concurrency, home / "client.log"))
                 found[f"x{concurrency}"] = row = _row(runs)
-                print(
-                    f"engine x{concurrency:<4} directly {row[DIRECT]['tokens_per_s']:7.0f} tokens/s, through the "
-                    f"gateway {row[GATEWAY]['tokens_per_s']:7.0f} ({row['share']:.3f}); first piece "
-                    f"{row[DIRECT]['first_ms_p50']:.1f} and {row[GATEWAY]['first_ms_p50']:.1f} ms",
-                    flush=True,
-                )
+                said = ", ".join(
+                    f"{name} {one['tokens_per_s']:.0f} tokens/s ({one['share']:.3f}), first piece "
+                    f"{one['first_ms_p50']:.1f} ms" for name, one in row.items()
+                )  # fmt: skip
+                print(f"engine x{concurrency:<4} {said}", flush=True)
     return found
 
 
-def _row(runs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    """The medians of both ways. `share`: of the direct tokens per second; `shares`: of each pair of runs."""
-    row: dict[str, Any] = {
-        name: {
+def _row(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
+    """The medians of each way. `share`: of the direct tokens per second; `shares`: of each pair of runs."""
+    row: dict[str, dict[str, Any]] = {}
+    for name, some in runs.items():
+        pairs = zip(runs[DIRECT], some, strict=True)
+        shares = [round(one["output_throughput"] / plain["output_throughput"], 3) for plain, one in pairs]
+        row[name] = {
             "tokens_per_s": round(statistics.median(run["output_throughput"] for run in some), 1),
             "first_ms_p50": round(statistics.median(run["median_ttft_ms"] for run in some), 2),
             "gap_ms_p99": round(statistics.median(run["p99_itl_ms"] for run in some), 2),
             "failed": sum(run["failed"] for run in some),
+            "shares": shares,
+            "share": round(statistics.median(shares), 3),
         }
-        for name, some in runs.items()
-    }
-    pairs = zip(runs[DIRECT], runs[GATEWAY], strict=True)
-    row["shares"] = [round(own["output_throughput"] / plain["output_throughput"], 3) for plain, own in pairs]
-    row["share"] = round(statistics.median(row["shares"]), 3)
     return row
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 
+from bench.stub_engine import EVENTS
 from cli.checks import free_port
 
 START_SECONDS = 120.0  # LiteLLM imports for half a minute on a busy machine
@@ -46,7 +47,7 @@ class Front:
 
 
 @contextmanager
-def fronts(home: Path, gap: float, litellm: Path | None) -> Iterator[list[Front]]:
+def fronts(home: Path, gap: float, litellm: Path | None, events: int = EVENTS) -> Iterator[list[Front]]:
     """The stub engine itself (`direct`) and what stands before it; LiteLLM where its environment is given."""
     with ExitStack() as stack:
 
@@ -63,6 +64,7 @@ def fronts(home: Path, gap: float, litellm: Path | None) -> Iterator[list[Front]
         ports = [free_port("127.0.0.1") for _ in range(4)]
         engine = f"http://127.0.0.1:{ports[0]}"
         stub = [sys.executable, "-m", "bench.stub_engine", "--port", str(ports[0]), "--gap", str(gap)]
+        stub += ["--events", str(events)]
         found = [start("direct", ports[0], stub, "none", "/health", {})]
         bare = [sys.executable, "-m", "bench.bare", "--port", str(ports[1]), "--engine", engine]
         found.append(start("bare", ports[1], bare, "none", "/health", {}))
@@ -79,6 +81,20 @@ def fronts(home: Path, gap: float, litellm: Path | None) -> Iterator[list[Front]
             off = {"LITELLM_TELEMETRY": "False", "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
             found.append(start("litellm", ports[3], command, LITELLM_KEY, "/health/liveliness", off))
         yield found
+
+
+@contextmanager
+def bare(engine: str, home: Path) -> Iterator[str]:
+    """The bare pass-through before any engine; its URL."""
+    port = free_port("127.0.0.1")
+    command = [sys.executable, "-m", "bench.bare", "--port", str(port), "--engine", engine]
+    with (home / "bare.log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait(Front("bare", port, "none", process), "/health", home / "bare.log")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        _end(process)
 
 
 def litellm_of(folder: str | None) -> Path | None:

@@ -16,8 +16,8 @@ def event(body: dict[str, Any]) -> bytes:
     return f"{len(data):x}\r\n".encode() + data + b"\r\n"
 
 
-def stream() -> list[bytes]:
-    """The pieces of one answer: a role, 62 tokens of thought and response, the end, token counts, [DONE]."""
+def stream(events: int = EVENTS) -> list[bytes]:
+    """The pieces of one answer: a role, tokens of thought and response, the end, token counts, [DONE]."""
     head = {"id": "stub", "object": "chat.completion.chunk", "created": 1, "model": "ruminate-v0"}
 
     def chunk(delta: dict[str, Any], finish: str | None = None) -> bytes:
@@ -25,9 +25,9 @@ def stream() -> list[bytes]:
 
     pieces = [chunk({"role": "assistant", "content": ""})]
     pieces += [chunk({"reasoning": f" thought{i}"}) for i in range(20)]
-    pieces += [chunk({"content": f" word{i}"}) for i in range(EVENTS - 24)]
+    pieces += [chunk({"content": f" word{i}"}) for i in range(events - 24)]
     pieces.append(chunk({"content": ""}, "stop"))
-    usage = {"prompt_tokens": 9, "completion_tokens": 62, "total_tokens": 71}
+    usage = {"prompt_tokens": 9, "completion_tokens": events - 4, "total_tokens": events + 5}
     pieces.append(event(head | {"choices": [], "usage": usage}))
     done = b"data: [DONE]\n\n"
     pieces.append(f"{len(done):x}\r\n".encode() + done + b"\r\n0\r\n\r\n")
@@ -52,6 +52,7 @@ class Stub(asyncio.Protocol):
     """One connection. `gap`: seconds between two pieces; 0 writes them at once."""
 
     gap = 0.0
+    pieces = PIECES
 
     def connection_made(self, transport: Any) -> None:
         self._transport = transport
@@ -79,18 +80,18 @@ class Stub(asyncio.Protocol):
 
     def _write(self, index: int) -> None:
         if self.gap == 0:
-            for piece in PIECES:
+            for piece in self.pieces:
                 self._transport.write(piece)
             return
         if self._transport.is_closing():
             return
-        self._transport.write(PIECES[index])
-        if index + 1 < len(PIECES):
+        self._transport.write(self.pieces[index])
+        if index + 1 < len(self.pieces):
             asyncio.get_running_loop().call_later(self.gap, self._write, index + 1)
 
 
-async def serve(port: int, gap: float) -> None:
-    Stub.gap = gap
+async def serve(port: int, gap: float, events: int) -> None:
+    Stub.gap, Stub.pieces = gap, stream(events)
     server = await asyncio.get_running_loop().create_server(Stub, "127.0.0.1", port, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
@@ -102,5 +103,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--gap", type=float, default=0.0)
+    parser.add_argument("--events", type=int, default=EVENTS)
     arguments = parser.parse_args()
-    uvloop.run(serve(arguments.port, arguments.gap))
+    uvloop.run(serve(arguments.port, arguments.gap, arguments.events))

@@ -1,19 +1,21 @@
 """The HTTP application: routes, and errors in OpenAI's form. The work is in `server.serving` and `server.api`."""
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
+from typing import Any, cast
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.errors import DatabaseUnavailable, NotFound, StorageError
 from db.session import Database
-from server import docs_page
+from server import docs_page, tracing
 from server.api import (
     admin,
     checkpoints,
@@ -34,14 +36,43 @@ from server.api import (
 )
 from server.counting import Counted
 from server.errors import ApiError, not_found, unavailable
-from server.forms.form import ROUTES
 from server.forms.messages_answer import speaks, told
 from server.gateway import Gateway
 from server.openapi import describe
 from server.settings import ServerSettings
-from server.tracing import named
 
 log = logging.getLogger(__name__)
+
+
+class House(FastAPI):
+    """FastAPI for all but what writes answers, which stands before it: it would wrap every piece of them."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.answering: dict[str, ASGIApp] = {}
+        """Plain ASGI endpoints that are POSTed to, by path."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        around = super().build_middleware_stack()
+
+        async def straight(scope: Scope, receive: Receive, send: Send) -> None:
+            endpoint = None
+            if scope["type"] == "http" and scope["method"] == "POST":
+                endpoint = self.answering.get(scope["path"])
+            if endpoint is None:
+                await around(scope, receive, send)
+                return
+            tracing.begin(scope, dict(scope["headers"]))
+            try:
+                await endpoint(scope, receive, send)
+            except Exception as error:  # noqa: BLE001  each kind has its handler, the last one is for any
+                handler = next(
+                    self.exception_handlers[kind] for kind in type(error).__mro__ if kind in self.exception_handlers
+                )
+                response = await cast(Awaitable[Response], handler(Request(scope), error))
+                await response(scope, receive, send)
+
+        return straight
 
 
 def create_app(settings: ServerSettings, database: Database | None = None) -> FastAPI:
@@ -51,7 +82,7 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
     """
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: House) -> AsyncIterator[None]:
         settings.home.mkdir(parents=True, exist_ok=True)
         own = database or Database(settings.database)
         own.migrate()
@@ -62,8 +93,11 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
             app.state.failure = error
             raise
         app.state.gateway = gateway
-        # Routes of plain ASGI endpoints: what streams by them is not touched by anything in between.
-        app.router.routes[:0] = [Route(path, endpoint, methods=["POST"]) for path, endpoint in gateway.answering]
+        app.answering |= gateway.answering
+        # For requests by other methods, which are told what these paths take.
+        app.router.routes[:0] = [
+            Route(path, endpoint, methods=["POST"]) for path, endpoint in gateway.answering.items()
+        ]
         try:
             yield
         finally:
@@ -71,7 +105,7 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
             if database is None:
                 own.close()
 
-    app = FastAPI(title="Ruminate", version=version("ruminate"), lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = House(title="Ruminate", version=version("ruminate"), lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.failure = None  # why the parts could not be started, for the entry point to say
     for part in (health, metrics, models, tokens, events, status, conversations, comparisons, regressions, me):
         app.include_router(part.router)
@@ -79,7 +113,7 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
     for part in (rounds, checkpoints, lineage, admin, engines, internal):
         app.include_router(part.router)
     describe(app)
-    app.add_middleware(Counted, streaming=frozenset(ROUTES))
+    app.add_middleware(Counted)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -92,7 +126,7 @@ def _refusal(request: Request, error: ApiError) -> Response:
     """An error in the form of the API that the request is in."""
     anthropic = speaks(request.url.path)
     answer = told(error) if anthropic else error.response()
-    for name, value in named(request.scope):
+    for name, value in tracing.named(request.scope):
         answer.headers[name.decode()] = value.decode()
         if anthropic:
             answer.headers["request-id"] = value.decode()

@@ -1,4 +1,4 @@
-"""Names, counts and logs requests, as ASGI middleware. Streaming routes do so themselves: nothing wraps them."""
+"""Names, counts and logs requests, as ASGI middleware. Endpoints that write answers do so themselves."""
 
 from collections.abc import MutableMapping
 from typing import Any
@@ -10,19 +10,16 @@ from server.exchange import Message, Receive, Send
 
 
 class Counted:
-    """Wraps the application; `streaming` are the paths that are passed on as they are, with a name."""
+    """Wraps the application."""
 
-    def __init__(self, app: ASGIApp, streaming: frozenset[str]) -> None:
-        self._app, self._streaming = app, streaming
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         tracing.begin(scope, dict(scope["headers"]))
-        if scope["path"] in self._streaming and scope["method"] == "POST":
-            await self._app(scope, receive, send)
-            return
         status = 500
 
         async def note(message: Message) -> None:

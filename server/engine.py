@@ -14,14 +14,12 @@ from typing import Any, Literal
 import aiohttp
 import orjson
 
+from server.wire import CONNECT_SECONDS, KEEPALIVE_SECONDS, Wire, Wires, probe
+
 HEALTH_SECONDS = 5.0  # an engine whose event loop is busy with a long prompt answers late, but not this late
-CONNECT_SECONDS = 5.0  # on a private network a connection is there at once or not at all
-KEEPALIVE_SECONDS = 3.0  # vLLM closes an idle connection after 5: let go first, so that none is used while it closes
 DOWN_SECONDS = 10.0
 """How long an engine may be down until the answers that it has not begun are asked for elsewhere: one that was only
 busy is back after a look or two, and still has them."""
-PROBES = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
-"""Of a connection on which nothing comes: a machine that lost its power closes none."""
 
 IMAGE = (  # 64 x 64, white
     "data:image/png;base64,"
@@ -65,7 +63,7 @@ class Engine:
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self.url = url
-        self._session = session
+        self._session, self._wires = session, Wires(url)
         self.state: State = "starting"
         self.detail = "not seen yet"
         self.healthy = False
@@ -100,6 +98,7 @@ class Engine:
         self.loaded.clear()
         self.in_place = None
         self.takes_images = None
+        self.let_go()
 
     def mark_up(self) -> None:
         """It answers."""
@@ -236,35 +235,36 @@ class Engine:
         """For an answer that can't be read; `what` shows why."""
         return EngineFailed(self.url, f"{path} is not what vLLM answers ({what!r})")
 
-    async def open(self, path: str, body: bytes, stream: bool, silence: float) -> tuple[aiohttp.ClientResponse, bytes]:
-        """Begin a request: its response, which the caller closes, and the first piece of it, or all of it without
-        `stream`. That may take any time while the engine is healthy; later pieces may take `silence` seconds each.
+    async def open(self, path: str, body: bytes, stream: bool) -> tuple[Wire, bytes]:
+        """Begin a request: the way of its answer, which the caller gives to `done`, and the first piece of it, or all
+        of it without `stream`. That may take any time while the engine is healthy.
 
         Raises EngineDown when there is no engine (any more).
         """
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS)
-        headers = {"Content-Type": "application/json"}
         limit = asyncio.timeout(None if self.healthy else DOWN_SECONDS)
         self._unbegun.add(limit)
         try:
             async with limit:
-                response = await self._session.post(self.url + path, data=body, headers=headers, timeout=limits)
+                wire = await self._wires.ask(path, body, whole=not stream)
                 try:
-                    whole = not stream or response.status != 200
-                    first = await (response.read() if whole else response.content.readany())
+                    return wire, await wire.first()
                 except BaseException:
-                    response.close()
+                    wire.close()
                     raise
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        except (OSError, TimeoutError) as error:
             if limit.expired():
                 raise EngineDown(self.url, f"is down ({self.detail}), and an answer had not begun") from error
             raise _down(self.url, error) from error
         finally:
             self._unbegun.discard(limit)
-        if response.connection is not None and (protocol := response.connection.protocol) is not None:
-            protocol.read_timeout = silence
-            protocol.start_timeout()
-        return response, first
+
+    def done(self, wire: Wire) -> None:
+        """Nothing more is wanted of an answer. An engine that still writes it sees the connection close, and stops."""
+        self._wires.give_back(wire)
+
+    def let_go(self) -> None:
+        """Close the connections that nothing is asked over just now."""
+        self._wires.close()
 
     async def _call(self, method: str, path: str, body: Any = None, seconds: float = HEALTH_SECONDS) -> bytes:
         data = None if body is None else orjson.dumps(body)
@@ -301,7 +301,7 @@ def message_of(answer: bytes) -> str:
 
 
 def new_session() -> aiohttp.ClientSession:
-    """One HTTP client for all engines. Bytes are passed through as they come, so nothing is decompressed."""
+    """One HTTP client for the calls to all engines; answers go another way (`server.wire`)."""
     connector = aiohttp.TCPConnector(
         limit=0, keepalive_timeout=KEEPALIVE_SECONDS, ttl_dns_cache=60, socket_factory=_probed
     )
@@ -311,13 +311,9 @@ def new_session() -> aiohttp.ClientSession:
 
 
 def _probed(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket whose other end the system asks now and then whether it is still there."""
     family, kind, protocol, _, _ = address
     made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, value in PROBES.items():
-        if hasattr(socket, name):  # not everywhere
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+    probe(made)
     return made
 
 

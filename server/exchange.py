@@ -2,15 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
 from typing import Any
 
 from db.values import Turn
 from server.errors import ApiError
+from server.wire import at_once
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
+Send = Callable[[Message], Coroutine[Any, Any, None]]
 
 ALIVE_SECONDS = 10.0  # proxies and clients commonly give up after 30 to 60 seconds of silence
 NO_BUFFER = (b"x-accel-buffering", b"no")  # else a reverse proxy such as nginx collects the stream
@@ -58,10 +59,18 @@ class Exchange:
             await self._start(b"text/event-stream; charset=utf-8", [(b"cache-control", b"no-cache"), NO_BUFFER])
         await self._send({"type": "http.response.body", "body": data, "more_body": more})
 
-    async def alive(self) -> None:
-        """Say now and then that something happens, by a comment, which clients skip: silence makes them give up."""
-        if time.monotonic() - self._last > ALIVE_SECONDS:
-            await self.piece(b": thinking\n\n")
+    def push(self, data: bytes) -> Awaitable[None] | None:
+        """Send a piece now, from outside of any task. Returns what is to be awaited before the next one: a client that
+        does not keep up; else None."""
+        if not self._begun:
+            return at_once(self.piece(data))
+        self._last = time.monotonic()
+        return at_once(self._send({"type": "http.response.body", "body": data, "more_body": True}))
+
+    def alive(self) -> Awaitable[None] | None:
+        """Say now and then that something happens, by a comment, which clients skip: silence makes them give up.
+        Returns what `push` does."""
+        return self.push(b": thinking\n\n") if time.monotonic() - self._last > ALIVE_SECONDS else None
 
     def opened(self, turn: Turn) -> None:
         """The answer to this turn begins. A client that is there needs nothing more."""

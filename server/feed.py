@@ -83,15 +83,15 @@ class Away:
     def opened(self, turn: Turn) -> None:
         self._opened(turn, self.feed)
 
-    async def piece(self, data: bytes) -> None:
+    def push(self, data: bytes) -> None:
         self.feed.add(data)
         self._begun.set()
 
-    async def alive(self) -> None:
+    def alive(self) -> None:
         """Whoever follows is kept alive by `Feed.follow`."""
 
     async def end(self, data: bytes) -> None:
-        await self.piece(data)
+        self.push(data)
 
     async def whole(self, data: bytes) -> None:
         raise AssertionError("a detached answer is a stream")

@@ -139,7 +139,7 @@ class Gateway:
             Responses(database, self.lookups, pending),
             Messages(),
         ]
-        self.answering = [(form.path, Serving(form, *parts, fmt, name, settings.max_body_bytes)) for form in forms]
+        self.answering = {form.path: Serving(form, *parts, fmt, name, settings.max_body_bytes) for form in forms}
         """The endpoints that write answers, by path."""
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -169,6 +169,8 @@ class Gateway:
         await asyncio.to_thread(self.recorder.close)
         self.lookups.close()
         self._claim.release()
+        for engine in self.pool.engines:
+            engine.let_go()
         await self._session.close()
 
     def found_base(self, base: str) -> None:

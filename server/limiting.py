@@ -10,7 +10,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import Any, NamedTuple, cast
@@ -22,6 +22,7 @@ from limits.errors import StorageError
 from limits.storage import storage_from_string
 
 from server.errors import ApiError, invalid
+from server.minutes import Minutes
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ class Limiter:
     @cached_property
     def _minutes(self) -> FixedWindowRateLimiter:
         url = self._redis_url
-        return FixedWindowRateLimiter(_redis(url) if url else storage_from_string("async+memory://"))
+        return FixedWindowRateLimiter(_redis(url) if url else Minutes())
 
     @asynccontextmanager
     async def admit(self, who: str, choices: int, own: Own = HOUSE) -> AsyncIterator[Allowance]:
@@ -108,7 +109,7 @@ class Limiter:
         if not allowance.counts_tokens or not tokens or time.monotonic() < self._down_until:
             return
         try:
-            async with asyncio.timeout(REDIS_SECONDS):
+            async with self._in_time():
                 await self._minutes.hit(allowance.limits["tokens"], allowance.who, cost=tokens)
         except (StorageError, OSError, TimeoutError) as error:
             self._down(error)
@@ -117,7 +118,7 @@ class Limiter:
         if time.monotonic() < self._down_until:
             return
         try:
-            async with asyncio.timeout(REDIS_SECONDS):
+            async with self._in_time():
                 spent = [kind for kind in allowance.limits if not await self._ask(kind, allowance)]
         except (StorageError, OSError, TimeoutError) as error:
             self._down(error)
@@ -142,6 +143,9 @@ class Limiter:
             f"x-ratelimit-reset-{kind}": f"{reset}s",
         }
         return let_in
+
+    def _in_time(self) -> AbstractAsyncContextManager[object]:
+        return asyncio.timeout(REDIS_SECONDS) if self._redis_url else nullcontext()  # memory needs no watching
 
     def _down(self, error: BaseException) -> None:
         if self.trouble is None:

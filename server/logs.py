@@ -45,6 +45,9 @@ class ForPrograms(logging.Formatter):
 
 def set_up(form: Literal["text", "json"], access: bool) -> None:
     """Log to standard error from now on; `access`: with a line for each request."""
+    # What no line of ours tells needs not be found out for each of them (logging's own advice on speed).
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None  # where in the code a line comes from
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(ForPrograms() if form == "json" else ForPeople())
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

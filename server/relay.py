@@ -5,14 +5,13 @@ Knows nothing of users, turns or records; `server.serving` does.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-
-import aiohttp
 
 from server.engine import Engine, EngineDown, EngineFailed, message_of
 from server.errors import ApiError, unavailable
 from server.pool import Pool
+from server.wire import Cut, Take, Wire
 
 log = logging.getLogger(__name__)
 
@@ -31,27 +30,26 @@ class Answer:
     """An answer that has begun: nothing of it was sent on yet. `first` is its first piece, or the whole of it."""
 
     engine: Engine
-    response: aiohttp.ClientResponse
+    wire: Wire
     first: bytes
+    silence: float  # seconds that any later piece may take
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """The answer's bytes as they come, the first piece included. Raises Broken when the engine goes away."""
-        data = self.first
-        content = self.response.content
+    async def pass_on(self, take: Take) -> None:
+        """Give the answer's bytes to `take` as they come, the first piece included, until its end.
+
+        Raises Broken when the engine goes away, and what `take` raises.
+        """
+        if (rest := take(self.first)) is not None:
+            await rest
         try:
-            while data:
-                yield data
-                data = await content.readany()
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Broken(f"engine {self.engine.url} went away: {str(error) or type(error).__name__}") from error
+            await self.wire.follow(take, self.silence)
+        except Cut as error:
+            raise Broken(f"engine {self.engine.url} went away: {error}") from error
 
     def close(self) -> None:
         """Done with it. If the engine still writes, it sees the connection close and stops."""
         self.engine.release()
-        if self.response.content.at_eof():
-            self.response.release()
-        else:
-            self.response.close()
+        self.engine.done(self.wire)
 
 
 class Relay:
@@ -129,25 +127,25 @@ class Relay:
             log.warning("%s; what it answered may be of other weights, and is asked for again", error)
         finally:
             if not same:
-                answer.response.close()
+                answer.wire.close()
         return same
 
     async def _try(self, engine: Engine, path: str, payload: bytes, stream: bool) -> Answer | None:
         """One attempt. None when the engine does not know the model (any more). Raises EngineDown, ApiError."""
-        response, first = await engine.open(path, payload, stream, self._silence)
-        if stream and response.status == 200 and not first:
-            response.close()
+        wire, first = await engine.open(path, payload, stream)
+        if stream and wire.status == 200 and not first:
+            wire.close()
             raise EngineDown(engine.url, "closed the stream before its first piece")
-        failed = stream and response.status == 200 and first.startswith(_ERROR)
-        if response.status == 200 and not failed:
-            return Answer(engine, response, first)
-        response.close()
+        failed = stream and wire.status == 200 and first.startswith(_ERROR)
+        if wire.status == 200 and not failed:
+            return Answer(engine, wire, first, self._silence)
+        wire.close()
         words = message_of(first.split(b"\n\n")[0].removeprefix(b"data: ") if failed else first)
-        if response.status == 503 or is_dead(words):
+        if wire.status == 503 or is_dead(words):
             raise EngineDown(engine.url, words)
-        if response.status == 404 and "does not exist" in words:
+        if wire.status == 404 and "does not exist" in words:
             return None
-        raise _refused(500 if failed else response.status, words)
+        raise _refused(500 if failed else wire.status, words)
 
 
 def is_dead(words: str) -> bool:

@@ -6,7 +6,7 @@ The hot path is here: plain ASGI, no parsing of what streams by. The end of an a
 import asyncio
 import logging
 import time
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, MutableMapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -284,14 +284,15 @@ class Serving:
         def short() -> bool:
             return sum(map(len, said)) < INLINE_BYTES
 
+        def take(data: bytes) -> Awaitable[None] | None:
+            said.append(data)
+            came.append(time.monotonic())
+            if now := writer.events(tail.feed(data)):
+                return exchange.push(now)
+            return exchange.alive() if ask.hides_thought else None
+
         try:
-            async for data in answer.pieces():
-                said.append(data)
-                came.append(time.monotonic())
-                if now := writer.events(tail.feed(data)):
-                    await exchange.piece(now)
-                elif ask.hides_thought:
-                    await exchange.alive()
+            await answer.pass_on(take)
             if not tail.done:
                 trouble = f"engine {answer.engine.url} ended the answer before its end"
         except Broken as error:

@@ -11,8 +11,6 @@ from server.shape import Shape
 
 RESPONSES = "/v1/responses"
 MESSAGES = "/v1/messages"
-ROUTES = (*PATHS.values(), RESPONSES, MESSAGES)
-"""Where answers are asked for; they may stream."""
 
 
 class Writer(Protocol):

@@ -9,11 +9,14 @@ from typing import Any
 
 import httpx
 import pytest
+from limits import RateLimitItemPerMinute
+from limits.aio.strategies import FixedWindowRateLimiter
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 
 from cli.profiles import TINY
 from db.queries import users
+from server import minutes
 from server.errors import ApiError
 from server.limiting import Caps, Limiter
 from server.settings import ServerSettings
@@ -186,6 +189,26 @@ async def test_limits_hold_again_once_counting_works() -> None:
     with pytest.raises(ApiError):
         async with limiter.admit("key", 1):
             pass
+
+
+async def test_counts_of_one_gateway_end_with_their_window_and_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(minutes.time, "time", lambda: now)
+    counted = minutes.Minutes()
+    strategy, limit = FixedWindowRateLimiter(counted), RateLimitItemPerMinute(3)
+    assert [await strategy.hit(limit, "ann") for _ in range(4)] == [True, True, True, False]
+    assert await strategy.hit(limit, "ben")
+    assert not await strategy.test(limit, "ann")
+    stats = await strategy.get_window_stats(limit, "ben")
+    assert (stats.remaining, stats.reset_time) == (2, 1060.0)
+    now = 1060.0
+    assert await strategy.test(limit, "ann")
+    assert (await strategy.get_window_stats(limit, "ann")).remaining == 3
+    assert await strategy.hit(limit, "ann")
+    for number in range(10 * minutes.TIDY_ABOVE):
+        now += 1.0
+        await strategy.hit(limit, str(number))
+    assert await counted.reset() < 2 * minutes.TIDY_ABOVE
 
 
 def test_limits_are_on_by_default_and_off_in_the_tiny_profile() -> None:
