@@ -100,6 +100,11 @@ class Chat:
         if running is not None:
             running.stop()
 
+    def begun(self, browser: str, name: str) -> bool:
+        """Whether the browser has an answer in the making there: a first one is in no record before its end."""
+        running = self._answers.at(browser, name)
+        return running is not None and not running.over
+
     def returns(self, tab: Tab, browser: str) -> bool:
         """Whether the conversation that the tab turned to has an answer in the making, or two that wait for a choice.
 

@@ -56,21 +56,26 @@ class Places:
         return *await asyncio.to_thread(self._open, tab, browser, asked), tab
 
     def _open(self, tab: Tab, browser: str, asked: Mapping[str, Any]) -> tuple[Update, Update, Update]:
-        name, showing = asked.get("conversation"), str(asked["showing"])
-        conversation = Conversation()
+        name, showing = str(asked.get("conversation") or ""), str(asked["showing"])
+        conversation, first = Conversation(), False
         try:
             if name:
-                conversation = self._people.gate(browser).conversation(str(name))
+                conversation = self._people.gate(browser).conversation(name)
         except (KeyError, TypeError):  # an address made by hand led to something else, or it is another gateway's shape
             return failed(showing), gr.skip(), told(plain(self._say, None))
         except GatewayError as error:
-            sentence = self._say("not_found") if error.status == 404 else plain(self._say, error)
-            return failed(showing), gr.skip(), {"need_key": True} if needs_key(error) else told(sentence)
+            first = error.status == 404 and self._chat.begun(browser, name)
+            if not first:
+                sentence = self._say("not_found") if error.status == 404 else plain(self._say, error)
+                return failed(showing), gr.skip(), {"need_key": True} if needs_key(error) else told(sentence)
+            conversation = Conversation(id=name)
         if tab.wanted != showing:  # the page has gone on meanwhile
             return gr.skip(), gr.skip(), gr.skip()
         conversation.follow(str(asked.get("tip") or ""))
         tab.show(conversation, browser, showing)
         attach = self._chat.returns(tab, browser)
+        if first and not attach:  # the first answer has ended meanwhile: now the gateway has a record
+            return self._open(tab, browser, asked)
         if not attach:
             conversation.close_gap()
         return transcript(tab, attach=attach), gr.skip(), gr.skip()

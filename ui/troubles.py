@@ -3,8 +3,9 @@
 from cli.client import GatewayError
 from ui.words import Words
 
-TOLD = ("unreached", "silent", "broken_off", "no_reason")
-"""Codes of what no gateway has put into words; what it says itself is a sentence for people already."""
+TOLD = ("unreached", "silent", "broken_off", "no_reason", "engine_lost", "engine_error", "engine_unavailable")
+"""Codes of what no gateway has put into words, or in words for whoever runs it, with an engine's address; what else it
+says is a sentence for people already."""
 
 
 def plain(say: Words, error: GatewayError | None) -> str:

@@ -64,6 +64,7 @@ class FakeGateway:
         self.live, self.previous = "v2", "v1"
         self.takes_pictures = False
         self.conversations: dict[str, dict[str, Any]] = {}
+        self._begun: dict[str, dict[str, Any]] = {}  # whose first answer has yet to end: no record knows them
         self.feedback: list[dict[str, Any]] = []
         self.rounds = [round_view(1, "published", 40), round_view(2, "running", 17)]
         self.calls: list[tuple[str, str, Any]] = []
@@ -87,6 +88,8 @@ class FakeGateway:
         parent = None
         for message in body["messages"]:
             parent = self._message(talk, parent, message["role"], message["content"])["id"]
+        if begun := self._begun.pop(talk.get("id", ""), None):
+            self.conversations[talk["id"]] = begun
         answer = self._message(talk, parent, "assistant", made.pop("response"))
         stored = next(one for one in talk["messages"] if one["id"] == answer["id"])
         stored["generation"] = made
@@ -333,9 +336,8 @@ class FakeGateway:
         raise KeyError(generation)
 
     def _talk(self, name: str) -> dict[str, Any]:
-        talk = {"id": name, "title": None, "pinned": False, "consent": None, "messages": []}
-        self.conversations[talk["id"]] = talk
-        return talk
+        new = {"id": name, "title": None, "pinned": False, "consent": None, "messages": []}
+        return self._begun.setdefault(name, new)
 
     def _story(self, name: str) -> dict[str, Any]:
         number = int(name[1:])

@@ -1,10 +1,14 @@
-"""A real gateway on a real port, inside the test's own event loop, so that a test can look at its parts as well."""
+"""A real gateway on a real port, inside the test's own event loop, so that a test can look at its parts as well.
+
+Tests that have no loop, such as Playwright's, get one that runs in a thread.
+"""
 
 import asyncio
 import shutil
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +24,7 @@ from server.gateway import Gateway
 from server.settings import ServerSettings
 
 SERVICE_KEY = "sk-test-service"
+END_SECONDS = 20
 
 
 @dataclass
@@ -89,6 +94,45 @@ async def running_gateway(home: Path, engines: list[str], **settings: Any) -> As
         database.close()
         patch.undo()
         assert not ended, "a background task of the gateway ended; its log says which one and why"
+
+
+@contextmanager
+def gateway_in_a_thread(
+    home: Path, engines: AbstractAsyncContextManager[list[str]], **settings: Any
+) -> Iterator[Running]:
+    """A gateway that is ready, in an event loop of its own. `engines` gives the addresses of running engines there.
+
+    Of what is given, whatever awaits belongs to that loop; the address and the database serve any thread.
+    """
+    found: list[Running] = []
+    failed: list[BaseException] = []
+    up, stop, loop = threading.Event(), asyncio.Event(), asyncio.new_event_loop()
+
+    async def run() -> None:
+        try:
+            async with engines as urls, running_gateway(home, urls, **settings) as running:
+                await running.until_ready()
+                found.append(running)
+                up.set()
+                await stop.wait()
+        except BaseException as error:
+            failed.append(error)  # raised where the test waits
+            raise
+        finally:
+            up.set()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(run(),), daemon=True)
+    thread.start()
+    up.wait()
+    try:
+        if failed:
+            raise failed[0]
+        yield found[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(END_SECONDS)
+    if failed:
+        raise failed[0]
 
 
 def _lay_out(file: Path) -> None:

@@ -296,6 +296,13 @@ def test_what_no_gateway_put_into_words_is_told_without_address_or_number(failur
     assert said.startswith("The model's server")
 
 
+@pytest.mark.parametrize("code", ["engine_lost", "engine_error", "engine_unavailable"])
+def test_what_is_said_of_an_engine_is_told_without_its_address(code: str) -> None:
+    said = plain(load_words("en"), GatewayError("engine http://10.0.0.7:8100 went away: refused", 502, code))
+    assert "10.0.0.7" not in said
+    assert said.startswith("The model ")
+
+
 def test_one_of_a_thing_is_told_as_one() -> None:
     words = load_words("en")
     assert words("tokens", n=1) == "1 token"

@@ -1,16 +1,14 @@
 """The page in front of the real gateway and its database; only the engine is a stand-in. In a real Chromium."""
 
-import asyncio
-import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from support.fake_chat_gateway import serving
 from support.fake_engine import FakeEngine
-from support.gateways import running_gateway
+from support.gateways import gateway_in_a_thread
 
 
 @dataclass
@@ -29,33 +27,20 @@ class House:
         )
 
 
+@asynccontextmanager
+async def started(engine: FakeEngine) -> AsyncIterator[list[str]]:
+    await engine.start()
+    try:
+        yield [engine.url]
+    finally:
+        await engine.stop()
+
+
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[FakeEngine, str]]:
-    """A gateway in a thread with an event loop of its own, since Playwright's tests have none."""
-    home: Path = tmp_path_factory.mktemp("home")
-    engine, stop = FakeEngine(), asyncio.Event()
-    found: list[str] = []
-    up = threading.Event()
-    loop = asyncio.new_event_loop()
-
-    async def run() -> None:
-        await engine.start()
-        try:
-            async with running_gateway(home, [engine.url]) as running:
-                await running.until_ready()
-                found.append(running.url)
-                up.set()
-                await stop.wait()
-        finally:
-            up.set()
-            await engine.stop()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(run(),), daemon=True)
-    thread.start()
-    up.wait(60)
-    yield engine, found[0]
-    loop.call_soon_threadsafe(stop.set)
-    thread.join(20)
+    engine = FakeEngine()
+    with gateway_in_a_thread(tmp_path_factory.mktemp("home"), started(engine)) as running:
+        yield engine, running.url
 
 
 @pytest.fixture
@@ -244,7 +229,7 @@ def test_an_engine_that_dies_in_mid_answer_is_told_and_retried(house: House) -> 
     page = house.page
     house.engine.die_after = 6
     house.ask("hello")
-    expect(page.locator(".note.failed")).to_contain_text("went away")
+    expect(page.locator(".note.failed")).to_contain_text("The model went away in the middle of the answer. Try again.")
     house.engine.die_after = None
     page.click(".note button")
     house.answered(1)
