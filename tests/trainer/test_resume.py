@@ -4,6 +4,7 @@ Real processes, real signals. The gateway's samples follow from the seed, so an 
 the weights of one that was left alone.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
-from support.tiny_policy import make_classifier
+from support.tiny_policy import make_classifier, prompt
 
 from db.queries import checkpoints, curation, deployments
 from trainer import publish, selection
@@ -30,10 +31,27 @@ QUICK = CONFIG | {"steps": 1, "gate_prompts": 4, "gate_samples": 1}
 GATE = {"gate_prompts": 8, "gate_samples": 2, "max_completion_tokens": 32}
 
 
-class Trainer:
-    """`python -m trainer --once` over a site."""
+DIES = """
+import os, runpy, signal
+from trainer.ledger import Ledger
 
-    def __init__(self, site, judge: Path):
+note = Ledger.step
+
+def step(ledger, number, figures):
+    note(ledger, number, figures)
+    if number == {step}:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Ledger.step = step
+runpy.run_module("trainer", run_name="__main__", alter_sys=True)
+"""
+"""A trainer that is killed, as by `kill -9`, when a step's figures are in the rows and its state is not saved yet."""
+
+
+class Trainer:
+    """`python -m trainer --once` over a site. `dies_at`: the step in which it is killed. `more`: settings by field."""
+
+    def __init__(self, site, judge: Path, dies_at: int = 0, **more):
         settings = site.settings
         self.log = settings.home / "trainer.log"
         environment = os.environ | {
@@ -48,9 +66,10 @@ class Trainer:
             "RUMINATE_TRAINER_LEASE_SECONDS": "8",
             "OMP_NUM_THREADS": "1",
         }
-        environment |= {f"RUMINATE_TRAINER_{name.upper()}": str(value) for name, value in GATE.items()}
+        environment |= {f"RUMINATE_TRAINER_{name.upper()}": str(value) for name, value in (GATE | more).items()}
+        how = ["-c", DIES.format(step=dies_at)] if dies_at else ["-m", "trainer"]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "trainer", "--once"],
+            [sys.executable, *how, "--once"],
             cwd=REPOSITORY,
             env=environment,
             stdout=self.log.open("ab"),
@@ -131,6 +150,40 @@ def test_a_round_killed_in_training_and_in_the_gate_ends_like_one_that_was_not(s
     furthest = max((before[name] - after[name]).abs().max().item() for name in before)
     assert furthest < 1e-6, furthest
     assert again.metrics(round_id)["reward"] == site.metrics(1)["reward"]
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "dpo", "sft"])
+def test_a_killed_round_of_another_algorithm_ends_like_one_that_was_not(site, second_site, judge, tmp_path, algorithm):
+    lessons = tmp_path / "lessons.jsonl"
+    rows = [{"messages": prompt(n), "thought": "plan", "response": "red red red red"} for n in range(60)]
+    lessons.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = CONFIG | {"dpo_min_valid": 2, "warmup": 0.25, "lr_schedule": "cosine", "ppo_epochs": 2}
+
+    site.request(algorithm=algorithm, **settings)
+    house = site.open(teacher_data=str(lessons), **GATE)
+    house.reward = house.judge = SequenceClassifier(judge)
+    ended = work_on(house, claim(house))
+    assert ended in (PUBLISHED, REJECTED)
+
+    again = second_site
+    round_id = again.request(algorithm=algorithm, **settings)
+    dead = Trainer(again, judge, dies_at=3, teacher_data=lessons)
+    assert dead.wait() == -signal.SIGKILL, dead.told
+    assert (again.round(round_id).state, again.round(round_id).step) == ("running", 3)
+    again.let_lapse(round_id)
+    last = Trainer(again, judge, teacher_data=lessons)
+    assert last.wait() == ended, last.told
+    assert again.round(round_id).attempts == 2
+    assert {step for step, _ in again.metrics(round_id)["loss"]} == {1, 2, 3, 4}
+    before, after = (
+        load_file(Path(one.checkpoint(1).path) / "adapter_model.safetensors") for one in (site, second_site)
+    )
+    assert max((before[name] - after[name]).abs().max().item() for name in before) < 1e-6
+    assert any(weights.abs().max() > 0 for name, weights in after.items() if "lora_B" in name)
+    sampled = [name for name in again.gateway.history if name.startswith("round-1-step-100")]
+    if algorithm == "ppo":  # what was saved is gone on from, and not begun again
+        assert "round-1-step-100001" not in sampled
+        assert "round-1-step-100003" in sampled
 
 
 def test_a_trainer_that_dies_right_after_the_swap_finds_it_done(site):
