@@ -18,7 +18,7 @@ MOST = 2000
 """Answers of each that are looked at: live's first, previous's last. Later on live is the past to compare with."""
 TESTS = 3
 PLENTY = 20  # answers of the previous one from which on it is known how long an answer takes
-SLOW = 0.95  # the quantile of the previous one's times
+SLOW = 0.95  # the quantile of the previous one's times, and of its lengths
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,47 @@ class Bounds:
     slower: float
 
 
-def decline(live: Sequence[Answered], previous: Sequence[Answered], bounds: Bounds) -> str | None:
-    """Why live should be taken back, in words; None: nothing shows that."""
+@dataclass(frozen=True)
+class Decline:
+    """`words`: why live should be taken back.
+
+    `pace`: because answers take long that are no longer than the previous one's were, which a busy machine does to any
+    checkpoint (`server.timing`).
+    """
+
+    words: str
+    pace: bool = False
+
+
+def decline(live: Sequence[Answered], previous: Sequence[Answered], bounds: Bounds) -> Decline | None:
+    """Why live should be taken back; None: nothing shows that."""
     new, old = firsts(live), firsts(previous)
     tests = [("errors", [failed(one) for one in telling(new)], [failed(one) for one in telling(old)])]
     tests.append(("malformed answers", [malformed(one) for one in new], [malformed(one) for one in old]))
+    slow: list[float] = []
     if len(old) >= PLENTY:
         limit = float(np.quantile([seconds(one) for one in old], SLOW)) * bounds.slower
-        slow = [[float(seconds(one) > limit) for one in side] for side in (new, old)]
-        tests.append((f"answers that take more than {limit:.3g} s", slow[0], slow[1]))
+        slow, before = ([float(seconds(one) > limit) for one in side] for side in (new, old))
+        tests.append((f"answers that take more than {limit:.3g} s", slow, before))
     for name, ours, before in tests:
         bound = min((sum(before) + 1) / (len(before) + 2) + bounds.margin, 0.95)
         found = above(np.array(ours), bound)
         if found >= TESTS / bounds.level:
             share = sum(ours) / len(ours)
-            return (
+            words = (
                 f"{name} went from {sum(before) / max(len(before), 1):.1%} of {len(before)} conversations to "
                 f"{share:.1%} of {len(ours)} (above {bound:.1%}: p = {1 / found:.2g}, "
                 f"needed {bounds.level / TESTS:.2g})"
             )
+            return Decline(words, pace=ours is slow and not _longer(new, old, slow))
     return None
+
+
+def _longer(live: Sequence[Answered], previous: Sequence[Answered], slow: Sequence[float]) -> bool:
+    """Whether most of live's slow answers are longer than nearly all of the previous one's."""
+    lengths = [one.tokens for one in previous if one.tokens]
+    late = [one.tokens for one, is_slow in zip(live, slow, strict=True) if is_slow]
+    if not lengths or not late:
+        return False
+    limit = float(np.quantile(lengths, SLOW))
+    return sum(tokens > limit for tokens in late) > len(late) / 2

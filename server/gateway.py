@@ -83,7 +83,7 @@ class Gateway:
         self.pool.patience = settings.drain_seconds + 2 * settings.load_seconds
         self.fleet = Fleet(settings.engines, self.catalog, self.swap, self._session, self._keep)
         rules = Rules(**{field.name: getattr(settings, field.name) for field in fields(Rules)})
-        self.watcher = Watcher(database, self.catalog, self.lease, self.swap, rules, settings.judge_seconds)
+        self.watcher = Watcher(database, self.catalog, self.pool, self.lease, self.swap, rules, settings.judge_seconds)
         self.journal, self.spool = Journal(folder), Spool(folder)
         self.recorder = Recorder(
             database, self.journal, self.spool, settings.record_patience_seconds, lambda: end_process()

@@ -12,16 +12,20 @@ from datetime import UTC, datetime, timedelta
 from db.errors import DatabaseUnavailable
 from db.queries import arms, deployments, replays
 from db.session import Database
-from server import decline, trial
-from server.catalog import SERVED, Catalog, Wanted
+from server import decline, timing, trial
+from server.catalog import SERVED, Catalog, Wanted, Weights
+from server.engine import EngineFailed
 from server.errors import ApiError
 from server.lease import Lease
+from server.pool import Pool
 from server.swap import Swap
 
 log = logging.getLogger(__name__)
 
 CANARY, WATCH = "the canary's trial", "the watch on live traffic"
 """By whom these deployments are, in their rows."""
+AGAIN = timedelta(minutes=10)
+"""After it was found that the machine is slow, and not live, both are asked again."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +43,11 @@ class Watcher:
     """The one that decides on checkpoints by what came of their answers."""
 
     def __init__(
-        self, database: Database, catalog: Catalog, lease: Lease, swap: Swap, rules: Rules, interval: float
+        self, database: Database, catalog: Catalog, pool: Pool, lease: Lease, swap: Swap, rules: Rules, interval: float
     ) -> None:
-        self._database, self._catalog, self._lease, self._swap = database, catalog, lease, swap
+        self._database, self._catalog, self._pool, self._lease, self._swap = database, catalog, pool, lease, swap
         self._rules, self._interval = rules, interval
+        self._acquitted: tuple[int, datetime] | None = None  # a deployment whose live is not slow itself, and when
 
     async def run(self) -> None:
         """Look again and again until cancelled."""
@@ -67,7 +72,7 @@ class Watcher:
             if state.canary is not None:
                 await self._end_trial(state)
             await self._take_back(state)
-        except (ApiError, DatabaseUnavailable) as error:
+        except (ApiError, EngineFailed, DatabaseUnavailable) as error:
             log.warning("what is deployed stays for now: %s", error)
 
     async def _leave(self, state: Wanted) -> None:
@@ -93,10 +98,32 @@ class Watcher:
             return
         if self._catalog.wanted is not state or (previous.kind != "base" and previous.state not in SERVED):
             return
-        why = await asyncio.to_thread(self._decline, state)
+        found = await asyncio.to_thread(self._decline, state)
+        if found is None:
+            return
+        why = await self._pace(state, previous, found) if found.pace else found.words
         if why is not None:
             reason = f"{state.live.name} rolled back to {previous.name}: {why}"
             await self._decide(previous.name, WATCH, reason, state, disown=True)
+
+    async def _pace(self, state: Wanted, previous: Weights, found: decline.Decline) -> str | None:
+        """Why live should be taken back whose answers take long; None where it is the machine that is slow."""
+        now = datetime.now(UTC)
+        if self._acquitted is not None:
+            deployment, at = self._acquitted
+            if deployment == state.deployment_id and now - at < AGAIN:
+                return None
+        times = await timing.times_slower(self._pool, state.live, previous)
+        if times is None:
+            return f"{found.words}; no engine has both, so that nothing tells whether the machine is slow"
+        if times >= timing.CLEARLY:
+            return f"{found.words}; asked in turns, it takes {times:.1f} times as long to write as much"
+        self._acquitted = state.deployment_id, now
+        log.warning(
+            "%s stays live: %s, but asked in turns it writes as fast as %s (%.2f times its time): the machine is slow",
+            state.live.name, found.words, previous.name, times,
+        )  # fmt: skip
+        return None
 
     async def _decide(self, name: str, by: str, reason: str, state: Wanted, disown: bool) -> None:
         if self._lease.role == "holds":
@@ -117,7 +144,7 @@ class Watcher:
         limit = timedelta(hours=self._rules.canary_hours)
         return trial.decide(found, (canary.name, live.name), self._rules.canary_level, now - state.since, limit)
 
-    def _decline(self, state: Wanted) -> str | None:
+    def _decline(self, state: Wanted) -> decline.Decline | None:
         assert state.previous is not None
         rules = self._rules
         with self._database.reading() as session:

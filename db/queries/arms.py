@@ -29,6 +29,7 @@ class Answered:
     ended_at: datetime
     engine: str = ""
     lost: bool = False
+    tokens: int = 0  # that were written, thought and response; 0: not known
 
 
 def answered(
@@ -50,6 +51,7 @@ def answered(
     wanted = select(
         row.conversation_id, row.checkpoint_id, row.prompt_message_id, row.ending, row.sampling, row.started_at,
         row.ended_at, row.engine, func.coalesce(row.finish_reason == LOST, False),
+        func.coalesce(row.completion_tokens, 0),
     ).where(
         row.checkpoint_id.in_(checkpoint_ids),
         row.origin.in_([Origin.CHAT, Origin.API]),

@@ -212,7 +212,7 @@ async def test_a_live_checkpoint_that_declines_is_rolled_back_with_what_was_buil
         rounds.save_progress(session, asked, "trainer", "train", 1, parent_id=1)
     some = [f"bad {n}" for n in range(9)]
     if how.startswith("answers"):
-        slow(shared.database, some)
+        slow(shared.database, some, completion_tokens=40)  # longer, and so by its own doing
     else:
         record(shared.database, 1, some, ending={"errors": "error"}.get(how, "malformed"))
     await shared.gateway.watcher.look()
@@ -228,6 +228,28 @@ async def test_a_live_checkpoint_that_declines_is_rolled_back_with_what_was_buil
     record(shared.database, 0, [f"later {n}" for n in range(30)], ending="malformed")
     await shared.gateway.watcher.look()
     assert newest(shared)[0].id == before, "it never goes back to what was rolled back"
+
+
+async def test_answers_that_a_busy_machine_makes_slow_take_nothing_back(shared: Running, engine: FakeEngine) -> None:
+    """Asked in turns, both checkpoints are as slow as each other. Once the newer one is not, it is taken back."""
+    add_checkpoint(shared.database, shared.home)
+    record_before(shared.database, 60)
+    await make_live(shared, "v1")
+    slow(shared.database, [f"slow {n}" for n in range(9)])
+    engine.first_delay = 0.02
+    before = engine.served["ruminate-v1"]
+    await shared.gateway.watcher.look()
+    asked = engine.served["ruminate-v1"] - before
+    assert asked > 0
+    assert newest(shared)[0].live_checkpoint_id == 1
+    await shared.gateway.watcher.look()
+    assert engine.served["ruminate-v1"] - before == asked, "both were asked again at once"
+    shared.gateway.watcher._acquitted = None  # as after ten minutes
+    engine.slow = {"ruminate-v1": 0.1}
+    await shared.gateway.watcher.look()
+    row, states = newest(shared)
+    assert (row.live_checkpoint_id, states["v1"]) == (0, "rejected")
+    assert "times as long to write as much" in row.reason
 
 
 @pytest.mark.parametrize("consent", ["train", "none"])
@@ -360,11 +382,11 @@ def record_before(database: Database, count: int) -> None:
             turns.record_turn(session, turn, its_end(turn, ended_at=begun + timedelta(seconds=1)))
 
 
-def slow(database: Database, names: list[str]) -> None:
+def slow(database: Database, names: list[str], **how: object) -> None:
     """Answers of v1 that take three seconds."""
     with database.transaction() as session:
         user = users.ensure_user(session, "ann", "user", "train").id
         for name in names:
             begun = datetime.now(UTC) + timedelta(minutes=1)
             turn = a_turn(user, said(name), checkpoint_id=1, conversation_id=name, started_at=begun)
-            turns.record_turn(session, turn, its_end(turn, ended_at=begun + timedelta(seconds=3)))
+            turns.record_turn(session, turn, its_end(turn, ended_at=begun + timedelta(seconds=3), **how))

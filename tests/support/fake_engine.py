@@ -26,6 +26,7 @@ class FakeEngine:
         self.words, self.base = words, base
         self.delay = 0.0  # seconds between two events
         self.first_delay = 0.0  # before the first
+        self.slow: dict[str, float] = {}  # seconds that a completion by this model takes more
         self.die_after: int | None = None  # events after which the connection breaks
         self.fail_after: int | None = None  # events after which it says that it failed, as vLLM does
         self.calls: list[tuple[str, str]] = []  # tools it calls after what it says: name, arguments as JSON text
@@ -318,7 +319,7 @@ class FakeEngine:
         self.running += n * len(prompts)
         self.most_running = max(self.most_running, self.running)
         try:
-            await asyncio.sleep(self.first_delay)
+            await asyncio.sleep(self.first_delay + self.slow.get(model, 0.0))
         finally:
             self.running -= n * len(prompts)
         each = self._logprob(model)
