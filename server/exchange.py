@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
-from typing import Any
+from typing import Any, cast
 
 from db.values import Turn
 from server.errors import ApiError
@@ -11,7 +11,7 @@ from server.wire import at_once
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Coroutine[Any, Any, None]]
+Send = Callable[[Message], Awaitable[None]]
 
 ALIVE_SECONDS = 10.0  # proxies and clients commonly give up after 30 to 60 seconds of silence
 NO_BUFFER = (b"x-accel-buffering", b"no")  # else a reverse proxy such as nginx collects the stream
@@ -65,7 +65,8 @@ class Exchange:
         if not self._begun:
             return at_once(self.piece(data))
         self._last = time.monotonic()
-        return at_once(self._send({"type": "http.response.body", "body": data, "more_body": True}))
+        sent = self._send({"type": "http.response.body", "body": data, "more_body": True})
+        return at_once(cast(Coroutine[Any, Any, None], sent))  # the server's and Starlette's are coroutines
 
     def alive(self) -> Awaitable[None] | None:
         """Say now and then that something happens, by a comment, which clients skip: silence makes them give up.
