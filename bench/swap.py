@@ -84,6 +84,7 @@ async def measure(stack: Stack, names: list[str], arguments: argparse.Namespace)
     questions = prompts(arguments.prompts)
     answers: list[Answer] = []
     changes: list[Change] = []
+    between: list[Change] = []  # so that there is something to roll back again: not timed, but no calm either
     stop = asyncio.Event()
     timeout = aiohttp.ClientTimeout(total=300)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as http:
@@ -102,7 +103,8 @@ async def measure(stack: Stack, names: list[str], arguments: argparse.Namespace)
             await asyncio.sleep(arguments.pause)
         for number in range(arguments.rollbacks if arguments.swaps else 0):
             if number:  # what was taken back comes back by its name alone; it is loaded still
-                await change(http, stack, names[(arguments.swaps - 1) % len(names)], "made live again", arguments.full)
+                last = names[(arguments.swaps - 1) % len(names)]
+                between.append(await change(http, stack, last, "made live again", arguments.full))
                 await asyncio.sleep(arguments.pause)
             changes.append(await change(http, stack, "previous", f"rollback {number}", arguments.full))
             await asyncio.sleep(arguments.pause)
@@ -116,7 +118,7 @@ async def measure(stack: Stack, names: list[str], arguments: argparse.Namespace)
             alone[model, prompt] = own.text
     await asyncio.to_thread(note_engines, stack, answers)
     options = {name: getattr(arguments, name) for name in ("clients", "engines", "full", "checkpoints")}
-    return options | figures(answers, changes, alone, stack.engines)
+    return options | figures(answers, changes, alone, stack.engines, between)
 
 
 async def deploy(http: aiohttp.ClientSession, stack: Stack, name: str, reason: str) -> str:

@@ -38,8 +38,9 @@ def figures(
     changes: Sequence[Change],
     alone: Mapping[tuple[str, int], str],
     engines: Sequence[str],
+    between: Sequence[Change] = (),
 ) -> dict[str, Any]:
-    """All figures. `alone`: what each model writes alone, by model and prompt."""
+    """All figures. `alone`: what each model writes alone, by model and prompt. `between`: changes not to be timed."""
     failed = [answer.error for answer in answers if answer.error]
     whole = [answer for answer in answers if not answer.error]
     mixed = sum(len(answer.models) > 1 or answer.text != alone[min(answer.models), answer.prompt] for answer in whole)
@@ -53,7 +54,7 @@ def figures(
         "first_errors": failed[:3],
         "mixed": mixed,
         "checkpoints_seen": sorted({model for answer in answers for model in answer.models}),
-        **waits(answers, changes),
+        **waits(answers, [*changes, *between]),
         "swap_call_ms": {"p50": percentile(calls, 50), "p99": percentile(calls, 99)},
         "swap_to_first_answer_ms": first_answers(whole, changes, engines, rollbacks=False),
         "rollback_to_first_answer_ms": first_answers(whole, changes, engines, rollbacks=True),

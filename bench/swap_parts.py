@@ -82,7 +82,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--streams", type=int, default=64)
     parser.add_argument("--repeats", type=int, default=8)
-    parser.add_argument("--tokens", type=int, nargs="+", default=[0, 256, 128], help="of one request of a probe")
+    parser.add_argument("--tokens", type=int, nargs="+", default=[0, 512, 320, 128], help="of one request of a probe")
     parser.add_argument("--pause", type=float, default=0.7, help="seconds between two parts")
     parser.add_argument("--calm", type=float, default=3.0, help="seconds until all streams are under way")
     options = parser.parse_args()

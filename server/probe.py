@@ -13,7 +13,7 @@ from server.engine import Engine
 
 PROBE_SECONDS = 30.0  # for a request of a few short prompts, behind whatever the engine does already
 CALL_SEQUENCES = 32  # sequences in one request: vLLM would take 1,024, but a person waits behind them
-PROBE_TOKENS = 256  # in one request of a probe: an engine reads them in one step, and every answer waits for that
+PROBE_TOKENS = 320  # in one request of a probe: an engine reads them in one step, and every answer waits for that
 
 
 class ProbeFailed(Exception):

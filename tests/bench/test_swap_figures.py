@@ -72,3 +72,12 @@ def test_gaps_are_told_apart_by_what_went_on_meanwhile() -> None:
     assert found["gap_p99_ms_before_all"] == pytest.approx(300)
     assert found["gap_p99_ms_during"] == pytest.approx(300)
     assert found["gap_p99_ms_outside"] == pytest.approx(1500)  # from the start, when all asked at once
+
+
+def test_a_change_that_is_not_timed_is_no_calm_either() -> None:
+    written = [Answer(0, 6.0, {"ruminate-v1"}, "so", [20.0, 20.3, 20.39])]
+    alone = {("ruminate-v1", 0): "so"}
+    found = figures(written, CHANGES[:1], alone, ENGINES, between=CHANGES[1:2])
+    assert found["gap_p99_ms_during"] == pytest.approx(300)
+    assert found["gap_p99_ms_outside"] is None
+    assert found["swaps"] == 1

@@ -37,8 +37,8 @@ def probe(*lengths: int, shift: float = 0.0) -> dict[str, Any]:
 
 async def test_a_probe_is_read_by_an_engine_in_small_parts_and_in_order() -> None:
     engine = Scoring()
-    await check(engine, "ruminate-v1", probe(100, 100, 100, PROBE_TOKENS + 50, 30, 30))
-    assert engine.asked == [[100, 100], [100], [PROBE_TOKENS + 50], [30, 30]]
+    await check(engine, "ruminate-v1", probe(*[PROBE_TOKENS // 2] * 3, PROBE_TOKENS + 50, 30, 30))
+    assert engine.asked == [[PROBE_TOKENS // 2] * 2, [PROBE_TOKENS // 2], [PROBE_TOKENS + 50], [30, 30]]
     with pytest.raises(ProbeFailed, match="other weights"):
         await check(engine, "ruminate-v1", probe(100, 100, 100, shift=-0.1))
 

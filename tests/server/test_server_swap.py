@@ -13,6 +13,7 @@ from support.gateways import Running, running_gateway
 
 from db.queries import checkpoints, deployments
 from db.schema import Audit, Checkpoint
+from server.wanting import adapter_of
 
 
 async def deploy(house: Running, name: str, **more: object) -> tuple[int, dict]:
@@ -135,11 +136,21 @@ async def test_an_adapter_that_the_engine_ignores_never_goes_live(house: Running
         assert deployments.current(session).live_checkpoint_id == 0  # type: ignore[union-attr]
 
 
-async def test_a_deployment_waits_for_no_further_look_at_an_engine_that_has_just_passed_the_probe(
+async def test_who_waits_for_an_adapter_waits_for_no_look_after_the_one_that_loaded_it(
     house: Running, engine: FakeEngine
 ) -> None:
+    name, swap, catalog = add_checkpoint(house.database, house.home), house.gateway.swap, house.gateway.catalog
+    await catalog.refresh()
+    target, keeper = catalog.known(name), swap.keepers[0]
+    assert target is not None
+    engine.load_delay = 0.2
     engine.at, engine.then = "probed", lambda: setattr(engine, "unhealthy", True)  # so that the next look finds it down
-    assert (await deploy(house, add_checkpoint(house.database, house.home)))[0] == 200
+    async with swap._wanting.candidate(target):
+        await until(lambda: engine.loading > 0)  # a look is under way
+        await keeper.next_look(adapter_of(target))
+        verdict = keeper.verdict(adapter_of(target))
+    assert verdict is not None
+    assert verdict.ok
 
 
 UNFIT = {
