@@ -6,8 +6,6 @@ was trained on or gated with them.
 """
 
 import json
-import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -20,6 +18,7 @@ import httpx
 import numpy as np
 
 from bench.stack import KEY, Stack
+from cli.process import Supervised
 from cli.profiles import TINY, Profile
 
 Series = dict[str, list[tuple[int, float]]]
@@ -27,6 +26,8 @@ UNSEEN_SEED = 900_001  # of the prompts that gold is measured on
 FIRST = "ruminate-v0"  # the base, as the gateway serves it
 SMOKE_ROUND = {"steps": 2, "prompts_per_step": 2, "group_size": 4, "gate_prompts": 8, "gate_samples": 2}
 """The smallest round: shows that it runs, and nothing more."""
+TRAINER = (sys.executable, "-m", "trainer", "--once")
+LOOK_SECONDS = 0.2  # at a trainer, whether it has ended
 LEASE_SECONDS, WAIT_SECONDS = 90.0, 5.0  # a trainer's lease is 60 s; between looks for the round
 
 
@@ -293,12 +294,18 @@ def trainer_environment(stack: Stack, profile: Profile, more: Mapping[str, str] 
     return environment | {f"RUMINATE_TRAINER_{name.upper()}": value for name, value in (more or {}).items()}
 
 
-def train_once(stack: Stack, profile: Profile, more: Mapping[str, str] | None = None) -> int:
-    """`python -m trainer --once` on the round that waits; how it ended."""
-    environment = os.environ | trainer_environment(stack, profile, more)
-    with (stack.home / "trainer.log").open("ab") as out:
-        command = [sys.executable, "-m", "trainer", "--once"]
-        return subprocess.run(command, env=environment, stdout=out, stderr=out, check=False).returncode
+def train_once(stack: Stack, profile: Profile, more: Mapping[str, str] | None = None) -> None:
+    """`python -m trainer --once` on the round that waits, to its end.
+
+    In a session of its own, as in the house: within the bench's the kernel would weigh it as it weighs the engine,
+    however nice it is. The stack ends it, if the bench is cut off.
+    """
+    environment = trainer_environment(stack, profile, more)
+    trainer = Supervised("trainer", [*TRAINER], environment, stack.home / "trainer.log", lambda: True, print)
+    stack.processes[trainer.name] = trainer
+    trainer.start()
+    while not trainer.ended():
+        time.sleep(LOOK_SECONDS)
 
 
 def figures(row: Any, series: Series) -> dict[str, Any]:
