@@ -15,7 +15,7 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from bench.fronts import WIDE, bare, make_key
+from bench.fronts import WIDE, bare, cpu_seconds, make_key
 from bench.stack import running
 from cli.profiles import TINY
 
@@ -25,7 +25,8 @@ DIRECT, BARE, GATEWAY = "direct", "bare", "gateway"
 
 
 def measure(concurrencies: Sequence[int], repeats: int = 2) -> dict[str, Any]:
-    """By concurrency: tokens per second and first pieces (ms) of each way, and its share of direct."""
+    """By concurrency: tokens per second and first pieces (ms) of each way, its share of direct, and the processor time
+    for a token of what stands before the engine."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         limits = {name.lower(): value for name, value in WIDE.items()} | {"loopback_without_key": "false"}
@@ -33,17 +34,26 @@ def measure(concurrencies: Sequence[int], repeats: int = 2) -> dict[str, Any]:
             key = make_key(home)
             prompts = home / "prompts.jsonl"
             _write_prompts(prompts)
-            ways = {DIRECT: (stack.engines[0], "none"), BARE: (passing, "none"), GATEWAY: (stack.gateway, key)}
+            own = stack.processes["server"].pid
+            ways: dict[str, tuple[str, str, int | None]] = {
+                DIRECT: (stack.engines[0], "none", None),
+                BARE: (f"http://127.0.0.1:{passing.port}", "none", passing.process.pid),
+                GATEWAY: (stack.gateway, key, own),
+            }
             found: dict[str, Any] = {}
             for concurrency in concurrencies:
                 runs: dict[str, list[dict[str, Any]]] = {name: [] for name in ways}
                 for _ in range(repeats):
-                    for name, (url, secret) in ways.items():
-                        runs[name].append(_ask(url, secret, prompts, concurrency, home / "client.log"))
+                    for name, (url, secret, pid) in ways.items():
+                        used = 0.0 if pid is None else cpu_seconds(pid)
+                        run = _ask(url, secret, prompts, concurrency, home / "client.log")
+                        took = 0.0 if pid is None else cpu_seconds(pid) - used
+                        runs[name].append(run | {"cpu_us": took / run["total_output_tokens"] * 1e6})
                 found[f"x{concurrency}"] = row = _row(runs)
                 said = ", ".join(
                     f"{name} {one['tokens_per_s']:.0f} tokens/s ({one['share']:.3f}), first piece "
-                    f"{one['first_ms_p50']:.1f} ms" for name, one in row.items()
+                    f"{one['first_ms_p50']:.1f} ms, {one['cpu_us_per_token']:.1f} µs of processor time a token"
+                    for name, one in row.items()
                 )  # fmt: skip
                 print(f"engine x{concurrency:<4} {said}", flush=True)
     return found
@@ -59,6 +69,7 @@ def _row(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
             "tokens_per_s": round(statistics.median(run["output_throughput"] for run in some), 1),
             "first_ms_p50": round(statistics.median(run["median_ttft_ms"] for run in some), 2),
             "gap_ms_p99": round(statistics.median(run["p99_itl_ms"] for run in some), 2),
+            "cpu_us_per_token": round(statistics.median(run["cpu_us"] for run in some), 1),
             "failed": sum(run["failed"] for run in some),
             "shares": shares,
             "share": round(statistics.median(shares), 3),

@@ -38,12 +38,17 @@ class Front:
 
     def cpu_seconds(self) -> float:
         """What it has used so far, of all its threads."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_seconds(self.process.pid)
 
     def resident_mib(self) -> float:
         lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
         return int(dict(line.split(":", 1) for line in lines)["VmRSS"].split()[0]) / 1024
+
+
+def cpu_seconds(pid: int) -> float:
+    """Processor time that a process has used so far, of all its threads."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
@@ -84,15 +89,16 @@ def fronts(home: Path, gap: float, litellm: Path | None, events: int = EVENTS) -
 
 
 @contextmanager
-def bare(engine: str, home: Path) -> Iterator[str]:
-    """The bare pass-through before any engine; its URL."""
+def bare(engine: str, home: Path) -> Iterator[Front]:
+    """The bare pass-through before any engine."""
     port = free_port("127.0.0.1")
     command = [sys.executable, "-m", "bench.bare", "--port", str(port), "--engine", engine]
     with (home / "bare.log").open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
     try:
-        _wait(Front("bare", port, "none", process), "/health", home / "bare.log")
-        yield f"http://127.0.0.1:{port}"
+        front = Front("bare", port, "none", process)
+        _wait(front, "/health", home / "bare.log")
+        yield front
     finally:
         _end(process)
 
