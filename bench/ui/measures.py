@@ -30,11 +30,13 @@ LOOK = """([box, text]) => { window.seen = null; performance.clearResourceTiming
   const look = () => { if (document.querySelectorAll(text).length > window.before) window.seen = performance.now();
     else requestAnimationFrame(look); };
   window.before = document.querySelectorAll(text).length; look(); }"""
+# A stream that is open still, or is the one of the turn before, is in no list: then its two moments are null.
 STEPS = """() => { const all = performance.getEntriesByType('resource');
   const found = all.filter((one) => one.startTime >= window.pressed);
   const [join, stream] = ['queue/join', 'queue/data'].map((name) => found.find((one) => one.name.includes(name)));
-  return {asked: join.startTime - window.pressed, taken: join.responseEnd - window.pressed,
-    listening: stream.startTime - window.pressed, first_byte: stream.responseStart - window.pressed}; }"""
+  const at = (one, moment) => one ? one[moment] - window.pressed : null;
+  return {asked: at(join, 'startTime'), taken: at(join, 'responseEnd'),
+    listening: at(stream, 'startTime'), first_byte: at(stream, 'responseStart')}; }"""
 
 
 @dataclass(frozen=True)
@@ -97,7 +99,7 @@ def first_word(
     """
     shown: list[float] = []
     direct: list[float] = []
-    taken: list[dict[str, float]] = []
+    taken: list[dict[str, float | None]] = []
     for _ in range(times):
         direct.append(by_api())
         page.evaluate(LOOK, [chat.box, word])
@@ -113,8 +115,9 @@ def first_word(
         "api_ms": percentiles(direct),
         "added_ms_at_the_median": round(added, 1),
     }
-    if taken:
-        figures["steps_ms"] = {key: round(statistics.median(one[key] for one in taken), 1) for key in taken[0]}
+    for step in taken[0] if taken else ():
+        known = [at for one in taken if (at := one[step]) is not None]
+        figures.setdefault("steps_ms", {})[step] = round(statistics.median(known), 1) if known else None
     return figures
 
 
@@ -150,13 +153,14 @@ def streamed(drawn: list[tuple[float, float, bool]]) -> dict[str, Any]:
 
 
 def memory(page: Any, chat: Chat, turns: int) -> dict[str, float]:
-    """MB gained over `turns` short turns in one page: the browser's heap, collected, and the page's own server."""
+    """MB gained over `turns` short turns in one page: the browser's heaps (of scripts and of the document's elements),
+    collected, and the page's own server."""
     session = page.context.new_cdp_session(page)
 
     def now() -> tuple[float, float]:
         session.send("HeapProfiler.collectGarbage")
-        used = session.send("Runtime.getHeapUsage")["usedSize"]
-        return used / 2**20, chat.program.resident_mb()
+        heap = session.send("Runtime.getHeapUsage")
+        return (heap["usedSize"] + heap["embedderHeapUsedSize"]) / 2**20, chat.program.resident_mb()
 
     def turn() -> None:
         before = page.evaluate(f"document.querySelectorAll({chat.response!r}).length")

@@ -225,6 +225,24 @@ def test_stopping_frees_the_engine_and_the_record_has_what_was_said(house: House
     expect(page.locator(".item a[aria-current]")).to_have_text("a long one")
 
 
+def test_a_reload_amid_a_first_answer_finds_it_before_the_gateway_has_a_record(house: House) -> None:
+    page = house.page
+    before = page.locator(".item").count()
+    house.engine.delay = 0.4
+    house.ask("which animal sleeps longest?")
+    expect(page.locator(".row.live .thought-text")).to_contain_text("thinks0")
+    page.reload()
+    expect(page.locator(".row.live .thought-text")).to_contain_text("thinks1")
+    expect(page.locator(".row.user .bubble")).to_have_text("which animal sleeps longest?")
+    house.engine.delay = 0.005
+    house.answered(1)
+    expect(page.locator(".row.assistant .md")).to_contain_text("says5")
+    expect(page.locator(".item")).to_have_count(before + 1)
+    page.reload()
+    house.answered(1)
+    expect(page.locator(".row.user .bubble")).to_have_text("which animal sleeps longest?")
+
+
 def test_an_engine_that_dies_in_mid_answer_is_told_and_retried(house: House) -> None:
     page = house.page
     house.engine.die_after = 6
