@@ -20,8 +20,6 @@ import_utils.is_vllm_available = lambda min_version=None: False  # else TRL impo
 from trl import GRPOTrainer  # noqa: E402
 from trl.trainer import grpo_trainer, utils  # noqa: E402
 
-utils._use_triton = lambda device: True  # there it only means: score the places that have a label, and no others
-
 ALIKE = 8  # rows in one forward pass: with fewer, nothing is saved any more
 
 
@@ -34,6 +32,7 @@ class BridgedGRPOTrainer(GRPOTrainer):
     """
 
     def __init__(self, *, publish: Callable[[], None], keep_reference: bool, **arguments: Any) -> None:
+        score_labels_alone()
         super().__init__(**arguments)
         self.use_vllm = True
         generation: Any = _Publisher(publish)
@@ -85,6 +84,12 @@ class BridgedGRPOTrainer(GRPOTrainer):
         cut = (ratio > cap)[mask].float().mean()
         self._metrics["train"]["is_cut_share"].append(cut.item())
         return output
+
+
+def score_labels_alone() -> None:
+    """From now on TRL's trainers in this process score places that have a label, and no others, on a CPU too."""
+    private: Any = utils
+    private._use_triton = lambda device: True  # in that module it decides nothing else
 
 
 def by_length(batch: dict[str, Any]) -> dict[str, Any]:

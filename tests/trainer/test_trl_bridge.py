@@ -211,9 +211,9 @@ def test_only_what_a_completion_says_is_scored(policy, tmp_path, monkeypatch, pa
     from trl.kernels import chunked_logprob
     from trl.trainer import utils
 
+    trainer, batch, _ = first_step(policy, tmp_path, config())
     if not patched:
         monkeypatch.setattr(utils, "_use_triton", chunked_logprob._use_triton)
-    trainer, batch, _ = first_step(policy, tmp_path, config())
     scored, inner = [], utils._ChunkedLogProbFunction
 
     class Watched:
