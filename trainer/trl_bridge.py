@@ -4,21 +4,23 @@
 samples with vLLM itself, and then wants to push weights into it. We sample through the gateway. So after construction
 it is told that it does, and in place of its vLLM stands an object that publishes the adapter. Also here: which
 reference the KL term has, which TRL decides by itself; the share of tokens whose importance ratio is cut; and padding:
-TRL computes every sample to the length of the step's longest, here samples of like lengths share a micro-batch, which
-is cut to its own longest.
+TRL computes every sample to the lengths of the step's longest prompt and longest completion, and on a CPU each place's
+whole vocabulary, prompts and padding too. Here samples of like lengths share a micro-batch, each begins where its row
+does, and only what a completion says is scored. docs/decisions/padding.md has what each of it saves.
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.nn.functional import pad
 from trl import import_utils
 
 import_utils.is_vllm_available = lambda min_version=None: False  # else TRL imports the engine: seconds, and gigabytes
 
 from trl import GRPOTrainer  # noqa: E402
-from trl.trainer import grpo_trainer  # noqa: E402
+from trl.trainer import grpo_trainer, utils  # noqa: E402
+
+ALIKE = 8  # rows in one forward pass: with fewer, nothing is saved any more
 
 
 class BridgedGRPOTrainer(GRPOTrainer):
@@ -30,6 +32,7 @@ class BridgedGRPOTrainer(GRPOTrainer):
     """
 
     def __init__(self, *, publish: Callable[[], None], keep_reference: bool, **arguments: Any) -> None:
+        score_labels_alone()
         super().__init__(**arguments)
         self.use_vllm = True
         generation: Any = _Publisher(publish)
@@ -55,22 +58,23 @@ class BridgedGRPOTrainer(GRPOTrainer):
         attention_mask: torch.Tensor,
         logits_to_keep: int,
         batch_size: int | None = None,
+        compute_entropy: bool = False,
         **options: Any,
     ) -> Any:
-        """As TRL's, on chunks of `batch_size` rows of like lengths, each cut to its own longest."""
-        size = batch_size or len(input_ids)
+        """As TRL's, on a few rows of like lengths at a time, moved together (`moved_together`)."""
+        if any(value is not None and value is not False for value in options.values()):
+            raise ValueError(f"expected text alone, got {sorted(name for name, value in options.items() if value)}")
+        size = min(batch_size or ALIKE, ALIKE)
         order = attention_mask.sum(-1).argsort()
-        parts = []
+        found: list[tuple[torch.Tensor, torch.Tensor | None]] = []
         for rows in order.split(size):
-            left, right = margins(attention_mask[rows], logits_to_keep)
-            inside = slice(left, attention_mask.size(1) - right)
-            found = super()._get_per_token_logps_and_entropies(
-                model, input_ids[rows, inside], attention_mask[rows, inside], logits_to_keep - right, **options
-            )
-            parts.append([None if part is None or part.dim() < 2 else pad(part, (0, right)) for part in found])
-        back = order.argsort()
-        logprobs, entropies, _ = zip(*parts, strict=True)
-        return torch.cat(logprobs)[back], None if entropies[0] is None else torch.cat(entropies)[back], None
+            ids, labels, back = moved_together(input_ids[rows], attention_mask[rows], logits_to_keep)
+            with self.accelerator.autocast():
+                told = model(input_ids=ids, labels=labels, fused_lm_head=True)
+            found.append((back(told.log_probs), back(told.entropy) if compute_entropy else None))
+        logprobs, entropies = zip(*found, strict=True)
+        at = order.argsort()
+        return torch.cat(logprobs)[at], torch.cat(entropies)[at] if compute_entropy else None, None
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         output = super()._generate_and_score_completions(inputs)
@@ -80,6 +84,12 @@ class BridgedGRPOTrainer(GRPOTrainer):
         cut = (ratio > cap)[mask].float().mean()
         self._metrics["train"]["is_cut_share"].append(cut.item())
         return output
+
+
+def score_labels_alone() -> None:
+    """From now on TRL's trainers in this process score places that have a label, and no others, on a CPU too."""
+    private: Any = utils
+    private._use_triton = lambda device: True  # in that module it decides nothing else
 
 
 def by_length(batch: dict[str, Any]) -> dict[str, Any]:
@@ -92,12 +102,30 @@ def by_length(batch: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def margins(mask: torch.Tensor, completion: int) -> tuple[int, int]:
-    """How many columns at the left, and at the right of the `completion` last ones, are padding in every row."""
-    used = mask.any(0).int()
-    left = int(used[:-completion].argmax()) if bool(used[:-completion].any()) else 0
-    right = int(used[-completion:].flip(0).argmax())
-    return left, right
+def moved_together(
+    ids: torch.Tensor, mask: torch.Tensor, completion: int
+) -> tuple[torch.Tensor, torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+    """Rows of prompts (padded on the left) and completions (the `completion` last columns, padded on the right), each
+    moved to begin in the first column; labels, which are the completions' tokens and else -100; and the way back.
+
+    What is left of the padding stands behind a row's end, where none of its tokens sees it: no mask is needed. The way
+    back takes one figure for each label but those of the first column, and gives (rows, completion), 0 in the padding.
+    """
+    text = mask.bool()
+    said = text.clone()
+    said[:, :-completion] = False
+    place = text.cumsum(-1) - 1
+    row = torch.arange(len(ids), device=ids.device)[:, None].expand_as(place)
+    together = ids.new_zeros(len(ids), int(text.sum(-1).max()))
+    together[row[text], place[text]] = ids[text]
+    labels = torch.full_like(together, -100)
+    labels[row[said], place[said]] = ids[said]
+
+    def back(figures: torch.Tensor) -> torch.Tensor:
+        kept = said[:, -completion:]
+        return figures.new_zeros(kept.shape).masked_scatter(kept, figures[row[said], place[said] - 1])
+
+    return together, labels, back
 
 
 def importance_ratio(output: dict[str, Any], sequence: bool) -> torch.Tensor:

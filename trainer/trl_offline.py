@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
-import trainer.trl_bridge  # noqa: F401  it keeps TRL from importing the engine
+from trainer.trl_bridge import score_labels_alone  # first: it keeps TRL from importing the engine
 
 from trl import DPOConfig, DPOTrainer, SFTConfig, SFTTrainer  # isort: skip
 from trl.trainer.dpo_trainer import DataCollatorForPreference  # isort: skip
@@ -60,6 +60,7 @@ class PairTrainer(DPOTrainer):
 
     def __init__(self, *, pairs: HasPairs, keep_reference: bool, **arguments: Any) -> None:
         self._pairs = pairs
+        score_labels_alone()
         places = Dataset.from_dict({"place": list(range(len(pairs.all)))})
         super().__init__(train_dataset=places, data_collator=_places, **arguments)
         self._collate = DataCollatorForPreference(pad_token_id=arguments["processing_class"].pad_token_id)
@@ -84,6 +85,7 @@ class PairTrainer(DPOTrainer):
 
 def sft_trainer(rows: list[dict[str, list[int]]], **arguments: Any) -> SFTTrainer:
     """TRL's SFTTrainer on rows of `input_ids` and `labels` (-100 where nothing is learnt)."""
+    score_labels_alone()
     return SFTTrainer(train_dataset=Dataset.from_list(rows), **arguments)
 
 

@@ -191,11 +191,42 @@ def test_less_padding_changes_neither_log_probabilities_nor_gradients(policy, tm
             assert torch.allclose(one, other, atol=1e-4)
 
 
-def test_padding_at_the_margins_is_counted():
-    from trainer.trl_bridge import margins
+def test_samples_are_moved_to_where_their_row_begins():
+    from trainer.trl_bridge import moved_together
 
-    assert margins(torch.tensor([[0, 0, 1, 1, 1, 0, 0], [0, 1, 1, 1, 1, 1, 0]]), 4) == (1, 1)
-    assert margins(torch.ones(2, 5, dtype=torch.long), 2) == (0, 0)
+    ids = torch.tensor([[0, 0, 5, 6, 7, 0, 0], [0, 1, 2, 3, 4, 8, 0]])
+    together, labels, back = moved_together(ids, (ids > 0).long(), 4)
+    assert together.tolist() == [[5, 6, 7, 0, 0], [1, 2, 3, 4, 8]]
+    assert labels.tolist() == [[-100, 6, 7, -100, -100], [-100, -100, 3, 4, 8]]
+    figures = torch.tensor([[6.0, 7.0, 9.0, 9.0], [9.0, 3.0, 4.0, 8.0]], requires_grad=True)  # of the next token each
+    told = back(figures)
+    assert told.tolist() == [[6.0, 7.0, 0.0, 0.0], [3.0, 4.0, 8.0, 0.0]]
+    told.sum().backward()
+    assert figures.grad.tolist() == [[1.0, 1.0, 0.0, 0.0], [0.0, 1.0, 1.0, 1.0]]
+
+
+@pytest.mark.parametrize("patched", [True, False])
+def test_only_what_a_completion_says_is_scored(policy, tmp_path, monkeypatch, patched):
+    """Without the bridge's word TRL scores each place on a CPU. When the second case fails, that word can go."""
+    from trl.kernels import chunked_logprob
+    from trl.trainer import utils
+
+    trainer, batch, _ = first_step(policy, tmp_path, config())
+    if not patched:
+        monkeypatch.setattr(utils, "_use_triton", chunked_logprob._use_triton)
+    scored, inner = [], utils._ChunkedLogProbFunction
+
+    class Watched:
+        @staticmethod
+        def apply(hidden, *others):
+            scored.append(len(hidden))
+            return inner.apply(hidden, *others)
+
+    monkeypatch.setattr(utils, "_ChunkedLogProbFunction", Watched)
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], 1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], 1)
+    trainer._get_per_token_logps_and_entropies(trainer.model, ids, mask, batch["completion_ids"].size(1))
+    assert (scored == [int(batch["completion_mask"].sum())]) is patched
 
 
 def unpadded(batch):
