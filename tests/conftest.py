@@ -9,6 +9,7 @@ pytest_plugins = ["support.databases", "support.engine", "support.redis_server"]
 TESTS = Path(__file__).parent
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the run, and say what one worker of `pytest -n 2 --dist loadgroup` has to run by itself.
 

@@ -31,11 +31,9 @@ def plot(months: Sequence[Diary], path: Path) -> Path:
     below.fill_between(days, low, high, alpha=0.25)
     below.axhline(0.0, linewidth=0.8, color="black")
     below.set_ylabel("served - frozen, 95 %")
-    for name, style in (("now", "-"), ("first", "--")):
+    for name, said, style in (("now", "the refreshed one", "-"), ("first", "the first one", "--")):
         weeks = agreement(months, name)
-        last.plot(
-            [place for place, _ in weeks], [share for _, share in weeks], "o" + style, label=f"{name} reward model"
-        )
+        last.plot([place for place, _ in weeks], [share for _, share in weeks], "o" + style, label=said)
     last.axhline(AGREES, linewidth=0.8, linestyle=":", color="black")
     last.set_ylabel("pairs ordered as gold\n(reward model, share)")
     last.set_xlabel("day")
@@ -43,7 +41,8 @@ def plot(months: Sequence[Diary], path: Path) -> Path:
     for place, state in ends(months):
         for axes in (above, below, last):
             axes.axvline(place, linewidth=0.8, linestyle=":", color=COLOURS.get(state, "grey"))
-    figure.suptitle(f"A month in the small world, {len(months)} seeds; dotted: a round, green where it was published")
+    seeds = f"{len(months)} seed" + ("" if len(months) == 1 else "s")
+    figure.suptitle(f"A month in the small world, {seeds}; dotted: a round, green where it was published")
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=120)
