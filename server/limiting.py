@@ -104,6 +104,11 @@ class Limiter:
             if not self._answers[who]:
                 del self._answers[who]
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether counting waits for nobody."""
+        return not self._redis_url
+
     async def spend(self, allowance: Allowance, tokens: int) -> None:
         """Count an answer's tokens once they are known. What has begun is never cut off: the next request pays."""
         if not allowance.counts_tokens or not tokens or time.monotonic() < self._down_until:
@@ -145,7 +150,7 @@ class Limiter:
         return let_in
 
     def _in_time(self) -> AbstractAsyncContextManager[object]:
-        return asyncio.timeout(REDIS_SECONDS) if self._redis_url else nullcontext()  # memory needs no watching
+        return nullcontext() if self.is_quick else asyncio.timeout(REDIS_SECONDS)
 
     def _down(self, error: BaseException) -> None:
         if self.trouble is None:

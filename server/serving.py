@@ -358,7 +358,9 @@ class Serving:
             one = numbered(turn, index, turn.generation_id if index == 0 else new_id())
             records.append((one, _completion(one, outcome, index, times, ending)))
         completing = [self._recorder.complete(one, completion) for one, completion in records]
-        if allowance.counts_tokens:
+        if self._limiter.is_quick:
+            await self._limiter.spend(allowance, outcome.tokens)
+        elif allowance.counts_tokens:
             completing.append(self._limiter.spend(allowance, outcome.tokens))
         # One is with the recorder before its first wait; of several, none has begun when the client leaves just now.
         await (completing[0] if len(completing) == 1 else asyncio.shield(asyncio.gather(*completing)))
