@@ -1,5 +1,6 @@
 """Fixtures that more than one room's tests use, and how two workers share the run."""
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,8 @@ pytest_plugins = ["support.databases", "support.engine", "support.redis_server"]
 TESTS = Path(__file__).parent
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)  # so that it comes before xdist, which reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
     """Order the run, and say what one worker of `pytest -n 2 --dist loadgroup` has to run by itself.
 
     Real engines first and on one worker: the longest part, and two at once would starve each other on two cores. The
@@ -21,6 +22,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: {"engine": 0, "ui": 2}.get(groups[item.nodeid], 1))  # stable: else as collected
     for item in items:
         item.add_marker(pytest.mark.xdist_group(groups[item.nodeid]))
+    yield
 
 
 def _group(item: pytest.Item) -> str:
