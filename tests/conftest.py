@@ -1,34 +1,38 @@
 """Fixtures that more than one room's tests use, and how two workers share the run."""
 
-from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["support.databases", "support.engine", "support.redis_server"]
 
-TESTS = Path(__file__).parent
+ENGINE, BROWSER = "real engines", "the browser"
 
 
-@pytest.hookimpl(wrapper=True)  # so that it comes before xdist, which reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
-    """Order the run, and say what one worker of `pytest -n 2 --dist loadgroup` has to run by itself.
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Real engines first, the longest part. The browser last: Playwright's loop stays in its worker to the end."""
+    items.sort(key=lambda item: {ENGINE: 0, BROWSER: 2}.get(_share(item.nodeid), 1))  # stable: else as collected
 
-    Real engines first and on one worker: the longest part, and two at once would starve each other on two cores. The
-    browser last: Playwright's loop stays in its worker. Between them a file is a worker's, so that its fixtures serve
-    all of it.
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """Who of `pytest -n 2` runs what."""
+    return Shares(config, log)
+
+
+class Shares(LoadScopeScheduling):
+    """One worker has all real engines, since two at once would starve each other on two cores; one has the browser.
+
+    Else a file is one worker's, so that its fixtures serve all of it.
     """
-    groups = {item.nodeid: _group(item) for item in items}
-    items.sort(key=lambda item: {"engine": 0, "ui": 2}.get(groups[item.nodeid], 1))  # stable: else as collected
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item.nodeid]))
-    yield
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _share(nodeid)
 
 
-def _group(item: pytest.Item) -> str:
-    path = item.path.relative_to(TESTS)
-    if path.parts[0] == "ui":
-        return "ui"
-    if path.parts[0] == "e2e" or "real_engine" in getattr(item, "fixturenames", ()):
-        return "engine"
-    return path.as_posix()
+def _share(nodeid: str) -> str:
+    file = Path(nodeid.split("::", 1)[0])
+    if file.parent.name == "ui":
+        return BROWSER
+    return ENGINE if file.parent.name == "e2e" or "_vllm" in file.name else str(file)

@@ -8,8 +8,10 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from openai import OpenAI
@@ -17,6 +19,9 @@ from sqlalchemy import create_engine, text
 from support.components import require_component
 from support.crowd import Crowd, alone, client_of, not_as_alone, prompts
 from support.house import START_SECONDS, RunningHouse, running_house
+
+from bench.rounds import Bench, unseen
+from cli.profiles import TINY
 
 CLIENTS = 8
 PAGE_PATIENCE_MS = 180_000  # of a browser that starts on two busy cores; nothing waits this long otherwise
@@ -29,7 +34,7 @@ CHROMIUM_FLAGS = [
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHouse]:
-    # a short round and a lenient gate: whether a round is good is shown elsewhere, here it is to be published
+    # a short round and a lenient gate, which is to publish it: whether it is good is asked of gold
     settings = {
         "trainer_nice": 0,  # eight clients without a pause would leave a trainer that gives way next to nothing
         "trainer_steps": 8,
@@ -58,6 +63,7 @@ def test_the_loop_closes(house: RunningHouse) -> None:
     chat_through_the_page(house)
     find_the_turns(house)
     new = train_while_people_chat(house, client)
+    gold_rose(house, new)
     roll_back(house, client, new)
     survive_a_dead_engine(house, client, new)
     house.end_without_a_trace(least=4)
@@ -147,6 +153,28 @@ def train_while_people_chat(house: RunningHouse, client: OpenAI) -> str:
     both = [n for n in range(len(questions)) if {(old, n), (live, n)} <= written_alone.keys()]
     assert any(written_alone[old, n].content != written_alone[live, n].content for n in both)
     return new
+
+
+def gold_rose(house: RunningHouse, new: str) -> None:
+    """Whether what was learnt is better: the gold judge on prompts that neither the models nor the round have seen.
+
+    Gold of 256 prompts, 4 answers each, must have risen by the one-sided bootstrap interval (80 %) of the mean paired
+    difference. Two rounds of these settings won 0.029 and 0.020, each with a standard error of 0.0057 over prompts. A
+    bound that is 0.84 of those below the rise, which scatters by 0.0085 over prompts and rounds together, is above 0 in
+    99 of 100 rounds. The same round with the reward's sign turned lost 0.079; one that changes nothing has no
+    differences, so that its bound is 0, and at a learning rate of nearly 0 a round comes to no checkpoint at all.
+    """
+    key = (house.home / "service.key").read_text().strip()
+    door: Any = SimpleNamespace(gateway=house.gateway, service={"Authorization": f"Bearer {key}"})
+    bench = Bench(door, TINY, unseen(256, TINY), samples=4)
+    before, after = bench.gold("ruminate-v0"), bench.gold(f"ruminate-{new}")
+    assert least_rise(before, after) > 0, (before.mean(), after.mean())
+
+
+def least_rise(before: Any, after: Any) -> float:
+    """The lower end of the one-sided interval (80 %) of the mean difference over prompts."""
+    dice, gaps = np.random.default_rng(0), np.asarray(after) - np.asarray(before)
+    return float(np.percentile(gaps[dice.integers(0, len(gaps), (10_000, len(gaps)))].mean(1), 20))
 
 
 def roll_back(house: RunningHouse, client: OpenAI, new: str) -> None:
