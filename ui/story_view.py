@@ -24,7 +24,10 @@ class Stories:
         draw = self._pieces
         facts = [
             ("col_state", draw.state(view) + (f" {draw.progress(view)}" if view["state"] in OPEN else "")),
-            ("col_algorithm", escape(draw.named("algorithm", view["algorithm"]))),
+            (
+                "col_algorithm",
+                escape(draw.named("algorithm", view["algorithm"] or "–")),
+            ),  # the trainer has yet to choose
             ("reason", escape(value(view.get("reason")))),
             ("requested_by", escape(self._asked_by(view))),
             ("col_started", draw.when(view.get("started_at") or view.get("created_at"))),

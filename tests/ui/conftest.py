@@ -1,4 +1,8 @@
-"""A real Chromium on a real page against the fake gateway: one browser and one server for all, a page for each."""
+"""A real Chromium on a real page: one browser for all tests, and a context for each.
+
+Most stand before the fake gateway (`shown`), whose answers a test can set; those of test_ui_with_engine_*.py before the
+real one with the real engine (`behind`, `people`, `ann`).
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -8,8 +12,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 from support.components import require_component
+from support.engine import RealEngine
 from support.fake_chat_gateway import FakeGateway, serving
 from support.open_pages import pages_of
+from support.real_page import Behind, Person, people_of, running_page
 
 CHROMIUM = Path("/usr/bin/chromium")
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
@@ -100,3 +106,25 @@ def shown(chromium: Browser, served: Served) -> Iterator[Shown]:
     yield result
     context.close()
     assert not errors, f"the page's scripts failed: {errors}"
+
+
+@pytest.fixture(scope="session")
+def behind(real_engine: RealEngine, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Behind]:
+    """The page with gateway, database and engine as people have them: one for all tests, a person for each."""
+    if not real_engine.answers():
+        real_engine.start()
+    with running_page(real_engine, tmp_path_factory.mktemp("behind") / "home") as found:
+        yield found
+
+
+@pytest.fixture
+def people(chromium: Browser, behind: Behind) -> Iterator[Callable[..., Person]]:
+    """Makes people who are signed in: `people()`, `people("admin")`."""
+    with people_of(behind, chromium) as make:
+        yield make
+
+
+@pytest.fixture
+def ann(people: Callable[..., Person]) -> Person:
+    """Somebody who has a key and has said nothing yet, on a page that is ready."""
+    return people()

@@ -303,6 +303,12 @@ def test_what_is_said_of_an_engine_is_told_without_its_address(code: str) -> Non
     assert said.startswith("The model ")
 
 
+def test_a_conversation_that_is_too_long_is_told_without_the_engines_parameters() -> None:
+    words = "This model's maximum context length is 1024 tokens. However, (parameter=input_tokens, value=1025)."
+    for error in (GatewayError(words, 400, "400"), GatewayError("the prompt has", 400, "context_length_exceeded")):
+        assert plain(load_words("en"), error).startswith("This is more than the model can read at once.")
+
+
 def test_one_of_a_thing_is_told_as_one() -> None:
     words = load_words("en")
     assert words("tokens", n=1) == "1 token"

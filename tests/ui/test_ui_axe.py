@@ -1,8 +1,8 @@
 """Every state of the page under axe-core, light and dark: no serious and no critical finding."""
 
 import pytest
-from playwright.sync_api import Page, expect
-from support.components import require_component
+from playwright.sync_api import expect
+from support.axe import check
 from support.fake_chat_gateway import Script
 
 ANSWER = """# A plan
@@ -25,21 +25,6 @@ def look(shown, request):
     shown.page.emulate_media(color_scheme="dark" if request.param == "dark" else "light", reduced_motion="reduce")
     expect(shown.page.locator("html")).to_have_attribute("data-theme", "dark" if request.param == "dark" else "light")
     return shown
-
-
-def check(page: Page, state: str) -> None:
-    try:
-        from axe_playwright_python.sync_playwright import Axe
-    except ImportError:
-        require_component(False, "axe-playwright-python (requirements/test.txt)")
-    found = Axe().run(page).response
-    assert found["testEngine"]["name"] == "axe-core"
-    bad = [
-        f"{one['impact']} {one['id']}: {one['help']}: " + "; ".join(node["html"][:160] for node in one["nodes"][:3])
-        for one in found["violations"]
-        if one["impact"] in ("serious", "critical")
-    ]
-    assert not bad, f"{state}: " + "\n".join(bad)
 
 
 def test_axe_sees_what_is_wrong(shown) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from concurrent.futures import Future
+from typing import Any
 
 import pytest
 from playwright.sync_api import expect
@@ -78,17 +79,22 @@ def test_nonsense_is_no_name_the_first_words_serve(shown) -> None:
 
 
 def test_a_name_that_a_person_gave_wins(shown) -> None:
+    class Renamed(list[dict[str, Any]]):
+        """Somebody names the conversation in another tab while the model is asked for a name."""
+
+        def append(self, asked: dict[str, Any]) -> None:
+            super().append(asked)
+            for talk in shown.gateway.conversations.values():
+                talk["title"] = "mine"
+
     page = shown.page
-    shown.gateway.title = "Dinners for two"
-    shown.gateway.script = Script(response=[f"w{n} " for n in range(60)], pause=0.05)
+    shown.gateway.title, shown.gateway.asked_titles = "Dinners for two", Renamed()
     shown.ask(QUESTION)
-    page.wait_for_url(re.compile(r"\?c="))
-    (talk,) = shown.gateway.conversations.values()
-    talk["title"] = "mine"  # as from another tab, while the answer is being written
     shown.answered()
     expect(page.locator(".item")).to_have_text("mine")
     page.wait_for_timeout(500)
-    assert talk["title"] == "mine"
+    assert len(shown.gateway.asked_titles) == 1
+    assert [talk["title"] for talk in shown.gateway.conversations.values()] == ["mine"]
 
 
 def test_a_conversation_gets_its_name_though_its_tab_was_closed(shown) -> None:

@@ -152,6 +152,9 @@ def test_a_round_is_stopped_and_another_started(training) -> None:
     page.press("dialog input", "Enter")
     expect(page.locator("tr", has_text="waiting for a trainer")).to_contain_text("a new week")
     assert training.gateway.rounds[-1]["state"] == "requested"
+    training.gateway.rounds[-1]["algorithm"] = ""  # until a trainer takes it, by whose setting it goes
+    page.click("a[href='?round=3']")
+    expect(page.locator(".facts")).to_contain_text("Algorithm–")
 
 
 def test_a_round_tells_what_began_it_and_how_often_its_answers_refuse(training) -> None:
