@@ -162,8 +162,8 @@ def _each_for_itself(
         rows_of = states.new_zeros(rows * longest, heads, size).index_copy(0, inside, states[0].transpose(0, 1))
         return rows_of.view(rows, longest, heads, size).transpose(1, 2)
 
-    states = [spread(one) for one in (query, key, value)]
-    out = scaled_dot_product_attention(*states, is_causal=True, scale=options.get("scaling"))
+    scale = options.get("scaling")
+    out = scaled_dot_product_attention(spread(query), spread(key), spread(value), is_causal=True, scale=scale)
     return out.transpose(1, 2).flatten(0, 1)[inside][None], None
 
 

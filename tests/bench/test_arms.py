@@ -9,7 +9,7 @@ import pytest
 
 from bench.learning import algorithms, thinking, zero
 from bench.learning.arm_plots import course, plot_gold, plot_lengths, tokens_by
-from bench.learning.arms import AT_MOST, Arm, Asked, noted, options, parsed, run
+from bench.learning.arms import AT_MOST, Arm, Asked, _Runner, noted, options, parsed, run
 from bench.learning.contrasts import contrast, of_arm, summary
 from bench.learning.notes import Notes
 from bench.learning.pooling import pooled
@@ -131,6 +131,18 @@ def test_a_round_that_came_to_nothing_is_named_and_not_counted(tmp_path: Path) -
     told = contrast(notes, "rlhf", "think")
     assert told is not None
     assert told["seeds"] == [1]
+    assert plot_gold(notes, thinking.ARMS, "x", tmp_path / "gold.png").is_file()
+
+
+def test_an_arm_whose_budget_was_never_sampled_is_told_and_ends_nothing(tmp_path: Path) -> None:
+    notes = filled(tmp_path, {})
+    notes.add({"what": "round", "arm": "think", "seed": 1, "thoughtless": False, "state": "failed", "error": "no disk",
+               "sampled_tokens": 0, "series": {}})  # fmt: skip
+    runner = object.__new__(_Runner)
+    runner._name, runner._notes, runner._benches = "thinking", notes, {True: None}  # type: ignore[dict-item]
+    runner.round(thinking.ARMS[2], 1)
+    failed = of_arm(notes, thinking.ARMS[2])["failed"]
+    assert failed == {1: "it has the tokens of think, which has sampled none"}
     assert plot_gold(notes, thinking.ARMS, "x", tmp_path / "gold.png").is_file()
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -12,6 +13,7 @@ from bench.learning.days import DAYS, Diary, curve, pooled, prompts_in, talks_of
 from bench.learning.month import SMOKE, Month, _options, told
 from bench.learning.plots import agreement, ends, plot
 from models.world.users import Talk, users, week_of
+from server.auth import Identity
 
 
 def a_month(path: Path, seed: int, gain: float, days: int = DAYS) -> Diary:
@@ -110,6 +112,25 @@ def test_a_talk_is_held_by_its_user_alone_and_the_same_way_again() -> None:
     assert [body["seed"] for _, body in asked[:half]] == [body["seed"] for _, body in asked[half:]]
 
 
+def test_a_month_s_people_have_keys_for_chats_and_for_comparisons() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        wish = json.loads(request.content)
+        if request.url.path == "/api/admin/users":
+            return httpx.Response(201, json={"name": wish["name"]})
+        return httpx.Response(201, json={"key": " ".join(wish["scopes"])})
+
+    month = object.__new__(Month)
+    month._http = httpx.Client(base_url="http://gateway", transport=httpx.MockTransport(handler))
+    month._stack = SimpleNamespace(service={})  # type: ignore[assignment]
+    month._seed, month._options = 1, SimpleNamespace(people=2)  # type: ignore[assignment]
+    keys = month._people()
+    assert len(keys) == 2
+    for scopes in keys.values():
+        key = Identity("1", "ada", "user", "train", "2", tuple(scopes.split()))
+        key.require("chat")  # /v1
+        key.require("app")  # /api/comparisons
+
+
 def test_a_month_that_is_cut_off_leaves_the_figures_of_its_weeks(tmp_path: Path) -> None:
     options = _options(["--out", str(tmp_path / "out"), "--weeks", "2"])
     diary = a_month(tmp_path, 1, 0.05)
@@ -122,8 +143,6 @@ def test_a_month_that_is_cut_off_leaves_the_figures_of_its_weeks(tmp_path: Path)
 
 
 def test_a_round_whose_lease_has_not_run_out_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from types import SimpleNamespace
-
     from db.queries import checkpoints, rounds
     from db.session import Database
 
