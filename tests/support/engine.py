@@ -66,6 +66,13 @@ class RealEngine:
         except httpx.TransportError:
             return False
 
+    def forget_adapters(self) -> None:
+        """Unload what gateways of earlier tests have left."""
+        with httpx.Client(base_url=self.url, timeout=30) as http:
+            for card in http.get("/v1/models").raise_for_status().json()["data"]:
+                if card.get("parent") is not None:
+                    http.post("/v1/unload_lora_adapter", json={"lora_name": card["id"]}).raise_for_status()
+
     def kill(self) -> None:
         """kill -9 of all its processes, as the kernel does when memory runs out."""
         if self._process is not None:

@@ -17,6 +17,7 @@ def test_it_samples_from_the_weights_that_it_is_asked_for(real_engine: RealEngin
 
     if not real_engine.answers():
         real_engine.start()
+    real_engine.forget_adapters()
     folders = {"base": real_engine.model, "other": write_tiny_full(real_engine.model, tmp_path / "other", 5)}
     free = {"new_version": "default"}  # a gateway of an earlier test may have named what it has: then it is refused
     httpx.post(f"{real_engine.url}/update_weight_version", json=free, timeout=30).raise_for_status()
