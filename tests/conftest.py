@@ -8,12 +8,13 @@ from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["support.databases", "support.engine", "support.redis_server"]
 
-ENGINE, BROWSER = "real engines", "the browser"
+ENGINE, BROWSER, WALKED = "real engines", "the browser", "the browser before a real engine"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Real engines first, the longest part. The browser last: Playwright's loop stays in its worker to the end."""
-    items.sort(key=lambda item: {ENGINE: 0, BROWSER: 2}.get(_share(item.nodeid), 1))  # stable: else as collected
+    order = {ENGINE: 0, BROWSER: 2, WALKED: 3}
+    items.sort(key=lambda item: order.get(_share(item.nodeid), 1))  # stable: else as collected
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -22,9 +23,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 class Shares(LoadScopeScheduling):
-    """One worker has all real engines, since two at once would starve each other on two cores; one has the browser.
-
-    Else a file is one worker's, so that its fixtures serve all of it.
+    """One worker has all real engines, since two at once would starve each other on two cores, but for the page's at the
+    end. Else a file is one worker's, so that its fixtures serve all of it.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -34,5 +34,5 @@ class Shares(LoadScopeScheduling):
 def _share(nodeid: str) -> str:
     file = Path(nodeid.split("::", 1)[0])
     if file.parent.name == "ui":
-        return BROWSER
+        return WALKED if "_with_engine" in file.name else BROWSER
     return ENGINE if file.parent.name == "e2e" or "_vllm" in file.name else str(file)
