@@ -23,8 +23,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 class Shares(LoadScopeScheduling):
-    """One worker has all real engines, since two at once would starve each other on two cores, but for the page's at the
-    end. Else a file is one worker's, so that its fixtures serve all of it.
+    """One worker has all real engines but the page's: two at once would starve each other on two cores.
+
+    Else a file is one worker's, so that its fixtures serve all of it.
     """
 
     def _split_scope(self, nodeid: str) -> str:
