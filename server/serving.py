@@ -245,9 +245,7 @@ class Serving:
                 if weights.asked_as != weights.model:
                     writer = Renamed(writer, weights.asked_as, weights.model)
                 if ask.stream:
-                    came: list[float] = []  # when each piece came
-                    with self._pace.following(came):
-                        await self._stream(ask, turn, answer, writer, allowance, exchange, came)
+                    await self._stream(ask, turn, answer, writer, allowance, exchange)
                 else:
                     outcome = read_body(answer.first)
                     await self._record(ask, turn, outcome, allowance, Times(datetime.now(UTC)))
@@ -258,17 +256,11 @@ class Serving:
                 answer.close()
 
     async def _stream(
-        self,
-        ask: Ask,
-        turn: Turn,
-        answer: Answer,
-        writer: Writer,
-        allowance: Allowance,
-        exchange: Exchange | Away,
-        came: list[float],
+        self, ask: Ask, turn: Turn, answer: Answer, writer: Writer, allowance: Allowance, exchange: Exchange | Away
     ) -> None:
         tail = Tail(ask.wants_usage)
         said: list[bytes] = []
+        came: list[float] = []  # when each of them came
         first_at = datetime.now(UTC)
         self._metrics.first_token(turn.model, turn.engine, (first_at - turn.started_at).total_seconds())
         trouble: str | None = None
@@ -292,7 +284,8 @@ class Serving:
             return exchange.alive() if ask.hides_thought else None
 
         try:
-            await answer.pass_on(take)
+            with self._pace.following(came):
+                await answer.pass_on(take)
             if not tail.done:
                 trouble = f"engine {answer.engine.url} ended the answer before its end"
         except Broken as error:

@@ -36,4 +36,5 @@ def _share(nodeid: str) -> str:
     file = Path(nodeid.split("::", 1)[0])
     if file.parent.name == "ui":
         return WALKED if "_with_engine" in file.name else BROWSER
-    return ENGINE if file.parent.name == "e2e" or "_vllm" in file.name else str(file)
+    engine = file.parent.name == "e2e" or (file.parent.name != "thinking" and "_vllm" in file.name)
+    return ENGINE if engine else str(file)

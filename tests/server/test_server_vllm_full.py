@@ -11,7 +11,7 @@ from sqlalchemy import select
 from support.engine import RealEngine, gateway_before
 from support.gateways import Running
 from support.greedy import ASKS as EVERY
-from support.greedy import client_of, greedy
+from support.greedy import chat_without_pause, client_of, greedy
 from support.tiny_adapters import publish_tiny, publish_tiny_full, tiny_probe, write_tiny_adapter, write_tiny_full
 
 from db.schema import Generation
@@ -92,15 +92,7 @@ async def test_full_weights_are_swapped_under_streaming_clients_without_a_failed
     assert len({tuple(alone[ask, f"ruminate-{name}"] for ask in ASKS) for name in ("v0", *names, adapter)}) == 4
     answers: list[tuple[str, str, str]] = []
     stop = asyncio.Event()
-
-    async def chat_without_pause(number: int) -> None:
-        turn = number
-        while not stop.is_set():
-            ask = ASKS[turn % len(ASKS)]
-            answers.append((ask, *await greedy(client, ask)))
-            turn += 1
-
-    clients = [asyncio.create_task(chat_without_pause(number)) for number in range(8)]
+    clients = [asyncio.create_task(chat_without_pause(client, ASKS, number, answers, stop)) for number in range(8)]
     took = {}
     for name in (names[0], names[1], "previous", adapter, "v0", names[1]):
         await asyncio.sleep(1)

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import select
 from support.engine import RealEngine, gateway_before
 from support.gateways import Running
-from support.greedy import ASKS, client_of, greedy
+from support.greedy import ASKS, chat_without_pause, client_of, greedy
 from support.tiny_adapters import publish_tiny, write_tiny_adapter
 
 from cli.profiles import TINY
@@ -97,15 +97,7 @@ async def test_a_swap_under_eight_streaming_clients_fails_nothing_and_mixes_noth
     client = client_of(house)
     answers: list[tuple[str, str, str]] = []
     stop = asyncio.Event()
-
-    async def chat_without_pause(number: int) -> None:
-        turn = number
-        while not stop.is_set():
-            ask = ASKS[turn % len(ASKS)]
-            answers.append((ask, *await greedy(client, ask)))
-            turn += 1
-
-    clients = [asyncio.create_task(chat_without_pause(number)) for number in range(8)]
+    clients = [asyncio.create_task(chat_without_pause(client, ASKS, number, answers, stop)) for number in range(8)]
     await asyncio.sleep(1)
     live = ["v0"]
     for target in (*names, "previous"):

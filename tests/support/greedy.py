@@ -1,5 +1,8 @@
 """Greedy answers of a gateway, for comparing them with what one checkpoint alone writes."""
 
+import asyncio
+from collections.abc import Sequence
+
 import openai
 from support.gateways import Running
 
@@ -31,3 +34,18 @@ async def greedy(client: openai.AsyncOpenAI, ask: str, model: str = "ruminate") 
         delta = chunk.choices[0].delta
         text += (getattr(delta, "reasoning", None) or "") + (delta.content or "")
     return " and ".join(sorted(wrote)), text
+
+
+async def chat_without_pause(
+    client: openai.AsyncOpenAI,
+    asks: Sequence[str],
+    number: int,
+    answers: list[tuple[str, str, str]],
+    stop: asyncio.Event,
+) -> None:
+    """Ask one after the other, beginning at `number`; `answers` gets (asked, who wrote it, text) of each."""
+    turn = number
+    while not stop.is_set():
+        ask = asks[turn % len(asks)]
+        answers.append((ask, *await greedy(client, ask)))
+        turn += 1

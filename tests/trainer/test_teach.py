@@ -5,10 +5,8 @@ import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
-from support.engine import RealEngine
 from support.fake_teacher import FakeTeacher, says
 from support.tiny_policy import prompt
 
@@ -204,15 +202,3 @@ def test_the_command_says_what_it_costs_before_and_counts_it(tmp_path, api):
     again = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert again.returncode == 2
     assert "exists" in again.stderr
-
-
-def test_a_thinking_model_behind_a_real_engine_teaches(real_engine: RealEngine, tmp_path: Path):
-    """It thinks by itself; its server keeps the thought apart. The tiny one does not heed instructions."""
-    answers = Answers(tmp_path / "a.jsonl")
-    mix = [one.messages for one in read_mix(Path(__file__).parents[2] / "models" / "tiny" / "prompts" / "train.jsonl")]
-    teacher = Teacher(f"{real_engine.url}/v1", "ruminate-v0", connections=4, max_tokens=200)
-    told = teach(teacher, to_ask([one for one in mix if len(one) == 1][:6], answers), answers, languages="")
-    assert told.kept + sum(told.left.values()) == 6
-    assert told.completion_tokens > 0
-    assert as_folder(answers, tmp_path / "lessons") == told.kept
-    assert all(one.thought and one.response for one in read_lessons(str(tmp_path / "lessons")))
