@@ -40,3 +40,12 @@ def new_id() -> str:
 def first_id_at(when: datetime) -> str:
     """No id made at `when` or later sorts before this one, and none made a millisecond earlier after it."""
     return str(uuid.UUID(int=(int(when.timestamp() * 1000) << 80) | (0x7 << 76) | (0b10 << 62)))
+
+
+def made_at(identifier: str) -> float | None:
+    """When `new_id` made it, in Unix seconds; None: it is not one of its."""
+    try:
+        value = uuid.UUID(identifier)
+    except ValueError:
+        return None
+    return (value.int >> 80) / 1000 if value.version == 7 else None

@@ -4,12 +4,15 @@ The database is the truth: it says whose answer it is, whether it is still being
 are told from the record are numbered anew (`record-1` …) and begin at the answer's beginning.
 """
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from db.ids import made_at
 from db.schema import Generation, Message
 from db.session import Database
 from server.errors import ApiError, invalid, not_found
@@ -20,6 +23,10 @@ from server.streams import Lost, Streams
 RECORD = "record-"
 HIDES = "hides_thought"  # in the record's sampling: the client was not to see the thought
 BROKEN_OFF = ("interrupted", "error")
+YOUNG_SECONDS = 3.0
+"""An answer of another gateway that began so lately may be on its way here still: its client has the first event before
+the database has its row and Redis its stream."""
+LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -61,13 +68,13 @@ class Pickup:
             raise not_found("generation", generation_id)
         if known is not None and not known[1].ended:
             return Picked("stream", known[1].follow(place.after))
-        row, calls = await self._lookups.ask(self._read, generation_id)
+        row, calls, streamed = await self._look(generation_id, known is None)
         if row is None or row.user_id != user_id:
             raise not_found("generation", generation_id)
         if not place.recorded:
             if known is not None:
                 return Picked("stream", known[1].follow(place.after))
-            if await self._streams.has(generation_id):
+            if streamed:
                 return Picked("stream", self._elsewhere(generation_id, place.after))
         if row.ended_at is None:
             message = f"the gateway {row.gateway} writes this answer; its events can be had there, or at its end here"
@@ -75,6 +82,20 @@ class Pickup:
         if row.response is None or row.consent == "none":
             raise ApiError(410, "no words of this answer were kept", code="not_kept")
         return Picked("record", _told(_events(row, calls), place.after if place.recorded else 0))
+
+    async def _look(self, generation_id: str, elsewhere: bool) -> tuple[Generation | None, list[dict[str, Any]], bool]:
+        """The record, and whether Redis has its events; of an answer that has hardly begun elsewhere, once both can be
+        there."""
+        while True:
+            row, calls = await self._lookups.ask(self._read, generation_id)
+            streamed = elsewhere and await self._streams.has(generation_id)
+            if not elsewhere or (streamed and row is not None) or self._settled(row) or not _young(generation_id):
+                return row, calls, streamed
+            await asyncio.sleep(LOOK_SECONDS)
+
+    def _settled(self, row: Generation | None) -> bool:
+        """Whether no stream is to be waited for."""
+        return row is not None and (not self._streams.carries or row.ended_at is not None or row.consent == "none")
 
     async def _elsewhere(self, generation_id: str, after: int) -> AsyncIterator[bytes]:
         async def unfinished() -> bool:
@@ -93,6 +114,11 @@ class Pickup:
             row = session.get(Generation, generation_id)
             message = None if row is None or row.message_id is None else session.get(Message, row.message_id)
             return row, ((message.extra or {}).get("tool_calls") or []) if message is not None else []
+
+
+def _young(generation_id: str) -> bool:
+    made = made_at(generation_id)
+    return made is not None and abs(time.time() - made) < YOUNG_SECONDS
 
 
 def _events(row: Generation, calls: list[dict[str, Any]]) -> list[bytes]:

@@ -34,6 +34,11 @@ class Streams:
         self._client: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
 
+    @property
+    def carries(self) -> bool:
+        """Whether there is a Redis to carry them."""
+        return bool(self._url)
+
     def share(self, turn: Turn, feed: Feed) -> None:
         """Carry a feed to the others from now on."""
         if self._url and turn.consent != "none":

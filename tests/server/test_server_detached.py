@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,9 +17,11 @@ from support.gateways import Running, running_gateway
 from support.processes import gateway_process
 from support.redis_server import RedisServer
 
-from db.queries import users
+from db.ids import new_id
+from db.queries import turns, users
 from db.schema import Generation
-from server import feed
+from server import feed, pickup
+from server.streams import Streams
 
 HELLO = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}], "stream": True}
 DETACHED = HELLO | {"ruminate": {"detached": True}}
@@ -257,6 +260,39 @@ async def test_another_gateway_gives_the_events_over_redis_while_they_come(
         await until(lambda: len(rows(two)) == 2)
         assert (await events_of(two.http, secret)).status_code == 409
         assert b"0" in await redis.command("EXISTS", f"ruminate:events:{secret}")
+
+
+@pytest.mark.parametrize("late", ["row", "stream"])
+async def test_another_gateway_waits_for_an_answer_that_has_hardly_begun(
+    tmp_path: Path,
+    engine: FakeEngine,
+    redis: RedisServer,
+    database_url: str,
+    late: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its client has the first event before anything of it can be seen elsewhere, and may turn up there at once."""
+    begin, share = turns.begin_turn, Streams.share
+
+    def begin_late(*given: Any) -> None:
+        time.sleep(0.5)  # on the recorder's thread
+        begin(*given)
+
+    def share_late(streams: Streams, *given: Any) -> None:
+        asyncio.get_running_loop().call_later(0.5, share, streams, *given)
+
+    if late == "row":
+        monkeypatch.setattr(turns, "begin_turn", begin_late)
+    else:
+        monkeypatch.setattr(Streams, "share", share_late)
+    engine.delay = 0.1
+    async with two_gateways(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
+        generation, _ = await leave_after(one.http, "data:")
+        told = await events_of(two.http, generation)
+        assert (told.status_code, told.headers.get("x-ruminate-events")) == (200, "stream"), told.text
+        assert words(parsed(told.text)) == engine.text("ruminate-v0")
+        monkeypatch.setattr(pickup, "YOUNG_SECONDS", 0.2)
+        assert (await events_of(two.http, new_id())).status_code == 404
 
 
 async def test_without_redis_another_gateway_says_who_has_them_and_tells_the_record_at_the_end(
