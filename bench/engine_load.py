@@ -3,6 +3,9 @@
 
 The gateway has authentication, limits, routing and recording on. The ways are asked in turns, so that a machine that
 grows busier meets all alike; what is compared is the tokens per second of the same requests, of a fixed length.
+
+On a machine whose every core the engine and the client want, whatever stands between them takes its processor time from
+both. `apart` keeps the engine to one core and all else to the others, as where it has a card of its own.
 """
 
 import json
@@ -11,9 +14,11 @@ import statistics
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from bench.fronts import WIDE, bare, cpu_seconds, make_key
 from bench.stack import running
@@ -24,13 +29,16 @@ REQUESTS = {1: 32, 16: 256, 64: 768, 128: 768}  # so that each measurement takes
 DIRECT, BARE, GATEWAY = "direct", "bare", "gateway"
 
 
-def measure(concurrencies: Sequence[int], repeats: int = 2) -> dict[str, Any]:
+def measure(concurrencies: Sequence[int], repeats: int = 2, apart: bool = False) -> dict[str, Any]:
     """By concurrency: tokens per second and first pieces (ms) of each way, its share of direct, and the processor time
     for a token of what stands before the engine."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         limits = {name.lower(): value for name, value in WIDE.items()} | {"loopback_without_key": "false"}
         with running(home, 1, TINY, **limits) as stack, bare(stack.engines[0], home) as passing:
+            if apart:
+                engines = [one.pid for name, one in stack.processes.items() if name != "server"]
+                _keep_apart(engines, [stack.processes["server"].pid, passing.process.pid, os.getpid()])
             key = make_key(home)
             prompts = home / "prompts.jsonl"
             _write_prompts(prompts)
@@ -57,6 +65,22 @@ def measure(concurrencies: Sequence[int], repeats: int = 2) -> dict[str, Any]:
                 )  # fmt: skip
                 print(f"engine x{concurrency:<4} {said}", flush=True)
     return found
+
+
+def _keep_apart(engines: Sequence[int], others: Sequence[int]) -> None:
+    """These processes, with their children and threads, on a core of their own each side."""
+    first, *rest = sorted(os.sched_getaffinity(0))
+    if not rest:
+        raise SystemExit("two cores are needed to keep the engine apart, and this machine gives one")
+    for pids, cores in ((engines, {first}), (others, set(rest))):
+        for pid in pids:
+            family = [pid]
+            if pid != os.getpid():  # whose children are the others
+                family += [child.pid for child in psutil.Process(pid).children(recursive=True)]
+            for member in family:
+                for task in Path(f"/proc/{member}/task").iterdir():
+                    with suppress(ProcessLookupError):  # it has ended just now
+                        os.sched_setaffinity(int(task.name), cores)
 
 
 def _row(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:

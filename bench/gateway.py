@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--litellm", help="folder of a virtual environment with LiteLLM's proxy")
     parser.add_argument("--soak", type=int, default=100_000, help="requests over which memory is watched; 0: none")
     parser.add_argument("--engine", action=argparse.BooleanOptionalAction, default=True, help="ask the real engine too")
+    parser.add_argument("--apart", action="store_true", help="the engine on one core, all else on the others")
     arguments = parser.parse_args()
     litellm = litellm_of(arguments.litellm)
     concurrencies = [int(one) for one in arguments.concurrency.split(",")]
@@ -135,7 +136,7 @@ def main() -> None:
     if arguments.engine:
         from bench.engine_load import measure as of_engine
 
-        report["engine"] = of_engine(concurrencies)
+        report["engine"] = of_engine(concurrencies, apart=arguments.apart)
     print(json.dumps(report | {"rows": rows}))
 
 

@@ -3,8 +3,9 @@ nothing else: an engine, a gateway and a trainer run for some 30 minutes on 2 co
 
 Three parts: four chat streams without a round (idle), the same while a round runs, and a round while nobody chats, as
 long as the one before. Prints the time to the first piece and the gaps between pieces at the 50th and 95th percentile,
-and the round's seconds with and without chats. Goal: the 95th at most idle plus 50 ms, the round at most 15 % slower.
-JSON is the last line.
+and the round's seconds with and without chats, each with the cores that the machine used meanwhile. `floor` is how much
+slower the round has to be where the streams keep their idle pace and no core rests: its own processor time shared out
+over what they leave. Goal: the 95th at most idle plus 50 ms, the round at most 15 % slower. JSON is the last line.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from typing import Any
 
 import aiohttp
 import numpy as np
+import psutil
 
 from bench.rounds import Bench, unseen
 from bench.stack import Stack, running
@@ -42,14 +44,15 @@ def main() -> int:
     asked = unseen(64, TINY)
     with tempfile.TemporaryDirectory() as folder, running(Path(folder), profile=TINY) as stack:
         bench = Bench(stack, TINY, asked, samples=1)
-        idle, _ = chatting(stack, options, asked, lambda: time.sleep(options.idle_seconds))
+        idle, idle_cores = chatting(stack, options, asked, partial(used, lambda: time.sleep(options.idle_seconds)))
         busy, alone, together = Times(), [], []
         for number in range(options.rounds):  # in turns, so that a machine that grows busier meets both alike
-            alone.append(one_round(bench, number, options.steps))
-            times, round_ = chatting(stack, options, asked, partial(one_round, bench, number, options.steps))
+            work = partial(used, partial(one_round, bench, number, options.steps))
+            alone.append(work())
+            times, round_ = chatting(stack, options, asked, work)
             busy.add(times)
             together.append(round_)
-    report = compared(idle, busy, alone, together)
+    report = compared(idle, idle_cores["cores"], busy, alone, together)
     print(json.dumps({"bench": "interference", "streams": options.streams, "steps": options.steps} | report))
     return 0 if idle.firsts and busy.firsts and not idle.failed and not busy.failed else 1
 
@@ -74,6 +77,18 @@ class Times:
             for share in (50, 95):
                 found[f"{name}_ms_p{share}"] = round(float(np.percentile(values, share)), 1) if values else float("nan")
         return found
+
+
+def used(work: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
+    """What `work` returns, and `cores`: how many of the machine's were busy meanwhile."""
+    busy, began = _busy_seconds(), time.monotonic()
+    found = work() or {}
+    return found | {"cores": (_busy_seconds() - busy) / (time.monotonic() - began)}
+
+
+def _busy_seconds() -> float:
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - getattr(times, "iowait", 0.0) - getattr(times, "guest", 0.0))
 
 
 def one_round(bench: Bench, number: int, steps: int) -> dict[str, Any]:
@@ -136,17 +151,23 @@ async def _streams(gateway: str, options: Any, asked: list[Any], over: threading
     return times
 
 
-def compared(idle: Times, busy: Times, alone: list[dict[str, Any]], together: list[dict[str, Any]]) -> dict[str, Any]:
+def compared(
+    idle: Times, idle_cores: float, busy: Times, alone: list[dict[str, Any]], together: list[dict[str, Any]]
+) -> dict[str, Any]:
     """The figures side by side, and whether they reach the goal."""
     quiet, loud = idle.percentiles(), busy.percentiles()
     added = {name: round(loud[name] - value, 1) for name, value in quiet.items()}
     seconds = [float(np.median([one["seconds"] for one in some])) for some in (alone, together)]
     slower = seconds[1] / seconds[0] - 1
+    cores = [float(np.median([one["cores"] for one in some])) for some in (alone, together)]
+    left = max(1e-9, (psutil.cpu_count() or 1) - idle_cores)
     return {
         "idle": quiet | {"answers": len(idle.firsts), "failed": len(idle.failed)},
         "during_a_round": loud | {"answers": len(busy.firsts), "failed": len(busy.failed)},
         "added_ms": added,
         "round_s": {"alone": round(seconds[0], 1), "with_chats": round(seconds[1], 1), "slower": round(slower, 3)},
+        "cores": {"idle": round(idle_cores, 2), "alone": round(cores[0], 2), "with_chats": round(cores[1], 2)},
+        "floor": round(max(0.0, cores[0] / left - 1), 3),
         "reached": max(added["first_ms_p95"], added["gap_ms_p95"]) <= MOST_MS and slower <= MOST_SLOWER,
         "failures": (idle.failed + busy.failed)[:5],
     }

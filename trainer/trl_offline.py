@@ -1,4 +1,4 @@
-"""TRL's DPOTrainer and SFTTrainer on token ids of ours (TRL 1.16, pinned); tests/trainer/test_trl_offline.py holds it.
+"""TRL's DPOTrainer and SFTTrainer on token ids of ours (TRL 1.16, pinned); tests/trainer/test_algorithms.py runs both.
 
 Both would write and read chat text by themselves. What an engine sampled, and what a template of ours wrote, is already
 tokens, and other tokens of the same text would be another training. For DPO the data set is places in a list of pairs:
