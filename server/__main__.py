@@ -1,5 +1,6 @@
 """Starts the gateway: `python -m server`. Settings come from the environment; a wrong one ends it with one sentence."""
 
+import ctypes
 import socket
 import sys
 from typing import TYPE_CHECKING
@@ -8,6 +9,9 @@ from pydantic import ValidationError
 
 if TYPE_CHECKING:
     from server.settings import ServerSettings
+
+
+_M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 def main() -> int:
@@ -42,6 +46,7 @@ def _serve(settings: "ServerSettings", listener: socket.socket) -> int:
     from server import logs
     from server.app import create_app
 
+    _share_memory()
     sys.setswitchinterval(0.0005)  # the thread that records must not keep answers waiting for 5 ms at a time
     logs.set_up(settings.log_format, settings.access_log)
     try:
@@ -64,6 +69,17 @@ def _serve(settings: "ServerSettings", listener: socket.socket) -> int:
         return _refuse(f"RUMINATE_HOME={settings.home}: {error}")
     database.close()
     return 0 if server.started else 1
+
+
+def _share_memory() -> None:
+    """Let all threads take memory from one place, where the C library is glibc.
+
+    By default each has its own, and what one thread frees is no help to another: memory grew for as long as answers
+    were recorded. One thread runs at a time anyhow.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_ARENA_MAX, 1)
 
 
 def _sentence(error: ValidationError) -> str:

@@ -239,6 +239,39 @@ def test_settings_are_read_before_anything_heavy_is_imported() -> None:
     assert ended.stdout == "[]\n"
 
 
+HEAPS = """
+import ctypes, sys, threading
+from server import __main__
+if sys.argv[1] == "shared":
+    __main__._share_memory()
+done = threading.Barrier(5)
+def use():
+    kept = [bytes(4096) for _ in range(100)]
+    done.wait()
+    done.wait()
+threads = [threading.Thread(target=use) for _ in range(4)]
+[thread.start() for thread in threads]
+done.wait()
+libc = ctypes.CDLL(None)
+libc.fdopen.restype = ctypes.c_void_p
+out = libc.fdopen(1, b"w")
+libc.malloc_info(0, ctypes.c_void_p(out))
+libc.fflush(ctypes.c_void_p(out))
+done.wait()
+"""
+
+
+def test_all_threads_of_a_gateway_take_memory_from_one_place() -> None:
+    """By glibc's own account."""
+
+    def heaps(how: str) -> int:
+        ended = subprocess.run([sys.executable, "-c", HEAPS, how], capture_output=True, text=True, check=True)
+        return ended.stdout.count("<heap nr=")
+
+    assert heaps("shared") == 1
+    assert heaps("as usual") > 1
+
+
 def test_gateways_of_one_home_and_port_have_a_folder_each(tmp_path: Path) -> None:
     claims = [claim_free(tmp_path / "gateway-8000") for _ in range(3)]
     assert [claim.folder.name for claim in claims] == ["gateway-8000", "gateway-8000-2", "gateway-8000-3"]
