@@ -16,6 +16,7 @@ from pathlib import Path
 
 import httpx
 
+from bench.stack import ended_by_sigterm
 from bench.stub_engine import EVENTS
 from cli.checks import free_port
 
@@ -54,7 +55,7 @@ def cpu_seconds(pid: int) -> float:
 @contextmanager
 def fronts(home: Path, gap: float, litellm: Path | None, events: int = EVENTS) -> Iterator[list[Front]]:
     """The stub engine itself (`direct`) and what stands before it; LiteLLM where its environment is given."""
-    with ExitStack() as stack:
+    with ended_by_sigterm(), ExitStack() as stack:
 
         def start(name: str, port: int, command: list[str], key: str, path: str, env: dict[str, str]) -> Front:
             with (home / f"{name}.log").open("wb") as log:

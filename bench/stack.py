@@ -36,6 +36,20 @@ class Stack:
 
 
 @contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """A bench that is asked to end ends what it started."""
+
+    def on_term(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, on_term)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
 def running(home: Path, engines: int = 1, profile: Profile = TINY, **server: str) -> Iterator[Stack]:
     """Start `engines` vLLM servers and one gateway over them. `server`: further settings of the gateway, by field."""
     ports = [free_port("127.0.0.1") for _ in range(engines + 1)]
@@ -47,37 +61,33 @@ def running(home: Path, engines: int = 1, profile: Profile = TINY, **server: str
         processes[name] = Supervised(name, command, env, home / f"{name}.log", lambda: _answers(url), print)
         processes[name].start()
 
-    def on_term(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)  # so that the processes end with a bench that is asked to end
-
-    before = signal.signal(signal.SIGTERM, on_term)
     try:
-        for number in range(engines):
-            env = engine_environment(profile, offline=True)
-            start(f"engine-{number}", engine_command(profile, ports[number]), env, f"{urls[number]}/health")
-        settings = {
-            "HOST": "127.0.0.1",
-            "PORT": str(ports[-1]),
-            "ENGINES": json.dumps(urls[:-1]),
-            "BASE_MODEL": profile.base_model,
-            "THINKING_FORMAT": profile.thinking_format,
-            "LOOPBACK_WITHOUT_KEY": "true",
-            **UNLIMITED,
-            **{name.upper(): value for name, value in server.items()},
-        }
-        env = {"RUMINATE_HOME": str(home), "RUMINATE_SERVICE_KEY": KEY}
-        env |= {f"RUMINATE_SERVER_{name}": value for name, value in settings.items()}
-        start("server", [sys.executable, "-m", "server"], env, f"{urls[-1]}/health")
-        deadline = time.monotonic() + _START_S
-        while not all(process.is_ready for process in processes.values()):
-            for process in processes.values():
-                process.tick()
-                if process.failed_starts or time.monotonic() > deadline:
-                    raise RuntimeError(f"{process.name} did not start:\n{process.last_lines(30)}")
-            time.sleep(0.1)
-        yield Stack(home, urls[-1], urls[:-1], processes)
+        with ended_by_sigterm():
+            for number in range(engines):
+                env = engine_environment(profile, offline=True)
+                start(f"engine-{number}", engine_command(profile, ports[number]), env, f"{urls[number]}/health")
+            settings = {
+                "HOST": "127.0.0.1",
+                "PORT": str(ports[-1]),
+                "ENGINES": json.dumps(urls[:-1]),
+                "BASE_MODEL": profile.base_model,
+                "THINKING_FORMAT": profile.thinking_format,
+                "LOOPBACK_WITHOUT_KEY": "true",
+                **UNLIMITED,
+                **{name.upper(): value for name, value in server.items()},
+            }
+            env = {"RUMINATE_HOME": str(home), "RUMINATE_SERVICE_KEY": KEY}
+            env |= {f"RUMINATE_SERVER_{name}": value for name, value in settings.items()}
+            start("server", [sys.executable, "-m", "server"], env, f"{urls[-1]}/health")
+            deadline = time.monotonic() + _START_S
+            while not all(process.is_ready for process in processes.values()):
+                for process in processes.values():
+                    process.tick()
+                    if process.failed_starts or time.monotonic() > deadline:
+                        raise RuntimeError(f"{process.name} did not start:\n{process.last_lines(30)}")
+                time.sleep(0.1)
+            yield Stack(home, urls[-1], urls[:-1], processes)
     finally:
-        signal.signal(signal.SIGTERM, before)
         for process in processes.values():
             process.ask_to_end()
         deadline = time.monotonic() + 10

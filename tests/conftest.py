@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-pytest_plugins = ["support.databases", "support.engine", "support.redis_server"]
+pytest_plugins = ["support.databases", "support.engine", "support.redis_server", "support.stores"]
 
 ENGINE, BROWSER, WALKED = "real engines", "the browser", "the browser before a real engine"
 

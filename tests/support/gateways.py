@@ -7,7 +7,7 @@ import asyncio
 import shutil
 import socket
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +25,10 @@ from server.settings import ServerSettings
 
 SERVICE_KEY = "sk-test-service"
 END_SECONDS = 20
+
+stores_of: Callable[[Path], dict[str, str]] = lambda home: {}  # noqa: E731
+"""Settings of the database and Redis of a gateway with this home. None: SQLite in it, and no Redis; `support.stores`
+gives others to a run that asks for them."""
 
 
 @dataclass
@@ -62,6 +66,8 @@ async def running_gateway(home: Path, engines: list[str], **settings: Any) -> As
         "lookup_seconds": 10.0,  # a crowded machine may take its time
         "requests_per_minute": 0, "tokens_per_minute": 0, "concurrent_answers": 0, "max_choices": 0,
     } | settings  # fmt: skip
+    if not values.get("database_url"):
+        values |= stores_of(home)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     config = ServerSettings(**values)  # type: ignore[arg-type]
