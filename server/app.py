@@ -3,7 +3,6 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import Any, cast
 
 from fastapi import FastAPI, Request
@@ -15,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from db.errors import DatabaseUnavailable, NotFound, StorageError
 from db.session import Database
-from server import docs_page, tracing
+from server import __version__, docs_page, tracing
 from server.api import (
     admin,
     checkpoints,
@@ -105,7 +104,7 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
             if database is None:
                 own.close()
 
-    app = House(title="Ruminate", version=version("ruminate"), lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = House(title="Ruminate", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.failure = None  # why the parts could not be started, for the entry point to say
     for part in (health, metrics, models, tokens, events, status, conversations, comparisons, regressions, me):
         app.include_router(part.router)

@@ -1,11 +1,11 @@
 """The state of the house in one look: what is live and why, the engines, the open round, the prompts."""
 
-from importlib.metadata import version
 from typing import Any
 
 from fastapi import APIRouter
 
 from db.queries import checkpoints, curation, rounds
+from server import __version__
 from server.api.common import House, Me
 from server.views import engine_view, round_view, when
 
@@ -22,7 +22,7 @@ def status(gateway: House, _: Me) -> dict[str, Any]:
     live = None if wanted is None else {"name": wanted.live.name, "since": when(wanted.since), "reason": wanted.reason}
     return {
         "profile": gateway.settings.profile,
-        "version": version("ruminate"),
+        "version": __version__,
         "live": live,
         "previous": wanted.previous.name if wanted is not None and wanted.previous is not None else None,
         "canary": None

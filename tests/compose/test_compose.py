@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from support.compose_file import MissingVariable, read, read_services
 
+import server
 from cli.profiles import SINGLE_GPU, TINY, EngineSize, Profile
 from cli.settings import load
 
@@ -184,3 +186,12 @@ def test_every_copied_path_is_in_the_repository() -> None:
         if line.startswith("COPY ") and "--from" not in line:
             for source in shlex.split(line)[1:-1]:
                 assert (ROOT / source).exists(), line
+
+
+def test_the_images_need_no_metadata_of_our_own_package() -> None:
+    """They have the code and not the package: its version stands in the code as well."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert server.__version__ == project["version"]
+    for room in ("thinking", "db", "server", "trainer", "ui"):
+        for path in sorted((ROOT / room).rglob("*.py")):
+            assert not re.search(r"""\b(version|distribution|metadata)\(["']ruminate""", path.read_text()), path
