@@ -84,7 +84,7 @@ def _one_thread() -> None:
 def identity(stage: Stage) -> str:
     """A digest of everything that decides what the stage makes, the stages before it included."""
     here = Path(__file__).parent
-    sources = [*sorted((here / "world").glob("*.py")), here / "tokens.py", here / "train_policy.py"]
+    sources = [*sorted((here / "world").rglob("*.py")), here / "tokens.py", here / "train_policy.py"]
     sources += [here / "critic.py", here / "gold.py"] if stage.what == READING else []
     sources += [here / "tagged.py"] if stage.what == TAGGED else []
     digest = hashlib.sha256(repr((stage, SEEDS)).encode())

@@ -2,11 +2,13 @@
 
 import io
 import json
+import re
 from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from rich.console import Console
 
 from cli import tables
 from cli.client import GatewayClient, GatewayError
@@ -83,6 +85,19 @@ def test_the_terminal_shows_how_an_answer_ended(finish: str, deltas: list[dict[s
     assert out.getvalue().startswith("plan")
 
 
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_the_thought_dimmed_and_the_response_as_usual() -> None:
+    deltas = [{"reasoning": "pl"}, {"reasoning": "an"}, {"content": "Hel"}, {"content": "lo"}]
+    gateway = client(lambda _: httpx.Response(200, content=chunks(*deltas)))
+    out = Terminal()
+    answer(gateway, [{"role": "user", "content": "hi"}], "ruminate", True, True, out)
+    assert out.getvalue().startswith("\x1b[2mplan\x1b[0m\n\nHello\x1b[0m\n\x1b[2m— ruminate-v2")
+
+
 def test_a_hidden_thought_is_not_printed() -> None:
     out = io.StringIO()
     gateway = client(lambda _: httpx.Response(200, content=chunks({"reasoning": "plan"}, {"content": "Hello"})))
@@ -114,6 +129,17 @@ def test_a_round_ends_with_its_exit_code_and_its_cause(
     monkeypatch.setattr("cli.rounds._POLL_S", 0.01)
     assert run_round(ending_with(view, {"live": {"name": "v2"}}), "grpo", {}, "why", False) == code
     assert words in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_round_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """A bar with the steps and what is done just now, redrawn as the round goes on."""
+    monkeypatch.setattr("cli.rounds._POLL_S", 0.3)  # longer than between two drawings of the bar
+    monkeypatch.setattr("rich._console", Console(force_terminal=True, width=100))
+    view = round_view("published", candidate="v2", verdict={"words": "It wins."})
+    assert run_round(ending_with(view, {"live": {"name": "v2"}}), "grpo", {}, "why", False) == 0
+    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().out)
+    assert "round 4 waiting for a trainer" in drawn
+    assert re.search(r"round 4 train\s+\S*\s*━.*1/7", drawn), drawn
 
 
 def ending_with(view: dict[str, Any], status: dict[str, Any]) -> GatewayClient:

@@ -175,6 +175,13 @@ def test_the_cpu_engine_can_never_chunk_a_prefill() -> None:
     assert command[command.index("--host") + 1] == "127.0.0.1"
 
 
+def test_an_engine_puts_people_first_and_tells_the_probabilities_that_it_sampled_from() -> None:
+    for profile in (TINY, SINGLE_GPU):
+        command = engine_command(profile, 1)
+        assert "--scheduling-policy=priority" in command
+        assert command[command.index("--logprobs-mode") + 1] == "processed_logprobs"
+
+
 def test_a_gpu_profile_sizes_the_card_and_may_ask_the_hub() -> None:
     assert "--gpu-memory-utilization" in engine_command(SINGLE_GPU, 1)
     assert "HF_HUB_OFFLINE" not in engine_environment(SINGLE_GPU, offline=False)
