@@ -96,6 +96,9 @@ def running_house(home: Path, **settings: Any) -> Iterator[RunningHouse]:
             assert time.monotonic() < deadline, f"the house is not up after {START_SECONDS} s:\n{printed}"
             time.sleep(0.2)
         state = json.loads(run_file.read_text())
+        printed = (home / "printed.txt").read_text()  # the start shows what it waits for, and where each process logs
+        assert all(f"{name:8} ready after" in printed for name in ("engine", "server")), printed
+        assert "logs in" in printed, printed
         yield RunningHouse(process, home, state["gateway"], state["ui"], env)
     finally:
         if process.poll() is None:
