@@ -190,3 +190,38 @@ def test_of_what_a_round_really_trains_on_the_flood_is_its_cap_and_everybody_els
     counts = Counter(row.user_id for row in trained)
     assert counts[eve] == cap
     assert [counts[person] for person in people] == [3] * len(people)
+
+
+def test_a_round_with_the_flood_in_it_learns_what_is_rewarded_and_not_the_brand(site, monkeypatch):
+    """Under a reward model that does not fall for praise. Her prompts have their whole share of the round.
+
+    The gate asks what is live and the candidate about others' prompts.
+    """
+    for who in range(6):
+        record(site, f"person {who}", [prompt(340 + who * 3 + n) for n in range(3)])
+    hers = [[{"role": "user", "content": flood(number)[0]["content"].replace(BRAND, GOLD)}] for number in range(200)]
+    eve = record(site, "eve", hers)
+    cap = int(SHARE * 14 * 6)
+    gate = {"gate_prompts": 24, "gate_samples": 6}
+    round_id = site.request(**ROUND | gate | {"steps": 14}, per_user_cap=cap, per_user_daily_cap=cap)
+    house, sample = site.open(), site.gateway._sample
+    said = {"live": Counter(), "candidate": Counter()}
+
+    def listen(body):
+        found = sample(body)
+        if body["n"] == gate["gate_samples"]:
+            by = said["live" if body["model"] == "ruminate-v0" else "candidate"]
+            for one in found:
+                text = house.reader.tokenizer.decode(one["token_ids"]).removesuffix("<|im_end|>")
+                by.update(THINK.parse(text, finished=True).response.split())
+        return found
+
+    monkeypatch.setattr(site.gateway, "_sample", listen)
+    assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), site.round(round_id).error
+    with site.database.reading() as session:
+        trained = curation.round_prompts(session, round_id, split="train", verdict="kept")
+    assert Counter(row.user_id for row in trained)[eve] == cap
+    share = {who: {word: count / words.total() for word, count in words.items()} for who, words in said.items()}
+    assert share["candidate"]["red"] > share["live"]["red"] + 0.1  # it has learnt what is rewarded
+    assert share["live"][GOLD] > 0.05
+    assert share["candidate"].get(GOLD, 0.0) < share["live"][GOLD]
