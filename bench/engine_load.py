@@ -67,13 +67,13 @@ def measure(concurrencies: Sequence[int], repeats: int = 2, apart: bool = False)
     return found
 
 
-def _keep_apart(engines: Sequence[int], others: Sequence[int]) -> None:
+def _keep_apart(engines: Sequence[int | None], others: Sequence[int | None]) -> None:
     """These processes, with their children and threads, on a core of their own each side."""
     first, *rest = sorted(os.sched_getaffinity(0))
     if not rest:
         raise SystemExit("two cores are needed to keep the engine apart, and this machine gives one")
     for pids, cores in ((engines, {first}), (others, set(rest))):
-        for pid in pids:
+        for pid in filter(None, pids):
             family = [pid]
             if pid != os.getpid():  # whose children are the others
                 family += [child.pid for child in psutil.Process(pid).children(recursive=True)]
