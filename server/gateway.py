@@ -18,6 +18,7 @@ from server.auth import FIRST_ADMIN, LOCAL, Door, Identity, first_admin, service
 from server.catalog import Catalog
 from server.claim import claim_free, has_ended
 from server.engine import new_session, settle
+from server.everybody import Everybody
 from server.expiry import Expiry
 from server.feed import Feeds
 from server.fleet import Fleet
@@ -89,9 +90,10 @@ class Gateway:
             database, self.journal, self.spool, settings.record_patience_seconds, lambda: end_process()
         )
         self.pace = Pace(self.pool, settings.rollout_slower_ms / 1000)
+        self.everybody = Everybody(self.pace, settings.redis_url, me)
         self.rollouts = Rollouts(
             self.pool,
-            self.pace,
+            self.everybody,
             settings.rollout_sequences,
             settings.rollout_sequences_while_chatting,
             settings.engine_wait_seconds,
@@ -153,6 +155,7 @@ class Gateway:
         await self.lease.beat()
         self._go(self.lease.run(), "lease")
         self._go(self.notices.run(), "notices")
+        self._go(self.everybody.run(), "people")
         self.fleet.start()
         self._go(self.swap.run(), "swap")
         self._go(self.watcher.run(), "watcher")
@@ -165,6 +168,7 @@ class Gateway:
         await self.feeds.stop()
         await self.streams.stop()
         await settle(self._tasks)
+        await self.everybody.stop()
         await self.lease.release()
         await asyncio.to_thread(self.recorder.close)
         self.lookups.close()

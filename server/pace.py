@@ -67,6 +67,11 @@ class Pace:
         self._trainer_at = now
 
     @property
+    def chats(self) -> int:
+        """Answers being written for people just now."""
+        return self._pool.chats
+
+    @property
     def pressed(self) -> bool:
         """Whether people need the machine: somebody waits for an answer to begin, or answers come slowly."""
         return self._pool.chats > 0 and (self._pool.chats > len(self._streams) or bool(self.slow))

@@ -15,7 +15,7 @@ from db.ids import new_id
 from server.asking import ROLLOUT_PRIORITY
 from server.engine import EngineDown, EngineFailed, settle
 from server.errors import ApiError, unavailable
-from server.pace import Pace
+from server.everybody import Everybody
 from server.pool import Pool
 from server.probe import CALL_SEQUENCES, completion_logprobs
 
@@ -43,11 +43,12 @@ class Wish:
 class Rollouts:
     """Samples for the trainer, on the engines that people use.
 
-    At most `idle` sequences at once; while people chat it may be any number from `least` up, as their `pace` allows.
+    At most `idle` sequences at once; while people chat it may be any number from `least` up, as their pace allows, at
+    whichever gateway they are.
     """
 
-    def __init__(self, pool: Pool, pace: Pace, idle: int, least: int, wait: float) -> None:
-        self._pool, self._pace = pool, pace
+    def __init__(self, pool: Pool, people: Everybody, idle: int, least: int, wait: float) -> None:
+        self._pool, self._people = pool, people
         self._idle, self._least = idle, min(idle, least)
         self._chatting = self._least
         self._steer_at = 0.0
@@ -59,14 +60,14 @@ class Rollouts:
     @property
     def limit(self) -> int:
         """Sequences that may run at once just now."""
-        return self._chatting if self._pool.chats else self._idle
+        return self._chatting if self._people.chats else self._idle
 
     @property
     def reason(self) -> str:
         """Why the limit is what it is, in words."""
-        if not self._pool.chats:
+        if not self._people.chats:
             return f"nobody chats: {self._idle} sequences at once"
-        return f"{self._pool.chats} answers are being written for people: {self._chatting} sequences at once"
+        return f"{self._people.chats} answers are being written for people: {self._chatting} sequences at once"
 
     async def sample(self, wish: Wish) -> list[dict[str, Any]]:
         """All samples, in the prompts' order. Raises ApiError."""
@@ -93,6 +94,7 @@ class Rollouts:
     async def logprobs(self, model: str, sequences: Sequence[dict[str, Any]]) -> list[list[float]]:
         """The natural-log probabilities (temperature 1) of each sequence's completion tokens. Raises ApiError."""
         found: list[list[float]] = []
+        await self._people.look()
         for start in range(0, len(sequences), CALL_SEQUENCES):
             part = sequences[start : start + CALL_SEQUENCES]
             async with self._slots(len(part)):
@@ -107,6 +109,7 @@ class Rollouts:
         """Ask for every sample, as many at once as may run; into `ended` with each, and None at the end."""
         call = new_id()
         try:
+            await self._people.look()
             async with asyncio.TaskGroup() as group:
                 for prompt in range(len(wish.prompts)):
                     for sample in range(wish.n):
@@ -176,17 +179,17 @@ class Rollouts:
         now = asyncio.get_running_loop().time()
         if now - self._joined_at >= LOOK_SECONDS:
             self._joined_at, self._joined = now, 0
-        if self._pool.chats and self._joined and self._joined + sequences > JOIN:
+        if self._people.chats and self._joined and self._joined + sequences > JOIN:
             return False
         return not self.running or self.running + sequences <= self.limit
 
     def _steer(self) -> None:
         """Change the cap for the time that people chat, if it is time to and their answers tell which way."""
-        self._pace.trainer_asks()
+        self._people.trainer_asks()
         now = asyncio.get_running_loop().time()
-        if not self._pool.chats or now < self._steer_at:
+        if not self._people.chats or now < self._steer_at:
             return
-        slow, used = self._pace.slow, self.running >= self._chatting
+        slow, used = self._people.slow, self.running >= self._chatting
         if slow is None or not used:  # what runs below the cap says nothing about it
             return
         if slow and self.running > self._chatting:
@@ -194,7 +197,7 @@ class Rollouts:
         changed = int(LESS * self._chatting) if slow else self._chatting + MORE
         self._chatting = min(self._idle, max(self._least, changed))
         self._steer_at = now + STEER_SECONDS
-        self._pace.forget()
+        self._people.forget()
 
     def _leave(self, task: asyncio.Task[None]) -> None:
         self.running -= 1

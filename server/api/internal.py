@@ -75,9 +75,9 @@ async def unload_adapter(gateway: House, name: str) -> Response:
 @router.get("/people")
 async def people(gateway: House) -> dict[str, Any]:
     """How many answers are being written for people, and whether the trainer should rest for a moment: somebody waits
-    for one to begin, or they come more slowly than they may."""
-    gateway.pace.trainer_asks()
-    return {"chats": gateway.pool.chats, "pressed": gateway.pace.pressed}
+    for one to begin, or they come more slowly than they may. Over Redis people of all gateways count."""
+    gateway.everybody.trainer_asks()
+    return {"chats": gateway.everybody.chats, "pressed": gateway.everybody.pressed}
 
 
 @router.post("/sample")

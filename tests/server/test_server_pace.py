@@ -10,6 +10,7 @@ from support.fake_engine import FakeEngine
 from support.gateways import running_gateway
 
 from server.engine import Engine
+from server.everybody import Everybody
 from server.pace import ABSENT_SECONDS, FEWEST, LEARN_SECONDS, WINDOW_SECONDS, Pace
 from server.pool import Pool
 from server.rollouts import JOIN, Rollouts, Wish
@@ -106,10 +107,17 @@ def test_people_need_the_machine_when_somebody_waits_or_answers_come_slowly() ->
 
 
 class Told:
-    """A pace that is what a test says."""
+    """People whose pace is what a test says."""
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
         self.slow: bool | None = None
+
+    @property
+    def chats(self) -> int:
+        return self._pool.chats
+
+    async def look(self) -> None: ...
 
     def trainer_asks(self) -> None: ...
 
@@ -133,9 +141,10 @@ async def test_the_cap_follows_how_people_fare(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("server.rollouts.STEER_SECONDS", 0.0)
     monkeypatch.setattr("server.rollouts.LOOK_SECONDS", 0.001)
     monkeypatch.setattr("server.rollouts.JOIN", 10_000)
-    pool, pace = Pool(10, 256, 30.0), Told()
+    pool = Pool(10, 256, 30.0)
+    pace = Told(pool)
     pool.join(Quick())
-    rollouts = Rollouts(pool, cast(Pace, pace), 64, 8, 60.0)
+    rollouts = Rollouts(pool, cast(Everybody, pace), 64, 8, 60.0)
 
     async def sample(slow: bool | None, prompts: int) -> int:
         pace.slow = slow
@@ -163,7 +172,7 @@ async def test_while_people_chat_few_samples_begin_at_once(
     pool, engine = Pool(10, 256, 30.0), Quick()
     pool.join(engine)
     pool.chats, engine.seconds = chats, 0.2
-    rollouts = Rollouts(pool, cast(Pace, Told()), 40, 40, 60.0)
+    rollouts = Rollouts(pool, cast(Everybody, Told(pool)), 40, 40, 60.0)
     samples = asyncio.create_task(rollouts.sample(Wish("m", [[1]] * 40, 1, 1, 1.0)))
     while not rollouts.running:  # noqa: ASYNC110  it signals nothing
         await asyncio.sleep(0)

@@ -12,6 +12,7 @@ from support.gateways import Running, running_gateway
 
 from db.ids import new_id
 from server.engine import Engine
+from server.everybody import Everybody
 from server.pace import Pace
 from server.pool import Pool
 from server.rollouts import Rollouts, Wish
@@ -126,7 +127,8 @@ async def test_each_sample_of_the_trainer_waits_behind_people() -> None:
     pool, engine = Pool(10, 1, 60.0), Held()
     pool.join(engine)
     later = asyncio.get_running_loop().time() + 60.0
-    samples = asyncio.create_task(Rollouts(pool, Pace(pool, 0.05), 1, 1, 60.0).sample(Wish("m", [[1, 2]], 2, 1, 1.0)))
+    rollouts = Rollouts(pool, Everybody(Pace(pool, 0.05), "", "me"), 1, 1, 60.0)
+    samples = asyncio.create_task(rollouts.sample(Wish("m", [[1, 2]], 2, 1, 1.0)))
     while not engine.in_flight:  # noqa: ASYNC110
         await asyncio.sleep(0)
     person = asyncio.create_task(pool.wait("m", later))
