@@ -25,6 +25,7 @@ from server.fleet import Fleet
 from server.forms.form import Form, Plain
 from server.forms.messages import Messages
 from server.forms.responses import Responses
+from server.holding import Holding
 from server.keeper import Keeper
 from server.lease import Lease
 from server.limiting import Caps, Limiter
@@ -130,7 +131,10 @@ class Gateway:
         self.feeds = Feeds(self.recorder.open, self.streams.share)
         self.pickup = Pickup(database, self.lookups, self.feeds, self.streams)
         longest = Longest(self.relay, settings.max_prompt_tokens)
-        repeats = Repeats(database, self.lookups, pending)
+        # Its own threads: it writes, and those who look up what every request needs don't stand behind it.
+        self._keys = Lookups(database.url, settings.lookup_seconds, threads=2)
+        self.holding = Holding(database, self._keys, me, has_ended, pending)
+        repeats = Repeats(database, self._keys, self.holding, pending)
         parts = (*serving, self.limiter, self.metrics, repeats, self.feeds, longest)
         host = socket.gethostname() if settings.host in EVERYWHERE else settings.host
         name = f"{host}:{settings.port}"
@@ -159,6 +163,7 @@ class Gateway:
         self.fleet.start()
         self._go(self.swap.run(), "swap")
         self._go(self.watcher.run(), "watcher")
+        self._go(self.holding.run(), "keys")
         self._go(self.expiry.run(), "retention", endless=False)
         if self.catalog.wanted is None:
             self._go(self._learn_base(), "base", endless=False)
@@ -172,6 +177,7 @@ class Gateway:
         await self.lease.release()
         await asyncio.to_thread(self.recorder.close)
         self.lookups.close()
+        self._keys.close()
         self._claim.release()
         for engine in self.pool.engines:
             engine.let_go()

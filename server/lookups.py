@@ -22,9 +22,9 @@ Found = TypeVar("Found")
 class Lookups:
     """`url` is the database's, for the error; `seconds`, how long a question may take."""
 
-    def __init__(self, url: str, seconds: float) -> None:
+    def __init__(self, url: str, seconds: float, threads: int = THREADS) -> None:
         self._url, self._seconds = url, seconds
-        self._threads = ThreadPoolExecutor(THREADS, "lookup")
+        self._threads = ThreadPoolExecutor(threads, "lookup")
         self._hangs = False
         self._again = 0.0
 

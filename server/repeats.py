@@ -2,11 +2,13 @@
 
 The record is the memory: the key gives the turn its unique request id, so that not even two gateways record it twice,
 and a repeat is answered from what was recorded. What is not recorded word for word can't be given again: 409 says so.
+While it is answered its key is held, here in memory and for other gateways by `server.holding`.
 """
 
 import asyncio
 import hashlib
 import logging
+import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -15,12 +17,14 @@ from typing import Any
 
 import orjson
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from db.errors import DatabaseUnavailable
 from db.schema import Generation
 from db.session import Database
 from server.asking import Ask
 from server.errors import ApiError, invalid
+from server.holding import PREFIX, SECONDS, Holding
 from server.lookups import Lookups
 
 log = logging.getLogger(__name__)
@@ -28,6 +32,7 @@ log = logging.getLogger(__name__)
 HEADER = b"idempotency-key"
 LONGEST = 255  # characters of a key
 MOST = 10_000  # ended requests remembered, for as long as their turns wait in the spool
+LOOK_SECONDS = (0.05, 0.5)  # how soon, and then how often, is looked whether another gateway's answer is there
 BODY = "idempotency_body"  # in the record's sampling: tells the same request from another one under the same key
 ENDED_WELL = ("complete", "no_thought", "malformed", "truncated_thought", "truncated_response")
 UNKEPT = ("tools", "functions", "logprobs", "prompt_logprobs", "return_token_ids", "return_prompt_text", "echo")
@@ -67,14 +72,14 @@ def key_of(headers: Mapping[bytes, bytes], user_id: str, raw: bytes, path: str) 
         raise invalid(f"an Idempotency-Key has 1 to {LONGEST} printable ASCII characters", "Idempotency-Key")
     name = hashlib.sha256(f"{user_id}\n{text}".encode()).hexdigest()[:40]
     same = orjson.dumps([path, orjson.loads(raw)], option=orjson.OPT_SORT_KEYS)
-    return Key(f"idem-{name}", hashlib.sha256(same).hexdigest()[:32])
+    return Key(f"{PREFIX}{name}", hashlib.sha256(same).hexdigest()[:32])
 
 
 class Repeats:
-    """Which keys are being answered here, and what was answered before. `pending`: turns wait for the database."""
+    """Which keys are being answered, and what was answered before. `pending`: turns wait for the database."""
 
-    def __init__(self, database: Database, lookups: Lookups, pending: Callable[[], bool]) -> None:
-        self._database, self._lookups, self._pending = database, lookups, pending
+    def __init__(self, database: Database, lookups: Lookups, holding: Holding, pending: Callable[[], bool]) -> None:
+        self._database, self._lookups, self._holding, self._pending = database, lookups, holding, pending
         self._running: dict[str, _Running] = {}
         self._ended: OrderedDict[str, None] = OrderedDict()
 
@@ -89,7 +94,7 @@ class Repeats:
             if running.body != key.body:
                 raise _reused()
             if ask.stream:
-                raise _conflict("this request is being answered already; a stream can't be joined", "in_progress")
+                raise _in_progress()
             await running.ended.wait()
         mine = self._running[key.request_id] = _Running(key.body)
         took_place = True
@@ -104,29 +109,70 @@ class Repeats:
                 self._ended[key.request_id] = None
                 if len(self._ended) > MOST:
                     self._ended.popitem(last=False)
-            del self._running[key.request_id]
-            mine.ended.set()
+            try:
+                await self._holding.let_go(key.request_id, late=self._unwritten(key))
+            finally:
+                del self._running[key.request_id]
+                mine.ended.set()
 
     async def _find(self, key: Key, ask: Ask) -> Stored | None:
-        try:
-            row = await self._lookups.ask(self._read, key.request_id)
-        except DatabaseUnavailable as error:
-            log.warning("whether %s is a repeat is not known: %s", key.request_id, error)
-            row = None  # nobody goes without an answer for it; the record keeps one turn in any case
-        if row is None:
-            if key.request_id in self._ended and self._pending():
-                raise _conflict("this request was answered; its record is on its way to the database", "pending")
-            return None
-        return _stored(row, key, ask)
+        """Hold the key at all gateways, once no other one does. Gives what is recorded under it by then."""
+        pause, longest = LOOK_SECONDS
+        heard = None  # when another gateway was last known to answer
+        while True:
+            try:
+                row, held_for, taken = await self._lookups.ask(self._look, key)
+            except DatabaseUnavailable as error:
+                if heard is None or time.monotonic() - heard > SECONDS:
+                    log.warning("whether %s is a repeat is not known: %s", key.request_id, error)
+                    row = None  # nobody goes without an answer for it; the record keeps one turn in any case
+                    break
+            else:
+                if taken:
+                    self._holding.keep(key.request_id, key.body)
+                if held_for is None:
+                    break
+                if held_for != key.body:
+                    raise _reused()
+                if ask.stream:
+                    raise _in_progress()
+                heard = time.monotonic()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, longest)
+        if (row is None or row.ended_at is None) and self._unwritten(key):
+            raise _conflict("this request was answered; its record is on its way to the database", "pending")
+        return None if row is None else _stored(row, key, ask)
 
-    def _read(self, request_id: str) -> Generation | None:
+    def _look(self, key: Key) -> tuple[Generation | None, str | None, bool]:
+        """The turn; what the key is held for at another gateway; whether there was neither, and it is held here now."""
         with self._database.reading() as session:
-            return session.scalars(select(Generation).where(Generation.request_id == request_id)).one_or_none()
+            row = _recorded(session, key)
+            if row is not None and row.ended_at is not None:
+                return row, None, False
+            held_for = self._holding.elsewhere(session, key.request_id)
+            if row is not None or held_for is not None:
+                return row, held_for, False
+        with self._database.transaction() as session:
+            held_for = self._holding.take(session, key.request_id, key.body)
+            row = _recorded(session, key)  # again: it may have been answered and let go between the two
+            return row, held_for, held_for is None
+
+    def _unwritten(self, key: Key) -> bool:
+        """Whether the record of this request, which was answered here, may be on its way still."""
+        return key.request_id in self._ended and self._pending()
+
+
+def _recorded(session: Session, key: Key) -> Generation | None:
+    return session.scalars(select(Generation).where(Generation.request_id == key.request_id)).one_or_none()
 
 
 def _stored(row: Generation, key: Key, ask: Ask) -> Stored:
     """Raises ApiError 409 where the record is not the whole answer."""
     known = {"generation_id": row.id, "conversation_id": row.conversation_id}
+    if row.ended_at is None:
+        raise _conflict(
+            "the gateway that answered this request has ended; ask again with another key", "broken_off", known
+        )
     if row.response is None or row.consent == "none":
         raise _conflict("this request was answered, and no words of it were kept", "not_kept", known)
     if row.sampling.get(BODY) != key.body:
@@ -176,6 +222,10 @@ def _conflict(message: str, code: str, known: dict[str, Any] | None = None) -> A
     return ApiError(
         409, message, code=f"idempotency_{code}", param="Idempotency-Key", extra=known, headers=headers
     )  # fmt: skip
+
+
+def _in_progress() -> ApiError:
+    return _conflict("this request is being answered already; a stream can't be joined", "in_progress")
 
 
 def _reused() -> ApiError:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from db.errors import LeaseTaken
@@ -31,6 +31,20 @@ def held(session: Session, name: str) -> tuple[str, float] | None:
     """Who holds it and for how many seconds more, below 0 where its time has passed; None: nobody."""
     row = session.get(Lease, name)
     return None if row is None else (row.holder, (row.until - shared_now(session)).total_seconds())
+
+
+def renew(session: Session, name: str, holder: str, seconds: float) -> None:
+    """Hold it for longer. One that was given up or taken over meanwhile stays as it is."""
+    until = shared_now(session) + timedelta(seconds=seconds)
+    session.execute(update(Lease).where(Lease.name == name, Lease.holder == holder).values(until=until))
+
+
+def drop_ended(session: Session, prefix: str) -> None:
+    """Forget leases whose names begin with `prefix` and whose time has passed: nobody may ask for them again."""
+    over = select(Lease.name).where(Lease.name.startswith(prefix, autoescape=True), Lease.until < shared_now(session))
+    names = session.scalars(over.with_for_update(skip_locked=True)).all()  # a locked one is being taken just now
+    if names:
+        session.execute(delete(Lease).where(Lease.name.in_(names)), execution_options={"synchronize_session": False})
 
 
 def release(session: Session, name: str, holder: str) -> None:
