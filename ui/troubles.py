@@ -3,25 +3,27 @@
 from cli.client import GatewayError
 from ui.words import Words
 
-TOLD = ("unreached", "silent", "broken_off", "no_reason", "engine_lost", "engine_error", "engine_unavailable")
-"""Codes of what no gateway has put into words, or in words for whoever runs it, with an engine's address; what else it
-says is a sentence for people already."""
+FROM_A_PROXY = {413: "body_too_large", 429: "rate_limit_exceeded"}
+"""Statuses that say enough where whatever stands before the gateway answers, in a form of its own."""
 
 TOO_LONG = ("context_length_exceeded", "maximum context length")
 """A code of the gateway's, and words of vLLM's, which has none."""
 
 
 def plain(say: Words, error: GatewayError | None) -> str:
-    """The sentence for `error`; None: a defect of the page itself while it read an answer."""
+    """The sentence for `error`: the language's own (`trouble_` and the error's code), else what the gateway said.
+
+    None: a defect of the page itself while it read an answer.
+    """
     if error is None:
         return say("trouble_unreadable")
     if error.status == 401:
         return say("trouble_key")
     if error.code == TOO_LONG[0] or (error.status == 400 and TOO_LONG[1] in error.message):
         return say("trouble_too_long")
-    if error.code in TOLD:
-        return say(f"trouble_{error.code}")
-    return error.message
+    code = FROM_A_PROXY.get(error.status, error.code) if error.code == "no_reason" else error.code
+    key = f"trouble_{code}"
+    return say(key, error=error.message) if key in say.sentences else error.message
 
 
 def needs_key(error: GatewayError) -> bool:

@@ -270,7 +270,7 @@ class FakeGateway:
             live = {"name": self.live, "since": START, "reason": "round 1 was better"}
             return {
                 "profile": "tiny", "live": live, "previous": self.previous, "engines": [], "version": "0.1.0",
-                "round": next((one for one in self.rounds if one["state"] == "running"), None),
+                "round": next((one for one in self.rounds if one["state"] in ("requested", "running")), None),
                 "prompts": {"recorded": 214, "trainable": 198},
             }  # fmt: skip
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pygments.styles import get_style_by_name
+from support.contrast import contrast
 
 from ui import streamed as streaming
 from ui.markdown import DARK_CODE, LIGHT_CODE, code_styles, render
@@ -207,16 +208,4 @@ def test_code_has_colours_for_light_and_dark() -> None:
 def test_every_colour_of_code_can_be_read_on_its_ground(style: str, ground: str) -> None:
     assert f"--raised: #{ground}" in (Path(__file__).parents[2] / "ui" / "static" / "page.css").read_text()
     looks = {(look["color"], look["bgcolor"] or ground) for _, look in get_style_by_name(style) if look["color"]}
-    assert min(_contrast(colour, behind) for colour, behind in looks) >= 4.5
-
-
-def _contrast(one: str, other: str) -> float:
-    """WCAG 2.1, 1.4.3: (lighter + 0.05) / (darker + 0.05), of relative luminances."""
-    dark, light = sorted(map(_luminance, (one, other)))
-    return (light + 0.05) / (dark + 0.05)
-
-
-def _luminance(colour: str) -> float:
-    parts = [int(colour[at : at + 2], 16) / 255 for at in (0, 2, 4)]
-    linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    assert min(contrast(colour, behind) for colour, behind in looks) >= 4.5

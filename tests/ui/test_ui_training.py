@@ -130,10 +130,41 @@ def test_what_an_address_says_is_never_what_a_button_asks_for(training) -> None:
     assert ("POST", "/api/deployments", wish) in training.gateway.calls
 
 
+@pytest.mark.parametrize("button", ["#do-promote-v0", "#do-rollback-v1"])
+def test_nothing_goes_live_without_a_reason(training, button: str) -> None:
+    page = training.page
+    page.click(button)
+    page.fill("dialog input", "   ")
+    page.press("dialog input", "Enter")
+    trouble = page.locator("dialog .failed")
+    expect(trouble).to_have_text("Say in a few words why; it is kept beside what was live.")
+    expect(page.locator("dialog input")).to_have_attribute("aria-invalid", "true")
+    expect(page.locator("dialog input")).to_be_focused()
+    page.fill("dialog input", "")
+    page.click("dialog [value=yes]")
+    expect(page.locator("dialog")).to_be_visible()
+    assert training.gateway.calls == []
+    page.keyboard.type("to compare")
+    expect(trouble).to_have_text("")
+    page.click("dialog [value=yes]")
+    expect(page.locator(".toast")).to_contain_text("is live.")
+    assert [wish["reason"] for _, path, wish in training.gateway.calls if path == "/api/deployments"] == ["to compare"]
+
+
+def test_who_gives_no_reason_can_leave_it_at_that(training) -> None:
+    page = training.page
+    page.click("#do-promote-v0")
+    page.press("dialog input", "Enter")
+    page.click("dialog [value=no]")
+    expect(page.locator("dialog")).to_have_count(0)
+    assert training.gateway.calls == []
+
+
 def test_an_admin_promotes_a_checkpoint_but_no_rejected_one(training) -> None:
     page = training.page
     assert page.locator("#do-promote-v3").count() == 0
     page.click("#do-promote-v0")
+    page.fill("dialog input", "to begin anew")
     page.click("dialog [value=yes]")
     expect(page.locator(".live-card h1")).to_have_text("v0")
 
@@ -267,6 +298,7 @@ def test_whoever_chats_is_told_when_another_checkpoint_has_gone_live(shown) -> N
 def test_who_promotes_sees_it_in_the_side_bar_and_is_told_once(training) -> None:
     page = training.page
     page.click("#do-promote-v0")
+    page.fill("dialog input", "to begin anew")
     page.click("dialog [value=yes]")
     expect(page.locator("#who")).to_have_text("Live: v0")
     expect(page.locator(".toast")).to_have_text("v0 is live.")

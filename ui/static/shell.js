@@ -77,18 +77,29 @@
     el("input", { type: "radio", name, value, checked }), el("span", {}, el("b", {}, words), more ? el("small", {}, more) : null));
 
   /* A question in a dialog. Resolves to what was typed ("" without a field) or chosen, or to null when it was left.
-     `choices`: [value, words, what it means] of each; `value` is what stands there at first. */
-  R.confirm = ({ title, text, field, value = "", choices, ok = say("confirm"), danger = false }) => new Promise((resolve) => {
+     `choices`: [value, words, what it means] of each; `value` is what stands there at first. `needed`: what is said by
+     an empty field; without it a field may stay empty. */
+  R.confirm = ({ title, text, field, needed, value = "", choices, ok = say("confirm"), danger = false }) => new Promise((resolve) => {
     const options = choices ? el("div.options", { role: "radiogroup", "aria-label": title }, ...choices.map(([one, words, more]) => R.option("choice", one, one === value, words, more))) : null;
-    const input = field ? el("input", { type: "text", "aria-label": field, placeholder: field, value, maxlength: "200" }) : null;
+    const input = field ? el("input", { type: "text", "aria-label": field, placeholder: field, value, maxlength: "200", "aria-required": needed ? "true" : null, "aria-describedby": needed ? "needed" : null }) : null;
+    const missing = needed ? el("p.failed", { id: "needed", role: "alert" }) : null;
     const dialog = el("dialog.ask", { "aria-label": title }, el("form", { method: "dialog" },
-      el("h2", {}, title), text ? el("p", {}, text) : null, options, input,
+      el("h2", {}, title), text ? el("p", {}, text) : null, options, input, missing,
       el("div.dialog-acts", {}, el("button.plain", { type: "submit", value: "no", formnovalidate: true }, say("cancel")),
         el(`button.primary${danger ? ".danger" : ""}`, { type: "submit", value: "yes" }, ok))));
+    const lacks = (empty) => {
+      missing.textContent = empty ? needed : "";
+      input.setAttribute("aria-invalid", String(empty));
+      if (empty) input.focus();
+      return empty;
+    };
+    const mayGo = () => !needed || !lacks(!input.value.trim());
     dialog.addEventListener("close", () => { dialog.remove(); resolve(dialog.returnValue === "yes" ? (options?.querySelector(":checked").value ?? input?.value.trim() ?? "") : null); });
+    dialog.addEventListener("submit", (event) => { if (event.submitter?.value === "yes" && !mayGo()) event.preventDefault(); });
     dialog.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && event.target.localName === "input") { event.preventDefault(); dialog.close("yes"); }
+      if (event.key === "Enter" && event.target.localName === "input" && !event.isComposing) { event.preventDefault(); if (mayGo()) dialog.close("yes"); }
     });
+    if (needed) input.addEventListener("input", () => { if (input.value.trim()) lacks(false); });
     document.getElementById("page").append(dialog);
     dialog.showModal();
     (options?.querySelector(":checked") ?? input ?? dialog.querySelector("[value=yes]")).focus();

@@ -42,14 +42,24 @@
       if (value.html === undefined || JSON.stringify(value.place) !== here) return; // of a page that was left meanwhile
       R.nowLive(value.live, false);
       mark = value.mark;
-      const focused = document.activeElement?.id;
+      const focused = document.activeElement;
+      const [id, around, within] = [focused?.id, focused?.closest("tr, .card"), box.contains(focused)];
       draw(value.html, drawnAt !== here);
       drawnAt = here;
       readAgain();
       for (const time of box.querySelectorAll("time")) time.textContent = moment(time.dateTime);
       count();
-      if (focused && box.querySelector("#" + CSS.escape(focused))) document.getElementById(focused).focus();
+      const same = id && box.querySelector("#" + CSS.escape(id));
+      if (same) same.focus();
+      else if (within && !box.contains(focused)) near(box.contains(around) && around).focus({ preventScroll: true });
     });
+
+    /* Where who goes by keyboard goes on when the button that they pressed is gone: in its row or card, else at the top. */
+    function near(around) {
+      const found = (around && around.querySelector("a, button")) || box.querySelector("h1") || box;
+      if (!found.matches("a, button")) found.tabIndex = -1;
+      return found;
+    }
 
     /* How long a running round has taken by now: seconds when it was drawn, and those since. */
     function count() {
@@ -66,14 +76,15 @@
       const button = event.target.closest("button[data-do]");
       if (!button) return;
       const { do: what, name, id, generation } = button.dataset;
+      const why = { field: say("reason"), needed: say("reason_needed") }; // the record of what was live tells it
       const asks = {
-        promote: { title: say("promote"), text: say("promote_ask", { name }) },
-        rollback: { title: say("rollback"), text: say("rollback_ask", { name }) },
+        promote: { title: say("promote"), text: say("promote_ask", { name }), ...why },
+        rollback: { title: say("rollback"), text: say("rollback_ask", { name }), ...why },
         start: { title: say("round_start") },
         cancel: { title: say("round_cancel") },
         drop: { title: say("keep_drop"), text: say("keep_drop_ask"), field: null },
       };
-      const reason = await R.confirm({ field: say("reason"), ...asks[what], ok: asks[what].title, danger: what === "cancel" });
+      const reason = await R.confirm({ field: say("reason_optional"), ...asks[what], ok: asks[what].title, danger: what === "cancel" });
       if (reason !== null) R.send("train", { do: what, name, id, generation, reason, ...place() });
     });
   });
