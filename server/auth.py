@@ -1,6 +1,7 @@
 """Who is asking: keys, the keyless local admin, the trainer's service key. Looks up; grants nothing by itself.
 
-A key that was seen goes on working from memory while the database is down or hangs, for a limited time.
+A key in use goes on working from memory while the database is down or hangs. That it was revoked meanwhile can't be
+known then, so this has an end as well.
 """
 
 import hmac
@@ -11,12 +12,14 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from db.errors import DatabaseUnavailable
 from db.queries import audit, users
+from db.queries.common import utcnow
 from db.session import Database
 from server.errors import ApiError
 from server.limiting import HOUSE, Own
@@ -45,6 +48,7 @@ class Identity:
     key_id: str | None = None
     scopes: tuple[str, ...] = ()
     limits: Own = HOUSE
+    expires_at: datetime | None = None
 
     @property
     def is_admin(self) -> bool:
@@ -62,12 +66,27 @@ class Identity:
 
 @dataclass
 class _Seen:
+    """A key that was looked up, and used since; both are times of the monotonic clock, in seconds."""
+
     identity: Identity
-    at: float
+    looked_up: float
+    used: float
+
+    def use(self, now: float) -> Identity | None:
+        """Whose it is, from memory; None once it has expired, which nobody needs to look up."""
+        expires_at = self.identity.expires_at
+        if expires_at is not None and expires_at <= utcnow():
+            return None
+        self.used = now
+        return self.identity
 
 
 class Door:
-    """Tells who a request comes from, by its headers and its address."""
+    """Tells who a request comes from, by its headers and its address.
+
+    A key is looked up again `refresh` seconds after it was looked up. Where the database can't be asked, it works on if
+    it was used within the last `keep` seconds and looked up within the last `trust` seconds.
+    """
 
     def __init__(
         self,
@@ -76,12 +95,13 @@ class Door:
         service_key: str,
         local: Identity | None,
         keep: float,
+        trust: float,
         refresh: float,
     ) -> None:
         self._database, self._lookups = database, lookups
         self._service_key = service_key.encode()
         self._local = local
-        self._keep, self._refresh = keep, refresh
+        self._keep, self._trust, self._refresh = keep, trust, refresh
         self._seen: dict[str, _Seen] = {}
 
     async def identify(self, headers: Mapping[bytes, bytes], address: str | None) -> Identity:
@@ -94,22 +114,28 @@ class Door:
             raise ApiError(401, "no API key was given; send it as `Authorization: Bearer rk-…`", code="missing_api_key")
         seen = self._seen.get(key)
         now = time.monotonic()
-        if seen is not None and now - seen.at < self._refresh:
-            return seen.identity
+        if seen is not None and now - seen.looked_up < self._refresh:
+            return seen.use(now) or self._refuse(key)
         try:
             found = await self._lookups.ask(self._find, key)
         except DatabaseUnavailable:
-            if seen is not None and now - seen.at < self._keep:
-                return seen.identity
-            message = "the database that knows the keys is down, and this one is new here; try again in a moment"
+            seen = self._seen.get(key)  # as it is now: meanwhile its user's keys may have been revoked
+            if seen is not None and now - seen.used < self._keep and now - seen.looked_up < self._trust:
+                return seen.use(now) or self._refuse(key)
+            message = (
+                "the database that knows the keys is down, and this one was not seen lately; try again in a moment"
+            )
             raise ApiError(503, message, code="database_unavailable", headers={"Retry-After": "5"}) from None
         if found is None:
-            self._seen.pop(key, None)
-            raise ApiError(401, f"the API key {key[:6]}… is unknown, expired or revoked", code="invalid_api_key")
+            self._refuse(key)
         if len(self._seen) >= MAX_KEYS:
             self._seen.pop(next(iter(self._seen)))
-        self._seen[key] = _Seen(found, now)
+        self._seen[key] = _Seen(found, now, now)
         return found
+
+    def _refuse(self, key: str) -> NoReturn:
+        self._seen.pop(key, None)
+        raise ApiError(401, f"the API key {key[:6]}… is unknown, expired or revoked", code="invalid_api_key")
 
     def is_service(self, headers: Mapping[bytes, bytes]) -> bool:
         """Whether a request carries the service key."""
@@ -139,7 +165,8 @@ class Door:
                 return None
             user, api_key = found
             limits = Own(*(getattr(api_key, name) for name in users.LIMITS))
-            return Identity(user.id, user.name, user.role, user.consent, api_key.id, tuple(api_key.scopes), limits)
+            scopes, expires_at = tuple(api_key.scopes), api_key.expires_at
+            return Identity(user.id, user.name, user.role, user.consent, api_key.id, scopes, limits, expires_at)
 
 
 def _key(headers: Mapping[bytes, bytes]) -> str | None:

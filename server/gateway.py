@@ -115,6 +115,7 @@ class Gateway:
             service_key(settings.service_key, settings.home),
             self._local_user(),
             settings.key_cache_seconds,
+            settings.key_trust_seconds,
             settings.key_refresh_seconds,
         )
         caps = Caps(

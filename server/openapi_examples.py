@@ -1,9 +1,13 @@
-"""Examples of the app API's main routes: what is sent, and what comes back. Tests send them and compare the fields."""
+"""Examples of the app API's main routes: what is sent, and what comes back.
+
+Tests send them in this order to one gateway and compare the fields.
+"""
 
 from collections.abc import Mapping
 from typing import Any
 
 Schema = dict[str, Any]
+PLAIN = "answer"  # the name of an example; one with a query is named by it
 _WHEN, _LATER = "2026-05-01T09:30:00+00:00", "2026-05-01T09:30:04+00:00"
 _LIMITS = {"requests_per_minute": 10, "tokens_per_minute": None, "concurrent_answers": None}
 _KEY = {
@@ -24,7 +28,8 @@ _ANSWERED = {
     "generation": {
         "id": "0198c0de-7f00-7000-8000-000000000004", "model": "ruminate-v3", "reasoning": "They want three dinners …",
         "ending": "complete", "thinks": True, "effort": None, "consent": "train", "prompt_tokens": 17,
-        "completion_tokens": 120, "reasoning_tokens": 60, "started_at": _WHEN, "ended_at": _LATER,
+        "completion_tokens": 120, "reasoning_tokens": 60, "thought_seconds": 2.1, "started_at": _WHEN,
+        "ended_at": _LATER,
     },
 }  # fmt: skip
 _ROUND = {
@@ -34,17 +39,63 @@ _ROUND = {
     "ended_at": None,
 }  # fmt: skip
 _OPINION = {"rating": 1, "tags": ["clear"], "words": "short and right"}
+_CHOICE = {
+    "left": "0198c0de-7f00-7000-8000-000000000004", "right": "0198c0de-7f00-7000-8000-000000000006",
+    "choice": "right", "shown": {"blind": True},
+}  # fmt: skip
+_COMPARED = {"id": "0198c0de-7f00-7000-8000-000000000007", **_CHOICE, "created_at": _LATER}
+_KEPT = {"generation_id": _CHOICE["left"], "kind": "good", "created_at": _LATER}
+_WHOLE = {**_TALK, "messages": [_ASKED, _ANSWERED], "feedback": [], "comparisons": [], "regressions": []}
+_DELETED = {
+    "conversations": 1, "messages": 3, "generations": 2, "feedback": 1, "comparisons": 1, "keys": 0,
+    "round_prompts": 0, "regressions": 1, "spooled": 0,
+}  # fmt: skip
+_STATUS = {
+    "profile": "single-gpu", "version": "0.1.0", "live": {"name": "v3", "since": _WHEN, "reason": "passed its gate"},
+    "previous": "v2", "canary": None,
+    "engines": [
+        {"url": "http://10.0.0.7:8100", "state": "ready", "detail": "", "weights": "ruminate-v0",
+         "adapters": ["ruminate-v2", "ruminate-v3"], "in_flight": 2},
+    ],
+    "round": _ROUND, "prompts": {"recorded": 830, "trainable": 640}, "chats": 2,
+    "rollouts": {"limit": 16, "running": 0, "waiting": 0, "reason": "people chat: 16 sequences at once"},
+    "recording": {"recorded": 1204, "spooled": 0, "trouble": None},
+}  # fmt: skip
 
 EXAMPLES: Mapping[tuple[str, str], tuple[Schema | None, Schema]] = {
     ("get", "/api/conversations"): (None, {"data": [_TALK]}),
-    ("get", "/api/conversations/{conversation_id}"): (
+    ("get", "/api/conversations?search=dinners"): (
         None,
-        {**_TALK, "messages": [_ASKED, _ANSWERED], "feedback": [], "comparisons": [], "regressions": []},
+        {"data": [{**_TALK, "excerpt": "Plan three dinners, no nuts."}]},
     ),
+    ("get", "/api/conversations/{conversation_id}"): (None, _WHOLE),
     ("patch", "/api/conversations/{conversation_id}"): ({"title": "Three dinners", "pinned": False}, _TALK),
     ("post", "/api/generations/{generation_id}/feedback"): (
         _OPINION,
         {"generation_id": _ANSWERED["generation"]["id"], **_OPINION},  # type: ignore[index]
+    ),
+    ("post", "/api/comparisons"): (_CHOICE, _COMPARED),
+    ("get", "/api/comparisons/tally"): (
+        None,
+        {"data": [{"models": ["ruminate-v2", "ruminate-v3"], "chosen": [4, 9], "ties": 2}]},
+    ),
+    ("put", "/api/generations/{generation_id}/regression"): ({"kind": "good"}, _KEPT),
+    ("get", "/api/regressions"): (
+        None,
+        {"data": [
+            {**_KEPT, "model": "ruminate-v3", "response": "Monday: …", "conversation_id": _TALK["id"]},
+        ]},
+    ),
+    ("get", "/api/me/data"): (
+        None,
+        {"data": [
+            {
+                **_WHOLE,
+                "feedback": [{"generation_id": _KEPT["generation_id"], **_OPINION, "created_at": _LATER}],
+                "comparisons": [_COMPARED],
+                "regressions": [_KEPT],
+            },
+        ]},
     ),
     ("get", "/api/me"): (
         None,
@@ -54,6 +105,13 @@ EXAMPLES: Mapping[tuple[str, str], tuple[Schema | None, Schema]] = {
     ("post", "/api/rounds"): (
         {"algorithm": "grpo", "config": {"steps": 20}, "reason": "many new prompts", "seed": 7},
         _ROUND,
+    ),
+    ("get", "/api/rounds"): (None, {"data": [_ROUND]}),
+    ("get", "/api/rounds/{round_id}"): (None, {**_ROUND, "metrics": {"reward": [[1, 0.31], [2, 0.34]]}}),
+    ("get", "/api/status"): (None, _STATUS),
+    ("post", "/api/rounds/{round_id}/cancel"): (
+        {"reason": "not today"},
+        {**_ROUND, "state": "cancelled", "error": "stopped by ann: not today", "ended_at": _LATER},
     ),
     ("post", "/api/admin/users"): (
         {"name": "ann", "role": "user", "consent": "train"},
@@ -67,15 +125,19 @@ EXAMPLES: Mapping[tuple[str, str], tuple[Schema | None, Schema]] = {
         {"user": "ann", **_KEY, "expires_at": "2026-05-31T09:30:00+00:00", "key": "rk-…"},
     ),
     ("patch", "/api/admin/keys/{key_id}"): ({"requests_per_minute": 10}, {"user": "ann", **_KEY}),
+    ("delete", "/api/conversations/{conversation_id}"): (None, {"deleted": _DELETED}),
+    ("delete", "/api/me/data"): (None, {"deleted": _DELETED}),
 }  # fmt: skip
-"""(method, route) → (request, answer)."""
+"""(method, route) → (request, answer). A route may have a query, for another answer of its."""
 
 
 def add_examples(paths: dict[str, Schema]) -> None:
     """Put them into the document's `paths`, in place."""
-    for (method, path), (asked, answered) in EXAMPLES.items():
+    for (method, target), (asked, answered) in EXAMPLES.items():
+        path, _, query = target.partition("?")
         route = paths[path][method]
         if asked is not None:
             route["requestBody"]["content"]["application/json"]["example"] = asked
         done = next(status for status in route["responses"] if status.startswith("2"))
-        route["responses"][done].setdefault("content", {}).setdefault("application/json", {})["example"] = answered
+        content = route["responses"][done].setdefault("content", {}).setdefault("application/json", {})
+        content.setdefault("examples", {})[query or PLAIN] = {"value": answered}

@@ -55,7 +55,10 @@ class ServerSettings(BaseSettings):
     train_days: float = Field(default=0.0, ge=0, le=MOST_DAYS)
     """A turn may be trained on for so many days, whatever its user allows; then it is theirs alone. 0: for ever."""
     key_cache_seconds: float = Field(default=600.0, ge=0)
-    """How long a key seen before goes on working while the database is down."""
+    """How long a key goes on working after each use while the database is down."""
+    key_trust_seconds: float = Field(default=3600.0, ge=0)
+    """How long after it was last looked up it works at most, however much it is used: whether it was revoked meanwhile
+    can't be known."""
     key_refresh_seconds: float = Field(default=5.0, ge=0)
     """How old a cached key may be before it is looked up again; a revoked key works that much longer."""
 

@@ -1,7 +1,10 @@
 """Keys, the keyless local admin, and that nobody reaches what is another's."""
 
 import asyncio
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -9,8 +12,13 @@ import pytest
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 
+from db.errors import DatabaseUnavailable
 from db.queries import users
-from server.auth import service_key
+from db.queries.common import utcnow
+from db.session import Database
+from server import auth
+from server.auth import Door, service_key
+from server.errors import ApiError
 
 
 def make_user(house: Running, name: str, role: str = "user", consent: str = "train") -> tuple[str, dict[str, str]]:
@@ -61,6 +69,105 @@ async def test_a_key_seen_before_works_while_the_database_is_down_and_a_new_one_
         house.database.close()
         path.rmdir()
         kept.rename(path)
+
+
+class Cut:
+    """Lookups that can be cut off from the database, which goes on for everybody else."""
+
+    def __init__(self) -> None:
+        self.off = False
+        self.meanwhile: Callable[[], None] = lambda: None  # what happens while one is waited for
+
+    async def ask(self, question: Callable[..., Any], *args: Any) -> Any:
+        if self.off:
+            self.meanwhile()
+            raise DatabaseUnavailable("sqlite://", "it is cut off", "Wait.")
+        return question(*args)
+
+
+class Doorstep:
+    """Somebody with a key before a door that keeps keys for ten minutes, trusts them for an hour, and has a clock."""
+
+    def __init__(self, database: Database, patch: pytest.MonkeyPatch, expires_in: float | None = None) -> None:
+        self.now, self.lookups, self.database = 0.0, Cut(), database
+        patch.setattr(auth, "time", SimpleNamespace(monotonic=lambda: self.now))
+        began = utcnow()
+        patch.setattr(auth, "utcnow", lambda: began + timedelta(seconds=self.now))
+        expires_at = None if expires_in is None else began + timedelta(seconds=expires_in)
+        with database.transaction() as session:
+            self.user_id = users.ensure_user(session, "ann").id
+            made, self._key = users.create_key(session, self.user_id, expires_at=expires_at)
+            self._key_id = made.id
+        self.door = Door(database, self.lookups, "sk", None, keep=600.0, trust=3600.0, refresh=5.0)  # type: ignore[arg-type]
+
+    async def knock(self, now: float) -> int:
+        """The status of a request at this time."""
+        self.now = now
+        try:
+            found = await self.door.identify({b"x-api-key": self._key.encode()}, "203.0.113.5")
+        except ApiError as error:
+            return error.status
+        assert found.user_id == self.user_id
+        return 200
+
+    def revoke(self) -> None:
+        """Through another gateway."""
+        with self.database.transaction() as session:
+            users.revoke_key(session, self._key_id)
+
+
+async def test_while_the_database_is_down_a_key_works_until_it_was_not_used_for_ten_minutes(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = Doorstep(database, monkeypatch)
+    assert await ann.knock(0) == 200
+    ann.lookups.off = True
+    assert [await ann.knock(now) for now in (599, 1198, 1797)] == [200, 200, 200]
+    assert [await ann.knock(now) for now in (2398, 2399)] == [503, 503]  # being refused is no use of it
+    ann.lookups.off = False
+    assert await ann.knock(2400) == 200
+
+
+async def test_a_request_that_was_answered_from_memory_is_a_use_of_its_key(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = Doorstep(database, monkeypatch)
+    assert [await ann.knock(now) for now in (0, 4)] == [200, 200]
+    ann.lookups.off = True
+    assert await ann.knock(603) == 200
+
+
+async def test_while_the_database_is_down_no_key_works_for_longer_than_an_hour_and_a_revoked_one_no_longer_than_that(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = Doorstep(database, monkeypatch)
+    assert await ann.knock(0) == 200
+    ann.lookups.off = True
+    ann.revoke()
+    assert {await ann.knock(now) for now in range(300, 3600, 300)} == {200}
+    assert [await ann.knock(now) for now in (3601, 3602)] == [503, 503]
+    ann.lookups.off = False
+    assert await ann.knock(3603) == 401
+    ann.lookups.off = True
+    assert await ann.knock(3604) == 503  # nothing is remembered of it
+
+
+async def test_a_key_that_expires_while_the_database_is_down_opens_nothing_from_then_on(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = Doorstep(database, monkeypatch, expires_in=100)
+    assert await ann.knock(0) == 200
+    ann.lookups.off = True
+    assert [await ann.knock(now) for now in (99, 100)] == [200, 401]
+
+
+async def test_a_key_that_is_forgotten_while_it_is_looked_up_in_vain_opens_nothing(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = Doorstep(database, monkeypatch)
+    assert await ann.knock(0) == 200
+    ann.lookups.off, ann.lookups.meanwhile = True, lambda: ann.door.forget(ann.user_id)
+    assert await ann.knock(10) == 503
 
 
 @pytest.mark.parametrize(

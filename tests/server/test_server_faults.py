@@ -1,15 +1,19 @@
-"""A gateway under load that is killed again and again: what its clients saw, held against what it recorded."""
+"""What is killed under load (a gateway, its engines, its PostgreSQL): what clients saw, held against the record."""
 
 import asyncio
 import random
 from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
 
 import httpx
 import orjson
 from sqlalchemy import select
+from support.databases import own_postgresql
 from support.fake_engine import FakeEngine
+from support.gateways import running_gateway
 from support.processes import Forked
 
 from db.schema import Generation, Message
@@ -23,9 +27,10 @@ PATIENCE = ("1.0", "0.002")  # of an answer with the database: with the second o
 class Client:
     """Asks one thing after the other, each in words of its own, until it is told to stop."""
 
-    def __init__(self, url: str, name: int) -> None:
-        self._url, self._name = url, name
+    def __init__(self, url: str, name: int, always_streams: bool = False) -> None:
+        self._url, self._name, self._always_streams = url, name, always_streams
         self.complete: list[str] = []
+        self.broken: dict[str, str] = {}  # by what was asked, the code of the error that was told
 
     async def run(self, stop: asyncio.Event) -> None:
         async with httpx.AsyncClient(base_url=self._url, timeout=30) as http:
@@ -33,7 +38,7 @@ class Client:
                 if stop.is_set():
                     return
                 try:
-                    await self._ask(http, f"client {self._name} asks {number}", stream=number % 2 == 0)
+                    await self._ask(http, f"client {self._name} asks {number}", self._always_streams or number % 2 == 0)
                 except httpx.TransportError:
                     await asyncio.sleep(0.1)
 
@@ -41,7 +46,10 @@ class Client:
         wish = {"model": "ruminate", "messages": [{"role": "user", "content": text}], "stream": stream}
         async with http.stream("POST", "/v1/chat/completions", json=wish) as answer:
             said = await answer.aread()
-        if answer.status_code == 200 and (b"data: [DONE]" in said if stream else orjson.loads(said)["choices"]):
+        errors = [orjson.loads(line.removeprefix(b"data: ")) for line in said.splitlines() if b'{"error":' in line]
+        if errors:
+            self.broken[text] = errors[0]["error"]["code"]
+        elif answer.status_code == 200 and (b"data: [DONE]" in said if stream else orjson.loads(said)["choices"]):
             self.complete.append(text)
 
 
@@ -93,3 +101,83 @@ async def test_no_kill_loses_or_doubles_an_answer_and_those_that_it_broke_off_ar
     assert all(said == whole for ending, said in broken_off.values() if ending == "complete")
     assert len(complete) > KILLS
     assert sum(ending == "interrupted" for ending, _ in broken_off.values()) >= KILLS
+
+
+async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def crowd(url: str, size: int, always_streams: bool = False) -> AsyncIterator[list[Client]]:
+    """Clients that ask until the end of the block, which waits for their last answers."""
+    clients, stop = [Client(url, name, always_streams) for name in range(size)], asyncio.Event()
+    running = [asyncio.create_task(client.run(stop)) for client in clients]
+    try:
+        yield clients
+    finally:
+        stop.set()
+        await asyncio.gather(*running)
+
+
+def answered(clients: list[Client]) -> int:
+    return sum(len(client.complete) for client in clients)
+
+
+async def test_engines_that_are_killed_under_streams_break_off_with_an_error_and_each_turn_is_recorded_once(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    other = FakeEngine()
+    await other.start()
+    engine.delay = other.delay = 0.02
+    async with running_gateway(tmp_path / "home", [engine.url, other.url]) as house:
+        await house.until_ready()
+        engines = house.gateway.pool.engines
+        async with crowd(house.url, CLIENTS, always_streams=True) as clients:
+            for kill in range(10):
+                await until(lambda: all(one.healthy for one in engines))
+                victim = (engine, other)[kill % 2]
+                await until(lambda victim=victim: victim.running >= 2)  # type: ignore[misc]
+                await asyncio.sleep(0.1)
+                victim.die(0.1)
+                goal = answered(clients) + CLIENTS
+                await until(lambda goal=goal: answered(clients) >= goal)  # type: ignore[misc]
+                if kill >= 3 and any(client.broken for client in clients):
+                    break
+            await until(lambda: all(one.healthy for one in engines))
+        complete = {text for client in clients for text in client.complete}
+        broken = {text: code for client in clients for text, code in client.broken.items()}
+        await until(lambda: recorded(house.database).keys() >= complete | broken.keys())
+        answers = recorded(house.database)
+    await other.stop()
+    _, whole = engine.text("ruminate-v0")
+    assert {text: given for text, given in answers.items() if len(given) != 1} == {}
+    assert answers.keys() == complete | broken.keys()  # each got the one or the other
+    assert {text: answers[text] for text in complete if answers[text] != [("complete", whole)]} == {}
+    assert set(broken.values()) == {"engine_lost"}
+    assert {answers[text][0][0] for text in broken} == {"error"}
+
+
+async def test_postgresql_that_is_killed_under_load_costs_no_answer_and_each_turn_is_in_it_once_afterwards(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    engine.delay = 0.02
+    with own_postgresql() as server:
+        async with running_gateway(tmp_path / "home", [engine.url], database_url=server.url) as house:
+            await house.until_ready()
+            async with crowd(house.url, 4) as clients:
+                await until(lambda: answered(clients) >= 8)
+                await asyncio.to_thread(server.kill)
+                goal = answered(clients) + 12
+                await until(lambda: answered(clients) >= goal)
+                assert house.gateway.recorder.waiting > 0
+                await asyncio.to_thread(server.start)
+                goal = answered(clients) + 8
+                await until(lambda: answered(clients) >= goal and house.gateway.recorder.waiting == 0)
+            await until(lambda: house.gateway.recorder.waiting == 0)
+            answers = recorded(house.database)
+            assert house.gateway.recorder.spooled > 0
+    _, whole = engine.text("ruminate-v0")
+    assert [client.broken for client in clients] == [{}] * 4
+    assert answers == {text: [("complete", whole)] for client in clients for text in client.complete}

