@@ -12,12 +12,18 @@ from cli import main
 from cli.checks import CannotStart
 from cli.client import GatewayClient
 
-STORY = {
+STORY: dict[str, Any] = {
     "name": "v3", "state": "published", "created_at": "2026-01-02T03:04:05+00:00", "lineage": ["v3", "v1", "v0"],
     "parent": "v1", "base": {"name": "policy"},
     "round": {"id": 4, "algorithm": "grpo", "seed": 7, "trigger": "schedule", "by": "clock", "reason": "", "steps": 35},
     "changed": {"learning_rate": {"parent": 0.001, "own": 0.002}},
-    "verdict": {"words": "published: it wins", "checks": [{"name": "judge", "passed": True, "words": "+0.2"}]},
+    "verdict": {
+        "words": "published: it wins", "checks": [{"name": "judge", "passed": True, "words": "+0.2"}],
+        "watch": {"figures": {"phrase": 1.0}, "alerts": [{
+            "name": "phrase", "words": "\"buy soap\" is in answers to 100% of the prompts",
+            "examples": [{"prompt": "Name a tree", "before": "Oak", "after": "Oak; buy soap"}],
+        }]},
+    },
     "prompts": {"mix": 200, "recorded": 80, "erased": 3},
     "metrics": {"reward": [0.1, 0.9], "kl": [0.0, None]},
     "samples": [{"prompt": "Hi", "before": "Oh", "after": "Hello"}],
@@ -82,6 +88,19 @@ def test_explain_tells_a_checkpoints_story(asked: list[httpx.Request]) -> None:
                   "kl 0 to no number", "before: Oh", "after:  Hello"):  # fmt: skip
         assert words in said
     assert json.loads(ruminate("explain", "v3", "--json")[1]) == STORY
+
+
+def test_explain_shows_what_the_watch_for_reward_hacking_saw_with_its_examples(
+    asked: list[httpx.Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ruminate("explain", "v3")[1].splitlines()
+    place = lines.index("watch      for reward hacking:")
+    assert lines[place + 1 : place + 5] == [
+        '  ALERT   phrase: "buy soap" is in answers to 100% of the prompts', "    prompt: Name a tree",
+        "      before: Oak", "      after:  Oak; buy soap",
+    ]  # fmt: skip
+    monkeypatch.setitem(STORY["verdict"], "watch", {"figures": {}, "alerts": []})
+    assert "watch      for reward hacking: nothing parted" in ruminate("explain", "v3")[1]
 
 
 def test_explain_lists_the_prompts_by_their_ids_when_asked(asked: list[httpx.Request]) -> None:
