@@ -142,6 +142,30 @@ async def test_thumbs_down_alone_roll_a_canary_back(shared: Running) -> None:
     assert "thumbs down 100.0% against 0.0%" in newest(shared)[0].reason
 
 
+@pytest.mark.parametrize("blind", [True, False])
+async def test_lost_comparisons_alone_roll_a_canary_back_if_they_were_blind(shared: Running, blind: bool) -> None:
+    """As the page compares: both by version, in a conversation of either arm."""
+    add_checkpoint(shared.database, shared.home)
+    await publish(shared, "v1")
+    for number in range(14):
+        made = {}
+        for model in ("ruminate-v0", "ruminate-v1"):
+            answer = await shared.chat("hello", model=model, ruminate={"conversation_id": f"compared {number}"})
+            assert answer.json()["model"] == model, answer.text
+            made[model] = answer.headers["x-ruminate-generation"]
+        sides = dict(zip(("left", "right"), made.values() if number % 2 else reversed(made.values()), strict=True))
+        choice = "left" if number % 2 else "right"  # always live
+        wish = {**sides, "choice": choice, "shown": {"blind": blind, "mode": "canary"}}
+        assert (await shared.http.post("/api/comparisons", json=wish)).status_code == 201
+    await shared.gateway.watcher.look()
+    row, states = newest(shared)
+    if blind:
+        assert row.reason.startswith("canary v1 rolled back: lost comparisons 100.0% against 0.0% of v0 are more (p = ")
+        assert (row.live_checkpoint_id, row.canary_checkpoint_id, states["v1"]) == (0, None, "rejected")
+    else:
+        assert row.canary_checkpoint_id == 1
+
+
 async def test_two_samples_of_a_comparison_are_no_second_try_and_another_answer_is(shared: Running) -> None:
     """The page's two samples are two requests, of which one begins a little later."""
 
