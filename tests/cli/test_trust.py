@@ -45,6 +45,14 @@ PROMPTS = {
     ],
     "preferences": [{"message": "m3", "conversation": "c3"}],
 }
+ANSWER = {
+    "generation_id": "g1", "model": "ruminate-v3", "conversation_id": "c1", "started_at": "2026-01-03T04:05:06+00:00",
+    "lineage": [
+        {"name": "v3", "state": "published", "round": 4, "algorithm": "grpo", "ended_at": "2026-01-02T03:04:05+00:00",
+         "prompts": {"mix": 200, "recorded": 80, "erased": 3}},
+        {"name": "v0", "state": "published", "round": None, "algorithm": None, "ended_at": None, "prompts": {}},
+    ],
+}  # fmt: skip
 KEPT = {"generation_id": "g1", "kind": "never", "created_at": None}
 
 
@@ -63,6 +71,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
             "/api/checkpoints/v3": {"name": "v3", "path": str(CHECKPOINT)},
             "/api/checkpoints/v0": {"name": "v0", "path": None},
             "/api/lineage": LEARNT,
+            "/api/generations/g1/lineage": ANSWER,
             "/api/prune": {"pruned": ["v1", "v2"]},
             "/api/forget": LEARNT | {"deleted": {"messages": 2, "round_prompts": 1, "keys": 0}, "rebuild": REBUILD},
             "/api/rebuild": {"rounds": [5]},
@@ -121,6 +130,19 @@ def test_lineage_names_who_learnt_and_the_way_back(asked: list[httpx.Request]) -
     assert (code, dict(asked[0].url.params)) == (0, {"conversation": "c1"})
     assert "learnt from it: v3 (published, round 4)" in said
     assert "ruminate promote v1" in said
+
+
+def test_lineage_of_an_answer_names_its_checkpoint_and_what_that_learnt_from(asked: list[httpx.Request]) -> None:
+    code, said = ruminate("lineage", "--answer", "g1")
+    assert (code, said.splitlines()) == (0, [
+        "answer g1 of 2026-01-03 04:05, by ruminate-v3, in conversation c1",
+        "  v3 (published): round 4, grpo, ended 2026-01-02 03:04; "
+        "prompts: 200 mix, 80 recorded; 3 of them forgotten since",
+        "  v0 (published): the base model, no round made it",
+        "more: ruminate explain v3",
+    ])  # fmt: skip
+    assert json.loads(ruminate("lineage", "--answer", "g1", "--json")[1]) == ANSWER
+    assert ruminate("lineage", "--answer", "g1", "--user", "ann")[0] == 2
 
 
 def test_forget_asks_first_and_tells_what_went(asked: list[httpx.Request]) -> None:
