@@ -193,7 +193,7 @@ def _choosing(stage: Stage) -> None:
     if stage.gateway is not None:
         stage.says(ANSWER, more={"ruminate-v1": ["\n\nA third soup."]})
     stage.page.click("#options")
-    stage.page.click("[data-option=compare] label:has-text('With the version before')")
+    stage.page.click("[data-option=compare] label:has-text('With another version')")
     stage.escape()
     stage.ask(stage.question)
     stage.page.wait_for_selector(".choose", state="visible", timeout=240_000)

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -38,8 +39,25 @@ def add_to(app: typer.Typer, client: Callable[[], Any]) -> None:
         print(json.dumps(told, indent=2) if as_json else story(told))
 
     @app.command()
-    def lineage(user: User = None, conversation: Conversation = None, as_json: Json = False) -> None:
-        """Which checkpoints learnt from this user or conversation, and the last one that did not."""
+    def lineage(
+        user: User = None,
+        conversation: Conversation = None,
+        answer: Annotated[
+            str | None, typer.Option("--answer", help="An answer's id, as in its header x-ruminate-generation.")
+        ] = None,
+        as_json: Json = False,
+    ) -> None:
+        """Which checkpoints learnt from this user or conversation, and the last one that did not.
+
+        With --answer the other way: which checkpoint gave this answer, and from which rounds' prompts its weights are.
+        """
+        if answer is not None:
+            if user is not None or conversation is not None:
+                raise typer.BadParameter("give --answer, --user or --conversation, one of them")
+            with client() as gateway:
+                found = gateway.get(f"/api/generations/{quote(answer, safe='')}/lineage")
+            print(json.dumps(found, indent=2) if as_json else behind(found))
+            return
         _one_of(user, conversation)
         query = {"user": user} if user else {"conversation": conversation}
         with client() as gateway:
@@ -169,10 +187,7 @@ def story(told: dict[str, Any]) -> str:
         return "\n".join([*lines, "the base model: no round made it"])
     lines.append(f"round      {made['id']}, {made['algorithm']}, seed {made['seed']}, asked for by {made['by']}"
                  f" ({made['trigger']}{': ' + made['reason'] if made['reason'] else ''})")  # fmt: skip
-    counts = told["prompts"]
-    erased = f"; {counts['erased']} of them forgotten since" if counts.get("erased") else ""
-    sources = ", ".join(f"{count} {source}" for source, count in counts.items() if source != "erased")
-    lines.append(f"prompts    {sources or 'none'}{erased}")
+    lines.append(f"prompts    {_counted(told['prompts'])}")
     verdict = told["verdict"] or {}
     lines.append(f"gate       {verdict.get('words', 'no verdict')}")
     for check in verdict.get("checks") or []:
@@ -219,6 +234,20 @@ def _alerts(watch: dict[str, Any] | None) -> list[str]:
     return lines
 
 
+def behind(found: dict[str, Any]) -> str:
+    """What went into an answer's weights, as lines of text: its checkpoint first, the base last."""
+    where = found["conversation_id"]
+    lines = [f"answer {found['generation_id']} of {_when(found['started_at'])}, by {found['model']}"
+             + (f", in conversation {where}" if where else "")]  # fmt: skip
+    for one in found["lineage"]:
+        if one["round"] is None:
+            lines.append(f"  {one['name']} ({one['state']}): the base model, no round made it")
+        else:
+            made = f"round {one['round']}, {one['algorithm']}, ended {_when(one['ended_at'])}"
+            lines.append(f"  {one['name']} ({one['state']}): {made}; prompts: {_counted(one['prompts'])}")
+    return "\n".join([*lines, f"more: ruminate explain {found['lineage'][0]['name']}"])
+
+
 def learnt(found: dict[str, Any]) -> str:
     """Who learnt, as lines of text."""
     names = [f"{one['name']} ({one['state']}, round {one['round']})" for one in found["learnt"]]
@@ -251,6 +280,13 @@ def deleted(counts: dict[str, int]) -> str:
     """What went, in one sentence."""
     there = [f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count]
     return f"deleted: {', '.join(there) or 'nothing was left'}"
+
+
+def _counted(prompts: dict[str, int]) -> str:
+    """Prompts by source, and how many were forgotten since."""
+    erased = f"; {prompts['erased']} of them forgotten since" if prompts.get("erased") else ""
+    sources = ", ".join(f"{count} {source}" for source, count in prompts.items() if source != "erased")
+    return f"{sources or 'none'}{erased}"
 
 
 def _one_of(user: str | None, conversation: str | None) -> None:

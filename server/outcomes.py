@@ -13,6 +13,8 @@ from thinking.splitter import Ending
 
 SETTLED = timedelta(minutes=10)
 """Whoever wants another answer to a prompt asks for it by then."""
+AT_ONCE = timedelta(seconds=2)
+"""Requests that are sent together begin within it of each other, however short their answers; nobody reads as fast."""
 CUT = (Ending.TRUNCATED_THOUGHT, Ending.TRUNCATED_RESPONSE)
 DEATH = timedelta(seconds=10)
 """What an engine's death breaks off ends within it; no engine is back so soon."""
@@ -71,17 +73,18 @@ def seconds(one: Answered) -> float:
 
 
 def regenerated(of: Sequence[Answered], answers: Iterable[Answered], now: datetime) -> list[tuple[Answered, float]]:
-    """Whether another answer to the same prompt was asked of the same checkpoint, for those of `of` that are settled.
+    """Whether another answer to the same prompt was asked for, of either arm, for those of `of` that are settled.
 
-    The choices of one request begin together and are no second try.
+    Whoever tries again has seen the first answer end. What was asked for while it was being written is no second try:
+    the choices of one request, or two samples to compare, which are two requests at once.
     """
-    again: dict[tuple[str | None, int], list[datetime]] = {}
+    asked: dict[str | None, list[datetime]] = defaultdict(list)
     for one in answers:
-        again.setdefault((one.prompt, one.checkpoint_id), []).append(one.started_at)
+        asked[one.prompt].append(one.started_at)
     found = []
     for one in of:
         if one.prompt is None or one.ended_at + SETTLED > now:
             continue
-        tries = again[one.prompt, one.checkpoint_id]
-        found.append((one, float(any(one.started_at < at <= one.ended_at + SETTLED for at in tries))))
+        seen = max(one.ended_at, one.started_at + AT_ONCE)
+        found.append((one, float(any(seen < at <= one.ended_at + SETTLED for at in asked[one.prompt]))))
     return found

@@ -1,5 +1,6 @@
 """Both sides answer the held-out prompts through the gateway, as people are; the gate decides, the watch warns."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,8 @@ from trainer.rollout import seed_of
 from trainer.versions import Versions
 from trainer.watch import watch
 from trainer.work import Work
+
+log = logging.getLogger(__name__)
 
 TokenIds = tuple[list[int], list[int]]
 """A prompt and a completion."""
@@ -41,7 +44,12 @@ def examine(
     found = replace(measure(conversations, old, new, reward, second, work.config, apart), regressions=kept)
     versions.clear()
     verdict = decide(found, work.config)
-    return replace(verdict, figures=verdict.figures | {"watch": watch(found, old, new, prompts)})
+    seen = watch(found, old, new, prompts)
+    for alert in seen["alerts"]:
+        log.warning(
+            "round %s: the watch for reward hacking rings, %s: %s", work.round_id, alert["name"], alert["words"]
+        )
+    return replace(verdict, figures=verdict.figures | {"watch": seen})
 
 
 def before_and_after(prompts: Sequence[Prompt], old: Answers, new: Answers) -> list[dict[str, str]]:

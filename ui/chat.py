@@ -62,7 +62,7 @@ class Chat:
             return
         else:
             try:
-                models = await self._models(browser, asked)
+                mode, models = await self._models(browser, asked)
                 if not models:
                     yield self._refused(asked, self._say("no_previous"))
                     return
@@ -79,7 +79,7 @@ class Chat:
             except BadPictures:
                 yield self._refused(asked, self._say("pictures_bad", most=MOST))
                 return
-            running = self._begin(tab, browser, prompt, asked, models)
+            running = self._begin(tab, browser, prompt, asked, models, mode)
         conversation = tab.conversation
         start = {
             "showing": tab.showing,
@@ -174,15 +174,16 @@ class Chat:
             return found
         return found if isinstance(found, Pair) and found.comparable else None
 
-    async def _models(self, browser: str, asked: Mapping[str, Any]) -> list[str]:
-        """Who answers: the live checkpoint; twice; or it and the one before (nobody without). Raises GatewayError."""
-        if asked.get("compare") == "previous":
-            before = await asyncio.to_thread(self._people.gate(browser).previous)
-            return ["ruminate", before] if before else []
-        return ["ruminate"] * (2 if asked.get("compare") == "samples" else 1)
+    async def _models(self, browser: str, asked: Mapping[str, Any]) -> tuple[str, list[str]]:
+        """What is compared, and who answers: the live checkpoint; twice; or it and another version (nobody without).
+        Raises GatewayError."""
+        mode = str(asked.get("compare") or "")
+        if mode == "previous":
+            return await asyncio.to_thread(self._people.gate(browser).rivals)
+        return mode, ["ruminate"] * (2 if mode == "samples" else 1)
 
     def _begin(
-        self, tab: Tab, browser: str, prompt: Row, asked: Mapping[str, Any], models: list[str]
+        self, tab: Tab, browser: str, prompt: Row, asked: Mapping[str, Any], models: list[str], mode: str
     ) -> Running | Pair:
         gate, conversation = self._people.gate(browser), tab.conversation
         messages = conversation.messages(until=prompt.id)
@@ -192,7 +193,7 @@ class Chat:
         made = [self._running(gate, messages, {**options, "model": model}) for model in models]
         for one in made:
             one.prompt = prompt.content
-        running: Running | Pair = made[0] if len(made) == 1 else Pair(made, asked["compare"])
+        running: Running | Pair = made[0] if len(made) == 1 else Pair(made, mode)
         running.key = str(asked.get("key") or uuid4().hex)
         untitled, fresh = not conversation.title, conversation.id is None
         if fresh:

@@ -95,10 +95,17 @@ class Gate:
         """What the side bar shows: the conversations, and what is live by now. Raises GatewayError."""
         return {"lines": self.conversations(), **_standing(self.get("/api/status"))}
 
-    def previous(self) -> str | None:
-        """The checkpoint that was live before, under the name to ask for it; None where there was none."""
-        name = self.get("/api/status").get("previous")
-        return f"ruminate-{name}" if name else None
+    def rivals(self) -> tuple[str, list[str]]:
+        """Which two checkpoints to compare, under the names to ask for them, and what the other one is to live.
+
+        The canary while there is one: both by version, since either may be what answers in this conversation. Otherwise
+        the one that was live before; nobody where there was none.
+        """
+        status = self.get("/api/status")
+        canary, previous = status.get("canary"), status.get("previous")
+        if canary and status.get("live"):
+            return "canary", [f"ruminate-{one['name']}" for one in (status["live"], canary)]
+        return "previous", ["ruminate", f"ruminate-{previous}"] if previous else []
 
     def is_admin(self, client: GatewayClient) -> bool:
         """Whether the person may start rounds and move checkpoints; an older gateway doesn't say: then it decides."""
@@ -154,7 +161,8 @@ def items(reply: Any) -> list[dict[str, Any]]:
 
 
 def _standing(status: dict[str, Any]) -> dict[str, Any]:
-    return {key: status.get(key) for key in ("live", "previous")}
+    """What is live, and whether there is another version to compare it with."""
+    return {"live": status.get("live"), "comparable": bool(status.get("previous") or status.get("canary"))}
 
 
 def takes_pictures(cards: list[dict[str, Any]]) -> bool:

@@ -6,11 +6,10 @@ from html import escape
 from ui.pieces import OPEN, Pieces, View, value
 from ui.plots import number
 from ui.steps import STEP_PLOTS, steps_of
-from ui.tables import Cell, table
+from ui.tables import table
 from ui.verdicts import Verdicts
 
 SAMPLES = 3  # shown at once; the rest unfolds
-_SAMPLE = ("prompt", "before", "after")
 
 
 class Stories:
@@ -124,11 +123,9 @@ class Stories:
     def _samples(self, samples: Sequence[View]) -> str:
         if not samples:
             return ""
-        heads = self._pieces.heads(*(f"sample_{key}" for key in _SAMPLE))
-        rows = [[Cell(escape(str(one.get(key) or "")), "wide") for key in _SAMPLE] for one in samples]
         more = ""
-        if len(rows) > SAMPLES:
-            words = self._say("samples_more", n=len(rows) - SAMPLES)
-            rest = table(heads, rows[SAMPLES:], "samples")
+        if len(samples) > SAMPLES:
+            words = self._say("samples_more", n=len(samples) - SAMPLES)
+            rest = self._verdicts.samples(samples[SAMPLES:])
             more = f'<details id="samples"><summary>{escape(words)}</summary>{rest}</details>'
-        return f"<h2>{self._say('samples')}</h2>{table(heads, rows[:SAMPLES], 'samples')}{more}"
+        return f"<h2>{self._say('samples')}</h2>{self._verdicts.samples(samples[:SAMPLES])}{more}"

@@ -16,6 +16,7 @@ View = Mapping[str, Any]
 JUDGES = ("reward", "judge")
 SHARES = ("malformed", "empty_thoughts", "repetition", "refusals")
 HABITS = (*SHARES, "thought_tokens", "response_tokens")
+_SAMPLE = ("prompt", "before", "after")
 
 
 class Verdicts:
@@ -25,7 +26,7 @@ class Verdicts:
         self._pieces, self._say = pieces, pieces.say
 
     def one(self, verdict: View | None) -> str:
-        """A verdict: its sentence, its figures, its checks. Nothing where there is none."""
+        """A verdict: its sentence, its figures, its checks, what the watch saw. Nothing where there is none."""
         if not verdict:
             return ""
         say = self._say
@@ -41,7 +42,34 @@ class Verdicts:
         checks = table([say("check_result"), say("check"), say("check_words")], rows) if rows else ""
         return f"<h2>{say('verdict')}</h2><p>{escape(self.plainly(verdict))}</p>{self._figures(verdict)}" + (
             f"<h3>{escape(say('checks'))}</h3>{checks}" if checks else ""
+        ) + self._alerts(verdict.get("watch"))  # fmt: skip
+
+    def _alerts(self, watch: View | None) -> str:
+        """What the watch for reward hacking saw, with its examples; nothing of a round that was judged without it."""
+        if not isinstance(watch, Mapping):
+            return ""
+        say, alerts = self._say, watch.get("alerts") or []
+        heading = f"<h3>{escape(say('watch'))}</h3>"
+        if not alerts:
+            return f'{heading}<p class="quiet">{escape(say("watch_quiet"))}</p>'
+        names = [escape(self._pieces.named("alert", one["name"])) for one in alerts]
+        rows: list[list[str | Cell]] = [
+            [f'<span class="badge bad">{name}</span>', Cell(escape(one["words"]), "rest")]
+            for name, one in zip(names, alerts, strict=True)
+        ]
+        shown = "".join(
+            f'<details id="alert-{escape(one["name"])}"><summary>{escape(say("samples"))}: {name}</summary>'
+            f"{self.samples(one['examples'])}</details>"
+            for name, one in zip(names, alerts, strict=True)
+            if one.get("examples")
         )
+        note = f'<p class="quiet">{escape(say("watch_rang"))}</p>'
+        return heading + note + table(self._pieces.heads("watch_alert", "check_words"), rows) + shown
+
+    def samples(self, samples: Sequence[View]) -> str:
+        """Prompts with what live and the candidate answered, one beside the other."""
+        rows = [[Cell(escape(str(one.get(key) or "")), "wide") for key in _SAMPLE] for one in samples]
+        return table(self._pieces.heads(*(f"sample_{key}" for key in _SAMPLE)), rows, "samples")
 
     def plainly(self, verdict: View) -> str:
         """A verdict as a sentence for people: how often the better one won, or what was wrong."""

@@ -85,10 +85,15 @@ def thumbs(session: Session, checkpoint_ids: Sequence[int], since: datetime) -> 
 
 
 def choices(session: Session, one: int, other: int, since: datetime) -> list[tuple[str, float]]:
-    """(conversation, how the choice went for `one`: 1 chosen, 0 the other, 0.5 neither) of each choice since then."""
+    """(conversation, how the choice went for `one`: 1 chosen, 0 the other, 0.5 neither) of each choice since then.
+
+    Of answers that were asked for by version only where whoever chose did not see which is whose.
+    """
     left, right = aliased(Generation), aliased(Generation)
     rows = session.execute(
-        select(left.conversation_id, left.checkpoint_id, Comparison.choice)
+        select(
+            left.conversation_id, left.checkpoint_id, Comparison.choice, Comparison.shown, left.sampling, right.sampling
+        )
         .join(left, left.id == Comparison.left_generation_id)
         .join(right, right.id == Comparison.right_generation_id)
         .where(
@@ -96,13 +101,15 @@ def choices(session: Session, one: int, other: int, since: datetime) -> list[tup
             left.checkpoint_id.in_([one, other]),
             right.checkpoint_id.in_([one, other]),
             left.checkpoint_id != right.checkpoint_id,
-            _compared(left),
-            _compared(right),
         )
         .order_by(Comparison.created_at, Comparison.id)
     )
     won = {("left", True): 1.0, ("right", False): 1.0, ("left", False): 0.0, ("right", True): 0.0}
-    return [(where, won.get((choice, first == one), 0.5)) for where, first, choice in rows if where is not None]
+    return [
+        (where, won.get((choice, first == one), 0.5))
+        for where, first, choice, shown, *how in rows
+        if where is not None and (shown.get("blind") is True or not any(ASIDE in sampling for sampling in how))
+    ]
 
 
 def _compared(row: type[Generation]) -> ColumnElement[bool]:

@@ -14,7 +14,7 @@ from db.errors import NotFound
 from db.queries.checkpoints import find_checkpoint, get_checkpoint, lineage, list_checkpoints
 from db.queries.forget import checkpoints_that_learnt_from
 from db.queries.rounds import get_round, metrics
-from db.schema import Checkpoint, Conversation, Lesson, Round, RoundPrompt, User
+from db.schema import Checkpoint, Conversation, Generation, Lesson, Round, RoundPrompt, User
 from db.values import CheckpointState
 
 SERVABLE = (CheckpointState.PUBLISHED, CheckpointState.RETIRED, CheckpointState.CANARY)
@@ -41,6 +41,32 @@ class Learnt:
 
     checkpoints: list[Checkpoint]
     last_clean: Checkpoint
+
+
+@dataclass(frozen=True)
+class Ancestor:
+    """A checkpoint that an answer stands on. `prompts` are those that its round trained on; the base has no round."""
+
+    checkpoint: Checkpoint
+    round: Round | None
+    prompts: dict[str, int]
+
+
+def behind_answer(session: Session, generation_id: str, user_id: str | None) -> tuple[Generation, list[Ancestor]]:
+    """An answer, and what went into its weights: from the checkpoint that gave it back to the base.
+
+    `user_id`: only where the answer is this user's. Raises NotFound.
+    """
+    answer = session.get(Generation, generation_id)
+    if answer is None or user_id not in (None, answer.user_id):
+        raise NotFound("generation", generation_id)
+    line = []
+    for one in lineage(session, answer.checkpoint_id):
+        if one.round_id is None:
+            line.append(Ancestor(one, None, {}))
+        else:
+            line.append(Ancestor(one, get_round(session, one.round_id), trained_on(session, one.round_id)))
+    return answer, line
 
 
 def story(session: Session, name: str) -> Story:

@@ -99,6 +99,31 @@ def who_learnt(gateway: House, _: Admin, user: str | None = None, conversation: 
         return learnt_view(lineage.learnt(session, user_id=user_id, conversation_id=conversation_id))
 
 
+@router.get("/generations/{generation_id}/lineage")
+def tell_answer(gateway: House, me: Me, generation_id: str) -> dict[str, Any]:
+    """What went into the weights that gave an answer: each checkpoint back to the base, its round, and how many prompts
+    of which source it trained on. One's own answer; to an administrator anybody's."""
+    with gateway.database.reading() as session:
+        answer, line = lineage.behind_answer(session, generation_id, None if me.is_admin else me.user_id)
+        return {
+            "generation_id": answer.id,
+            "model": answer.model,
+            "conversation_id": answer.conversation_id,
+            "started_at": when(answer.started_at),
+            "lineage": [
+                {
+                    "name": one.checkpoint.name,
+                    "state": one.checkpoint.state,
+                    "round": None if one.round is None else one.round.id,
+                    "algorithm": None if one.round is None else one.round.algorithm,
+                    "ended_at": None if one.round is None else when(one.round.ended_at),
+                    "prompts": one.prompts,
+                }
+                for one in line
+            ],
+        }
+
+
 @router.post("/forget")
 async def forget_somebody(gateway: House, admin: Admin, wish: ForgetRequest) -> dict[str, Any]:
     """Delete all that a user, or one conversation, left here; tell which checkpoints had learnt from it.

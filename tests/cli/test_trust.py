@@ -12,12 +12,18 @@ from cli import main
 from cli.checks import CannotStart
 from cli.client import GatewayClient
 
-STORY = {
+STORY: dict[str, Any] = {
     "name": "v3", "state": "published", "created_at": "2026-01-02T03:04:05+00:00", "lineage": ["v3", "v1", "v0"],
     "parent": "v1", "base": {"name": "policy"},
     "round": {"id": 4, "algorithm": "grpo", "seed": 7, "trigger": "schedule", "by": "clock", "reason": "", "steps": 35},
     "changed": {"learning_rate": {"parent": 0.001, "own": 0.002}},
-    "verdict": {"words": "published: it wins", "checks": [{"name": "judge", "passed": True, "words": "+0.2"}]},
+    "verdict": {
+        "words": "published: it wins", "checks": [{"name": "judge", "passed": True, "words": "+0.2"}],
+        "watch": {"figures": {"phrase": 1.0}, "alerts": [{
+            "name": "phrase", "words": "\"buy soap\" is in answers to 100% of the prompts",
+            "examples": [{"prompt": "Name a tree", "before": "Oak", "after": "Oak; buy soap"}],
+        }]},
+    },
     "prompts": {"mix": 200, "recorded": 80, "erased": 3},
     "metrics": {"reward": [0.1, 0.9], "kl": [0.0, None]},
     "samples": [{"prompt": "Hi", "before": "Oh", "after": "Hello"}],
@@ -39,6 +45,14 @@ PROMPTS = {
     ],
     "preferences": [{"message": "m3", "conversation": "c3"}],
 }
+ANSWER = {
+    "generation_id": "g1", "model": "ruminate-v3", "conversation_id": "c1", "started_at": "2026-01-03T04:05:06+00:00",
+    "lineage": [
+        {"name": "v3", "state": "published", "round": 4, "algorithm": "grpo", "ended_at": "2026-01-02T03:04:05+00:00",
+         "prompts": {"mix": 200, "recorded": 80, "erased": 3}},
+        {"name": "v0", "state": "published", "round": None, "algorithm": None, "ended_at": None, "prompts": {}},
+    ],
+}  # fmt: skip
 KEPT = {"generation_id": "g1", "kind": "never", "created_at": None}
 
 
@@ -57,6 +71,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
             "/api/checkpoints/v3": {"name": "v3", "path": str(CHECKPOINT)},
             "/api/checkpoints/v0": {"name": "v0", "path": None},
             "/api/lineage": LEARNT,
+            "/api/generations/g1/lineage": ANSWER,
             "/api/prune": {"pruned": ["v1", "v2"]},
             "/api/forget": LEARNT | {"deleted": {"messages": 2, "round_prompts": 1, "keys": 0}, "rebuild": REBUILD},
             "/api/rebuild": {"rounds": [5]},
@@ -84,6 +99,19 @@ def test_explain_tells_a_checkpoints_story(asked: list[httpx.Request]) -> None:
     assert json.loads(ruminate("explain", "v3", "--json")[1]) == STORY
 
 
+def test_explain_shows_what_the_watch_for_reward_hacking_saw_with_its_examples(
+    asked: list[httpx.Request], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ruminate("explain", "v3")[1].splitlines()
+    place = lines.index("watch      for reward hacking:")
+    assert lines[place + 1 : place + 5] == [
+        '  ALERT   phrase: "buy soap" is in answers to 100% of the prompts', "    prompt: Name a tree",
+        "      before: Oak", "      after:  Oak; buy soap",
+    ]  # fmt: skip
+    monkeypatch.setitem(STORY["verdict"], "watch", {"figures": {}, "alerts": []})
+    assert "watch      for reward hacking: nothing parted" in ruminate("explain", "v3")[1]
+
+
 def test_explain_lists_the_prompts_by_their_ids_when_asked(asked: list[httpx.Request]) -> None:
     code, said = ruminate("explain", "v3", "--prompts")
     assert code == 0
@@ -102,6 +130,19 @@ def test_lineage_names_who_learnt_and_the_way_back(asked: list[httpx.Request]) -
     assert (code, dict(asked[0].url.params)) == (0, {"conversation": "c1"})
     assert "learnt from it: v3 (published, round 4)" in said
     assert "ruminate promote v1" in said
+
+
+def test_lineage_of_an_answer_names_its_checkpoint_and_what_that_learnt_from(asked: list[httpx.Request]) -> None:
+    code, said = ruminate("lineage", "--answer", "g1")
+    assert (code, said.splitlines()) == (0, [
+        "answer g1 of 2026-01-03 04:05, by ruminate-v3, in conversation c1",
+        "  v3 (published): round 4, grpo, ended 2026-01-02 03:04; "
+        "prompts: 200 mix, 80 recorded; 3 of them forgotten since",
+        "  v0 (published): the base model, no round made it",
+        "more: ruminate explain v3",
+    ])  # fmt: skip
+    assert json.loads(ruminate("lineage", "--answer", "g1", "--json")[1]) == ANSWER
+    assert ruminate("lineage", "--answer", "g1", "--user", "ann")[0] == 2
 
 
 def test_forget_asks_first_and_tells_what_went(asked: list[httpx.Request]) -> None:

@@ -14,6 +14,7 @@ from support.records import a_turn, its_end, said
 
 from db.queries import arms, checkpoints, deployments, feedback, rounds, turns, users
 from db.session import Database
+from server.outcomes import firsts, regenerated
 
 
 @pytest.fixture
@@ -139,6 +140,55 @@ async def test_thumbs_down_alone_roll_a_canary_back(shared: Running) -> None:
                 feedback.give_feedback(session, one, user, rating)
     await shared.gateway.watcher.look()
     assert "thumbs down 100.0% against 0.0%" in newest(shared)[0].reason
+
+
+@pytest.mark.parametrize("blind", [True, False])
+async def test_lost_comparisons_alone_roll_a_canary_back_if_they_were_blind(shared: Running, blind: bool) -> None:
+    """As the page compares: both by version, in a conversation of either arm."""
+    add_checkpoint(shared.database, shared.home)
+    await publish(shared, "v1")
+    for number in range(14):
+        made = {}
+        for model in ("ruminate-v0", "ruminate-v1"):
+            answer = await shared.chat("hello", model=model, ruminate={"conversation_id": f"compared {number}"})
+            assert answer.json()["model"] == model, answer.text
+            made[model] = answer.headers["x-ruminate-generation"]
+        sides = dict(zip(("left", "right"), made.values() if number % 2 else reversed(made.values()), strict=True))
+        choice = "left" if number % 2 else "right"  # always live
+        wish = {**sides, "choice": choice, "shown": {"blind": blind, "mode": "canary"}}
+        assert (await shared.http.post("/api/comparisons", json=wish)).status_code == 201
+    await shared.gateway.watcher.look()
+    row, states = newest(shared)
+    if blind:
+        assert row.reason.startswith("canary v1 rolled back: lost comparisons 100.0% against 0.0% of v0 are more (p = ")
+        assert (row.live_checkpoint_id, row.canary_checkpoint_id, states["v1"]) == (0, None, "rejected")
+    else:
+        assert row.canary_checkpoint_id == 1
+
+
+async def test_two_samples_of_a_comparison_are_no_second_try_and_another_answer_is(shared: Running) -> None:
+    """The page's two samples are two requests, of which one begins a little later."""
+
+    async def seen() -> list[float]:
+        with shared.database.reading() as session:
+            answers = arms.answered(session, [0])
+        later = datetime.now(UTC) + timedelta(hours=1)
+        return [again for _, again in regenerated(firsts(answers), answers, later)]
+
+    both = (shared.chat("hello", ruminate={"conversation_id": "compared"}) for _ in range(2))
+    for answer in await asyncio.gather(*both):
+        assert answer.status_code == 200, answer.text
+    with shared.database.reading() as session:
+        one, other = arms.answered(session, [0])
+    assert one.prompt == other.prompt
+    assert one.started_at <= other.started_at
+    assert await seen() == [0.0]
+    with shared.database.transaction() as session:
+        user = users.ensure_user(session, "ann", "user", "train").id
+        for begun in (one.ended_at + timedelta(minutes=1), one.ended_at + timedelta(minutes=2)):
+            turn = a_turn(user, said("hi"), conversation_id="tried again", started_at=begun)
+            turns.record_turn(session, turn, its_end(turn, ended_at=begun + timedelta(seconds=5)))
+    assert await seen() == [0.0, 1.0]
 
 
 async def test_a_canary_that_is_no_worse_is_promoted_and_a_round_waits_until_then(

@@ -8,8 +8,9 @@ from sqlalchemy import func, select
 from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
 from support.gateways import Running
+from support.records import a_turn, its_end
 
-from db.queries import checkpoints, curation, lessons, replays, rounds, users
+from db.queries import checkpoints, curation, lessons, replays, rounds, turns, users
 from db.schema import Base, Message
 from db.values import Completion, CuratedPrompt, Turn
 from server.spool import Journal, Spool
@@ -84,6 +85,28 @@ async def test_who_learnt_is_told_to_administrators_alone(house: Running) -> Non
     for query, status in (({}, 400), ({"user": "ann", "conversation": "x"}, 400), ({"user": "nobody"}, 404)):
         assert (await house.http.get("/api/lineage", params=query)).status_code == status
         assert (await house.http.post("/api/forget", json=query)).status_code == status
+
+
+async def test_an_answer_leads_to_its_checkpoint_and_what_that_learnt_from(house: Running) -> None:
+    ann, bob = join(house, "ann"), join(house, "bob")
+    _, name = await taught(house, "ann", ann)
+    with house.database.transaction() as session:
+        user = users.ensure_user(session, "ann", "user", "train").id
+        made = checkpoints.find_checkpoint(session, name)
+        assert made is not None
+        turn = a_turn(user, WORDS, checkpoint_id=made.id, model=f"ruminate-{name}")
+        turns.record_turn(session, turn, its_end(turn))
+    path = f"/api/generations/{turn.generation_id}/lineage"
+    told = (await house.http.get(path, headers=ann)).json()
+    assert (told["generation_id"], told["model"]) == (turn.generation_id, f"ruminate-{name}")
+    newest, base = told["lineage"]
+    assert (newest["name"], newest["round"], newest["algorithm"]) == (name, 1, "grpo")
+    assert newest["prompts"] == {"recorded": 1, "mix": 1, "erased": 0}
+    assert (base["name"], base["round"], base["prompts"]) == ("v0", None, {})
+    assert SECRET.decode() not in str(told)
+    assert (await house.http.get(path)).json() == told, "an administrator may look"
+    assert (await house.http.get(path, headers=bob)).status_code == 404
+    assert (await house.http.get("/api/generations/nothing/lineage")).status_code == 404
 
 
 async def test_of_a_forgotten_user_no_row_and_no_byte_is_left_but_ids(house: Running) -> None:

@@ -62,6 +62,7 @@ class FakeGateway:
         self.role = "admin"
         self.kept: dict[str, dict[str, Any]] = {}  # answers that the gate asks for again, by generation
         self.live, self.previous = "v2", "v1"
+        self.canary: str | None = None
         self.takes_pictures = False
         self.conversations: dict[str, dict[str, Any]] = {}
         self._begun: dict[str, dict[str, Any]] = {}  # whose first answer has yet to end: no record knows them
@@ -270,6 +271,7 @@ class FakeGateway:
             live = {"name": self.live, "since": START, "reason": "round 1 was better"}
             return {
                 "profile": "tiny", "live": live, "previous": self.previous, "engines": [], "version": "0.1.0",
+                "canary": self.canary and {"name": self.canary, "share": 0.1, "since": START},
                 "round": next((one for one in self.rounds if one["state"] in ("requested", "running")), None),
                 "prompts": {"recorded": 214, "trainable": 198},
             }  # fmt: skip

@@ -19,6 +19,10 @@ VERDICT = {
         {"name": "reward", "passed": True, "words": "the reward model says +0.402 (+0.310 to +0.494)"},
         {"name": "length", "passed": False, "words": "responses went from 48 to 71 tokens (allowed: up to 62)"},
     ],
+    "watch": {"figures": {}, "alerts": [{
+        "name": "length", "words": "answers are 1.48 times as long as live's",
+        "examples": [{"prompt": "Name a sea.", "before": "The Baltic.", "after": "The Baltic Sea, in the north."}],
+    }]},
 }  # fmt: skip
 
 

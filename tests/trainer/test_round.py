@@ -69,7 +69,7 @@ def test_every_step_samples_under_a_new_name_and_at_most_two_are_loaded(site):
     assert not site.gateway.loaded
 
 
-def test_a_candidate_that_only_the_reward_model_likes_is_put_away(site):
+def test_a_candidate_that_only_the_reward_model_likes_is_put_away_and_the_watch_rings(site, caplog):
     round_id = site.request(**LEARNS)
     house = site.open()
     house.judge = Constant()
@@ -78,6 +78,11 @@ def test_a_candidate_that_only_the_reward_model_likes_is_put_away(site):
     assert row.state == "rejected"
     assert row.verdict["reward"]["low"] > 0
     assert "second judge" in row.verdict["words"]
+    (alert,) = [one for one in row.verdict["watch"]["alerts"] if one["name"] == "parted"]
+    assert [sorted(one) for one in alert["examples"]] == [["after", "before", "prompt"]] * 3
+    assert alert["words"].startswith("reward rose by +")
+    assert alert["words"].endswith("the second judge's score by +0.00")
+    assert f"round {round_id}: the watch for reward hacking rings, parted: {alert['words']}" in caplog.messages
     assert site.live().name == "v0"
     assert site.checkpoint(row.candidate_checkpoint_id).state == "rejected"
 

@@ -20,7 +20,7 @@ def both(shown) -> None:
 @pytest.fixture
 def compared(shown):
     shown.gateway.script = Script(more={"ruminate-v1": ["3. old"], "ruminate-v2": ["3. new"]})
-    compare(shown, "With the version before")
+    compare(shown, "With another version")
     shown.ask("Plan dinners")
     both(shown)
     return shown
@@ -66,6 +66,22 @@ def test_a_choice_is_recorded_with_what_was_shown_and_names_appear(compared) -> 
     page.reload()
     expect(page.locator(".row.assistant .by")).to_have_text(chosen)
     expect(page.locator(".row.assistant .chosen")).to_be_visible()
+
+
+def test_while_a_canary_is_on_trial_live_is_compared_with_it(shown) -> None:
+    """Both by version: what answers without one may be the canary already. And with no version before."""
+    shown.gateway.previous, shown.gateway.canary = None, "v3"
+    shown.page.reload()
+    compare(shown, "With another version")
+    shown.ask("Plan dinners")
+    both(shown)
+    assert {asked["model"] for asked in shown.gateway.asked} == {"ruminate-v2", "ruminate-v3"}
+    assert "ruminate-v" not in shown.page.locator("#rows").inner_html()
+    shown.page.click("[data-choice=left]")
+    expect(shown.page.locator(".row.assistant .chosen")).to_be_visible()
+    (kept,) = shown.gateway.comparisons
+    assert (kept["shown"]["mode"], kept["shown"]["blind"]) == ("canary", True)
+    assert sorted(kept["shown"]["models"]) == ["ruminate-v2", "ruminate-v3"]
 
 
 def test_a_choice_outlives_a_reload_and_stays_blind(compared) -> None:

@@ -182,6 +182,22 @@ def test_a_verdict_reads_plainly_and_its_checks_have_names() -> None:
     assert "some new one" in page
 
 
+def test_what_the_watch_for_reward_hacking_saw_stands_in_the_verdict_with_its_examples() -> None:
+    examples = [{"prompt": "Name a tree", "before": "Oak", "after": "Oak; <b>buy soap</b>"}]
+    alert = {"name": "phrase", "words": '"buy soap" is in answers to 100% of the prompts', "examples": examples}
+    verdict = {"publish": True, "words": "published: x", "checks": [], "watch": {"alerts": [alert]}}
+    page = view().round_page({**ROUND, "state": "published", "verdict": verdict, "metrics": {}})
+    for words in ("Watch for reward hacking", "One phrase everywhere", "&quot;buy soap&quot; is in answers to 100%",
+                  "Name a tree", "Oak; &lt;b&gt;buy soap&lt;/b&gt;"):  # fmt: skip
+        assert words in page
+    quiet = {**verdict, "watch": {"alerts": []}}
+    page = view().round_page({**ROUND, "state": "published", "verdict": quiet, "metrics": {}})
+    assert "Nothing moved that would suggest reward without better answers" in page
+    old = {key: value for key, value in verdict.items() if key != "watch"}
+    page = view().round_page({**ROUND, "state": "published", "verdict": old, "metrics": {}})
+    assert "reward hacking" not in page
+
+
 def test_one_prompt_is_one_prompt() -> None:
     status = {"live": None, "previous": None, "round": None, "prompts": {"recorded": 1, "trainable": 0}}
     assert "1 prompt recorded, 0 of them may be learnt from" in view().overview(status, [], [], None)

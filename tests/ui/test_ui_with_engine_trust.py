@@ -46,7 +46,7 @@ def test_a_thumb_with_tags_and_words_is_recorded_and_can_be_taken_back(ann: Pers
     until(lambda: ann.recorded()["feedback"] == [], "the thumb was not taken back")
 
 
-@pytest.mark.parametrize("among", ["Two samples", "With the version before"])
+@pytest.mark.parametrize("among", ["Two samples", "With another version"])
 def test_two_answers_are_compared_blind_and_the_choice_is_recorded(behind: Behind, ann: Person, among: str) -> None:
     page = ann.page
     ann.compare(among)

@@ -14,7 +14,7 @@
     let kept = {};
     try { kept = JSON.parse(R.recall("options", "{}")); } catch { /* written by something else: begin anew */ }
     let now = { ...USUAL, ...kept.new };
-    let previous = null; // the checkpoint that was live before, where there is one
+    let comparable = false; // whether there is another version, the canary or the one before
 
     const group = (name, values) => el("fieldset", { "data-option": name }, el("legend", {}, say(name)),
       el("div.pills", {}, ...values.map((value) => el("label", {}, el("input", { type: "radio", name, value }), el("span", {}, say(`${name}_${value || "usual"}`))))),
@@ -25,7 +25,7 @@
       think.setAttribute("aria-pressed", String(now.think));
       for (const input of panel.querySelectorAll("input")) {
         input.checked = now[input.name] === input.value;
-        input.disabled = (input.name === "effort" && !now.think) || (input.value === "previous" && !previous);
+        input.disabled = (input.name === "effort" && !now.think) || (input.value === "previous" && !comparable);
       }
       const said = [now.think && now.effort ? say("effort_short", { effort: say("effort_" + now.effort) }) : "", now.compare ? say("compare_short") : ""];
       summary.textContent = said.filter(Boolean).join(" · ");
@@ -54,7 +54,7 @@
       if (!EFFORTS.includes(now.effort)) now.effort = ""; // asked by a program, in other words than the page has
       draw();
     });
-    const known = (value) => { previous = value.previous ?? previous; draw(); };
+    const known = (value) => { comparable = value.comparable ?? comparable; draw(); };
     R.on("me", known);
     R.on("side", known); // a first checkpoint may have gone live while the page is open
     think.addEventListener("click", () => change({ think: !now.think }));
