@@ -11,6 +11,7 @@ import httpx
 import pytest
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
+from support.stores import alone
 
 from db.errors import DatabaseUnavailable
 from db.queries import users
@@ -49,6 +50,7 @@ async def test_a_key_opens_chat_and_a_wrong_or_revoked_one_does_not(tmp_path: Pa
         assert (await house.http.post(path, json=body, headers=key)).status_code == 401
 
 
+@alone
 async def test_a_key_seen_before_works_while_the_database_is_down_and_a_new_one_is_told_why(
     tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,6 +16,7 @@ from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.processes import gateway_process
 from support.redis_server import RedisServer
+from support.stores import alone
 
 from db.ids import new_id
 from db.queries import turns, users
@@ -134,6 +135,7 @@ async def test_any_point_can_be_had_while_it_runs_and_after_its_end_by_number_or
     assert (await events_of(house.http, generation, **{"Last-Event-ID": "four"})).status_code == 400
 
 
+@alone
 async def test_the_record_answers_once_the_events_are_gone(
     house: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy import select
 from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
+from support.stores import alone
 
 from db.schema import Generation, Message
 
@@ -159,6 +160,7 @@ async def test_a_client_that_leaves_cancels_the_engine_and_the_turn_is_interrupt
     assert house.gateway.pool.engines[0].in_flight == 0
 
 
+@alone
 async def test_with_the_database_gone_chat_goes_on_and_every_turn_is_replayed_exactly_once(house: Running) -> None:
     assert (await house.chat("before")).status_code == 200
     path = house.home / "ruminate.db"

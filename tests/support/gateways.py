@@ -67,7 +67,7 @@ async def running_gateway(home: Path, engines: list[str], **settings: Any) -> As
         "requests_per_minute": 0, "tokens_per_minute": 0, "concurrent_answers": 0, "max_choices": 0,
     } | settings  # fmt: skip
     if not values.get("database_url"):
-        values |= stores_of(home)
+        values |= stores_of(home) | {name: value for name, value in settings.items() if value}
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     config = ServerSettings(**values)  # type: ignore[arg-type]

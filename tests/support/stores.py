@@ -34,6 +34,9 @@ def is_team() -> bool:
     return word == TEAM
 
 
+alone = pytest.mark.skipif(is_team(), reason="it is about SQLite's file, or about a house without Redis")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def stores(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The stores of gateways that name none, as the environment chooses."""
