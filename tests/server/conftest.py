@@ -40,3 +40,13 @@ async def house(engine: FakeEngine, tmp_path: Path, store: str, patience: float)
     ) as running:
         await running.until_ready()
         yield running
+
+
+@pytest.fixture
+async def shared(engine: FakeEngine, tmp_path: Path, database_url: str, patience: float) -> AsyncIterator[Running]:
+    """A house with half of the conversations for a canary; it judges when the test asks it to."""
+    settings = {"canary_share": 0.5, "judge_seconds": 3600.0, "lease_seconds": 30.0, "database_url": database_url}
+    settings["record_patience_seconds"] = patience
+    async with running_gateway(tmp_path / "home", [engine.url], **settings) as running:
+        await running.until_ready()
+        yield running
