@@ -1,6 +1,7 @@
 """The world: what it words can be read back, what heeds every wish scores high, and users drift but are seeded."""
 
 import random
+from collections import Counter
 
 import pytest
 
@@ -112,6 +113,26 @@ def test_users_are_seeded_and_their_taste_drifts():
     now, soon, late = (users._drifted(someone, week, 7) for week in (0, 1, 12))
     apart = [sum(abs(a - b) for a, b in zip(now, other, strict=True)) for other in (soon, late)]
     assert apart[0] < apart[1]
+
+
+def test_what_people_ask_about_drifts_from_week_to_week():
+    """More than by chance: the same people's weeks, dealt at random to two halves, are closer, in 50 deals of 50."""
+    talks = [(talk.user, talk.week, talk.kind) for talk in users.stream(12, 24, 7, conversations=12)]
+
+    def apart(early):
+        found = 0.0
+        for person in {user for user, _, _ in talks}:
+            halves = Counter(), Counter()
+            for user, week, kind in talks:
+                if user == person:
+                    halves[week not in early][kind] += 1
+            shares = [{kind: half[kind] / half.total() for kind in KINDS} for half in halves]
+            found += sum(abs(shares[0][kind] - shares[1][kind]) for kind in KINDS)
+        return found
+
+    weeks = list(range(24))
+    dealt = [apart(set(random.Random(deal).sample(weeks, 12))) for deal in range(50)]
+    assert apart(set(weeks[:12])) > max(dealt)
 
 
 def test_a_user_holds_a_conversation_with_whatever_answers():
