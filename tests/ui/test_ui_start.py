@@ -114,6 +114,7 @@ def test_no_sentence_is_left_over() -> None:
         "check_",
         "fail_",
         "sample_",
+        "alert_",
     )
     left = [
         key
