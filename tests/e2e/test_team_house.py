@@ -17,6 +17,7 @@ from support.house import RunningHouse, another_gateway, running_house
 from support.redis_server import RedisServer
 from support.tiny_adapters import publish_tiny
 
+from cli.client import GatewayClient
 from cli.profiles import TINY
 from db.schema import Checkpoint, Generation, Message, Round, RoundMetric, RoundPrompt
 from db.session import Database
@@ -58,7 +59,7 @@ async def test_two_gateways_on_postgresql_and_redis_are_one_house(
             follow_at_the_other(gateways)
             train_to_a_verdict(house, second, database)
             told += await swap_and_lose_redis(house, second, database, redis)
-        house.end_without_a_trace(least=3)
+        end_in_the_middle_of_a_round(house, database)
     every_turn_is_there(database, told, besides=3)
     database.close()
 
@@ -162,6 +163,21 @@ def wait_for_trouble(url: str) -> None:
     while "Redis" not in str(httpx.get(f"{url}/health", timeout=30).json()["trouble"]):
         assert time.monotonic() < deadline, f"{url} does not say that Redis is gone"
         time.sleep(0.1)
+
+
+def end_in_the_middle_of_a_round(house: RunningHouse, database: Database) -> None:
+    """Ctrl-C waits for no step; the round is left for the next trainer."""
+    with GatewayClient(house.gateway, "none") as client:
+        asked = client.start_round(config={"steps": 30}, reason="to be broken off", seed=2)["id"]
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (found := client.round(asked))["phase"] != "train":
+            assert found["state"] in ("requested", "running"), found
+            assert time.monotonic() < deadline, found
+            time.sleep(0.1)
+    house.end_without_a_trace(least=3)
+    with database.reading() as session:
+        row = session.get_one(Round, asked)
+        assert (row.state, row.error) == ("running", None)
 
 
 def every_turn_is_there(database: Database, told: list[Answer], besides: int) -> None:
