@@ -45,7 +45,7 @@ def beside(folder: Path) -> Profile:
 def unseen(count: int, profile: Profile) -> list[list[dict[str, Any]]]:
     """Prompts of the world that neither the rounds nor the gate have seen verbatim.
 
-    Nor have the models, but for some whose kind is `outside`, of which the world has few: 16 of 256 (docs/learning.md).
+    Nor have the models, but for some whose kind is `outside`, of which the world has few: 15 of 256 (docs/learning.md).
     """
     from models.prompts import draw_prompts, read_prompts
     from models.tokens import key

@@ -13,7 +13,7 @@ import openai
 import pytest
 from sqlalchemy import select
 from support.fake_engine import FakeEngine
-from support.gateways import Running, running_gateway
+from support.gateways import Running, running_gateway, two_gateways
 from support.processes import gateway_process
 from support.redis_server import RedisServer
 from support.stores import alone
@@ -230,24 +230,19 @@ async def test_a_gateway_that_ends_records_what_was_said_until_then(tmp_path: Pa
 
 
 @asynccontextmanager
-async def two_gateways(
+async def house_of_two(
     tmp_path: Path, engine: FakeEngine, database_url: str, **settings: Any
 ) -> AsyncIterator[tuple[Running, Running]]:
     shared = {"database_url": database_url} | settings
-    async with (
-        running_gateway(tmp_path / "one", [engine.url], **shared) as one,
-        running_gateway(tmp_path / "two", [engine.url], **shared) as two,
-    ):
-        await one.until_ready()
-        await two.until_ready()
-        yield one, two
+    async with two_gateways(tmp_path, [engine.url], **shared) as both:
+        yield both
 
 
 async def test_another_gateway_gives_the_events_over_redis_while_they_come(
     tmp_path: Path, engine: FakeEngine, redis: RedisServer, database_url: str
 ) -> None:
     engine.delay = 0.15
-    async with two_gateways(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
+    async with house_of_two(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
         generation, read = await leave_after(one.http, "thinks1")
         seen = [event for event in parsed(read) if event[0]]
         await until(lambda: len(rows(two)) == 1)
@@ -288,7 +283,7 @@ async def test_another_gateway_waits_for_an_answer_that_has_hardly_begun(
     else:
         monkeypatch.setattr(Streams, "share", share_late)
     engine.delay = 0.1
-    async with two_gateways(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
+    async with house_of_two(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
         generation, _ = await leave_after(one.http, "data:")
         told = await events_of(two.http, generation)
         assert (told.status_code, told.headers.get("x-ruminate-events")) == (200, "stream"), told.text
@@ -301,7 +296,7 @@ async def test_without_redis_another_gateway_says_who_has_them_and_tells_the_rec
     tmp_path: Path, engine: FakeEngine, database_url: str
 ) -> None:
     engine.delay = 0.2
-    async with two_gateways(tmp_path, engine, database_url) as (one, two):
+    async with house_of_two(tmp_path, engine, database_url) as (one, two):
         generation, _ = await leave_after(one.http, "thinks0")
         await until(lambda: len(rows(two)) == 1)
         elsewhere = await events_of(two.http, generation)
@@ -317,7 +312,7 @@ async def test_losing_redis_in_the_middle_is_said_and_loses_nothing(
     tmp_path: Path, engine: FakeEngine, redis: RedisServer, database_url: str
 ) -> None:
     engine.delay = 0.4
-    async with two_gateways(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
+    async with house_of_two(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
         generation, _ = await leave_after(one.http, "thinks0")
         await until(lambda: len(rows(two)) == 1)
         reading = asyncio.create_task(events_of(two.http, generation))

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from support.fake_engine import FakeEngine
-from support.gateways import Running, running_gateway
+from support.gateways import Running, running_gateway, two_gateways
 from support.processes import gateway_process
 from support.redis_server import RedisServer
 
@@ -79,15 +79,10 @@ async def chatting(http: httpx.AsyncClient) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def two_gateways(tmp_path: Path, engine: FakeEngine, redis: str) -> AsyncIterator[tuple[Running, Running]]:
+async def house_of_two(tmp_path: Path, engine: FakeEngine, redis: str) -> AsyncIterator[tuple[Running, Running]]:
     shared = {"redis_url": redis, "database_url": f"sqlite:///{tmp_path / 'shared.db'}"} | CAPS
-    async with (
-        running_gateway(tmp_path / "one", [engine.url], **shared) as one,
-        running_gateway(tmp_path / "two", [engine.url], **shared) as two,
-    ):
-        await one.until_ready()
-        await two.until_ready()
-        yield one, two
+    async with two_gateways(tmp_path, [engine.url], **shared) as both:
+        yield both
 
 
 def test_what_was_heard_counts_for_seconds() -> None:
@@ -168,7 +163,7 @@ async def test_samples_at_one_gateway_yield_to_the_people_at_another(
     tmp_path: Path, engine: FakeEngine, redis: RedisServer
 ) -> None:
     engine.words = 1000
-    async with two_gateways(tmp_path, engine, redis.url) as (one, two):
+    async with house_of_two(tmp_path, engine, redis.url) as (one, two):
         rollouts = one.gateway.rollouts
         assert await people(one) == {"chats": 0, "pressed": False}
         assert rollouts.limit == IDLE
@@ -194,7 +189,7 @@ async def test_a_trainer_that_begins_hears_of_the_people_before_its_first_sample
     tmp_path: Path, engine: FakeEngine, redis: RedisServer
 ) -> None:
     engine.words, engine.delay = 1000, 0.05
-    async with two_gateways(tmp_path, engine, redis.url) as (one, two), chatting(two.http):
+    async with house_of_two(tmp_path, engine, redis.url) as (one, two), chatting(two.http):
         name = two.gateway.everybody._name
         while b":0" in await redis.command("EXISTS", f"ruminate:people:{name}"):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -223,7 +218,7 @@ async def test_without_redis_each_gateway_counts_its_own_people_and_nobody_waits
     tmp_path: Path, engine: FakeEngine, redis: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine.words, engine.delay = 1000, 0.05
-    async with two_gateways(tmp_path, engine, redis.url) as (one, two):
+    async with house_of_two(tmp_path, engine, redis.url) as (one, two):
         rollouts = one.gateway.rollouts
         await people(one)
         async with chatting(two.http):

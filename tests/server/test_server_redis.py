@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
-from support.gateways import Running, running_gateway
+from support.gateways import Running, two_gateways
 from support.redis_server import RedisServer
 
 from server import limiting, notices
@@ -23,17 +23,12 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @asynccontextmanager
-async def two_gateways(
+async def house_of_two(
     tmp_path: Path, engine: FakeEngine, redis: RedisServer, **settings: Any
 ) -> AsyncIterator[tuple[Running, Running]]:
     shared = {"redis_url": redis.url, "database_url": f"sqlite:///{tmp_path / 'shared.db'}"} | settings
-    async with (
-        running_gateway(tmp_path / "one", [engine.url], **shared) as one,
-        running_gateway(tmp_path / "two", [engine.url], **shared) as two,
-    ):
-        await one.until_ready()
-        await two.until_ready()
-        yield one, two
+    async with two_gateways(tmp_path, [engine.url], **shared) as both:
+        yield both
 
 
 async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
@@ -53,7 +48,7 @@ async def test_gateways_count_a_keys_requests_and_tokens_together(
     tmp_path: Path, engine: FakeEngine, redis: RedisServer
 ) -> None:
     caps = {"requests_per_minute": 3, "tokens_per_minute": 1000}
-    async with two_gateways(tmp_path, engine, redis, **caps) as (one, two):
+    async with house_of_two(tmp_path, engine, redis, **caps) as (one, two):
         assert (await one.chat()).headers["x-ratelimit-remaining-requests"] == "2"
         second = await two.chat()
         assert second.headers["x-ratelimit-remaining-requests"] == "1"
@@ -67,7 +62,7 @@ async def test_gateways_count_a_keys_requests_and_tokens_together(
 async def test_a_redis_that_is_killed_refuses_nobody_and_counts_again_when_it_is_back(
     tmp_path: Path, engine: FakeEngine, redis: RedisServer
 ) -> None:
-    async with two_gateways(tmp_path, engine, redis, requests_per_minute=2) as (one, two):
+    async with house_of_two(tmp_path, engine, redis, requests_per_minute=2) as (one, two):
         assert (await one.chat()).status_code == (await two.chat()).status_code == 200
         assert (await one.chat()).status_code == 429
         engine.delay = 0.05
@@ -90,7 +85,7 @@ async def test_a_redis_that_is_killed_refuses_nobody_and_counts_again_when_it_is
 async def test_a_swap_is_heard_of_at_once_and_without_redis_at_the_next_look_at_the_rows(
     tmp_path: Path, engine: FakeEngine, redis: RedisServer
 ) -> None:
-    async with two_gateways(tmp_path, engine, redis, watch_seconds=6.0) as (one, two):
+    async with house_of_two(tmp_path, engine, redis, watch_seconds=6.0) as (one, two):
         names = [add_checkpoint(one.database, tmp_path, -2.0 - i / 10) for i in range(4)]
 
         async def heard_after(name: str) -> float:
@@ -111,7 +106,7 @@ async def test_a_swap_is_heard_of_at_once_and_without_redis_at_the_next_look_at_
 async def test_a_deployment_asked_of_the_gateway_that_follows_waits_for_no_tick(
     tmp_path: Path, engine: FakeEngine, redis: RedisServer
 ) -> None:
-    async with two_gateways(tmp_path, engine, redis, watch_seconds=30.0, lease_seconds=30.0) as (one, two):
+    async with house_of_two(tmp_path, engine, redis, watch_seconds=30.0, lease_seconds=30.0) as (one, two):
         await until(lambda: two.gateway.notices.connected and one.gateway.notices.connected)
         assert two.gateway.lease.role == "follows"
         name = add_checkpoint(one.database, tmp_path)

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 from support.fake_engine import FakeEngine
-from support.gateways import Running, running_gateway
+from support.gateways import Running, two_gateways
 
 from db.errors import DatabaseUnavailable
 from db.queries import leases
@@ -37,13 +37,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 async def two(tmp_path: Path, engine: FakeEngine, database_url: str) -> AsyncIterator[Two]:
     shared: dict[str, Any] = {"database_url": database_url, "record_patience_seconds": 10.0}
-    async with (
-        running_gateway(tmp_path / "one", [engine.url], **shared) as one,
-        running_gateway(tmp_path / "two", [engine.url], **shared) as other,
-    ):
-        await one.until_ready()
-        await other.until_ready()
-        yield one, other
+    async with two_gateways(tmp_path, [engine.url], **shared) as both:
+        yield both
 
 
 async def ask(house: Running, text: str = "hello", **body: Any) -> httpx.Response:

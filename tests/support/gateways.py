@@ -102,6 +102,18 @@ async def running_gateway(home: Path, engines: list[str], **settings: Any) -> As
         assert not ended, "a background task of the gateway ended; its log says which one and why"
 
 
+@asynccontextmanager
+async def two_gateways(folder: Path, engines: list[str], **shared: Any) -> AsyncIterator[tuple[Running, Running]]:
+    """Of one house, both ready; `shared` names its database."""
+    async with (
+        running_gateway(folder / "one", engines, **shared) as one,
+        running_gateway(folder / "two", engines, **shared) as two,
+    ):
+        await one.until_ready()
+        await two.until_ready()
+        yield one, two
+
+
 @contextmanager
 def gateway_in_a_thread(
     home: Path, engines: AbstractAsyncContextManager[list[str]], **settings: Any
