@@ -11,6 +11,7 @@ over what they leave. Goal: the 95th at most idle plus 50 ms, the round at most 
 import argparse
 import asyncio
 import json
+import random
 import sys
 import tempfile
 import threading
@@ -40,6 +41,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=10, help="of each round")
     parser.add_argument("--rounds", type=int, default=2, help="with chats, and as many without")
     parser.add_argument("--max-tokens", type=int, default=160)
+    parser.add_argument("--pause", type=float, default=0.0, help="mean seconds that a person reads before asking again")
     options = parser.parse_args()
     asked = unseen(64, TINY)
     with tempfile.TemporaryDirectory() as folder, running(Path(folder), profile=TINY) as stack:
@@ -53,7 +55,8 @@ def main() -> int:
             busy.add(times)
             together.append(round_)
     report = compared(idle, idle_cores["cores"], busy, alone, together)
-    print(json.dumps({"bench": "interference", "streams": options.streams, "steps": options.steps} | report))
+    setting = {"streams": options.streams, "pause_s": options.pause, "steps": options.steps}
+    print(json.dumps({"bench": "interference"} | setting | report))
     return 0 if idle.firsts and busy.firsts and not idle.failed and not busy.failed else 1
 
 
@@ -100,7 +103,8 @@ def one_round(bench: Bench, number: int, steps: int) -> dict[str, Any]:
 
 
 def chatting(stack: Stack, options: Any, asked: list[Any], work: Callable[[], Any]) -> tuple[Times, Any]:
-    """What `options.streams` people see while `work` is done in a thread; each asks again as soon as it is answered."""
+    """What `options.streams` people see while `work` is done in a thread; each reads an answer for a while, by chance
+    (exponential, of mean `options.pause` seconds), and asks again."""
     over = threading.Event()
     result: list[Any] = []
     failure: list[BaseException] = []
@@ -126,8 +130,10 @@ async def _streams(gateway: str, options: Any, asked: list[Any], over: threading
     times = Times()
 
     async def person(number: int, session: aiohttp.ClientSession) -> None:
-        turn = number
+        turn, reads = number, random.Random(number)
         while not over.is_set():
+            if options.pause:
+                await asyncio.sleep(reads.expovariate(1 / options.pause))
             body = {"model": "ruminate", "messages": asked[turn % len(asked)], "stream": True}
             body |= {"max_tokens": options.max_tokens, "ruminate": {"consent": "history"}}
             turn += options.streams

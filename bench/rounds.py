@@ -167,9 +167,13 @@ class Bench:
                 groups[start + sample["prompt"]].append(parsed)
         return groups
 
+    def load(self, name: str, path: str | Path) -> None:
+        """Let the engine serve an adapter's folder under a name that it does not know yet."""
+        self._call("/internal/adapters", {"name": name, "path": str(path)})
+
     def measure_folder(self, path: str | Path, name: str) -> Measured:
         """The same of an adapter's folder, also of a checkpoint that the gate put away. `name`: not loaded yet."""
-        self._call("/internal/adapters", {"name": name, "path": str(path)})
+        self.load(name, path)
         found = self.measure(name)
         self._http.delete(f"/internal/adapters/{name}").raise_for_status()
         return found

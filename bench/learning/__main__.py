@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-EXPERIMENTS = ("month", "thinking", "algorithms", "zero", "overfit")
+EXPERIMENTS = ("month", "thinking", "algorithms", "zero", "overfit", "choices")
 """Each is the module of its name, with a `main`; it is imported when it is asked for."""
 
 

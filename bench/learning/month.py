@@ -31,6 +31,7 @@ SMOKE = {"seeds": [1], "weeks": 2, "people": 2, "conversations": 2, "samples": 1
 MOST_TOKENS = 700  # of a prompt, so that an answer fits the engine's context of 1,024
 ANSWER_TOKENS = 256
 AT_ONCE = 8  # people who talk at the same time
+COMPARE_AT_ONCE = 24  # comparisons
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = (SMOKE_ROUND if options.smoke else {}) | given
     sizes = {
         name: getattr(options, name)
-        for name in ("people", "conversations", "samples", "prompts", "refresh_after", "refresh_rate")
+        for name in ("people", "conversations", "samples", "prompts", "comparisons", "refresh_after", "refresh_rate")
     }
     months: list[Diary] = []
     for seed in options.seeds:
@@ -99,7 +100,9 @@ class Month:
         talks = talks_of(options.people, week, day, self._seed, options.conversations)
         with ThreadPoolExecutor(AT_ONCE) as crowd:
             asked = [prompt for said in crowd.map(self._hold, talks) for prompt in prompts_in(said)]
-            chosen = list(crowd.map(self._compare, talks)) if options.refresh_after else []
+        times = [(talk, time) for talk in talks for time in range(options.comparisons if options.refresh_after else 0)]
+        with ThreadPoolExecutor(COMPARE_AT_ONCE) as crowd:
+            chosen = list(crowd.map(lambda one: self._compare(*one), times))
         live = self._status()["live"]["name"]
         bench = Bench(self._stack, TINY, asked, options.samples, MOST_TOKENS, options.prompts)
         if not bench.prompts:
@@ -126,9 +129,9 @@ class Month:
 
         return talk.messages(answer)
 
-    def _compare(self, talk: Talk) -> str | None:
-        """What its user chose of two answers to a talk's opening. An opening that cannot be answered is none."""
-        return compare(self._http, self._keys[talk.user], talk, ANSWER_TOKENS)
+    def _compare(self, talk: Talk, time: int) -> str | None:
+        """What its user chose of two answers to a talk's opening."""
+        return compare(self._http, self._keys[talk.user], talk, ANSWER_TOKENS, time)
 
     def _round(self, week: int, config: dict[str, Any]) -> None:
         seed = 1000 * self._seed + week
@@ -193,6 +196,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--conversations", type=int, default=4, help="of a person in a week, in the mean")
     parser.add_argument("--samples", type=int, default=4, help="answers of each model to each prompt, for gold")
     parser.add_argument("--prompts", type=int, default=32, help="of a day that gold is measured on, at most")
+    parser.add_argument("--comparisons", type=int, default=1, help="of two answers to a talk's opening, in each talk")
     parser.add_argument(
         "--refresh-after", type=int, default=30, help="new preferences that refresh the reward model; 0: none are asked"
     )

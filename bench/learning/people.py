@@ -22,6 +22,7 @@ SURENESS = 12.0  # of a choice: a difference of 0.2 in gold is seen 11 times in 
 KEPT_PAIRS = 1500  # of the world, which a refresh keeps in mind
 GROUP = 6  # answers to a prompt, of which each two are ordered
 LEAST = 0.02  # gold of two answers differs by this at least, else neither is better
+APART = 0.1  # gold of two answers that people tell apart: they choose the better one 3 times in 4
 
 
 def chooses_left(left: float, right: float, dice: random.Random) -> bool:
@@ -29,21 +30,21 @@ def chooses_left(left: float, right: float, dice: random.Random) -> bool:
     return dice.random() < 1 / (1 + math.exp(-SURENESS * (left - right)))
 
 
-def compare(http: httpx.Client, key: str, talk: Talk, answer_tokens: int) -> str | None:
+def compare(http: httpx.Client, key: str, talk: Talk, answer_tokens: int, time: int = 0) -> str | None:
     """Ask a talk's opening twice in one conversation and say which answer is better, as the page's comparison does.
 
-    Returns the choice; None where both answers are the same, which nobody chooses between. The same talk and checkpoint
-    give the same answers and the same choice again.
+    Returns the choice; None where both answers are the same, which nobody chooses between. The same talk, `time` and
+    checkpoint give the same answers and the same choice again; another time is another comparison of that opening.
     """
     from models.gold import score
 
     headers = {"Authorization": f"Bearer {key}"}
-    said = [{"role": "user", "content": talk.opening}]
+    said, name = [{"role": "user", "content": talk.opening}], f"compared-{talk.seed}" + (f"-{time}" if time else "")
     texts, ids = [], []
     for number in (1, 2):
         body = {"model": "ruminate", "messages": said, "max_tokens": answer_tokens, "temperature": 0.9}
-        place = {"conversation_id": f"compared-{talk.seed}", "origin": "chat"}
-        body |= {"seed": talk.seed % 2**31 + 100 + number, "ruminate": place}
+        place = {"conversation_id": name, "origin": "chat"}
+        body |= {"seed": talk.seed % 2**31 + 100 + 10 * time + number, "ruminate": place}
         reply = http.post("/v1/chat/completions", json=body, headers=headers)
         reply.raise_for_status()
         texts.append(str(reply.json()["choices"][0]["message"]["content"] or ""))
@@ -51,7 +52,7 @@ def compare(http: httpx.Client, key: str, talk: Talk, answer_tokens: int) -> str
     if texts[0] == texts[1] or not all(texts):
         return None
     left, right = (score(said, text).score for text in texts)
-    choice = "left" if chooses_left(left, right, random.Random(talk.seed)) else "right"
+    choice = "left" if chooses_left(left, right, random.Random(talk.seed + time)) else "right"
     wish = {"left": ids[0], "right": ids[1], "choice": choice, "shown": {"blind": True}}
     http.post("/api/comparisons", json=wish, headers=headers).raise_for_status()
     return choice
@@ -72,7 +73,8 @@ def write_kept_pairs(path: Path, seed: int) -> Path:
 def agreements(stack: Stack, bench: Bench, served: str) -> dict[str, Any]:
     """How often two answers of `served` to one prompt are ordered as gold orders them, over the bench's prompts.
 
-    By the reward model that the next round would use (`now`) and by the one that the month began with (`first`).
+    By the reward model that the next round would use (`now`) and by the one that the month began with (`first`);
+    `..._apart`: of the answers that people tell apart alone.
     """
     from models.gold import score
     from models.measure import agreement
@@ -97,6 +99,7 @@ def agreements(stack: Stack, bench: Bench, served: str) -> dict[str, Any]:
         scores = SequenceClassifier(local_folder(model)).score(flat)
         parts = [scores[start : start + GROUP] for start in range(0, len(scores), GROUP)]
         found[name] = round(agreement(parts, truth, LEAST), 4)
+        found[f"{name}_apart"] = round(agreement(parts, truth, APART), 4)
     return found
 
 
