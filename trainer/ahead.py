@@ -2,7 +2,8 @@
 
 A batch is then sampled by the policy as it was one update before the one that it trains; the truncated importance
 weights count for that as they do for engine and trainer weighing a token differently. One draw at a time, on a thread
-of its own, which does nothing but wait for the gateway. Knows no prompts and no consent: `trainer.rollout` does.
+of its own, which waits for the gateway and for the scores of what came. Knows no prompts and no consent:
+`trainer.rollout` does.
 """
 
 import threading

@@ -80,6 +80,11 @@ class EarlyParts:
         for one in self._early:
             one.arrived(place, sample)
 
+    def wait(self) -> None:
+        """Until everything is scored that arrived; after the block."""
+        for one in self._early:
+            one.wait()
+
     def __enter__(self) -> "EarlyParts":
         for one in self._early:
             self._open.enter_context(one)
@@ -124,9 +129,13 @@ class Early:
         """A sample has ended."""
         self._ended.put((place, sample))
 
+    def wait(self) -> None:
+        """Until the thread has scored what arrived; after the block."""
+        self._thread.join()
+
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
         """As the model's; waits for what the thread has in hand."""
-        self._thread.join()
+        self.wait()
         keys = [(id(messages), response) for messages, response in pairs]
         new = [place for place, key in enumerate(keys) if key not in self._known]
         fresh = dict(zip(new, self._model.score([pairs[place] for place in new]), strict=True)) if new else {}

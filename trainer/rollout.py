@@ -2,10 +2,9 @@
 
 `draw` and `graded` do it; `sample` and `reward` are the same as the hooks that TRL calls. A prompt goes by its key, its
 place in the round as text, which TRL hands around as its "prompt"; what is asked is looked up here, after consent was
-asked for again. Completions are scored while others are still being written (`trainer.early`), but not those that are
-drawn ahead: training has the trainer's core then. With `overlap`, a step's draw begins while the one before it is
-trained on (`trainer.ahead`). With `replace_flat`, `sample` scores what it has drawn and draws once more in place of
-groups that teach nothing.
+asked for again. Completions are scored while others are still being written (`trainer.early`). With `overlap`, a step's
+draw begins, and with it its scoring, while the one before it is trained on (`trainer.ahead`). With `replace_flat`,
+`sample` scores what it has drawn and draws once more in place of groups that teach nothing.
 """
 
 import hashlib
@@ -26,6 +25,9 @@ from trainer.rewards import Graded, RewardModel
 from trainer.scoring import Scored, score, told
 from trainer.versions import Versions
 from trainer.work import TrainingPrompts, Work
+
+Drawn = tuple[list[Sample], RewardModel]
+"""The samples of a draw, and the reward model with the scores of them that it has already."""
 
 OTHERS_LOOKED_AT = 8  # prompts for each one wanted in place of a flat one: nearly all people have not withdrawn
 
@@ -48,7 +50,7 @@ class Rollout:
         self._work, self._prompts, self._versions, self._given = work, prompts, versions, reward
         self._model: RewardModel = reward  # of the newest draw: the same, or with scores of it at hand
         self._following = following if work.config.overlap else None
-        self._ahead: Ahead[list[Sample]] = Ahead()
+        self._ahead: Ahead[Drawn] = Ahead()
         self._asked: dict[str, Prompt] = {}
         self._behind = 0
         self._scored: list[Scored] = []  # of the newest draw, call by call; empty: not yet
@@ -116,18 +118,27 @@ class Rollout:
         ids = self._ids(self._asked, keys)
         found = self._ahead.fetch((step, ids))
         self._behind = 0 if found is None else 1
-        self._model = self._given
-        samples = self._draw_now(keys, ids, step) if found is None else found
+        samples, self._model = self._drawing(self._asked, keys, ids, step)() if found is None else found
         self.seconds["sample"] = time.perf_counter() - start
         return ids, samples
 
-    def _draw_now(self, keys: Sequence[str], ids: list[list[int]], step: int) -> list[Sample]:
+    def _drawing(
+        self, asked: dict[str, Prompt], keys: Sequence[str], ids: list[list[int]], step: int, wait: bool = False
+    ) -> Callable[[], Drawn]:
+        """What draws a step by the version that is the newest now. `wait`: until all of it is scored that can be."""
         size = self._work.config.group_size
-        asked = [self._asked[key].messages for key in keys for _ in range(size)]
-        with EarlyParts(self._given, self._work.reader, asked, size) as early:
-            samples = self._ask(ids, seed_of(self._work.config.seed, step), early.arrived)()
-        self._model = early.model
-        return samples
+        conversations = [asked[key].messages for key in keys for _ in range(size)]
+        early = EarlyParts(self._given, self._work.reader, conversations, size)
+        draw = self._ask(ids, seed_of(self._work.config.seed, step), early.arrived)
+
+        def drawn() -> Drawn:
+            with early:
+                samples = draw()
+            if wait:
+                early.wait()
+            return samples, early.model
+
+        return drawn
 
     def _go_ahead(self, step: int) -> None:
         if self._following is not None and step + 1 < self._work.config.steps:
@@ -187,8 +198,9 @@ class Rollout:
     def _begin(self, step: int) -> None:
         assert self._following is not None
         keys = list(self._following(step))
-        ids = self._ids(self._ask_consent(keys, step), keys)
-        self._ahead.start((step, ids), self._ask(ids, seed_of(self._work.config.seed, step)))
+        asked = self._ask_consent(keys, step)
+        ids = self._ids(asked, keys)
+        self._ahead.start((step, ids), self._drawing(asked, keys, ids, step, wait=True))
 
     def _ids(self, asked: dict[str, Prompt], keys: Sequence[str]) -> list[list[int]]:
         return [prompt_ids(self._work.reader.tokenizer, asked[key].messages) for key in keys]

@@ -7,7 +7,9 @@ import pytest
 
 from trainer.ahead import Ahead
 from trainer.lease import Stopped
+from trainer.ledger import Ledger
 from trainer.loop import PUBLISHED, REJECTED, claim, work_on
+from trainer.rewards import SequenceClassifier
 
 CONFIG = {"steps": 4, "prompts_per_step": 3, "group_size": 4, "micro_batch": 6, "kl_beta": 0.0}
 
@@ -115,6 +117,24 @@ def test_training_goes_on_while_the_engine_samples(site):
 
     site.gateway.before_sample = hold
     assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), site.round(round_id).error
+
+
+def test_what_is_drawn_ahead_is_scored_beside_the_training_as_well(site, monkeypatch):
+    scored, score, note = [], SequenceClassifier.score, Ledger.step
+
+    def noted(self, pairs):
+        scored.append(threading.current_thread().name)
+        return score(self, pairs)
+
+    def step(self, number, figures):
+        scored.append(number)
+        note(self, number, figures)
+
+    monkeypatch.setattr(SequenceClassifier, "score", noted)
+    monkeypatch.setattr(Ledger, "step", step)
+    watched(site, "grpo", overlap=True)
+    training = scored[: scored.index(CONFIG["steps"])]
+    assert set(training) == {"scoring", 1, 2, 3}, training
 
 
 def test_what_an_engine_could_not_sample_ahead_is_tried_once_more(site):
