@@ -1,9 +1,10 @@
 """The reward model keeps up with people: a copy of it learns from what they preferred, and takes its place if it may.
 
 Pairs of the record (`db.queries.preferences`) are mixed with pairs that are kept, so that nothing is unlearnt. Both are
-split by the hash of a conversation's first message, as prompts are: what is held out is never trained on, and the copy
-is accepted only where it orders the held-out pairs of both kinds at least as well as the model before it. That one
-stays on disk. The second judge is not touched: it must stay independent.
+split by the hash of a conversation's first message, as prompts are: what is held out is never trained on. The copy is
+accepted where it orders the held-out ones of people's pairs at least as well as the model before it, and those of the
+kept pairs not surely worse than the model that was set, from which all copies come (`unlearnt`). The model before stays
+on disk. The second judge is not touched: it must stay independent.
 
 Under HOME/rewards each refresh has a folder with `record.json`, written last; `model/` beside it where it was accepted.
 """
@@ -11,10 +12,11 @@ Under HOME/rewards each refresh has a folder with `record.json`, written last; `
 import hashlib
 import json
 import logging
+import math
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,8 +116,12 @@ def refresh(settings: TrainerSettings, database: Database) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=final.parent, prefix=".refresh-") as scratch:
         aside = Path(scratch) / final.name
         train_copy(local_folder(before), train, aside / MODEL, settings.refresh_rate, settings.seed)
-        told = {name: accuracies(local_folder(before), aside / MODEL, pairs) for name, pairs in held.items() if pairs}
-        accepted = all(after >= old for old, after in told.values())
+        models = {"before": local_folder(before), "after": aside / MODEL, "first": local_folder(settings.reward_model)}
+        told = {name: _ordered(models, pairs) for name, pairs in held.items() if pairs}
+        accepted = all(
+            not unlearnt(one["first"], one["after"]) if name == "kept" else sum(one["after"]) >= sum(one["before"])
+            for name, one in told.items()
+        )
         if not accepted:
             shutil.rmtree(aside / MODEL)
         record = {
@@ -124,7 +130,9 @@ def refresh(settings: TrainerSettings, database: Database) -> dict[str, Any]:
             "accepted": accepted,
             "trained_on": {"recorded": sum(pair.message_id is not None for pair in train), "pairs": len(train)},
             "held_out": {name: len(pairs) for name, pairs in held.items()},
-            "accuracy": {name: {"before": old, "after": after} for name, (old, after) in told.items()},
+            "accuracy": {
+                name: {which: sum(right) / len(right) for which, right in one.items()} for name, one in told.items()
+            },
             "pairs": sorted(_name(pair) for pair in new),
             "messages": sorted({pair.message_id for pair in train if pair.message_id}),
         }
@@ -178,16 +186,30 @@ def mixed(new: Sequence[Pair], kept: Sequence[Pair], seed: int) -> list[Pair]:
     return chosen
 
 
-def accuracies(before: Path, after: Path, pairs: Sequence[Pair]) -> tuple[float, float]:
-    """Share of the pairs that each of two models orders as they were preferred."""
-    return accuracy(SequenceClassifier(before).score, pairs), accuracy(SequenceClassifier(after).score, pairs)
-
-
-def accuracy(score: Callable[[Any], list[float]], pairs: Sequence[Pair]) -> float:
-    """The same of one."""
+def ordered(score: Callable[[Any], list[float]], pairs: Sequence[Pair]) -> list[bool]:
+    """Of each pair whether its answers are ordered as they were preferred; equal scores order nothing."""
     chosen = score([(pair.messages, pair.chosen) for pair in pairs])
     rejected = score([(pair.messages, pair.rejected) for pair in pairs])
-    return sum(one > other for one, other in zip(chosen, rejected, strict=True)) / len(pairs)
+    return [one > other for one, other in zip(chosen, rejected, strict=True)]
+
+
+def unlearnt(first: Sequence[bool], after: Sequence[bool]) -> bool:
+    """Whether pairs that were ordered rightly and no longer are outnumber the others by more than chance would have it.
+
+    By one standard error of the sign test: the square root of the number of pairs on which the two models differ.
+    """
+    lost = sum(one and not other for one, other in zip(first, after, strict=True))
+    won = sum(other and not one for one, other in zip(first, after, strict=True))
+    return lost - won > math.sqrt(lost + won)
+
+
+def _ordered(models: Mapping[str, Path], pairs: Sequence[Pair]) -> dict[str, list[bool]]:
+    """By each model, of which some may be the same."""
+    known: dict[Path, list[bool]] = {}
+    for path in models.values():
+        if path not in known:
+            known[path] = ordered(SequenceClassifier(path).score, pairs)
+    return {name: known[path] for name, path in models.items()}
 
 
 def train_copy(source: Path, pairs: Sequence[Pair], folder: Path, rate: float, seed: int) -> None:

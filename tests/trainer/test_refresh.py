@@ -13,7 +13,7 @@ from db.values import Completion, Turn
 from trainer.files import read_json, write_json
 from trainer.house import House
 from trainer.prompts import is_heldout
-from trainer.refresh import Pair, accuracy, current, due, mixed, preferred, read_pairs, refresh
+from trainer.refresh import Pair, current, due, mixed, ordered, preferred, read_pairs, refresh, unlearnt
 from trainer.settings import BadSetting
 
 NOW = datetime.now(UTC)
@@ -73,11 +73,21 @@ def test_all_new_pairs_are_mixed_with_as_many_kept_ones():
     assert len(mixed(new, kept[:2], seed=1)) == 7
 
 
-def test_accuracy_by_hand():
+def test_what_is_ordered_rightly_by_hand():
     pairs = [
         Pair(prompt(n), chosen, rejected) for n, (chosen, rejected) in enumerate([("aa", "b"), ("a", "bb"), ("a", "b")])
     ]
-    assert accuracy(lambda given: [len(said) for _, said in given], pairs) == pytest.approx(1 / 3)  # equal is not right
+    lengths = ordered(lambda given: [len(said) for _, said in given], pairs)
+    assert lengths == [True, False, False]  # equal is not right
+
+
+@pytest.mark.parametrize(
+    ("lost", "won", "surely"), [(0, 0, False), (1, 0, False), (2, 0, True), (3, 1, False), (4, 1, True), (1, 9, False)]
+)
+def test_pairs_are_unlearnt_where_more_are_lost_than_chance_loses(lost, won, surely):
+    first = [True] * lost + [False] * won + [True, False] * 50
+    after = [False] * lost + [True] * won + [True, False] * 50
+    assert unlearnt(first, after) is surely
 
 
 @pytest.fixture
