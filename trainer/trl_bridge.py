@@ -2,14 +2,16 @@
 
 `GRPOTrainer` corrects for what the sampling engine and the trainer weigh differently only when it believes that it
 samples with vLLM itself, and then wants to push weights into it. We sample through the gateway. So after construction
-it is told that it does, and in place of its vLLM stands an object that publishes the adapter. Also here: which
-reference the KL term has, which TRL decides by itself; the share of tokens whose importance ratio is cut; and padding:
+it is told that it does, and in place of its vLLM stands an object that publishes the adapter. The correction itself is
+made here, of the log-probabilities that the loss computes anyway: TRL computes them once more before, a forward pass
+over every sample, though a step is one update and nothing has changed. Also here: which reference the KL term has,
+which TRL decides by itself; the share of tokens whose importance ratio is cut; and padding:
 TRL computes every sample to the lengths of the step's longest prompt and longest completion, and on a CPU each place's
 whole vocabulary, prompts and padding too. Here samples of like lengths share a micro-batch, each begins where its row
 does, and only what a completion says is scored. docs/decisions/padding.md has what each of it saves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -38,6 +40,14 @@ class BridgedGRPOTrainer(GRPOTrainer):
         generation: Any = _Publisher(publish)
         self.vllm_generation = generation
         self._last_loaded_step = -1
+        if self.args.gradient_accumulation_steps % (self.args.steps_per_generation * self.num_iterations):
+            raise ValueError(
+                f"gradient_accumulation_steps = {self.args.gradient_accumulation_steps} is no multiple of "
+                f"steps_per_generation x num_iterations = {self.args.steps_per_generation} x {self.num_iterations}: "
+                "expected all samples of a step to be one update"
+            )
+        self._loss_inputs: dict[str, Any] | None = None
+        self._corrections: list[Correction] = []  # of this step's micro-batches
         policy: Any = self.model
         if "ref" in getattr(policy, "peft_config", {}) and not keep_reference:
             policy.delete_adapter("ref")
@@ -74,16 +84,43 @@ class BridgedGRPOTrainer(GRPOTrainer):
             found.append((back(told.log_probs), back(told.entropy) if compute_entropy else None))
         logprobs, entropies = zip(*found, strict=True)
         at = order.argsort()
-        return torch.cat(logprobs)[at], torch.cat(entropies)[at] if compute_entropy else None, None
+        told = torch.cat(logprobs)[at]
+        if self._loss_inputs is not None:
+            self._correct(self._loss_inputs, told.detach())
+        return told, torch.cat(entropies)[at] if compute_entropy else None, None
 
     def _generate_and_score_completions(self, inputs: Any) -> Any:
-        output = super()._generate_and_score_completions(inputs)
-        mask = output["completion_mask"].bool()
-        ratio = importance_ratio(output, sequence=self.vllm_importance_sampling_mode.startswith("sequence"))
-        cap = self.vllm_importance_sampling_clip_max or float("inf")
-        cut = (ratio > cap)[mask].float().mean()
-        self._metrics["train"]["is_cut_share"].append(cut.item())
-        return output
+        self.vllm_importance_sampling_correction = False  # else the pass that `_correct` makes needless
+        try:
+            return super()._generate_and_score_completions(inputs)
+        finally:
+            self.vllm_importance_sampling_correction = True
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
+        self._loss_inputs = inputs  # the loss reads its ratio after it has computed the log-probabilities
+        try:
+            loss = super()._compute_loss(model, inputs)
+        finally:
+            self._loss_inputs = None
+        if self.accelerator.sync_gradients:  # the step's last micro-batch
+            for name, value in told_of(self._corrections).items():
+                self._metrics["train"][name].append(value)
+            self._corrections = []
+        return loss
+
+    def _correct(self, inputs: dict[str, Any], logprobs: torch.Tensor) -> None:
+        """Give the loss the ratio that it multiplies with, of shape (samples, tokens), or (samples, 1) of sequences."""
+        least, most = self.vllm_importance_sampling_clip_min, self.vllm_importance_sampling_clip_max
+        found = Correction(
+            logprobs,
+            inputs["sampling_per_token_logps"],
+            inputs["completion_mask"],
+            self.vllm_importance_sampling_mode,
+            0.0 if least is None else least,
+            float("inf") if most is None else most,
+        )
+        inputs["importance_sampling_ratio"] = found.weight
+        self._corrections.append(found)
 
 
 def score_labels_alone() -> None:
@@ -128,16 +165,46 @@ def moved_together(
     return together, labels, back
 
 
-def importance_ratio(output: dict[str, Any], sequence: bool) -> torch.Tensor:
-    """Probability under the trainer over that under the engine, per token or (same for all its tokens) per sequence.
+class Correction:
+    """How much more probable samples are under the trainer than under the engine, and what the loss makes of it.
 
-    Shape (samples, tokens); before any truncation or masking.
+    `logprobs`, `sampled`: of the completions' tokens by either, shape (samples, tokens); NaN where the engine told
+    none, which corrects nothing. `mode`: TRL's name; `truncate` holds the ratio between `least` and `most`, `mask`
+    gives what lies outside no weight; per token, or the same for all tokens of a sequence.
     """
-    difference = (output["old_per_token_logps"] - output["sampling_per_token_logps"]) * output["completion_mask"]
-    difference = torch.nan_to_num(difference, nan=0.0)
-    if sequence:
-        difference = difference.sum(-1, keepdim=True).expand_as(difference)
-    return torch.exp(difference)
+
+    def __init__(
+        self, logprobs: torch.Tensor, sampled: torch.Tensor, mask: torch.Tensor, mode: str, least: float, most: float
+    ) -> None:
+        level, _, kind = mode.partition("_")
+        said = mask.bool()
+        difference = torch.nan_to_num((logprobs - sampled) * mask, nan=0.0)
+        ratio = torch.exp(difference.sum(-1, keepdim=True) if level == "sequence" else difference)
+        if kind == "truncate":
+            self.weight = ratio.clamp(min=least, max=most)
+        elif kind == "mask":
+            self.weight = ratio.masked_fill((ratio < least) | (ratio > most), 0.0)
+        else:
+            raise ValueError(f"{mode!r}: expected token_truncate, token_mask, sequence_truncate or sequence_mask")
+        gap = (logprobs - sampled).abs()[said]
+        self.gaps = gap[~gap.isnan()]
+        self.cut = (ratio > most).expand_as(mask)[said]
+        self.weights = self.weight.flatten() if level == "sequence" else self.weight[said]
+
+
+def told_of(corrections: Sequence[Correction]) -> dict[str, float]:
+    """Figures of a step under TRL's names, and the share of tokens whose ratio is above `most`."""
+    weights, gaps, cut = (
+        torch.cat([getattr(one, name) for one in corrections]).float() for name in ("weights", "gaps", "cut")
+    )
+    prefix = "sampling/importance_sampling_ratio/"
+    return {
+        f"{prefix}min": weights.min().item(),
+        f"{prefix}mean": weights.mean().item(),
+        f"{prefix}max": weights.max().item(),
+        "sampling/sampling_logp_difference/mean": gaps.mean().item() if len(gaps) else 0.0,
+        "is_cut_share": cut.mean().item(),
+    }
 
 
 class _Publisher:

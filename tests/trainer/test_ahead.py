@@ -4,12 +4,12 @@ import threading
 import time
 
 import pytest
+from support.tiny_policy import Reds
 
 from trainer.ahead import Ahead
 from trainer.lease import Stopped
 from trainer.ledger import Ledger
 from trainer.loop import PUBLISHED, REJECTED, claim, work_on
-from trainer.rewards import SequenceClassifier
 
 CONFIG = {"steps": 4, "prompts_per_step": 3, "group_size": 4, "micro_batch": 6, "kl_beta": 0.0}
 
@@ -120,7 +120,7 @@ def test_training_goes_on_while_the_engine_samples(site):
 
 
 def test_what_is_drawn_ahead_is_scored_beside_the_training_as_well(site, monkeypatch):
-    scored, score, note = [], SequenceClassifier.score, Ledger.step
+    scored, score, note = [], Reds.score, Ledger.step
 
     def noted(self, pairs):
         scored.append(threading.current_thread().name)
@@ -130,7 +130,8 @@ def test_what_is_drawn_ahead_is_scored_beside_the_training_as_well(site, monkeyp
         scored.append(number)
         note(self, number, figures)
 
-    monkeypatch.setattr(SequenceClassifier, "score", noted)
+    monkeypatch.setattr(Reds, "alone", True, raising=False)
+    monkeypatch.setattr(Reds, "score", noted)
     monkeypatch.setattr(Ledger, "step", step)
     watched(site, "grpo", overlap=True)
     training = scored[: scored.index(CONFIG["steps"])]

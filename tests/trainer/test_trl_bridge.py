@@ -37,6 +37,14 @@ def first_step(policy, tmp_path, settings, *, parent=None, log_ratio=0.0, bridge
             made.update(super()._generate_and_score_completions(inputs))
             return dict(made)
 
+        def _compute_loss(self, model, inputs):
+            loss = super()._compute_loss(model, inputs)
+            if "importance_sampling_ratio" in inputs:
+                made["weights"] = inputs["importance_sampling_ratio"].expand_as(inputs["completion_mask"])[
+                    inputs["completion_mask"].bool()
+                ]
+            return loss
+
     own = {"publish": lambda: published.append("sync"), "keep_reference": settings.reference != "base"}
     trainer = Watched(
         **(own if bridged else {}),
@@ -102,28 +110,68 @@ def test_the_importance_ratio_is_really_applied(policy, tmp_path):
     for ratio in (1.0, 1.5, 1.0 / 3, 7.0):
         _, batch, logs = first_step(policy, tmp_path, config(), log_ratio=math.log(ratio))
         norms[ratio] = logs["grad_norm"]
-        assert torch.allclose(
-            batch["importance_sampling_ratio"][batch["completion_mask"].bool()],
-            torch.tensor(min(ratio, 2.0)),
-            rtol=1e-4,
-        )
+        assert torch.allclose(batch["weights"], torch.tensor(min(ratio, 2.0)), rtol=1e-4)
         assert logs["is_cut_share"] == (1.0 if ratio > 2 else 0.0)
     assert norms[1.5] / norms[1.0] == pytest.approx(1.5, rel=1e-3)
     assert norms[1.0 / 3] / norms[1.0] == pytest.approx(1 / 3, rel=1e-3)
     assert norms[7.0] / norms[1.0] == pytest.approx(2.0, rel=1e-3)  # truncated at the cap
 
 
+@pytest.mark.parametrize(("beta", "passes"), [(0.0, 1), (0.05, 2)])
+def test_each_sample_is_computed_once_for_the_loss_and_once_for_the_reference(
+    policy, tmp_path, monkeypatch, beta, passes
+):
+    """TRL would compute it once more, for the importance ratio, of weights that have not changed."""
+    from trainer import trl_bridge
+
+    seen, moved = [], trl_bridge.moved_together
+
+    def counted(ids, mask, completion):
+        seen.append(len(ids))
+        return moved(ids, mask, completion)
+
+    monkeypatch.setattr(trl_bridge, "moved_together", counted)
+    first_step(policy, tmp_path, config(kl_beta=beta))
+    assert sum(seen) == passes * len(REWARDS)
+
+
+@pytest.mark.parametrize("mode", ["token_truncate", "token_mask", "sequence_truncate", "sequence_mask"])
+def test_a_correction_by_hand(mode):
+    from trainer.trl_bridge import Correction, told_of
+
+    sampled = torch.tensor([[-1.0, -2.0, 0.0], [-1.0, math.nan, -3.0]])
+    logprobs = torch.tensor([[-1.0 + math.log(1.5), -2.0 + math.log(3.0), 9.0], [-1.0, -5.0, -3.0 + math.log(0.5)]])
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1]])
+    found = Correction(logprobs, sampled, mask, mode, 0.0, 2.0)
+    expected = {  # ratios are 1.5 and 3 (together 4.5), and 1, untold and 0.5 (together 0.5)
+        "token_truncate": [[1.5, 2.0, 1.0], [1.0, 1.0, 0.5]],
+        "token_mask": [[1.5, 0.0, 1.0], [1.0, 1.0, 0.5]],
+        "sequence_truncate": [[2.0], [0.5]],
+        "sequence_mask": [[0.0], [0.5]],
+    }[mode]
+    assert torch.allclose(found.weight, torch.tensor(expected))
+    told = told_of([found])
+    assert told["is_cut_share"] == pytest.approx(2 / 5 if mode.startswith("sequence") else 1 / 5)
+    gaps = [math.log(1.5), math.log(3.0), 0.0, math.log(2.0)]
+    assert told["sampling/sampling_logp_difference/mean"] == pytest.approx(sum(gaps) / 4)
+    said = [expected[0][0], expected[-1][-1]] if mode.startswith("sequence") else [*expected[0][:2], *expected[1]]
+    prefix = "sampling/importance_sampling_ratio/"
+    assert told[f"{prefix}min"] == pytest.approx(min(said))
+    assert told[f"{prefix}max"] == pytest.approx(max(said))
+    assert told[f"{prefix}mean"] == pytest.approx(sum(said) / len(said))
+
+
 def test_without_the_bridge_trl_ignores_the_engines_log_probabilities(policy, tmp_path):
     """Why the bridge exists. When this fails, TRL has learnt to do it, and the bridge can go."""
     _, right, exact = first_step(policy, tmp_path, config(), bridged=False)
     _, _, wrong = first_step(policy, tmp_path, config(), bridged=False, log_ratio=1.0)
-    assert "importance_sampling_ratio" not in right
+    assert "weights" not in right
     assert exact["grad_norm"] == wrong["grad_norm"]
 
 
 def test_a_masked_sequence_has_no_weight(policy, tmp_path):
     _, batch, logs = first_step(policy, tmp_path, config(), log_ratio=2.0, mode="sequence_mask")
-    assert batch["importance_sampling_ratio"].abs().sum() == 0
+    assert batch["weights"].abs().sum() == 0
     assert logs["grad_norm"] == 0
     assert logs["is_cut_share"] == 1.0
 
