@@ -5,9 +5,14 @@ gateway and this program are processes of their own. Measured are
 - Enter to the first visible word, of a thought and of a response without one, against the same request by the API (ms)
 - time between frames from the first word of an answer to its last, streamed into a conversation of 200 turns (ms); the
   answer has a thought, paragraphs, a long list, a long table and a long block of code
+- turning back to that conversation from a new one, until its last words are seen (ms)
 - what a first visit loads (KB over the wire), and when one can type
 - what the browser's heap and the page's server gain over 500 turns (MB)
 of the page, of a plain gr.Chatbot (frames only) and, where its environment is named, of Open WebUI.
+
+All are driven alike: the box is filled, and one press of Enter sends. Whatever is timed begins with that press; where
+it leaves the box full, the measure fails. A measure that fails says why in its place, and the others go on. Each chat
+stands as its own users have it: of a long conversation Open WebUI draws the last messages, older ones when one scrolls.
 """
 
 import argparse
@@ -16,7 +21,7 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,41 +77,83 @@ def by_api(gateway: str) -> Callable[[], float]:
 
 def measure(browser: Any, chat: Chat, long: str, scripts: Scripts, gateway: str, given: argparse.Namespace) -> Any:
     """All that is measured of a whole chat; `long` is the address of its long conversation."""
-    found: dict[str, Any] = {}
+    home = chat.program.url
 
-    def told(name: str, figures: Any) -> None:
-        found[name] = figures
-        print(f"{chat.name}: {name}: {json.dumps(figures)}", flush=True)
+    @contextlib.contextmanager
+    def fresh(address: str = home) -> Iterator[Any]:
+        page = browser.new_page()
+        try:
+            page.goto(address)
+            page.wait_for_selector(chat.box, timeout=measures.PATIENCE_MS)
+            page.wait_for_function(chat.ready, timeout=measures.PATIENCE_MS)
+            page.wait_for_timeout(SETTLED_MS)
+            yield page
+        finally:
+            page.close()
 
-    scripts.says(["so "] * 3, ["word "] * 5, 0.0)
-    measures.first_visit(browser, chat)  # the server's own first time: imports, templates
-    told("first_visit", measures.first_visit(browser, chat))
-    page = browser.new_page()
+    def first_visit() -> Any:
+        scripts.says(["so "] * 3, ["word "] * 5, 0.0)
+        measures.first_visit(browser, chat)  # the server's own first time: imports, templates
+        return measures.first_visit(browser, chat)
 
-    def fresh(address: str = chat.program.url) -> None:
-        page.goto(address)
-        page.wait_for_selector(chat.box, timeout=measures.PATIENCE_MS)
-        page.wait_for_function(chat.ready, timeout=measures.PATIENCE_MS)
-        page.wait_for_timeout(SETTLED_MS)
+    def first_word() -> Any:
+        scripts.says([], ["word "] * 20, WORD_PAUSE)
+        with fresh() as page:
+            return measures.first_word(page, chat, chat.response, by_api(gateway), given.times)
 
-    scripts.says([], ["word "] * 20, WORD_PAUSE)
-    fresh()
-    told("first_word", measures.first_word(page, chat, chat.response, by_api(gateway), given.times))
-    if chat.thought:
+    def first_thought() -> Any:
         scripts.says(["so "] * 12, ["word "] * 5, WORD_PAUSE)
-        fresh()
-        told("first_thought", measures.first_word(page, chat, chat.thought, by_api(gateway), given.times, steps=True))
-    scripts.says(given.thought, given.answer, STREAM_PAUSE)
-    fresh(long)
-    page.wait_for_selector(chat.response, timeout=measures.PATIENCE_MS)
-    page.wait_for_timeout(2000)
-    told("frames", measures.frames(page, chat))
-    scripts.says(["so "] * 3, ["word "] * 5, 0.0)
-    fresh()
-    told("memory", measures.memory(page, chat, given.memory_turns))
-    page.close()
+        with fresh() as page:
+            return measures.first_word(page, chat, chat.thought, by_api(gateway), given.times, steps=True)
+
+    def frames() -> Any:
+        scripts.says(given.thought, given.answer, STREAM_PAUSE)
+        with fresh(long) as page:
+            page.wait_for_function(f"() => ({chat.response})() > 0", timeout=measures.PATIENCE_MS)
+            page.wait_for_timeout(SETTLED_MS)
+            return measures.frames(page, chat)
+
+    def turning() -> Any:
+        with fresh(long) as page:
+            page.wait_for_function(f"() => ({chat.said})()", timeout=measures.PATIENCE_MS)
+            page.wait_for_timeout(SETTLED_MS)
+            return measures.turning(page, chat, given.times)
+
+    def memory() -> Any:
+        scripts.says(["so "] * 3, ["word "] * 5, 0.0)
+        with fresh() as page:
+            return measures.memory(page, chat, given.memory_turns)
+
+    wanted = [first_visit, first_word, *([first_thought] if chat.thought else []), frames, turning, memory]
+    found = {one.__name__: told(chat, one) for one in wanted}
     scripts.forget()
     return found
+
+
+def measure_chatbot(browser: Any, chat: Chat, scripts: Scripts, given: argparse.Namespace) -> Any:
+    """The frames of the plain gr.Chatbot, which begins with its long conversation."""
+
+    def frames() -> Any:
+        scripts.says(given.thought, given.answer, STREAM_PAUSE)
+        with contextlib.closing(browser.new_page()) as page:
+            page.goto(chat.program.url)
+            page.wait_for_selector("text=question 0", timeout=measures.PATIENCE_MS)
+            page.wait_for_timeout(SETTLED_MS)
+            return measures.frames(page, chat)
+
+    return {"frames": told(chat, frames)}
+
+
+def told(chat: Chat, one: Callable[[], Any]) -> Any:
+    """What a measure found, printed as well. One that fails tells why in its place, and leaves the others theirs."""
+    from playwright.sync_api import Error
+
+    try:
+        figures = one()
+    except (Error, RuntimeError) as error:
+        figures = {"failed": str(error)}
+    print(f"{chat.name}: {one.__name__}: {json.dumps(figures)}", flush=True)
+    return figures
 
 
 def main() -> int:
@@ -124,7 +171,6 @@ def main() -> int:
         given.thought, given.answer = THOUGHT[:3], [*pieces(ANSWER[:200]), "\n\n", END]
     other = open_webui_of(given.open_webui)
 
-    from playwright.sync_api import TimeoutError as PageTimeout
     from playwright.sync_api import sync_playwright
 
     result: dict[str, Any] = {"bench": "ui"}
@@ -138,29 +184,19 @@ def main() -> int:
             address = f"{program.url}/?c={scripts.talk(given.turns)}"
             result["ruminate"] = measure(browser, chat, address, scripts, gateway, given)
         with the_chatbot(folder, gateway, given.turns) as program:
-            chat = chatbot(program)
-            scripts.says(given.thought, given.answer, STREAM_PAUSE)
-            page = browser.new_page()
-            page.goto(program.url)
-            page.wait_for_selector("text=question 0", timeout=measures.PATIENCE_MS)
-            page.wait_for_timeout(2000)
-            try:
-                result["chatbot"] = {"frames": measures.frames(page, chat)}
-            except PageTimeout as error:  # it may stream as badly as that; ours is measured by now
-                result["chatbot"] = {"failed": error.message}
-            print(f"chatbot: {json.dumps(result['chatbot'])}", flush=True)
-            page.close()
+            result["chatbot"] = measure_chatbot(browser, chatbot(program), scripts, given)
         if other is not None:
-            with open_webui(folder, gateway, other) as program:
-                theirs = OpenWebUi(program)
-                address = theirs.long_talk(given.turns)
-                try:
+            try:
+                with open_webui(folder, gateway, other) as program:
+                    theirs = OpenWebUi(program)
+                    address = theirs.long_talk(given.turns)
                     result["open_webui"] = measure(browser, theirs.chat, address, scripts, gateway, given)
-                except PageTimeout as error:  # its page changes from version to version; ours is measured by now
-                    result["open_webui"] = {"failed": error.message}
+            except (RuntimeError, httpx.HTTPError) as error:
+                # It did not start, or its API is another.
+                result["open_webui"] = {"failed": str(error)}
         browser.close()
     print(json.dumps(result))
-    return 0
+    return int(any("failed" in figures for figures in result["ruminate"].values()))
 
 
 if __name__ == "__main__":

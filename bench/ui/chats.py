@@ -9,6 +9,11 @@ from bench.ui.programs import Program
 from bench.ui.texts import OLD_TURN
 
 
+def count(selector: str) -> str:
+    """A function in JavaScript: how many elements there are."""
+    return f"() => document.querySelectorAll({selector!r}).length"
+
+
 def ours(program: Program) -> Chat:
     """The page."""
     return Chat(
@@ -16,10 +21,12 @@ def ours(program: Program) -> Chat:
         program=program,
         ready="() => window.ruminate?.me?.consent",
         box="#message",
-        thought=".row.live .thought-text:not(:empty)",
-        response=".row.assistant .md > :not(.tail), .row.assistant .md > .tail > *",
+        thought=count(".row.live .thought-text:not(:empty)"),
+        response=count(".row.assistant .md > :not(.tail), .row.assistant .md > .tail > *"),
+        sent="() => !document.querySelector('#message').value",
         busy="() => window.ruminate.answering()",
-        said="() => document.querySelector('#rows > :last-child .md').textContent.trim()",
+        said="() => document.querySelector('#rows > :last-child .md')?.textContent.trim() ?? ''",
+        new="#new",
     )
 
 
@@ -31,14 +38,27 @@ def chatbot(program: Program) -> Chat:
         ready="() => true",
         box="#box textarea",
         thought=None,
-        response="[data-testid=bot] .md > *",
+        response=count("[data-testid=bot] .md > *"),
+        sent="() => true",  # Gradio leaves the box as it is
         busy="() => false",
-        said="() => [...document.querySelectorAll('[data-testid=bot]')].at(-1).textContent.trim()",
+        said="() => [...document.querySelectorAll('[data-testid=bot]')].at(-1)?.textContent.trim() ?? ''",
+        new="",
     )
 
 
+# It keeps only the last few messages in the document, so those that stood last with words are counted by their ids.
+ANSWERS = """() => { const seen = window.answers ??= new Set();
+  const last = [...document.querySelectorAll('.message-listitem')].at(-1);
+  const said = [...(last?.querySelectorAll('.chat-assistant .markdown-prose') ?? [])].at(-1);
+  if (said?.textContent.trim()) seen.add(last.querySelector('[id^=message-]').id);
+  return seen.size; }"""
+
+
 class OpenWebUi:
-    """Open WebUI 0.12 without sign-in. It folds a thought away, so only responses are timed."""
+    """Open WebUI 0.12 without sign-in. It folds a thought away, so only responses are timed.
+
+    Its release notes are marked as read: it shows them to an administrator in a dialog that takes the first Enter.
+    """
 
     def __init__(self, program: Program) -> None:
         self.chat = Chat(
@@ -47,17 +67,25 @@ class OpenWebUi:
             ready="() => [...document.querySelectorAll('button')].some((one) => one.textContent.includes('ruminate'))",
             box="#chat-input",
             thought=None,
-            response=".chat-assistant .markdown-prose > *",
+            response=ANSWERS,
+            sent="() => !document.querySelector('#chat-input').textContent.trim()",
             busy="() => !document.querySelector('.message-listitem:last-child .chat-assistant')"
             " || !document.querySelector('.message-listitem:last-child button[aria-label=Copy]')",
-            said="() => [...document.querySelectorAll('.chat-assistant .markdown-prose')].at(-1).textContent.trim()",
+            said="() => [...document.querySelectorAll('.chat-assistant .markdown-prose')].at(-1)?.textContent.trim()"
+            " ?? ''",
+            new="#sidebar-new-chat-button",
         )
+        signed = self._post("auths/signin", {"email": "", "password": ""}, None)
+        self._token = str(signed["token"])
+        self._post("users/user/settings/update", {"ui": {"showChangelog": False}}, self._token)
+
+    def _post(self, path: str, body: Any, token: str | None) -> Any:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        url = f"{self.chat.program.url}/api/v1/{path}"
+        return httpx.post(url, json=body, headers=headers, timeout=60).raise_for_status().json()
 
     def long_talk(self, turns: int) -> str:
         """Store a conversation of so many turns, as its page would; its address."""
-        url = self.chat.program.url
-        signed = httpx.post(f"{url}/api/v1/auths/signin", json={"email": "", "password": ""}, timeout=60)
-        token = signed.raise_for_status().json()["token"]
         messages: dict[str, Any] = {}
         before: str | None = None
         for number in range(turns):
@@ -77,7 +105,5 @@ class OpenWebUi:
                 before = name
         history = {"messages": messages, "currentId": before}
         talk = {"title": "long", "models": ["ruminate"], "history": history, "messages": list(messages.values())}
-        made = httpx.post(
-            f"{url}/api/v1/chats/new", json={"chat": talk}, headers={"Authorization": f"Bearer {token}"}, timeout=60
-        )
-        return f"{url}/c/{made.raise_for_status().json()['id']}"
+        made = self._post("chats/new", {"chat": talk}, self._token)
+        return f"{self.chat.program.url}/c/{made['id']}"

@@ -13,6 +13,7 @@ from bench.ui.programs import Program
 from bench.ui.texts import END
 
 PATIENCE_MS = 240_000  # a page that streams badly needs many times the answer's length
+TAKEN_MS = 20_000  # after which a page has not taken what was sent: then nothing that follows is worth waiting for
 WARM_TURNS = 20  # before memory is looked at
 
 # Each frame as [when, milliseconds since the one before, whether the page changed in that time or in the time before,
@@ -23,13 +24,13 @@ WATCH = """() => { window.drawn = []; let last = null, fresh = 0; window.watchin
   const step = (now) => { if (last !== null) window.drawn.push([now, now - last, fresh-- > 0]);
     last = now; window.watching && requestAnimationFrame(step); };
   requestAnimationFrame(step); }"""
-# When the key went down, and when the first word could be seen.
-LOOK = """([box, text]) => { window.seen = null; performance.clearResourceTimings();
+# When the key went down, and when the first word could be seen; WORDS is the function that counts answers with words.
+LOOK = """(box) => { window.seen = null; performance.clearResourceTimings(); const words = WORDS;
   document.querySelector(box).addEventListener('keydown', () => { window.pressed = performance.now(); },
     {once: true, capture: true});
-  const look = () => { if (document.querySelectorAll(text).length > window.before) window.seen = performance.now();
+  const look = () => { if (words() > window.before) window.seen = performance.now();
     else requestAnimationFrame(look); };
-  window.before = document.querySelectorAll(text).length; look(); }"""
+  window.before = words(); look(); }"""
 # A stream that is open still, or is the one of the turn before, is in no list: then its two moments are null.
 STEPS = """() => { const all = performance.getEntriesByType('resource');
   const found = all.filter((one) => one.startTime >= window.pressed);
@@ -38,24 +39,38 @@ STEPS = """() => { const all = performance.getEntriesByType('resource');
   return {asked: at(join, 'startTime'), taken: at(join, 'responseEnd'),
     listening: at(stream, 'startTime'), first_byte: at(stream, 'responseStart')}; }"""
 
+# The browser goes back to the conversation before; until the first frame in which its last words stand. SAID is the
+# function that gives those.
+TURN = """() => { window.turned = null; const said = SAID, began = performance.now(); history.back();
+  const look = () => { if (said()) window.turned = performance.now() - began; else requestAnimationFrame(look); };
+  requestAnimationFrame(look); }"""
+
 
 @dataclass(frozen=True)
 class Chat:
-    """How one drives a chat page. All but the first three are selectors or JavaScript of its page."""
+    """How one drives a chat page: by its selectors, and by functions in JavaScript."""
 
     name: str
     program: Program
     ready: str  # a function: whether one can write, and the page has all it needs
     box: str  # where one writes
-    thought: str | None  # what exists once a word of a thought is seen; None: it shows none while it thinks
-    response: str  # what exists, one a turn, once a word of the response is seen
+    thought: str | None  # a function: a number that grows once a word of a thought is seen; None: it shows none
+    response: str  # a function: a number that grows with each turn, once a word of the response is seen
+    sent: str  # a function: whether what was written is sent
     busy: str  # a function: whether it is being answered
-    said: str  # a function: the words that stand last
+    said: str  # a function: the words of the answer that stands last, "" without one
+    new: str  # what one presses for a new conversation
 
     def ask(self, page: Any, words: str = "hello") -> None:
-        """Write and send."""
+        """Write and send, with one press of Enter: whoever times what follows times it from that press."""
+        from playwright.sync_api import TimeoutError as PageTimeout
+
         page.fill(self.box, words)
         page.press(self.box, "Enter")
+        try:
+            page.wait_for_function(self.sent, timeout=TAKEN_MS, polling=200)
+        except PageTimeout:
+            raise RuntimeError(f"{self.name}: Enter in {self.box} did not send what was written there") from None
 
     def answered(self, page: Any) -> None:
         """Wait for the end of the answer."""
@@ -93,7 +108,7 @@ def first_visit(browser: Any, chat: Chat) -> dict[str, Any]:
 def first_word(
     page: Any, chat: Chat, word: str, by_api: Callable[[], float], times: int, steps: bool = False
 ) -> dict[str, Any]:
-    """Enter to the first visible word (`word` is its selector), and the first piece by the API, taken in turns, in ms.
+    """Enter to the first visible word (`word` counts them), and the first piece by the API, taken in turns, in ms.
 
     `steps`: with medians of when the page asked its server, had that taken, listened to the stream, got its first byte.
     """
@@ -102,7 +117,7 @@ def first_word(
     taken: list[dict[str, float | None]] = []
     for _ in range(times):
         direct.append(by_api())
-        page.evaluate(LOOK, [chat.box, word])
+        page.evaluate(LOOK.replace("WORDS", word), chat.box)
         chat.ask(page)
         page.wait_for_function("() => window.seen", timeout=PATIENCE_MS)
         shown.append(page.evaluate("window.seen - window.pressed"))
@@ -124,13 +139,10 @@ def first_word(
 def frames(page: Any, chat: Chat) -> dict[str, Any]:
     """Milliseconds between frames from the first words of an answer to its last, over all of them and over those alone
     in which something changed."""
-    before = page.evaluate(f"document.querySelectorAll({chat.response!r}).length")
-    chat.ask(page, "and now?")
     begun = chat.thought or chat.response
-    wanted = 0 if chat.thought else before
-    page.wait_for_function(
-        f"() => document.querySelectorAll({begun!r}).length > {wanted}", timeout=PATIENCE_MS, polling=100
-    )
+    before = page.evaluate(begun)
+    chat.ask(page, "and now?")
+    page.wait_for_function(f"() => ({begun})() > {before}", timeout=PATIENCE_MS, polling=100)
     page.evaluate(WATCH)
     page.wait_for_function(f"() => ({chat.said})().endsWith({END!r})", timeout=PATIENCE_MS, polling=500)
     page.evaluate("window.watching = false")
@@ -152,6 +164,21 @@ def streamed(drawn: list[tuple[float, float, bool]]) -> dict[str, Any]:
     }
 
 
+def turning(page: Any, chat: Chat, times: int) -> dict[str, Any]:
+    """Milliseconds from turning back to the conversation that `page` shows to its last words, from a new one and
+    without loading the page."""
+    took: list[float] = []
+    for _ in range(times):
+        page.evaluate("(name) => document.querySelector(name).click()", chat.new)
+        page.wait_for_function(f"() => !({chat.said})()", timeout=PATIENCE_MS)
+        page.wait_for_timeout(300)  # the new one is there as well
+        page.evaluate(TURN.replace("SAID", chat.said))
+        page.wait_for_function("() => window.turned", timeout=PATIENCE_MS)
+        took.append(page.evaluate("window.turned"))
+        page.wait_for_timeout(300)
+    return percentiles(took)
+
+
 def memory(page: Any, chat: Chat, turns: int) -> dict[str, float]:
     """MB gained over `turns` short turns in one page: the browser's heaps (of scripts and of the document's elements),
     collected, and the page's own server."""
@@ -163,11 +190,9 @@ def memory(page: Any, chat: Chat, turns: int) -> dict[str, float]:
         return (heap["usedSize"] + heap["embedderHeapUsedSize"]) / 2**20, chat.program.resident_mb()
 
     def turn() -> None:
-        before = page.evaluate(f"document.querySelectorAll({chat.response!r}).length")
+        before = page.evaluate(chat.response)
         chat.ask(page)
-        page.wait_for_function(
-            f"() => document.querySelectorAll({chat.response!r}).length > {before}", timeout=PATIENCE_MS
-        )
+        page.wait_for_function(f"() => ({chat.response})() > {before}", timeout=PATIENCE_MS)
         chat.answered(page)
 
     for _ in range(min(WARM_TURNS, turns)):
