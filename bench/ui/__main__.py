@@ -102,6 +102,7 @@ def measure(browser: Any, chat: Chat, long: str, scripts: Scripts, gateway: str,
             return measures.first_word(page, chat, chat.response, by_api(gateway), given.times)
 
     def first_thought() -> Any:
+        assert chat.thought is not None
         scripts.says(["so "] * 12, ["word "] * 5, WORD_PAUSE)
         with fresh() as page:
             return measures.first_word(page, chat, chat.thought, by_api(gateway), given.times, steps=True)
