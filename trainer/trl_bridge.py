@@ -40,11 +40,12 @@ class BridgedGRPOTrainer(GRPOTrainer):
         generation: Any = _Publisher(publish)
         self.vllm_generation = generation
         self._last_loaded_step = -1
-        if self.args.gradient_accumulation_steps % (self.args.steps_per_generation * self.num_iterations):
+        given: Any = self.args
+        accumulated, drawn = given.gradient_accumulation_steps, given.steps_per_generation
+        if accumulated % (drawn * self.num_iterations):
             raise ValueError(
-                f"gradient_accumulation_steps = {self.args.gradient_accumulation_steps} is no multiple of "
-                f"steps_per_generation x num_iterations = {self.args.steps_per_generation} x {self.num_iterations}: "
-                "expected all samples of a step to be one update"
+                f"gradient_accumulation_steps = {accumulated} is no multiple of steps_per_generation x num_iterations "
+                f"= {drawn} x {self.num_iterations}: expected all samples of a step to be one update"
             )
         self._loss_inputs: dict[str, Any] | None = None
         self._corrections: list[Correction] = []  # of this step's micro-batches

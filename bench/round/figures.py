@@ -73,7 +73,8 @@ def target_of(sides: Sequence[Side]) -> float | None:
 def compared(sides: Sequence[Side], sampling: float, training: Mapping[str, float], goal: float) -> dict[str, Any]:
     """All of it. `sampling`, `training`: seconds of a step that does nothing else, the latter by our sides' names.
 
-    The side `trl` is the other one; `goal` times its samples a second are wanted of our fastest.
+    The side `trl` is the other one; `goal` times its samples a second are wanted of our fastest. In few steps the
+    samples of one side may be longer than the other's by chance: `times_trl_tokens` is the same in tokens a second.
     """
     target = target_of(sides)
     told = {side.name: side.as_json(target) for side in sides}
@@ -94,8 +95,10 @@ def compared(sides: Sequence[Side], sampling: float, training: Mapping[str, floa
     if best is not None:
         reached["larger_floor"] = told[best.name]["of_larger_floor"] <= LARGER_FLOOR
         if "trl" in told:
-            times = told[best.name]["samples_per_second"] / told["trl"]["samples_per_second"]
+            one, other = told[best.name], told["trl"]
+            times = one["samples_per_second"] / other["samples_per_second"]
             found["times_trl"] = round(times, 3)
+            found["times_trl_tokens"] = round(one["tokens_per_second"] / other["tokens_per_second"], 3)
             reached["trl"] = times > goal if goal == 1 else times >= goal
     return found | {"best": None if best is None else best.name, "goal": goal, "reached": reached}
 

@@ -50,7 +50,7 @@ async def test_people_chat_until_the_work_is_done_and_their_times_are_taken(tmp_
     engine = FakeEngine()
     await engine.start()
     engine.first_delay, engine.delay = 0.05, 0.01
-    options = argparse.Namespace(streams=2, max_tokens=8)
+    options = argparse.Namespace(streams=2, max_tokens=8, pause=0.01)
     async with running_gateway(tmp_path / "home", [engine.url]) as house:
         await house.until_ready()
         stack = interference.Stack(tmp_path, house.url, [engine.url], {})

@@ -54,7 +54,7 @@ def test_sides_are_told_against_floors_and_against_each_other() -> None:
     sides = [a_side(name, seconds, {0: 1.0, 4: reward}) for name, (seconds, reward) in steps.items()]
     found = compared(sides, sampling=4.0, training={"ours": 3.0, "ours-ahead": 5.0}, goal=1.5)
     assert found["best"] == "ours-ahead"
-    assert found["times_trl"] == 3.0
+    assert found["times_trl"] == found["times_trl_tokens"] == 3.0  # samples as long on both sides
     assert found["sides"]["ours-ahead"]["of_larger_floor"] == 1.2  # 6 s against the larger of 4 and 5
     assert found["sides"]["ours"]["of_larger_floor"] == 2.5
     assert "of_larger_floor" not in found["sides"]["trl"]
