@@ -19,7 +19,7 @@ from bench.rounds import FIRST, Bench, unseen
 from bench.stack import running
 from cli.profiles import TINY
 
-NAME = "choices-bench"
+NAME = "round-bench-choices"
 TAUGHT_SEED = 910_000
 Prompts = list[list[dict[str, Any]]]
 
