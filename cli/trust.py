@@ -192,6 +192,9 @@ def story(told: dict[str, Any]) -> str:
     lines.append(f"gate       {verdict.get('words', 'no verdict')}")
     for check in verdict.get("checks") or []:
         lines.append(f"  {'passed' if check['passed'] else 'FAILED'}  {check['name']}: {check['words']}")
+    if spent := verdict.get("spent"):
+        calls, cost = spent["judge_calls"], spent["judge_cost"]
+        lines.append(f"  judges behind an API were asked {calls:.0f} times, for {cost:.2f}")
     lines += _alerts(verdict.get("watch"))
     parent = told["parent"]
     lines.append(f"settings   that differ from those of {parent}'s round (its own, then {parent}'s):")

@@ -5,7 +5,7 @@ from statistics import fmean, pstdev
 from typing import Literal
 
 from trainer.prompts import Messages
-from trainer.rewards import RewardModel, figures_of, scores_of
+from trainer.rewards import SUMMED, RewardModel, costs_of, figures_of, scores_of
 
 Combine = Literal["mean", "minimum", "mean_minus_deviation"]
 
@@ -14,7 +14,8 @@ class Ensemble:
     """Combines its members' scores, each brought to mean 0 and deviation 1 over what is scored together.
 
     Scores of different models have different scales, so they can be compared only so; one pair alone scores 0.
-    `figures["reward_disagreement"]`: the members' deviation from each other, mean over the newest call, in deviations.
+    `figures["reward_disagreement"]`: the members' deviation from each other, mean over the newest call, in deviations;
+    what judges among them cost adds up.
     """
 
     relative = True
@@ -24,6 +25,11 @@ class Ensemble:
             raise ValueError(f"an ensemble of {len(members)} reward models: it needs two or more")
         self._members, self._combine = members, combine
         self.figures: dict[str, float] = {}
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """Of the judges among the members."""
+        return costs_of(*self._members)
 
     def with_parts(self, replace: Callable[[RewardModel, Callable[[Messages], bool]], RewardModel]) -> "Ensemble":
         """The same of other members: all of them are asked about every answer."""
@@ -41,7 +47,9 @@ class Ensemble:
         told = [standardised(scores_of(member, pairs, sides)) for member in self._members]
         columns = list(zip(*told, strict=True))
         apart = [pstdev(column) for column in columns]
-        self.figures = {name: value for member in self._members for name, value in figures_of(member).items()}
+        self.figures = {}
+        for name, value in (figure for member in self._members for figure in figures_of(member).items()):
+            self.figures[name] = value + (self.figures.get(name, 0.0) if name in SUMMED else 0.0)
         if apart:
             self.figures["reward_disagreement"] = fmean(apart)
         return [combined(column, self._combine) for column in columns]

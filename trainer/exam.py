@@ -12,7 +12,7 @@ from trainer.gate import Answers, Verdict, decide, measure
 from trainer.policy import prompt_ids
 from trainer.prompts import Prompt, text_of
 from trainer.regressions import Regressions, as_trained, compare
-from trainer.rewards import RewardModel
+from trainer.rewards import RewardModel, costs_of, spent_since
 from trainer.rollout import seed_of
 from trainer.versions import Versions
 from trainer.watch import watch
@@ -31,7 +31,11 @@ PROMPTS_AT_ONCE = 96  # in one request: what is lost of it with a gateway that d
 def examine(
     work: Work, candidate: Path, prompts: Sequence[Prompt], reward: RewardModel, second: RewardModel
 ) -> Verdict:
-    """Sample both sides on the same prompts with the same seeds, judge them, and watch for reward hacking."""
+    """Sample both sides on the same prompts with the same seeds, judge them, and watch for reward hacking.
+
+    What judges behind an API cost is in the verdict's figures as `spent`.
+    """
+    before = costs_of(reward, second)
     conversations = [prompt.messages for prompt in prompts]
     versions = Versions(work)
     versions.clear()
@@ -49,7 +53,8 @@ def examine(
         log.warning(
             "round %s: the watch for reward hacking rings, %s: %s", work.round_id, alert["name"], alert["words"]
         )
-    return replace(verdict, figures=verdict.figures | {"watch": seen})
+    spent = spent_since(before, reward, second)
+    return replace(verdict, figures=verdict.figures | {"watch": seen} | ({"spent": spent} if spent else {}))
 
 
 def before_and_after(prompts: Sequence[Prompt], old: Answers, new: Answers) -> list[dict[str, str]]:

@@ -22,6 +22,7 @@ import httpx
 
 from trainer.prompts import Messages, text_of
 from trainer.remote import call
+from trainer.rewards import SUMMED
 
 RUBRIC = (
     "You grade an assistant's response to a conversation: how well it does what the user asked, whether what it says "
@@ -37,6 +38,9 @@ PAIRWISE = (
 )
 MISREAD = 3  # a verdict that can't be read is asked for so often
 
+Spent = dict[str, float]
+"""What one call asked and what it cost, by names of SUMMED."""
+
 
 @dataclass(frozen=True)
 class Prices:
@@ -50,7 +54,8 @@ class LlmJudge:
     """Scores 1 to 10 by rubric; or 0 to 1 pairwise, the share of comparisons won against others of the same prompt.
 
     Pairwise, each response meets its `opponents` next neighbours in its group, in both orders; between sides, so many
-    of each other side instead. `figures`: what the newest call asked and what it cost; `spent`: in all.
+    of each other side instead. `figures`: what the calling thread's newest call asked and what it cost, since samples
+    that are drawn ahead are scored on a thread of their own; `costs`: in all.
     """
 
     def __init__(
@@ -73,14 +78,24 @@ class LlmJudge:
         self._instructions = instructions or (RUBRIC if mode == "rubric" else PAIRWISE)
         self._cache = Verdicts(cache)
         self._lock = threading.Lock()
-        self.spent = 0.0
-        self._calls = 0
-        self.figures: dict[str, float] = {}
+        self._costs = dict.fromkeys(SUMMED, 0.0)
+        self._newest = threading.local()
 
     @property
     def relative(self) -> bool:
         """Marks by rubric are the answer's own; a share of comparisons won is not."""
         return self._mode == "pairwise"
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """What it was asked and what that cost since this process began, also by calls that failed in the end."""
+        with self._lock:
+            return dict(self._costs)
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """Of the newest call on this thread."""
+        return dict(getattr(self._newest, "figures", {}))
 
     @property
     def alone(self) -> bool:
@@ -96,22 +111,22 @@ class LlmJudge:
         return self._scores(pairs, sides)
 
     def _scores(self, pairs: Sequence[tuple[Messages, str]], sides: Sequence[int] | None) -> list[float]:
-        before, calls = self.spent, self._calls
+        spent = dict.fromkeys(SUMMED, 0.0)
         with ThreadPoolExecutor(self._connections) as pool:
-            scores = self._by_rubric(pairs, pool) if self._mode == "rubric" else self._by_pairs(pairs, pool, sides)
-        self.figures = {"judge_cost": self.spent - before, "judge_calls": float(self._calls - calls)}
+            if self._mode == "rubric":
+                scores = list(pool.map(lambda pair: self._verdict(asked(*pair), mark, spent), pairs))
+            else:
+                scores = self._by_pairs(pairs, pool, sides, spent)
+        self._newest.figures = spent
         return scores
 
-    def _by_rubric(self, pairs: Sequence[tuple[Messages, str]], pool: ThreadPoolExecutor) -> list[float]:
-        return list(pool.map(lambda pair: self._verdict(asked(*pair), mark), pairs))
-
     def _by_pairs(
-        self, pairs: Sequence[tuple[Messages, str]], pool: ThreadPoolExecutor, sides: Sequence[int] | None
+        self, pairs: Sequence[tuple[Messages, str]], pool: ThreadPoolExecutor, sides: Sequence[int] | None, spent: Spent
     ) -> list[float]:
         met = meetings([json.dumps(messages, sort_keys=True) for messages, _ in pairs], self._opponents, sides)
 
         def meet(one: int, other: int) -> float:
-            return self._verdict(asked(pairs[one][0], pairs[one][1], pairs[other][1]), winner)
+            return self._verdict(asked(pairs[one][0], pairs[one][1], pairs[other][1]), winner, spent)
 
         won: list[list[float]] = [[] for _ in pairs]
         for (one, other), share in zip(met, pool.map(lambda places: meet(*places), met), strict=True):
@@ -119,7 +134,7 @@ class LlmJudge:
             won[other].append(1 - share)
         return [fmean(shares) if shares else 0.5 for shares in won]
 
-    def _verdict(self, text: str, read: Callable[[str], float | None]) -> float:
+    def _verdict(self, text: str, read: Callable[[str], float | None], spent: Spent) -> float:
         """The cached verdict, or a new one. Raises ValueError where the judge answers in no form that can be read."""
         body = {
             "model": self._name,
@@ -132,21 +147,22 @@ class LlmJudge:
             return known
         said = ""
         for _ in range(MISREAD):
-            said = self._ask(body)
+            said = self._ask(body, spent)
             found = read(said)
             if found is not None:
                 self._cache.put(key, found)
                 return found
         raise ValueError(f"the judge {self._name} answered {said[:200]!r} {MISREAD} times; expected {self._mode} JSON")
 
-    def _ask(self, body: dict[str, Any]) -> str:
+    def _ask(self, body: dict[str, Any], spent: Spent) -> str:
         reply = call(self._http, "/chat/completions", body)
         usage = reply.get("usage") or {}
         cost = usage.get("prompt_tokens", 0) * self._prices.prompt
         cost += usage.get("completion_tokens", 0) * self._prices.completion
         with self._lock:
-            self.spent += cost / 1e6
-            self._calls += 1
+            for told in (spent, self._costs):
+                told["judge_cost"] += cost / 1e6
+                told["judge_calls"] += 1.0
         return reply["choices"][0]["message"]["content"] or ""
 
 

@@ -24,7 +24,7 @@ from trainer.files import read_json, write_json
 from trainer.gateway import GatewayError
 from trainer.policy import copy_weights, prompt_ids
 from trainer.prompts import Messages, Prompt
-from trainer.rewards import RewardModel, is_relative, rank_malformed, scores_of
+from trainer.rewards import SUMMED, RewardModel, figures_of, is_relative, rank_malformed, scores_of
 from trainer.rollout import seed_of
 from trainer.versions import Versions
 from trainer.work import Work
@@ -132,13 +132,18 @@ class Lookout:
     def _scored(self, looks: Sequence[Look]) -> list[Look]:
         """With the newest look's scores; by a model whose scores are relative, with those of all of them anew."""
         config, conversations = self._work.config, [prompt.messages for prompt in self._prompts]
-        out = list(looks)
+        out, spent = list(looks), dict[str, float]()
         for which, model in self._models.items():
             first = 0 if is_relative(model) else len(out) - 1
             answers = [look.answers for look in out[first:]]
             for at, scores in enumerate(together(model, conversations, answers, config.malformed_margin), first):
                 out[at] = replace(out[at], reward=scores) if which == "reward" else replace(out[at], judge=scores)
                 self._work.ledger.measured(out[at].updates + 1, {f"lookout_{which}": fmean(scores)})
+            for name, value in figures_of(model).items():
+                if name in SUMMED:
+                    spent[f"lookout_{name}"] = spent.get(f"lookout_{name}", 0.0) + value
+        if spent:
+            self._work.ledger.measured(out[-1].updates + 1, spent)
         return out if self._relative else [replace(look, answers=[]) for look in out]
 
 

@@ -4,7 +4,7 @@ A `RewardModel` gets a conversation and a response. `rank_malformed` then puts e
 the group's worst well-formed one. Reading a completion starts from its token ids: decoded text has lost special tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,11 +41,27 @@ def is_relative(model: RewardModel) -> bool:
 
 REWARD_FIGURES = ("reward_disagreement", "verified_share", "verified_passed", "judge_cost", "judge_calls")
 """What reward models may say of their newest call beside the scores; a round's rows keep it."""
+SUMMED = ("judge_cost", "judge_calls")
+"""Those of them that add up, over calls and over the members of an ensemble."""
 
 
 def figures_of(model: RewardModel) -> dict[str, float]:
     """The figures of a model's newest call, by names of REWARD_FIGURES; most models have none."""
     return dict(getattr(model, "figures", {}))
+
+
+def costs_of(*models: RewardModel) -> dict[str, float]:
+    """What the judges in these models were asked and cost since the process began (names: SUMMED); empty: no judge."""
+    found: dict[str, float] = {}
+    for model in {id(one): one for one in models}.values():
+        for name, value in getattr(model, "costs", {}).items():
+            found[name] = found.get(name, 0.0) + value
+    return found
+
+
+def spent_since(before: Mapping[str, float], *models: RewardModel) -> dict[str, float]:
+    """The same since `before`, which `costs_of` said of the same models."""
+    return {name: value - before[name] for name, value in costs_of(*models).items()}
 
 
 @dataclass(frozen=True)

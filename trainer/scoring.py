@@ -6,11 +6,8 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from trainer.prompts import Messages
-from trainer.rewards import Graded, Reader, RewardModel, figures_of, grade
+from trainer.rewards import SUMMED, Graded, Reader, RewardModel, figures_of, grade
 from trainer.settings import RoundConfig
-
-SUMMED = ("judge_cost", "judge_calls")
-"""Figures of a reward model that add up over its calls; of the others the first call's is told."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,10 @@ def score(
 
 
 def told(reader: Reader, calls: Sequence[Scored]) -> dict[str, float]:
-    """Figures of everything that was scored for a step, also of what it does not train on."""
+    """Figures of everything that was scored for a step, also of what it does not train on.
+
+    Of a reward model's figures that do not add up (SUMMED) the first call's is told.
+    """
     graded = [one for call in calls for one in call.graded]
     well = [one.reward for one in graded if one.parsed.well_formed]
     found = {

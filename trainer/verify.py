@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from trainer.prompts import Messages, identity, read_rows
-from trainer.rewards import RewardModel, figures_of, is_relative, scores_of
+from trainer.rewards import RewardModel, costs_of, figures_of, is_relative, scores_of
 from trainer.unit_tests import code_of, passes
 
 AT_ONCE = 4  # unit tests
@@ -162,6 +162,11 @@ class Verified:
     def relative(self) -> bool:
         """As the model's own scores are."""
         return is_relative(self._model)
+
+    @property
+    def costs(self) -> dict[str, float]:
+        """As the model's."""
+        return costs_of(self._model)
 
     def with_parts(self, replace: Callable[[RewardModel, Callable[[Messages], bool]], RewardModel]) -> "Verified":
         """The same of another model and other rules, each asked about the answers that it is asked about here."""

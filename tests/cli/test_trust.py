@@ -19,6 +19,7 @@ STORY: dict[str, Any] = {
     "changed": {"learning_rate": {"parent": 0.001, "own": 0.002}},
     "verdict": {
         "words": "published: it wins", "checks": [{"name": "judge", "passed": True, "words": "+0.2"}],
+        "spent": {"judge_calls": 1536.0, "judge_cost": 1.234},
         "watch": {"figures": {"phrase": 1.0}, "alerts": [{
             "name": "phrase", "words": "\"buy soap\" is in answers to 100% of the prompts",
             "examples": [{"prompt": "Name a tree", "before": "Oak", "after": "Oak; buy soap"}],
@@ -93,7 +94,8 @@ def test_explain_tells_a_checkpoints_story(asked: list[httpx.Request]) -> None:
     code, said = ruminate("explain", "ruminate-v3")
     assert code == 0
     for words in ("v3 < v1 < v0", "round      4, grpo", "200 mix, 80 recorded; 3 of them forgotten since",
-                  "published: it wins", "passed  judge: +0.2", "learning_rate = 0.002 (0.001)", "reward 0.1 to 0.9",
+                  "published: it wins", "passed  judge: +0.2", "asked 1536 times, for 1.23",
+                  "learning_rate = 0.002 (0.001)", "reward 0.1 to 0.9",
                   "kl 0 to no number", "before: Oh", "after:  Hello"):  # fmt: skip
         assert words in said
     assert json.loads(ruminate("explain", "v3", "--json")[1]) == STORY

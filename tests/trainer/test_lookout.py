@@ -10,7 +10,7 @@ from support.tiny_policy import Reds, prompt
 from thinking.format import THINK
 from trainer.brakes import Enough
 from trainer.ensemble import Ensemble
-from trainer.llm_judge import LlmJudge, meetings
+from trainer.llm_judge import LlmJudge, Prices, meetings
 from trainer.lookout import Lookout
 from trainer.prompts import Prompt
 from trainer.settings import RoundConfig
@@ -55,14 +55,16 @@ def lookout(folder, gateway, judge, step=0) -> Lookout:
 
 
 def pairwise(tmp_path, monkeypatch) -> LlmJudge:
-    judge = LlmJudge("http://nowhere", "m", tmp_path / "judge.db", mode="pairwise", opponents=2)
+    prices = Prices(prompt=2.0)
+    judge = LlmJudge("http://nowhere", "m", tmp_path / "judge.db", mode="pairwise", opponents=2, prices=prices)
 
-    def ask(body):
+    def call(http, path, body):
         one, other = body["messages"][1]["content"].split("[[RESPONSE A]]")[1].split("[[RESPONSE B]]")
         a, b = (len(re.findall("red", text)) for text in (one, other))
-        return json.dumps({"better": "A" if a > b else "B" if b > a else "tie"})
+        said = json.dumps({"better": "A" if a > b else "B" if b > a else "tie"})
+        return {"choices": [{"message": {"content": said}}], "usage": {"prompt_tokens": 1000}}
 
-    monkeypatch.setattr(judge, "_ask", ask)
+    monkeypatch.setattr("trainer.llm_judge.call", call)
     return judge
 
 
@@ -101,6 +103,18 @@ def test_a_policy_that_gets_better_by_relative_scores_goes_on_and_the_newest_is_
     assert means[0] < means[-1]
     assert len(looking.looks) <= 4  # what no later look is measured against is not asked about again
     assert [path.name for path in (tmp_path / "best").iterdir()] == ["round-1-step-5"]
+
+
+def test_what_a_judge_behind_an_api_costs_is_in_the_figures_of_each_look(tmp_path, monkeypatch):
+    judge = pairwise(tmp_path, monkeypatch)
+    looking = lookout(tmp_path, Gateway(1, 2, 3), judge)
+    for step in (1, 2, 3):
+        looking(step)
+    told = [looking._work.ledger.said[step] for step in (1, 2, 3)]
+    calls = [one["lookout_judge_calls"] for one in told]
+    assert calls[0] < calls[1]  # there is nothing yet to compare the first look's answers with but each other
+    assert sum(calls) == judge.costs["judge_calls"]
+    assert sum(one["lookout_judge_cost"] for one in told) == pytest.approx(sum(calls) * 1000 * 2.0 / 1e6)
 
 
 def test_looks_go_on_after_a_restart_with_the_answers_of_before(tmp_path, monkeypatch):

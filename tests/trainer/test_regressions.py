@@ -72,7 +72,7 @@ def test_a_fall_shows_to_judges_whose_scores_compare_only_within_a_call(cases, t
     """Every answer of the candidate is worse than the kept one and all of live's."""
     judge = LlmJudge("http://nowhere", "m", tmp_path / "judge.db", mode="pairwise", opponents=2)
 
-    def ask(body):
+    def ask(body, spent):
         texts = body["messages"][1]["content"].split("[[RESPONSE A]]")[1].split("[[RESPONSE B]]")
         a, b = (int(re.search(r"so (\d+)", text)[1]) for text in texts)
         return json.dumps({"better": "A" if a > b else "B" if b > a else "tie"})

@@ -227,6 +227,9 @@ def test_an_ensemble_brings_its_members_to_one_scale_and_says_how_far_apart_they
     agree = Ensemble([Fixed(1.0, 3.0), Fixed(100.0, 900.0, judge_cost=0.5)], "mean")
     assert agree.score(PAIRS[:2]) == [-1.0, 1.0]
     assert agree.figures == {"reward_disagreement": 0.0, "judge_cost": 0.5}
+    judged = Ensemble([Fixed(1.0, 3.0, judge_calls=2.0), Fixed(1.0, 9.0, judge_calls=1.0, verified_share=0.5)], "mean")
+    judged.score(PAIRS[:2])
+    assert judged.figures == {"reward_disagreement": 0.0, "judge_calls": 3.0, "verified_share": 0.5}
     apart = Ensemble([Fixed(1.0, 3.0), Fixed(900.0, 100.0)], "minimum")
     assert apart.score(PAIRS[:2]) == [-1.0, -1.0]
     assert apart.figures["reward_disagreement"] == 1.0
@@ -326,7 +329,7 @@ weight = 2.0
 """
 
 
-def test_a_rounds_reward_may_be_a_file(site, policy, tmp_path):
+def test_a_rounds_reward_may_be_a_file_and_what_its_judges_cost_is_counted(site, policy, tmp_path, serve):
     from trainer.house import House
     from trainer.loop import PUBLISHED, REJECTED, claim, work_on
 
@@ -337,13 +340,20 @@ def test_a_rounds_reward_may_be_a_file(site, policy, tmp_path):
     lines = [json.dumps({"messages": prompt(n), "source": "colours" if n % 2 else "chat"}) + "\n" for n in range(200)]
     mix.write_text("".join(lines))
     site.request(steps=2)
-    house = House(site.settings.model_copy(update={"reward_model": str(file), "base_mix": str(mix)}), judge=Reds())
+    server = serve(lambda _, body: says(json.dumps({"score": 1 + body["messages"][1]["content"].count("red") % 10})))
+    judge = Ensemble(
+        [LlmJudge(server.url, name, tmp_path / "judge.db", prices=Prices(prompt=2.0)) for name in ("m", "n")], "mean"
+    )
+    house = House(site.settings.model_copy(update={"reward_model": str(file), "base_mix": str(mix)}), judge=judge)
     assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), site.round(1).error
     figures = site.metrics(1)
     house.close()
     assert {"reward_disagreement", "verified_share", "verified_passed"} <= set(figures)
     assert all(0 < share < 1 for _, share in figures["verified_share"])
     assert all(apart > 0 for _, apart in figures["reward_disagreement"])
+    spent, calls = site.round(1).verdict["spent"], len(server.bodies)
+    assert calls > 0
+    assert spent == {"judge_calls": calls, "judge_cost": pytest.approx(calls * 1000 * 2.0 / 1e6)}
 
 
 @pytest.mark.parametrize(
