@@ -85,7 +85,8 @@ class Brakes:
         if config.max_minutes and minutes >= config.max_minutes:
             return f"its {config.max_minutes:g} minutes of training are used up (max_minutes)"
         tokens = sum(self._until("sampled_tokens", step))
-        if config.max_sampled_tokens and tokens >= config.max_sampled_tokens:
+        # dpo has sampled before it trains, within this budget (`trainer.pairs`)
+        if config.algorithm != "dpo" and config.max_sampled_tokens and tokens >= config.max_sampled_tokens:
             return f"{tokens:.0f} tokens were sampled, and {config.max_sampled_tokens} may be (max_sampled_tokens)"
         return None
 

@@ -78,5 +78,6 @@ class Record(TrainerCallback):
         figures = {ours: float(logs[theirs]) for theirs, ours in self._names.items() if logs.get(theirs) is not None}
         spent = time.perf_counter() - self._began
         first = self._first if state.global_step == 1 else {}
-        told = first | figures | {"seconds_train": spent, "seconds_step": spent}
+        seconds = {"seconds_train": spent, "seconds_step": spent + first.get("seconds_sample", 0.0)}
+        told = first | figures | seconds
         self._complete.told(state.global_step, told, control)

@@ -3,6 +3,7 @@
 People's own choices between two answers come beside them, up to a share (`trainer.people_pairs`).
 
 Gathered part by part before DPO trains, each part on disk when it is whole, so that a killed round samples none twice.
+Sampling keeps to the round's budgets, of time to half of it: the other half is for training.
 What a person withdraws is taken out of the files at the next step. Leaves out how pairs are trained on (`trainer.dpo`).
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.files import read_json, write_json
-from trainer.rewards import Graded, RewardModel
+from trainer.rewards import SUMMED, Graded, RewardModel
 from trainer.rollout import Rollout
 from trainer.versions import Versions
 from trainer.work import TrainingPrompts, Work
@@ -22,6 +23,8 @@ from trainer.work import TrainingPrompts, Work
 log = logging.getLogger(__name__)
 
 FOLDER, PEOPLE = "pairs", "people.json"
+SUMS = ("sampled_tokens", "seconds_sample", *SUMMED)
+"""Figures of parts that add up; of the others the mean is told."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,8 @@ class Pairs:
         self._parts: list[Path] = []
         self.all: list[Pair] = []
         self.figures: dict[str, float] = {}
-        """Means over the parts: malformed share, lengths, rewards, and the share of prompts that made a pair."""
+        """Sums over the parts: what was sampled and what judges cost. Means: malformed share, lengths, rewards, and the
+        share of prompts that made a pair."""
 
     def gather(self, prompts: TrainingPrompts, reward: RewardModel, people: People | None = None) -> None:
         """Sample and score what is not on disk yet. Raises ValueError when fewer pairs come of it than a step needs."""
@@ -75,9 +79,14 @@ class Pairs:
         rollout = Rollout(work, prompts, versions, reward)
         keys = [str(place) for place in range(len(prompts.train))]
         told: list[dict[str, float]] = []
+        sampled, ended = len(keys), ""
         for part, start in enumerate(range(0, len(keys), size)):
             file = self._folder / f"{part:05d}.json"
             if not file.is_file():
+                if ended := self._spent(told):
+                    log.warning("round %d: sampling ended after %d prompts: %s", work.round_id, start, ended)
+                    sampled = start
+                    break
                 write_json(file, self._part(rollout, keys[start : start + size], part))
                 log.info("round %d: sampled part %d of %d", work.round_id, part + 1, -(-len(keys) // size))
             found = read_json(file)
@@ -87,11 +96,14 @@ class Pairs:
         if people is not None and work.config.dpo_people:
             told.append(self._people(prompts, people))
         names = {name for figures in told for name in figures}
-        self.figures = {name: _mean([figures[name] for figures in told if name in figures]) for name in sorted(names)}
+        for name in sorted(names):
+            known = [figures[name] for figures in told if name in figures]
+            self.figures[name] = sum(known) if name in SUMS else _mean(known)
         if len(self.all) < size:
+            more = f"Sampling ended early: {ended}. Set a higher one" if ended else "Set more steps"
             raise ValueError(
-                f"{len(keys)} prompts made {len(self.all)} pairs and a step needs {size}; "
-                f"{self.figures['malformed_share']:.0%} of the samples were malformed. Set more steps, a lower "
+                f"{sampled} prompts made {len(self.all)} pairs and a step needs {size}; "
+                f"{self.figures['malformed_share']:.0%} of the samples were malformed. {more}, a lower "
                 f"dpo_min_valid ({work.config.dpo_min_valid}), or warm the policy up with sft"
             )
 
@@ -109,6 +121,17 @@ class Pairs:
             left[place % len(left)] if one.message_id in gone else one
             for place, one in zip(places, chosen, strict=True)
         ]
+
+    def _spent(self, told: Sequence[dict[str, float]]) -> str:
+        """Which of the round's budgets allows no further part; empty: none. Follows from the parts that are on disk."""
+        config = self._work.config
+        tokens = sum(figures["sampled_tokens"] for figures in told)
+        if config.max_sampled_tokens and tokens >= config.max_sampled_tokens:
+            return f"{tokens:.0f} tokens were sampled, and {config.max_sampled_tokens} may be (max_sampled_tokens)"
+        minutes = sum(figures.get("seconds_sample", 0.0) for figures in told) / 60
+        if config.max_minutes and minutes >= config.max_minutes / 2:
+            return f"half of its {config.max_minutes:g} minutes are used up (max_minutes)"
+        return ""
 
     def _part(self, rollout: Rollout, keys: Sequence[str], part: int) -> dict[str, Any]:
         start, config = time.perf_counter(), self._work.config
@@ -130,7 +153,7 @@ class Pairs:
                 answers = samples[best].token_ids, samples[worst].token_ids
                 pairs.append(Pair(ids[place], *answers, margin, rollout.asked(key).message_id))
         figures |= {"paired_share": len(pairs) / len(keys), "reward": _mean([one.reward for one in graded])}
-        figures["seconds_part"] = time.perf_counter() - start
+        figures["seconds_sample"] = time.perf_counter() - start
         return {"pairs": [asdict(pair) for pair in pairs], "figures": figures}
 
     def _people(self, prompts: TrainingPrompts, people: People) -> dict[str, float]:

@@ -85,8 +85,12 @@ class RoundConfig(BaseModel):
     dtype: Literal["auto", "float32", "bfloat16"] = Field("auto", description="auto: bfloat16 on a GPU, else float32.")
 
     # -- budgets, beside `steps`, and what ends training early; what there is by then goes to the gate
-    max_minutes: float = Field(0.0, ge=0, description="Training ends after so many minutes of steps; 0: no limit.")
-    max_sampled_tokens: int = Field(0, ge=0, description="And once it has sampled so many tokens; 0: no limit.")
+    max_minutes: float = Field(
+        0.0, ge=0, description="Training ends after so many minutes of steps (in dpo, of sampling too); 0: no limit."
+    )
+    max_sampled_tokens: int = Field(
+        0, ge=0, description="And once it has sampled so many tokens (in dpo, its sampling ends); 0: no limit."
+    )
     stop_kl: float = Field(
         1.0, ge=0, description="And when the divergence rises by this in a round, in nats per token; 0: never."
     )

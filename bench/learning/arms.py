@@ -178,8 +178,6 @@ def noted(arm: Arm, seed: int, ended: Ended) -> Entry:
     row, series = ended.row, ended.series
     verdict = row.verdict or {}
     sampled = [value for _, value in series.get("sampled_tokens", [])]
-    if arm.algorithm == "dpo" and sampled:  # told once, as the mean over parts of a step's prompts each
-        sampled = sampled[:1] * int(row.total_steps or 0)
     return {
         "what": "round",
         "arm": arm.name,

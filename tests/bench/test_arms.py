@@ -101,7 +101,7 @@ def test_a_round_is_noted_with_its_tokens_and_what_its_judges_said() -> None:
     assert (found["sampled_tokens"], found["seconds"], found["steps"]) == (900, 9.0, 2)
     assert (found["reward"], found["judge"], found["words"]) == (0.5, -0.1, "rejected: x")
     assert found["series"] == {"sampled_tokens": [[1, 400.0], [2, 500.0]], "reward": [[1, 0.1235], [2, 0.2]]}
-    told_once = noted(Arm("dpo", "dpo"), 3, Ended(row, {"sampled_tokens": [(1, 400.0)]}, None))
+    told_once = noted(Arm("dpo", "dpo"), 3, Ended(row, {"sampled_tokens": [(1, 800.0)]}, None))
     assert told_once["sampled_tokens"] == 800
     failed = SimpleNamespace(
         **vars(row) | {"verdict": None, "state": "failed", "error": "no pairs", "started_at": None}
