@@ -5,14 +5,15 @@ Only for models whose score of a response does not depend on what is scored with
 needs the group. Of one that is made of others (an ensemble brings its members' scores to one scale over the whole call,
 rules stand in for a model's score) each part that stands for itself is asked early (`EarlyParts`).
 
-What is given to it at once follows from the data and not from when samples end, wherever that could show in a score's
-last digits (`by_batch`): one call for each group, in the samples' order. A round that is resumed then learns the same.
+A completion is scored when it ends, together with what else has ended by then. But where a score's last digits depend
+on what is scored in the same call (`by_batch`), that follows from the data and not from when samples end: one call for
+each group, in the samples' order, once all of it has ended. A round that is resumed then learns the same.
 """
 
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from itertools import groupby
 from types import TracebackType
@@ -99,8 +100,8 @@ class EarlyParts:
 class Early:
     """A reward model over `model` for one draw. `conversations` has what each sample's prompt asks, by its place.
 
-    Answers to conversations that are not `wanted` are left to whoever asks for their scores. A group, `size` samples of
-    one prompt, is scored when all of it has ended.
+    Answers to conversations that are not `wanted` are left to whoever asks for their scores. `size` samples of one
+    prompt are a group.
     As a context manager around the drawing; when the block ends, `arrived` must not be called any more.
     """
 
@@ -158,37 +159,39 @@ class Early:
         try:
             goes_on = True
             while goes_on:
-                groups, goes_on = self._batch()
+                ended, goes_on = self._batch()
                 if goes_on or not self._failed:
-                    count = self._score(groups)
+                    count = self._score(ended)
                     self.scored += count if goes_on else 0
         except Exception as error:  # noqa: BLE001  whoever asks for the scores asks the model again
             log.warning("scoring while samples are written failed: %s", error)
 
-    def _batch(self) -> tuple[list[int], bool]:
-        """The groups that have become whole since the last one, one or more of them; and whether the draw goes on."""
-        whole: list[int] = []
-        while not whole or not self._ended.empty():
+    def _batch(self) -> tuple[dict[int, Sample], bool]:
+        """What can be scored since the last one, one sample or more, by their places; and whether the draw goes on."""
+        ready: dict[int, Sample] = {}
+        while not ready or not self._ended.empty():
             one = self._ended.get()
             if one is None:
-                return sorted(whole), False
+                return ready, False
             place, sample = one
+            if not by_batch(self._model):
+                ready[place] = sample
+                continue
             group = self._partly.setdefault(place // self._size, {})
             group[place] = sample
             if len(group) == self._size:
-                whole.append(place // self._size)
-        return sorted(whole), True
+                ready |= self._partly.pop(place // self._size)
+        return ready, True
 
-    def _score(self, groups: Sequence[int]) -> int:
-        """Score these groups. Returns how many responses that were."""
+    def _score(self, ended: Mapping[int, Sample]) -> int:
+        """Score these samples. Returns how many responses that were."""
         rows = []
-        for group in groups:
-            for place, sample in sorted(self._partly.pop(group).items()):
-                if not self._wanted(self._conversations[place]):
-                    continue
-                parsed = self._reader.read(sample.token_ids, sample.finished)
-                if parsed.well_formed:
-                    rows.append((group, self._conversations[place], parsed.response))
+        for place, sample in sorted(ended.items()):
+            if not self._wanted(self._conversations[place]):
+                continue
+            parsed = self._reader.read(sample.token_ids, sample.finished)
+            if parsed.well_formed:
+                rows.append((place // self._size, self._conversations[place], parsed.response))
         calls = [list(some) for _, some in groupby(rows, key=lambda row: row[0])] if by_batch(self._model) else [rows]
         for call in filter(None, calls):
             scores = self._model.score([(messages, response) for _, messages, response in call])

@@ -138,10 +138,22 @@ def test_what_is_scored_at_once_does_not_depend_on_when_samples_end(reader, by_b
                 if wait and number == 1:
                     assert model.seen.wait(10)
         assert early.score(list(zip(asked, said, strict=True))) == [1.0, 3.0, 1.0, 3.0, 5.0, 1.0]
-        assert all(len(call) % 2 == 0 for call in model.calls)
         assert sorted(text for call in model.calls for text in call) == sorted(said)
         if by_batch:
             assert sorted(model.calls) == groups
+
+
+def test_a_completion_is_scored_before_its_group_has_ended_unless_batches_show_in_scores(reader):
+    for by_batch in (False, True):
+        model = Counts()
+        model.by_batch = by_batch
+        with Early(model, reader, [prompt(1)] * 3, 3) as early:
+            early.arrived(1, written(reader, "b b"))
+            assert model.seen.wait(10 if not by_batch else 0.3) != by_batch
+            early.arrived(0, written(reader, "a"))
+            early.arrived(2, written(reader, "c"))
+        assert early.score([(prompt(1), "a"), (prompt(1), "b b"), (prompt(1), "c")]) == [1.0, 3.0, 1.0]
+        assert model.calls[0] == (["a", "b b", "c"] if by_batch else ["b b"])
 
 
 def test_what_came_before_an_interruption_is_kept(reader, lines, monkeypatch):
