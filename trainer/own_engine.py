@@ -6,7 +6,7 @@ pruning) goes to the gateway. Nobody else may use that engine.
 
 import threading
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,8 @@ class OwnEngine(Gateway):
     ) -> list[Sample]:
         """As the gateway's, with the same seeds: temperature alone, anything else would bias the importance ratio.
 
-        `arrived` is told of them when all are there, since a restart in between makes them another model's.
+        `arrived` is told of a prompt's samples when all of them have ended. Where the engine restarts meanwhile they
+        are another model's, and are told of again when they have been asked for again.
         """
         alone = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}
         alone |= {"presence_penalty": 0.0, "frequency_penalty": 0.0}
@@ -72,18 +73,23 @@ class OwnEngine(Gateway):
             alone | wish | {"prompt": ids, "seed": (seed + place * SEED_STEP) % 2**62}
             for place, ids in enumerate(prompts)
         ]
-        found = []
-        for place, answer in enumerate(self._ask(model, bodies)):
+
+        def read(place: int, answer: dict[str, Any]) -> list[Sample]:
             choices = sorted(answer["choices"], key=lambda choice: choice["index"])
             if len(choices) != n:
                 raise GatewayError(f"asked {self._url} for {n} samples of a prompt, got {len(choices)}", None)
-            for choice in choices:
-                told = choice["logprobs"]["token_logprobs"]
-                found.append(Sample(place, choice["token_ids"], told, choice["finish_reason"] == "stop"))
-        if arrived is not None:
-            for place, sample in enumerate(found):
-                arrived(place, sample)
-        return found
+            return [
+                Sample(place, one["token_ids"], one["logprobs"]["token_logprobs"], one["finish_reason"] == "stop")
+                for one in choices
+            ]
+
+        def tell(place: int, answer: dict[str, Any]) -> None:
+            for at, sample in enumerate(read(place, answer)):
+                if arrived is not None:
+                    arrived(place * n + at, sample)
+
+        answers = self._ask(model, bodies, tell)
+        return [sample for place, answer in enumerate(answers) for sample in read(place, answer)]
 
     def logprobs(self, model: str, sequences: Sequence[tuple[list[int], list[int]]]) -> list[list[float]]:
         """As the gateway's, at temperature 1."""
@@ -136,14 +142,28 @@ class OwnEngine(Gateway):
                 f"sampling_engine = {self._url!r} serves people (it has {serves}); give rounds one of their own"
             )
 
-    def _ask(self, model: str, bodies: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Every body answered by `model`: by these weights alone, also where the engine restarts meanwhile."""
+    def _ask(
+        self,
+        model: str,
+        bodies: Sequence[dict[str, Any]],
+        tell: Callable[[int, dict[str, Any]], None] = lambda place, answer: None,
+    ) -> list[dict[str, Any]]:
+        """Every body answered by `model`: by these weights alone, also where the engine restarts meanwhile.
+
+        `tell` hears of each answer at once, from a thread of its own, before that is known.
+        """
         with self._turn:
             for _ in range(TRIES):
                 version = self._have(model)
                 wishes = [body | {"model": self._asked_as} for body in bodies]
+
+                def ask(place: int, wishes: Sequence[dict[str, Any]] = wishes) -> dict[str, Any]:
+                    answer = self._call("POST", "/v1/completions", wishes[place])
+                    tell(place, answer)
+                    return answer
+
                 with ThreadPoolExecutor(max(1, min(AT_ONCE, len(wishes)))) as pool:
-                    answers = list(pool.map(lambda wish: self._call("POST", "/v1/completions", wish), wishes))
+                    answers = list(pool.map(ask, range(len(wishes))))
                 if self._version() == version:
                     return answers
         raise GatewayError(f"{self._url} restarted {TRIES} times while it answered as {model}", None)

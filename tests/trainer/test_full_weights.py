@@ -1,6 +1,7 @@
 """Rounds of full weights: trained whole, sampled on an engine of their own, published as what the gateway takes."""
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from server.manifest import check_checkpoint, config_hash
 from trainer.export import CannotExport, export_adapter, export_merged
 from trainer.files import read_json
 from trainer.full import copy_full, full_files, save_full
-from trainer.gateway import Gateway, GatewayError
+from trainer.gateway import Gateway, GatewayError, Sample
 from trainer.loop import AGAIN, FAILED, PUBLISHED, REJECTED, claim, work_on
 from trainer.own_engine import OwnEngine
 from trainer.policy import load_policy, policy_of
@@ -181,6 +182,23 @@ def test_what_a_restarted_engine_wrote_is_asked_for_again(sampler, policy, site,
         engine.sample("nothing", ids, 1, max_tokens=2, temperature=1.0, seed=1)
     engine.close()
     house.close()
+
+
+def test_a_prompts_samples_are_told_of_while_those_of_others_are_written(sampler, policy, site):
+    engine, first, told = OwnEngine(sampler.url, Gateway(site.gateway.url, "service"), 5.0), threading.Event(), []
+    engine.load_adapter("base", policy)
+
+    def wait(_: object) -> None:
+        assert sampler.asked == 1 or first.wait(30), "nothing was told of while samples were written"
+
+    def arrived(place: int, sample: Sample) -> None:
+        told.append((place, sample.prompt))
+        first.set()
+
+    sampler.before_sample = wait
+    samples = engine.sample("base", [[5, 6, 7], [5, 6]], 2, max_tokens=4, temperature=1.0, seed=3, arrived=arrived)
+    assert sorted(told) == [(place, sample.prompt) for place, sample in enumerate(samples)]
+    engine.close()
 
 
 def test_a_saved_state_is_rounded_as_the_base_is_stored(policy, tmp_path):
