@@ -7,8 +7,10 @@ kept pairs not surely worse than the model that was set, from which all copies c
 on disk. The second judge is not touched: it must stay independent.
 
 Under HOME/rewards each refresh has a folder with `record.json`, written last; `model/` beside it where it was accepted.
+One refresh runs at a time; what one that was killed had written goes with the next.
 """
 
+import fcntl
 import hashlib
 import json
 import logging
@@ -16,7 +18,8 @@ import math
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,7 @@ KEPT_MODELS = 3
 """Accepted ones on disk: the newest, the one before it, and one more for a round that began before both."""
 LEAST_HELD = 20
 """Held-out pairs below which an accuracy says nothing."""
+SCRATCH = ".refresh-"
 KEPT_SHARE = 1.0
 """Kept pairs for each new one, as far as there are any."""
 
@@ -109,11 +113,19 @@ def refresh(settings: TrainerSettings, database: Database) -> dict[str, Any]:
             f"{len(train)} pairs to train on and {sum(map(len, held.values()))} held out (at least {LEAST_HELD}): too "
             "few to refresh a reward model; wait for more preferences, or set refresh_pairs"
         )
+    (settings.home.absolute() / FOLDER).mkdir(parents=True, exist_ok=True)
+    with _alone(settings.home.absolute() / FOLDER):
+        return _refreshed(settings, database, new, train, held)
+
+
+def _refreshed(
+    settings: TrainerSettings, database: Database, new: Sequence[Pair], train: Sequence[Pair],
+    held: Mapping[str, Sequence[Pair]],
+) -> dict[str, Any]:  # fmt: skip
     before = current(settings, database)
     number = 1 + max((int(folder.name) for folder in _folders(settings)), default=0)
     final = settings.home.absolute() / FOLDER / f"{number:04d}"
-    final.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=final.parent, prefix=".refresh-") as scratch:
+    with tempfile.TemporaryDirectory(dir=final.parent, prefix=SCRATCH) as scratch:
         aside = Path(scratch) / final.name
         train_copy(local_folder(before), train, aside / MODEL, settings.refresh_rate, settings.seed)
         models = {"before": local_folder(before), "after": aside / MODEL, "first": local_folder(settings.reward_model)}
@@ -259,6 +271,19 @@ def train_copy(source: Path, pairs: Sequence[Pair], folder: Path, rate: float, s
         trainer.train()
     model.eval().save_pretrained(folder)
     transcript.tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """While no other process refreshes. Deletes what one that was killed left. Raises ValueError where another does."""
+    with (root / ".lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError("the reward model is being refreshed by another process; wait for it") from None
+        for left in root.glob(f"{SCRATCH}*"):
+            shutil.rmtree(left)
+        yield
 
 
 def _held(pairs: Sequence[Pair], settings: TrainerSettings, held: bool) -> list[Pair]:

@@ -1,5 +1,6 @@
 """The reward model learns what people preferred: which pairs, mixed how, accepted when, and which one a round uses."""
 
+import fcntl
 import json
 from datetime import UTC, datetime
 
@@ -115,8 +116,16 @@ def record_choices(site, numbers, **words):
 def test_a_copy_that_learnt_is_accepted_and_the_one_before_stays(site, settings):
     record_choices(site, range(130, 210))
     assert due(settings, site.database)
+    killed = settings.home / "rewards" / ".refresh-k1ll3d"  # of one that was killed while it trained
+    (killed / "0001" / "model").mkdir(parents=True)
+    with (settings.home / "rewards" / ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="is being refreshed by another process"):
+            refresh(settings, site.database)
+        assert killed.exists()
     record = refresh(settings, site.database)
     assert record["accepted"], record
+    assert not killed.exists()
     assert all(one["after"] >= max(one["before"], 0.9) for one in record["accuracy"].values()), record
     held = [number for number in range(130, 210) if is_heldout(prompt(number), 0.3)]
     assert record["held_out"]["recorded"] == len(held)

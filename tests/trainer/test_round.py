@@ -153,3 +153,21 @@ def test_an_engine_that_restarts_in_the_middle_gets_the_adapter_again(site):
     site.gateway.after_load = restart
     assert work_on(house, claim(house)) in (PUBLISHED, REJECTED)
     assert site.gateway.history[:3] == ["round-1-step-1", "round-1-step-1", "round-1-step-2"]
+
+
+def test_what_a_killed_trainer_was_writing_goes_once_its_round_has_ended(site):
+    round_id = site.request()
+    house = site.open()
+    work = house.prepare(claim(house))
+    name, home = work.ledger.reserve(work.parent.id, "adapter").name, site.settings.home
+    asides = [work.folder / ".candidate.aside", home / "checkpoints" / f".{name}.aside"]
+    of_others = home / "checkpoints" / ".v99.aside"  # nothing is known of it
+    for folder in (*asides, of_others):
+        folder.mkdir(parents=True)
+        (folder / "model.safetensors").write_bytes(b"half")
+    assert sweep(house.database, house.gateway, home) == []
+    assert all(folder.exists() for folder in asides)
+    work.ledger.failed("it was given up")
+    assert sweep(house.database, house.gateway, home) == [round_id]
+    assert not any(folder.exists() for folder in asides)
+    assert of_others.exists()
