@@ -15,7 +15,7 @@ TABLE = {
     "dpo": {
         "learning_rate": 3e-7, "lr_schedule": "cosine", "warmup": 0.05,
         "prompts_per_step": 8 * 1 * 16, "steps": round(2 * 7544 / 128),
-        "group_size": 8, "dpo_min_valid": 4, "dpo_beta": 0.1,
+        "group_size": 8, "dpo_min_valid": 4, "dpo_beta": 0.1, "reference": "round_start",
         "max_grad_norm": 1.0, "weight_decay": 1e-4, "adam_beta1": 0.9, "adam_beta2": 0.95,
         "temperature": 0.7, "max_prompt_tokens": 896, "max_completion_tokens": 4096,
     },
@@ -23,7 +23,7 @@ TABLE = {
         "learning_rate": 1e-6, "lr_schedule": "constant", "warmup": 0.0,
         "prompts_per_step": 64, "group_size": 8, "steps": 234,
         "temperature": 0.7, "max_prompt_tokens": 896, "max_completion_tokens": 4096,
-        "kl_beta": 0.001, "kl_correction": False,
+        "kl_beta": 0.001, "kl_correction": False, "reference": "round_start",
         "clip": 0.2, "dual_clip": 3.0, "max_grad_norm": 1.0, "entropy_weight": 0.001,
         "loss_type": "dapo", "scale_rewards": "group", "overlap": False,
     },
@@ -31,7 +31,7 @@ TABLE = {
         "learning_rate": 1e-6, "lr_schedule": "constant", "warmup": 0.0, "critic_learning_rate": 5e-6,
         "prompts_per_step": 64, "group_size": 8, "steps": 234, "ppo_epochs": 1,
         "temperature": 0.7, "max_prompt_tokens": 896, "max_completion_tokens": 4096,
-        "kl_beta": 0.001, "kl_correction": False,
+        "kl_beta": 0.001, "kl_correction": False, "reference": "round_start",
         "clip": 0.2, "dual_clip": 3.0, "max_grad_norm": 1.0, "entropy_weight": 0.001,
         "overlap": False, "gae_gamma": 1.0, "gae_lambda": 1.0, "value_clip": 0.5,
     },
@@ -54,7 +54,7 @@ def test_the_preset_sets_nothing_that_the_table_does_not_hold(algorithm):
 @pytest.mark.parametrize("algorithm", ["sft", "dpo", "grpo"])
 def test_all_weights_are_trained_at_the_papers_rates(algorithm):
     config = TrainerSettings().round_config({"preset": "paper", "algorithm": algorithm}, seed=1)
-    assert (config.weights, config.reference) == ("full", "base")
+    assert (config.weights, config.reference) == ("full", "round_start")
 
 
 def test_ppo_with_the_papers_rates_is_refused_until_somebody_says_adapters():
