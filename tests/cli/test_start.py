@@ -268,6 +268,21 @@ def test_a_preset_that_a_person_names_stands_over_the_profile(
     assert (named.lora_rank, named.weights) == (16, "full")
 
 
+@pytest.mark.parametrize("profile", [SMALL, SINGLE_GPU], ids=["small", "single-gpu"])
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_what_does_not_hang_on_a_models_size_is_the_papers(profile: Profile, algorithm: str) -> None:
+    from trainer.presets import preset
+    from trainer.settings import TrainerSettings
+
+    sized = {"weights", "learning_rate", "critic_learning_rate", "prompts_per_step", "steps"}
+    sized |= {"max_prompt_tokens", "max_completion_tokens"}
+    papers = preset("paper", algorithm)
+    papers = {name: papers[name] for name in papers.keys() - sized - {"reference"}}
+    config = TrainerSettings(defaults=profile.trainer_defaults).round_config({"algorithm": algorithm}, seed=1)
+    assert {name: getattr(config, name) for name in papers} == papers
+    assert config.critic_learning_rate == pytest.approx(5 * config.learning_rate)
+
+
 def test_the_paper_profile_divides_eight_cards_and_is_refused_where_they_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

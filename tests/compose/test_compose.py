@@ -138,6 +138,7 @@ def test_engine_gateway_and_trainer_are_set_as_the_profile_says(paths: list[Path
         assert found[room][f"{prefix}BASE_MODEL"] == inside, room
     assert found["trainer"]["RUMINATE_TRAINER_REWARD_MODEL"] == profile.reward_model.replace(str(ROOT), "/app")
     assert found["trainer"]["RUMINATE_TRAINER_JUDGE_MODEL"] == profile.judge_model.replace(str(ROOT), "/app")
+    assert found["trainer"]["RUMINATE_TRAINER_BASE_MIX"] == profile.base_mix.replace(str(ROOT), "/app")
     below = json.loads(found["trainer"]["RUMINATE_TRAINER_DEFAULTS"] or "{}")  # empty: the trainer's own suit tiny
     assert below == {name.lower(): profile.trainer[name] for name in SINGLE_GPU.trainer if name in profile.trainer}
     for name in SINGLE_GPU.trainer:  # a person sets it, or nobody: a preset stands over what a profile sets
