@@ -207,8 +207,9 @@ def _trainer(plan: Plan, gpu: bool) -> Iterator[Row]:
     if base is None:
         yield Row("trainer", "weights, optimizer, activations", None)
     elif plan.full:
-        yield Row("trainer", "weights", base.weights * MASTER)
-        yield Row("trainer", "gradients and optimizer", base.weights * 3 * MASTER)
+        models = 2 if plan.algorithm == "ppo" else 1  # actor and critic
+        yield Row("trainer", "weights", models * base.weights * MASTER)
+        yield Row("trainer", "gradients and optimizer", models * base.weights * 3 * MASTER)
         if plan.reference:
             yield Row("trainer", "reference", base.weights * MASTER)
     else:

@@ -1,5 +1,6 @@
 """Actor and critic as two LoRA adapters of one frozen base: log-probabilities by one, values by the other and a head.
 
+Where all weights are trained they are two models (`trainer.whole_actor_critic`).
 The critic costs its adapter and a row of weights, not a second model. Adapters of the policy: `default` is the actor,
 `ref` (optional) its copy at the round's start, `critic`. Knows no rewards and no losses.
 """
@@ -75,12 +76,7 @@ class ActorCritic:
             )
         else:
             self.model.load_adapter(saved / CRITIC, CRITIC, is_trainable=True)
-        self.device = next(self.model.parameters()).device
-        self.head = nn.Linear(self.model.config.get_text_config().hidden_size, 1, device=self.device)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)
-        if saved is not None:
-            self.head.load_state_dict(torch.load(saved / HEAD, map_location=self.device, weights_only=True))
+        self._add_head(saved)
         if self.device.type == "cuda":
             self.model.gradient_checkpointing_enable({"use_reentrant": False})
             self.model.enable_input_require_grads()
@@ -111,10 +107,13 @@ class ActorCritic:
 
         Of the adapter that is active.
         """
+        return self._logprobs(self.model, batch, temperature)
+
+    def _logprobs(self, model: Any, batch: Rows, temperature: float) -> tuple[Tensor, Tensor]:
         first = int(batch.mask.any(0).int().argmax())
         with self._cast():
             kept = batch.ids.size(1) - first
-            said = self.model(
+            said = model(
                 input_ids=batch.ids, attention_mask=batch.attention, use_cache=False, logits_to_keep=kept
             ).logits
         told = torch.log_softmax(said[:, :-1].float() / temperature, -1)
@@ -132,7 +131,7 @@ class ActorCritic:
     def values(self, batch: Rows) -> Tensor:
         """What the critic, which must be active, expects before each next token is written."""
         with self._cast():
-            body = self.model.get_base_model().base_model
+            body = self._critics_body()
             hidden = body(input_ids=batch.ids, attention_mask=batch.attention, use_cache=False).last_hidden_state
         return self.head(hidden[:, :-1].float()).squeeze(-1)
 
@@ -140,6 +139,17 @@ class ActorCritic:
         """The actor as an adapter in `folder` itself, the critic beside it."""
         self.model.save_pretrained(folder, selected_adapters=[ACTOR, CRITIC])
         torch.save(self.head.state_dict(), folder / HEAD)
+
+    def _add_head(self, saved: Path | None) -> None:
+        self.device = next(self.model.parameters()).device
+        self.head = nn.Linear(self.model.config.get_text_config().hidden_size, 1, device=self.device)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        if saved is not None:
+            self.head.load_state_dict(torch.load(saved / HEAD, map_location=self.device, weights_only=True))
+
+    def _critics_body(self) -> Any:
+        return self.model.get_base_model().base_model
 
     def _of(self, adapter: str) -> list[nn.Parameter]:
         return [weights for name, weights in self.model.named_parameters() if f".{adapter}." in name]

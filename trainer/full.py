@@ -50,11 +50,22 @@ def load_full(work: "Work", base: Path) -> Any:
     from transformers import AutoModelForCausalLM
 
     torch.manual_seed(work.config.seed)
-    start, cards = start_of(work, base), torch.cuda.device_count() if torch.cuda.is_available() else 0
-    # over several cards layer by layer, as TRL then loads the reference too; one card works at a time
-    split = {"device_map": "balanced"} if cards > 1 else {}
-    model: Any = AutoModelForCausalLM.from_pretrained(start, dtype=torch.float32, **split)
+    start = start_of(work, base)
+    model = load_whole(AutoModelForCausalLM, start)
     model.config._name_or_path = str(base if work.config.reference == "base" else start)
+    return model
+
+
+def load_whole(kind: Any, folder: Path) -> Any:
+    """The model in `folder`, by transformers' class `kind`, in float32, on the card where there is one.
+
+    Over several cards layer by layer, as TRL then loads the reference too; one card works at a time.
+    """
+    import torch
+
+    cards = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    split = {"device_map": "balanced"} if cards > 1 else {}
+    model: Any = kind.from_pretrained(folder, dtype=torch.float32, **split)
     return model.to("cuda") if cards == 1 else model
 
 

@@ -1,8 +1,9 @@
-"""Proximal policy optimisation (arXiv 1707.06347) with a critic, on LoRA weights; TRL has none, so this one is ours.
+"""Proximal policy optimisation (arXiv 1707.06347) with a critic, on LoRA or full weights; TRL has none: this is ours.
 
 A step: publish the actor, sample groups, score, foresee values, compute advantages by GAE over tokens, update both. The
 reward stands at a completion's last token; the divergence from the reference is a term of the loss (k3). Here is the
-loop with its states; arithmetic is in `trainer.ppo_math`, the models in `trainer.actor_critic`.
+loop with its states; arithmetic is in `trainer.ppo_math`, the models in `trainer.actor_critic` (adapters) and
+`trainer.whole_actor_critic`.
 """
 
 import time
@@ -74,7 +75,7 @@ class _Training:
         self._versions = Versions(work)
         self._versions.clear()
         self._rollout = Rollout(work, prompts, self._versions, reward, self._keys)
-        self._both = ActorCritic(local_folder(work.settings.base_model), work.parent.path, saved, self._config)
+        self._both = models_of(work, saved)
         self._learners = [
             Learner(self._both.actor_parameters(), self._config.learning_rate, work),
             Learner(self._both.critic_parameters(), self._config.critic_learning_rate, work),
@@ -202,6 +203,15 @@ class _Training:
         write_json(aside / COMPLETE, {"step": self._done})
         publish_folder(aside, final)
         drop_old(self._states)
+
+
+def models_of(work: Work, saved: Path | None) -> ActorCritic:
+    """Actor and critic of a round, from its start or from a saved state: two adapters, or two whole models."""
+    if work.config.weights == "full":
+        from trainer.whole_actor_critic import WholeActorCritic
+
+        return WholeActorCritic(work, saved)
+    return ActorCritic(local_folder(work.settings.base_model), work.parent.path, saved, work.config)
 
 
 class Learner:

@@ -39,7 +39,7 @@ class RoundConfig(BaseModel):
     )
     weights: Literal["lora", "full"] = Field(
         "lora",
-        description="What is trained: an adapter, or all weights (not in ppo), which sample on an engine of their own.",
+        description="What is trained: an adapter, or all weights, which sample on an engine of their own.",
     )
     rlhf: bool = Field(
         False, description="The control: sampled, trained and judged without a thought, whatever the algorithm."
@@ -216,11 +216,6 @@ class RoundConfig(BaseModel):
         if 0 < self.dual_clip <= 1 + self.clip:
             raise ValueError(
                 f"dual_clip = {self.dual_clip:g} must be above 1 + clip = {1 + self.clip:g}, or 0 for none"
-            )
-        if self.algorithm == "ppo" and self.weights == "full":
-            raise ValueError(
-                "weights = 'full' is for grpo, dpo and sft; ppo has actor and critic as two adapters: set weights = "
-                "'lora' with an adapter's rates, or another algorithm"
             )
         if self.algorithm == "dpo" and self.dpo_min_valid > self.group_size:
             raise ValueError(f"dpo_min_valid = {self.dpo_min_valid} is more than group_size = {self.group_size}")

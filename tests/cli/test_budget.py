@@ -134,6 +134,10 @@ def test_full_weights_have_gradients_and_optimizer_and_ppo_its_logits() -> None:
     assert size_of("trainer", "weights", eight, CARD_80) == 8_030_261_248 * 4
     assert size_of("trainer", "gradients and optimizer", eight, CARD_80) == 8_030_261_248 * 12
     assert size_of("trainer", "reference", eight, CARD_80) == 8_030_261_248 * 4
+    both = replace(eight, algorithm="ppo")  # actor and critic, and one reference
+    assert size_of("trainer", "weights", both, CARD_80) == 2 * 8_030_261_248 * 4
+    assert size_of("trainer", "gradients and optimizer", both, CARD_80) == 2 * 8_030_261_248 * 12
+    assert size_of("trainer", "reference", both, CARD_80) == 8_030_261_248 * 4
     assert "GiB are needed and 79.0 GiB on the card are free" in (trouble(eight, CARD_80) or "")
     assert "RUMINATE_TRAINER_WEIGHTS=lora" in remedies(eight, CARD_80)
     four = model(QWEN3_4B)

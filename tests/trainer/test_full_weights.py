@@ -3,6 +3,7 @@
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,14 +13,18 @@ from support.fake_vllm import FakeVllm
 from support.tiny_policy import Reds, prompt
 
 from server.manifest import check_checkpoint, config_hash
+from trainer.actor_critic import rows
 from trainer.export import CannotExport, export_adapter, export_merged
 from trainer.files import read_json
-from trainer.full import copy_full, full_files, save_full
+from trainer.full import copy_full, full_files, load_full, save_full
 from trainer.gateway import Gateway, GatewayError, Sample
+from trainer.lease import Stopped
+from trainer.ledger import Ledger
 from trainer.loop import AGAIN, FAILED, PUBLISHED, REJECTED, claim, work_on
 from trainer.own_engine import OwnEngine
 from trainer.policy import load_policy, policy_of
-from trainer.settings import BadSetting, RoundConfig, TrainerSettings
+from trainer.ppo import models_of
+from trainer.settings import RoundConfig, TrainerSettings
 
 LEARNS = {"steps": 12, "prompts_per_step": 6, "group_size": 8, "micro_batch": 48, "learning_rate": 2e-3, "kl_beta": 0.0}
 LEARNS |= {"gate_max_kl": 10.0, "gate_max_repetition": 1.0, "gate_max_empty": 1.0, "weights": "full"}
@@ -141,9 +146,73 @@ def test_an_engine_that_serves_people_is_refused(site, sampler):
     assert sampler.reloads == []
 
 
-def test_ppo_and_a_wrong_url_are_refused_at_once():
-    with pytest.raises(BadSetting, match="weights = 'full' is for grpo, dpo and sft"):
-        TrainerSettings().round_config({"weights": "full", "algorithm": "ppo"}, seed=1)
+def test_ppo_trains_two_whole_models_and_ends_as_if_it_had_not_been_interrupted(
+    site, second_site, sampler, policy, monkeypatch
+):
+    wanted = LEARNS | {"steps": 3, "kl_beta": 0.02, "critic_learning_rate": 1e-3, "gate_prompts": 4}
+    note, ends = Ledger.step, []
+
+    def stop_after_two(ledger, step, figures):
+        note(ledger, step, figures)
+        if step == 3:
+            raise Stopped("SIGTERM")
+
+    for where in (site, second_site):
+        asked = where.request(algorithm="ppo", **wanted)
+        if where is second_site:
+            house = where.open(sampling_engine=sampler.url)
+            with monkeypatch.context() as patch:
+                patch.setattr(Ledger, "step", stop_after_two)
+                with pytest.raises(Stopped):
+                    work_on(house, claim(house))
+            assert where.round(asked).step == 3
+        house = where.open(sampling_engine=sampler.url)
+        assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), where.round(asked).error
+        made = where.checkpoint(where.round(asked).candidate_checkpoint_id)
+        assert made.kind == "full"
+        ends.append(load_file(Path(made.path) / "model.safetensors"))
+        assert where.gateway.history == [], "the engine that serves people was used"
+    figures = site.metrics(asked)
+    assert [step for step, _ in figures["value_loss"]] == [1, 2, 3]
+    assert all(norm > 0 for _, norm in figures["value_grad_norm"])
+    assert figures["kl"][0][1] < 1e-3 < figures["kl"][2][1]
+    base = load_file(policy / "model.safetensors")
+    assert sum(not ends[0][name].equal(tensor) for name, tensor in base.items()) > len(base) / 2
+    for name, tensor in ends[0].items():
+        assert torch.allclose(tensor.float(), ends[1][name].float(), atol=1e-5), name
+
+
+@pytest.mark.parametrize("reference", ["base", "round_start"])
+def test_actor_critic_and_reference_of_ppo_are_three_models(site, sampler, policy, tmp_path, reference):
+    site.request(**(LEARNS | {"algorithm": "ppo", "reference": reference, "kl_beta": 0.1}))
+    house = site.open(sampling_engine=sampler.url)
+    work = house.prepare(claim(house))
+    taught = load_full(work, policy)
+    with torch.no_grad():
+        for parameter in taught.parameters():
+            parameter.add_(0.3 * parameter.std() * torch.randn_like(parameter))
+    work = replace(work, parent=replace(work.parent, path=save_full(taught, tmp_path / "v1", policy), kind="full"))
+    batch = rows([[5, 6, 7]] * 2, [[8, 9], [8]], 0, "cpu")
+    both = models_of(work, None)
+    with torch.no_grad():
+        own, apart = both.logprobs(batch, 1.0)[0], both.reference_logprobs(batch, 1.0)
+        assert torch.allclose(own, apart, atol=1e-5) == (reference == "round_start")
+        assert both.values(batch).abs().sum() == 0  # a new critic expects nothing
+    torch.nn.init.normal_(both.head.weight)
+    both.logprobs(batch, 1.0)[0].sum().backward()
+    assert all(weight.grad is None for weight in both.critic_parameters())
+    before = [weight.grad.clone() for weight in both.actor_parameters()]
+    both.values(batch).sum().backward()
+    assert all(one.equal(weight.grad) for one, weight in zip(before, both.actor_parameters(), strict=True))
+    assert sum(weight.grad.abs().sum() > 0 for weight in both.critic_parameters()) > len(before) / 2
+    both.save(tmp_path / "state")
+    again = models_of(work, tmp_path / "state")
+    with torch.no_grad():
+        assert torch.equal(again.values(batch), both.values(batch))
+        assert torch.equal(again.logprobs(batch, 1.0)[0], own)
+
+
+def test_a_wrong_url_is_refused_at_once():
     with pytest.raises(ValueError, match="sampling_engine"):
         TrainerSettings(sampling_engine="127.0.0.1:8000")
 

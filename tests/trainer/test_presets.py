@@ -40,8 +40,7 @@ TABLE = {
 
 @pytest.mark.parametrize("algorithm", list(TABLE))
 def test_the_preset_is_the_papers(algorithm):
-    adapters = {"weights": "lora"} if algorithm == "ppo" else {}
-    config = TrainerSettings().round_config({"preset": "paper", "algorithm": algorithm} | adapters, seed=1)
+    config = TrainerSettings().round_config({"preset": "paper", "algorithm": algorithm}, seed=1)
     assert {name: getattr(config, name) for name in TABLE[algorithm]} == TABLE[algorithm]
 
 
@@ -51,15 +50,10 @@ def test_the_preset_sets_nothing_that_the_table_does_not_hold(algorithm):
     assert set(preset("paper", algorithm)) - set(TABLE[algorithm]) <= beyond
 
 
-@pytest.mark.parametrize("algorithm", ["sft", "dpo", "grpo"])
+@pytest.mark.parametrize("algorithm", list(TABLE))
 def test_all_weights_are_trained_at_the_papers_rates(algorithm):
     config = TrainerSettings().round_config({"preset": "paper", "algorithm": algorithm}, seed=1)
     assert (config.weights, config.reference) == ("full", "round_start")
-
-
-def test_ppo_with_the_papers_rates_is_refused_until_somebody_says_adapters():
-    with pytest.raises(BadSetting, match="ppo has actor and critic as two adapters: set weights = 'lora'"):
-        TrainerSettings().round_config({"preset": "paper", "algorithm": "ppo"}, seed=1)
 
 
 def test_sft_reads_20_000_tokens():
@@ -91,7 +85,7 @@ def test_a_rounds_own_settings_stand_over_its_preset():
 
 def test_a_trainers_preset_stands_under_what_is_set_beside_it():
     settings = TrainerSettings(preset="paper", steps=9)
-    config = settings.round_config({"algorithm": "ppo", "clip": 0.3, "weights": "lora"}, seed=1)
+    config = settings.round_config({"algorithm": "ppo", "clip": 0.3}, seed=1)
     assert (config.steps, config.clip, config.learning_rate) == (9, 0.3, 1e-6)
     assert config.micro_batch == RoundConfig().micro_batch
 
