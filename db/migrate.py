@@ -1,5 +1,6 @@
 """Runs the migrations of `db/migrations` from code, in one transaction, one process at a time."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -24,7 +25,8 @@ def configuration(connection: Connection | None = None) -> Config:
 
 
 def upgrade(engine: Engine, url: str) -> None:
-    """To the newest revision. On SQLite the write lock, on PostgreSQL an advisory lock makes others wait.
+    """To the newest revision; most starts find a database that is there already, and look no further. On SQLite the
+    write lock, on PostgreSQL an advisory lock makes others wait.
 
     Raises DatabaseTooNew when the database's revision is not one of ours; `url` is for its message.
     """
@@ -39,7 +41,8 @@ def upgrade(engine: Engine, url: str) -> None:
                 if engine.dialect.name == "postgresql":
                     connection.execute(text("SET LOCAL statement_timeout = 0"))  # a migration takes what it takes
                     connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": ADVISORY_LOCK})
-                _refuse_newer(connection, url)
+                if _is_newest(connection, url):
+                    return
                 command.upgrade(configuration(connection), "head")
                 if engine.dialect.name == "sqlite":
                     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
@@ -52,9 +55,18 @@ def upgrade(engine: Engine, url: str) -> None:
                 connection.invalidate()  # a fresh connection has its foreign keys on
 
 
-def _refuse_newer(connection: Connection, url: str) -> None:
-    known = {script.revision for script in ScriptDirectory.from_config(configuration()).walk_revisions()}
-    foreign = set(MigrationContext.configure(connection).get_current_heads()) - known
-    if foreign:
+def _is_newest(connection: Connection, url: str) -> bool:
+    """Whether there is nothing to do. Raises DatabaseTooNew."""
+    known, newest = _revisions()
+    found = set(MigrationContext.configure(connection).get_current_heads())
+    if foreign := found - known:
         cause = f"it was migrated to {', '.join(sorted(foreign))} by a newer version of Ruminate"
         raise DatabaseTooNew(url, cause, "Update Ruminate, or restore the backup from before the update.")
+    return found == newest
+
+
+@cache  # a process may open many databases, and each file is read for it
+def _revisions() -> tuple[set[str], set[str]]:
+    """All that this version knows, and the newest."""
+    scripts = ScriptDirectory.from_config(configuration())
+    return {script.revision for script in scripts.walk_revisions()}, set(scripts.get_heads())

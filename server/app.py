@@ -42,6 +42,11 @@ from server.settings import ServerSettings
 
 log = logging.getLogger(__name__)
 
+ROUTES = (
+    *(health, metrics, models, tokens, events, status, conversations, comparisons, regressions, me, docs_page),
+    *(rounds, checkpoints, lineage, admin, engines, internal),
+)
+
 
 class House(FastAPI):
     """FastAPI for all but what writes answers, which stands before it: it would wrap every piece of them."""
@@ -106,11 +111,8 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
 
     app = House(title="Ruminate", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.failure = None  # why the parts could not be started, for the entry point to say
-    for part in (health, metrics, models, tokens, events, status, conversations, comparisons, regressions, me):
-        app.include_router(part.router)
-    app.include_router(docs_page.router)
-    for part in (rounds, checkpoints, lineage, admin, engines, internal):
-        app.include_router(part.router)
+    for part in ROUTES:
+        app.router.routes += part.router.routes  # as they are; `include_router` would make each of them anew
     describe(app)
     app.add_middleware(Counted)
     app.add_exception_handler(ApiError, _api_error)

@@ -1,5 +1,7 @@
-"""Fixtures that more than one room's tests use, and how two workers share the run."""
+"""Fixtures that more than one room's tests use, how two workers share the run, and where its files are."""
 
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +10,27 @@ from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["support.databases", "support.engine", "support.redis_server", "support.stores"]
 
-ENGINE, BROWSER, WALKED = "real engines", "the browser", "the browser before a real engine"
+ENGINE, WALKED = "real engines", "the browser before a real engine"
+MEMORY, ROOM_GIB = Path("/dev/shm"), 6  # of which a run leaves half empty
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the tests' files in memory where there is room: each database and spool waits for the disk at every turn.
+
+    No test cuts the power off, so that none sees the difference. Some run programs that they wrote there.
+    """
+    if not MEMORY.is_dir() or os.statvfs(MEMORY).f_flag & os.ST_NOEXEC:
+        return
+    if shutil.disk_usage(MEMORY).free > ROOM_GIB * 2**30:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Real engines first, the longest part. The browser last: Playwright's loop stays in its worker to the end."""
-    order = {ENGINE: 0, BROWSER: 2, WALKED: 3}
-    items.sort(key=lambda item: order.get(_share(item.nodeid), 1))  # stable: else as collected
+    """What takes longest first, so that no worker is left with it: real engines, and of the browser's part as well.
+
+    The browser is last: Playwright's loop stays in its worker to the end. Each worker may have one.
+    """
+    items.sort(key=lambda item: _order(item.nodeid))  # stable: else as collected
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
@@ -35,6 +51,13 @@ class Shares(LoadScopeScheduling):
 def _share(nodeid: str) -> str:
     file = Path(nodeid.split("::", 1)[0])
     if file.parent.name == "ui":
-        return WALKED if "_with_engine" in file.name else BROWSER
+        return WALKED if "_with_engine" in file.name else str(file)
     engine = file.parent.name == "e2e" or (file.parent.name != "thinking" and "_vllm" in file.name)
     return ENGINE if engine else str(file)
+
+
+def _order(nodeid: str) -> int:
+    share = _share(nodeid)
+    if share in (ENGINE, WALKED):
+        return 0 if share == ENGINE else 2
+    return 3 if Path(share).parent.name == "ui" else 1

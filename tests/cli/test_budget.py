@@ -2,6 +2,11 @@
 
 import io
 import json
+import os
+import socketserver
+import subprocess
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,7 +176,7 @@ def test_two_settings_are_named_where_one_does_not_do() -> None:
     assert pair == "RUMINATE_GPU_MEMORY_UTILIZATION=0.5 and RUMINATE_TRAINER=false"
 
 
-def test_an_unknown_model_is_called_unknown_and_refused_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_model_is_called_unknown_and_refused_for_nothing() -> None:
     unknown = replace(SINGLE, base=None, classifiers=(("reward", None),))
     found = {(row.part, row.size) for row in rows(unknown, CARD_80)}
     assert ("engine", None) in found
@@ -180,8 +185,24 @@ def test_an_unknown_model_is_called_unknown_and_refused_for_nothing(monkeypatch:
     console = Console(width=120, record=True, file=io.StringIO())
     sizing.show(unknown, CARD_80, console)
     assert "unknown" in console.export_text()
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert sizing.model_of("nobody/such-model-anywhere") is None
+
+
+def test_a_hub_that_does_not_answer_is_asked_once_and_its_model_is_unknown(tmp_path: Path) -> None:
+    """In a process of its own: its library reads the environment once."""
+    asked: list[bytes] = []
+
+    class Silent(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.request.recv(4096).split(b"\r\n")[0])  # and the connection is closed
+
+    code = "from cli import sizing; print(sizing.model_of('nobody/such-model-anywhere'))"
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Silent) as hub:
+        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        env = os.environ | {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}", "HF_HOME": str(tmp_path)}
+        env |= {"HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
+        done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)
+        hub.shutdown()
+    assert (done.stdout, sum(b"config.json" in line for line in asked)) == ("None\n", 1), done.stderr
 
 
 def test_a_hub_model_is_read_from_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,10 +304,6 @@ def test_the_command_refuses_what_a_start_refuses_and_nothing_else(monkeypatch: 
 
 
 def test_a_house_that_cannot_fit_ends_with_code_2(tmp_path: Path) -> None:
-    import os
-    import subprocess
-    import sys
-
     smi = tmp_path / "nvidia-smi"
     smi.write_text("#!/bin/sh\necho '0, GPU-a, 8192, 8000'\n")
     smi.chmod(0o755)

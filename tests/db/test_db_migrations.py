@@ -12,6 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import inspect, text
+from support.processes import forking
 
 from db.errors import DatabaseTooNew
 from db.schema import Base
@@ -62,6 +63,14 @@ def test_migrating_twice_changes_nothing(database: Database) -> None:
         assert session.execute(text("SELECT name FROM users")).scalars().all() == ["ann"]
 
 
+def test_a_database_that_is_up_to_date_is_not_worked_on(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    def work(*_: object) -> None:
+        raise AssertionError("it was migrated again")
+
+    monkeypatch.setattr(command, "upgrade", work)
+    database.migrate()
+
+
 def _migrate(url: str, results: "multiprocessing.Queue[str]") -> None:
     try:
         database = Database(url)
@@ -73,9 +82,9 @@ def _migrate(url: str, results: "multiprocessing.Queue[str]") -> None:
 
 
 def test_processes_that_migrate_at_once_take_turns(empty_url: str) -> None:
-    spawning = multiprocessing.get_context("spawn")
-    results: multiprocessing.Queue[str] = spawning.Queue()
-    processes = [spawning.Process(target=_migrate, args=(empty_url, results)) for _ in range(4)]
+    context = forking()
+    results: multiprocessing.Queue[str] = context.Queue()
+    processes = [context.Process(target=_migrate, args=(empty_url, results)) for _ in range(4)]
     for process in processes:
         process.start()
     assert [results.get(timeout=60) for _ in processes] == ["done"] * 4

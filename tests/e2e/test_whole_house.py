@@ -1,7 +1,8 @@
 """One house, from the first question to a better model: chat, record, train, swap, roll back, end.
 
 Everything is real: the engine, the gateway, the trainer, the page in Chromium, the embedded models. The steps build on
-each other, as a day with the house does, so they are one test with named stages.
+each other, as a day with the house does, so they are one test with named stages. `RUMINATE_TEST_STORES=team` gives the
+house a PostgreSQL and a Redis, both real, and changes nothing else.
 """
 
 import json
@@ -15,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from openai import OpenAI
-from sqlalchemy import create_engine, text
+from support import gateways
 from support.components import require_component
 from support.crowd import Crowd, alone, client_of, not_as_alone, prompts
 from support.house import START_SECONDS, RunningHouse, running_house
@@ -52,7 +53,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHouse]:
         # nor is it to be taken back for what eight clients or a killed engine do to it
         "server_rollback_level": 0,
     }
-    with running_house(tmp_path_factory.mktemp("house"), **settings) as house:
+    home = tmp_path_factory.mktemp("house")
+    with running_house(home, **gateways.stores_of(home), **settings) as house:
         yield house
 
 
@@ -106,18 +108,8 @@ def chat_through_the_page(house: RunningHouse) -> None:
         browser.close()
 
 
-def rows(house: RunningHouse, query: str) -> list[Any]:
-    engine = create_engine(f"sqlite:///{house.home / 'ruminate.db'}")
-    try:
-        with engine.connect() as connection:
-            return list(connection.execute(text(query)))
-    finally:
-        engine.dispose()
-
-
 def find_the_turns(house: RunningHouse) -> None:
-    found = rows(
-        house,
+    found = house.rows(
         "select g.reasoning, g.response, g.ending, g.completion_tokens, c.name, g.consent, g.origin"
         " from generations g join checkpoints c on c.id = g.checkpoint_id where g.origin in ('chat', 'api')",
     )
@@ -140,7 +132,7 @@ def train_until_published(house: RunningHouse) -> str:
 
 
 def train_while_people_chat(house: RunningHouse, client: OpenAI) -> str:
-    questions = prompts("heldout", 16)
+    questions = prompts("heldout", CLIENTS)
     with Crowd([house.gateway], questions, CLIENTS, store=False) as crowd:
         new = train_until_published(house)
         # those in flight at the swap go on with the old one; these many are more

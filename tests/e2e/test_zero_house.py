@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from openai import OpenAI
-from sqlalchemy import create_engine, text
+from support import gateways
 from support.components import require_component
 from support.crowd import client_of, prompts
 from support.house import RunningHouse, running_house
@@ -22,7 +22,8 @@ ROUND = {
 def test_a_house_in_zero_mode_chats_and_learns(tmp_path: Path) -> None:
     require_component((Path(TINY.zero_model) / "model.safetensors").is_file(), "models/tiny/zero (make models)")
     settings = {f"trainer_{name}": value for name, value in ROUND.items()}
-    with running_house(tmp_path / "house", zero="true", ui="false", **settings) as house:
+    home = tmp_path / "house"
+    with running_house(home, zero="true", ui="false", **gateways.stores_of(home), **settings) as house:
         chat(house, client_of(house.gateway))
         train(house)
 
@@ -57,19 +58,13 @@ def train(house: RunningHouse) -> None:
     done = house.ruminate("train", "--now", "--json", timeout=1500)
     assert done.returncode in (0, 3), done.stdout + done.stderr + house.logged("trainer")
     view = json.loads(done.stdout)
-    engine = create_engine(f"sqlite:///{house.home / 'ruminate.db'}")
-    try:
-        with engine.connect() as connection:
-            found = connection.execute(text("select name, step, value from round_metrics")).all()
-            manifest = json.loads(
-                connection.execute(text("select manifest from checkpoints order by id desc limit 1")).scalar_one()
-            )
-    finally:
-        engine.dispose()
+    found = house.rows("select name, step, value from round_metrics")
+    newest = "select manifest ->> 'thinking_format' as thinking_format from checkpoints order by id desc limit 1"
+    (manifest,) = house.rows(newest)
     shares = [row.value for row in found if row.name == "malformed_share"]
     assert len(shares) == 2
     assert all(0.3 <= share <= 0.95 for share in shares), shares  # a base, not taught yet
     ratios = [row.value for row in found if row.name == "is_ratio_mean"]
     assert ratios == pytest.approx([1.0] * 2, abs=0.05)  # what was sampled and stopped is what is trained on
-    assert manifest["thinking_format"] == "zero"
+    assert manifest.thinking_format == "zero"
     assert view["step"] == 2

@@ -67,7 +67,8 @@ async def test_no_kill_loses_or_doubles_an_answer_and_those_that_it_broke_off_ar
     tmp_path: Path, engine: FakeEngine
 ) -> None:
     engine.delay = 0.02
-    gateway, chance, stop = Forked(tmp_path / "home", [engine.url]), random.Random(7), asyncio.Event()
+    gateway = Forked(tmp_path / "home", [engine.url], WATCH_SECONDS="0.05")
+    chance, stop = random.Random(7), asyncio.Event()
     clients = [Client(gateway.url, name) for name in range(CLIENTS)]
     await gateway.start()
     running = [asyncio.create_task(client.run(stop)) for client in clients]

@@ -36,8 +36,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 async def two(tmp_path: Path, engine: FakeEngine, database_url: str) -> AsyncIterator[Two]:
-    shared: dict[str, Any] = {"database_url": database_url, "record_patience_seconds": 10.0}
-    async with two_gateways(tmp_path, [engine.url], **shared) as both:
+    async with two_gateways(tmp_path, [engine.url], database_url=database_url) as both:
         yield both
 
 

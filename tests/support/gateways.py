@@ -54,6 +54,15 @@ class Running:
         return await self.http.post("/v1/chat/completions", json=wish)
 
 
+class Prompt(uvicorn.Server):
+    """Ends as soon as it is told to; by itself it looks ten times a second whether it is."""
+
+    async def main_loop(self) -> None:
+        await self.on_tick(0)
+        while not self.should_exit:  # noqa: ASYNC110  it signals nothing
+            await asyncio.sleep(0.01)
+
+
 @asynccontextmanager
 async def running_gateway(home: Path, engines: list[str], **settings: Any) -> AsyncIterator[Running]:
     """Start a gateway with a fresh home (or an old one: then it goes on with what is there) and stop it at the end.
@@ -63,7 +72,7 @@ async def running_gateway(home: Path, engines: list[str], **settings: Any) -> As
     values = {
         "home": home, "service_key": SERVICE_KEY, "engines": tuple(engines), "loopback_without_key": True,
         "default_consent": "train", "watch_seconds": 0.05, "engine_wait_seconds": 3.0, "port": 8000,
-        "lookup_seconds": 10.0,  # a crowded machine may take its time
+        "lookup_seconds": 10.0, "record_patience_seconds": 10.0,  # a crowded machine may take its time
         "requests_per_minute": 0, "tokens_per_minute": 0, "concurrent_answers": 0, "max_choices": 0,
     } | settings  # fmt: skip
     if not values.get("database_url"):
@@ -76,7 +85,7 @@ async def running_gateway(home: Path, engines: list[str], **settings: Any) -> As
     database = Database(config.database)
     await asyncio.to_thread(database.migrate)
     app = create_app(config, database)
-    server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_config=None, timeout_graceful_shutdown=1))
+    server = Prompt(uvicorn.Config(app, lifespan="on", log_config=None, timeout_graceful_shutdown=1))
     patch = pytest.MonkeyPatch()
     ended: list[bool] = []
     patch.setattr("server.gateway.end_process", lambda: ended.append(True))
@@ -87,12 +96,7 @@ async def running_gateway(home: Path, engines: list[str], **settings: Any) -> As
     url = f"http://127.0.0.1:{listener.getsockname()[1]}"
     keyed = {"Authorization": f"Bearer {SERVICE_KEY}"}
     try:
-        async with (
-            httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(keepalive_expiry=1)) as http,
-            httpx.AsyncClient(
-                base_url=url, timeout=60, limits=httpx.Limits(keepalive_expiry=1), headers=keyed
-            ) as service,
-        ):
+        async with http_to(url) as http, http_to(url, headers=keyed) as service:
             yield Running(url, app.state.gateway, database, http, service, server, home)
     finally:
         server.should_exit = True
@@ -100,6 +104,13 @@ async def running_gateway(home: Path, engines: list[str], **settings: Any) -> As
         database.close()
         patch.undo()
         assert not ended, "a background task of the gateway ended; its log says which one and why"
+
+
+def http_to(url: str, **more: Any) -> httpx.AsyncClient:
+    """Without TLS, whose certificates take longer to read than most tests ask for anything."""
+    return httpx.AsyncClient(
+        base_url=url, timeout=60, limits=httpx.Limits(keepalive_expiry=1), verify=False, **more
+    )  # fmt: skip
 
 
 @asynccontextmanager

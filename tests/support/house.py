@@ -1,6 +1,7 @@
 """Starts the whole house as `make up` does, in a home of its own and on ports that the system chooses.
 
-SQLite and no Redis unless the settings name others; `another_gateway` puts a second one beside the house's own.
+SQLite and no Redis unless the settings name others, as `support.stores` does for a run that asks for them;
+`another_gateway` puts a second one beside the house's own.
 """
 
 import json
@@ -17,8 +18,10 @@ from typing import Any
 
 import httpx
 import psutil
+from sqlalchemy import text
 
 from cli.profiles import TINY
+from db.session import Database
 
 START_SECONDS = 600  # cold and beside other things; 30 where nothing else runs
 END_SECONDS = 10  # what `ruminate up` promises after Ctrl-C
@@ -49,6 +52,15 @@ class RunningHouse:
     def pid_of(self, name: str) -> int:
         """The process id of "engine", "server", "trainer" or "ui" when the house came up."""
         return int(json.loads((self.home / "run" / "house.json").read_text())["processes"][name])
+
+    def rows(self, query: str) -> list[Any]:
+        """What its database says, SQLite in its home or the one that it was given."""
+        database = Database(self.env.get("RUMINATE_DATABASE_URL") or f"sqlite:///{self.home / 'ruminate.db'}")
+        try:
+            with database.reading() as session:
+                return list(session.execute(text(query)))
+        finally:
+            database.close()
 
     def printed(self) -> str:
         """What the supervisor has printed so far."""

@@ -1,6 +1,6 @@
-"""Gateways as processes of their own, started as in a deployment, so that a test can kill one.
+"""Gateways as processes of their own, so that a test can kill one.
 
-`Forked` is for tests that kill many: its processes are copies of one that has imported everything already.
+They are copies of a process that has imported everything already, and go on as `python -m server` does from there.
 """
 
 import asyncio
@@ -12,14 +12,23 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
-from support.gateways import SERVICE_KEY
+from support.gateways import SERVICE_KEY, http_to
 
 START_SECONDS = 180  # of Python and its imports, beside whatever else the machine does
+
+
+def forking() -> ForkServerContext:
+    """Makes processes that are copies of one, the same for the whole run, which has imported what they need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["server.app", "server.__main__", "db.migrate", "uvicorn", "uvloop"])
+    return context
 
 
 @dataclass
@@ -42,49 +51,44 @@ class Process:
 
 @asynccontextmanager
 async def gateway_process(home: Path, engines: list[str], **settings: Any) -> AsyncIterator[Process]:
-    """`settings` by their names in the environment, without RUMINATE_SERVER_ where they have it."""
-    prefixed = _environment(home, engines, settings)
-    log = _log(home)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "server", stdout=asyncio.subprocess.PIPE, stderr=log, env=os.environ | prefixed
-    )
-    os.close(log)
+    """One that is ready. `settings` by their names in the environment, without RUMINATE_SERVER_ where they have it."""
+    gateway = Forked(home, engines, **settings)
     try:
-        assert process.stdout is not None
-        line = await asyncio.wait_for(process.stdout.readline(), START_SECONDS)
-        assert line.startswith(b"gateway on "), f"see {home}/log"
-        url = line.split()[-1].decode()
-        async with httpx.AsyncClient(base_url=url, timeout=60, limits=httpx.Limits(keepalive_expiry=1)) as http:
-            await _listening(http)
-            yield Process(url, process.pid, http)
+        await gateway.start()
+        async with http_to(gateway.url) as http:
+            yield Process(gateway.url, gateway.pid, http)
     finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+        gateway.kill()
 
 
 class Forked:
-    """A gateway that is killed and started again, each time at `url` with the same home."""
+    """A gateway that may be killed and started again, each time at `url` with the same home."""
 
-    def __init__(self, home: Path, engines: list[str]) -> None:
+    def __init__(self, home: Path, engines: list[str], **settings: Any) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url, self._home = f"http://127.0.0.1:{port}", home
-        self._environment = _environment(home, engines, {"PORT": str(port), "WATCH_SECONDS": "0.05"})
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["server.app", "server.__main__", "db.migrate", "uvicorn", "uvloop"])
+        self._environment = _environment(home, engines, {"PORT": str(port)} | settings)
+        self._process: BaseProcess | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        assert self._process.pid is not None
+        return self._process.pid
 
     async def start(self, **settings: str) -> None:
-        """Return once it answers."""
+        """Return once it is ready."""
         log = _log(self._home)
         os.close(log)
         environment = self._environment | {f"RUMINATE_SERVER_{name}": value for name, value in settings.items()}
-        self._process = self._context.Process(target=_serve, args=(environment, str(self._home / "log")), daemon=True)
-        await asyncio.to_thread(self._process.start)
-        async with httpx.AsyncClient(base_url=self.url) as http, asyncio.timeout(START_SECONDS):
+        process = forking().Process(target=_serve, args=(environment, str(self._home / "log")), daemon=True)
+        self._process = process
+        await asyncio.to_thread(process.start)
+        async with http_to(self.url) as http, asyncio.timeout(START_SECONDS):
             while True:
-                assert self._process.is_alive(), f"see {self._home}/log"
+                assert process.is_alive(), f"see {self._home}/log"
                 try:
                     if (await http.get("/health")).status_code == 200:
                         return
@@ -94,8 +98,9 @@ class Forked:
 
     def kill(self) -> None:
         """kill -9. Returns once it is gone."""
-        self._process.kill()
-        self._process.join()
+        if self._process is not None and self._process.pid is not None:
+            self._process.kill()
+            self._process.join()
 
 
 def _serve(environment: dict[str, str], log: str) -> None:
@@ -113,6 +118,7 @@ def _environment(home: Path, engines: list[str], settings: dict[str, str]) -> di
         "RUMINATE_HOME": str(home), "RUMINATE_SERVICE_KEY": SERVICE_KEY, "PORT": "0",
         "ENGINES": orjson.dumps(engines).decode(), "LOOPBACK_WITHOUT_KEY": "true", "DEFAULT_CONSENT": "train",
         "REQUESTS_PER_MINUTE": "0", "TOKENS_PER_MINUTE": "0", "CONCURRENT_ANSWERS": "0",
+        "LOOKUP_SECONDS": "10", "RECORD_PATIENCE_SECONDS": "10",  # as in `running_gateway`
     } | settings  # fmt: skip
     return {k if k.startswith("RUMINATE_") else f"RUMINATE_SERVER_{k}": v for k, v in values.items()}
 
@@ -120,14 +126,3 @@ def _environment(home: Path, engines: list[str], settings: dict[str, str]) -> di
 def _log(home: Path) -> int:
     home.mkdir(parents=True, exist_ok=True)
     return os.open(home / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-
-
-async def _listening(http: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(START_SECONDS):
-        while True:
-            try:
-                await http.get("/health")
-            except httpx.TransportError:
-                await asyncio.sleep(0.05)
-            else:
-                return

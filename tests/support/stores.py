@@ -1,7 +1,7 @@
-"""What a team's gateways have, for a whole run of the gateway's tests: a PostgreSQL and a Redis, both real.
+"""What a team's gateways have, for a run of the gateway's or the end-to-end tests: a real PostgreSQL, a real Redis.
 
-`RUMINATE_TEST_STORES=team pytest tests/server` gives them to each gateway whose test names no database itself; without
-it such a gateway has SQLite in its home and no Redis.
+`RUMINATE_TEST_STORES=team pytest tests/server tests/e2e` gives them to each gateway and house whose test names no
+database itself; without it such a one has SQLite in its home and no Redis.
 """
 
 import itertools
