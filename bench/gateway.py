@@ -61,7 +61,7 @@ def measure(kind: str, gap: float, concurrencies: list[int], requests: int, lite
         asked = 0
         for concurrency in concurrencies:
             for front in ways:
-                count = requests if front.name != "litellm" else max(concurrency, requests // 20)  # it takes a while
+                count = asked_of(front.name, concurrency, requests)
                 rows.append(measured(kind, front, concurrency, count))
                 asked += (count + concurrency) * (front.name == "gateway")
         deadline = time.monotonic() + REPLAY_SECONDS
@@ -70,6 +70,23 @@ def measure(kind: str, gap: float, concurrencies: list[int], requests: int, lite
         print(f"{kind}: {found} of {asked} turns recorded")
         rows.append({"load": kind, "asked": asked, "recorded": found})
     return rows
+
+
+def asked_of(way: str, concurrency: int, requests: int) -> int:
+    """Requests of a measurement: two of each client at least; of LiteLLM fewer, since it takes a while."""
+    return max(concurrency, requests // 20) if way == "litellm" else max(2 * concurrency, requests)
+
+
+def plan(loads: str, requests: int) -> list[tuple[str, float, int]]:
+    """Of the loads that are named, "burst,paced": each with the seconds between its events, and its requests.
+
+    Raises ValueError for one that there is none of.
+    """
+    known = {"burst": (0.0, requests), "paced": (PACE, max(64, requests // 16))}
+    named = [one for one in loads.split(",") if one]
+    if unknown := set(named) - known.keys():
+        raise ValueError(f"there is no load {', '.join(sorted(unknown))}; expected some of {', '.join(known)}")
+    return [(kind, *known[kind]) for kind in named]
 
 
 def ratios(rows: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -113,17 +130,22 @@ def soak(requests: int, concurrency: int = 64, looks: int = 10) -> dict[str, Any
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=4000, help="of each burst measurement")
-    parser.add_argument("--concurrency", default="1,16,64,128")
+    parser.add_argument("--concurrency", default="1,16,64,128", help="of every load and of the real engine")
+    parser.add_argument("--loads", default="burst,paced", help="of the stub; empty: it is not asked")
     parser.add_argument("--litellm", help="folder of a virtual environment with LiteLLM's proxy")
     parser.add_argument("--soak", type=int, default=100_000, help="requests over which memory is watched; 0: none")
     parser.add_argument("--engine", action=argparse.BooleanOptionalAction, default=True, help="ask the real engine too")
     parser.add_argument("--apart", action="store_true", help="the engine on one core, all else on the others")
     arguments = parser.parse_args()
+    try:
+        loads = plan(arguments.loads, arguments.requests)
+    except ValueError as error:
+        parser.error(f"--loads: {error}")
     litellm = litellm_of(arguments.litellm)
     concurrencies = [int(one) for one in arguments.concurrency.split(",")]
-    rows = measure("burst", 0.0, concurrencies, arguments.requests, litellm)
-    paced = [one for one in concurrencies if one <= 64]
-    rows += measure("paced", PACE, paced, max(64, arguments.requests // 16), litellm)
+    rows: list[Any] = []
+    for kind, gap, requests in loads:
+        rows += measure(kind, gap, concurrencies, requests, litellm)
     report: dict[str, Any] = {
         "bench": "gateway",
         "cores": os.cpu_count(),

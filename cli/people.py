@@ -15,6 +15,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 Requests = Annotated[int | None, typer.Option("--requests", min=0, help="A minute; 0: no limit.")]
 Tokens = Annotated[int | None, typer.Option("--tokens", min=0, help="A minute, of prompts and answers; 0: no limit.")]
 Answers = Annotated[int | None, typer.Option("--answers", min=0, help="Written at once; 0: no limit.")]
+PromptTokens = Annotated[
+    int | None, typer.Option("--prompt-tokens", min=1, help="Of one prompt with its history, below the house's limit.")
+]
+BodyBytes = Annotated[int | None, typer.Option("--body-bytes", min=1024, help="Of a request, below the house's limit.")]
 Name = Annotated[str, typer.Argument(help="The user's name.")]
 
 
@@ -86,17 +90,22 @@ def add_key(
     requests: Requests = None,
     tokens: Tokens = None,
     answers: Answers = None,
+    prompt_tokens: PromptTokens = None,
+    body_bytes: BodyBytes = None,
     as_json: Json = False,
 ) -> None:
     """Make a key. It is printed once, on standard output, and can't be shown again."""
     with client() as gateway:
-        wish = {"scopes": scope or [], "expires_in_days": days} | _limits(requests, tokens, answers)
+        limits = _limits(requests, tokens, answers, prompt_tokens, body_bytes)
+        wish = {"scopes": scope or [], "expires_in_days": days} | limits
         made = gateway.call("POST", f"/api/admin/users/{_quoted(name)}/keys", wish)
     if as_json:
         print(json.dumps(made, indent=2))
         return
-    limits = ", ".join(made["scopes"]) or "everything they may do"
-    print(f"a key of {name} for {limits}, valid until {made['expires_at'] or 'revoked'}; keep it now:", file=sys.stderr)
+    purpose = ", ".join(made["scopes"]) or "everything they may do"
+    print(
+        f"a key of {name} for {purpose}, valid until {made['expires_at'] or 'revoked'}; keep it now:", file=sys.stderr
+    )
     print(made["key"])
 
 
@@ -106,11 +115,13 @@ def limit_key(
     requests: Requests = None,
     tokens: Tokens = None,
     answers: Answers = None,
+    prompt_tokens: PromptTokens = None,
+    body_bytes: BodyBytes = None,
     as_the_house: Annotated[bool, typer.Option("--as-the-house", help="Take back what it has of its own.")] = False,
     as_json: Json = False,
 ) -> None:
     """Give a key limits of its own; what is not named stays as it is."""
-    given = _limits(requests, tokens, answers)
+    given = _limits(requests, tokens, answers, prompt_tokens, body_bytes)
     wish = {name: value for name, value in given.items() if as_the_house or value is not None}
     with client() as gateway:
         done = gateway.call("PATCH", f"/api/admin/keys/{_quoted(key_id)}", wish)
@@ -127,8 +138,16 @@ def revoke_key(key_id: Annotated[str, typer.Argument(help="Its id, as `ruminate 
     print(f"key {key_id} is revoked")
 
 
-def _limits(requests: int | None, tokens: int | None, answers: int | None) -> dict[str, int | None]:
-    return {"requests_per_minute": requests, "tokens_per_minute": tokens, "concurrent_answers": answers}
+def _limits(
+    requests: int | None, tokens: int | None, answers: int | None, prompt_tokens: int | None, body_bytes: int | None
+) -> dict[str, int | None]:
+    return {
+        "requests_per_minute": requests,
+        "tokens_per_minute": tokens,
+        "concurrent_answers": answers,
+        "max_prompt_tokens": prompt_tokens,
+        "max_body_bytes": body_bytes,
+    }
 
 
 def _quoted(part: str) -> str:

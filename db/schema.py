@@ -58,6 +58,9 @@ class ApiKey(Base):
     requests_per_minute: Mapped[int | None]
     tokens_per_minute: Mapped[int | None]
     concurrent_answers: Mapped[int | None]
+    # these two only below the house's
+    max_prompt_tokens: Mapped[int | None]
+    max_body_bytes: Mapped[int | None]
 
 
 class Conversation(Base):

@@ -1,4 +1,4 @@
-"""How much one key may ask for: requests and tokens a minute, answers at once, choices of a request.
+"""How much one key may ask for: requests and tokens a minute, answers at once, choices and size of a request.
 
 Minutes are counted by the `limits` library, in this process or, for several gateways, in Redis; answers at once are
 counted by each gateway alone. Redis that is gone costs nobody an answer: nothing is refused until it is back.
@@ -41,14 +41,24 @@ class Caps:
 
 
 class Own(NamedTuple):
-    """What a key has of its own, in the order of the database's columns. None: as the house says, 0: no limit."""
+    """What a key has of its own, in the order of the database's columns. None: as the house says, 0: no limit.
+
+    The size of its requests (tokens of a prompt, bytes of a body) is never above the house's.
+    """
 
     requests: int | None = None
     tokens: int | None = None
     answers: int | None = None
+    prompt_tokens: int | None = None
+    body_bytes: int | None = None
 
 
 HOUSE = Own()
+
+
+def lesser(house: int, own: int | None) -> int:
+    """The stricter one of two limits; 0 and None are none."""
+    return min(filter(None, (house, own)), default=0)
 
 
 @dataclass

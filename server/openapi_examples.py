@@ -9,7 +9,10 @@ from typing import Any
 Schema = dict[str, Any]
 PLAIN = "answer"  # the name of an example; one with a query is named by it
 _WHEN, _LATER = "2026-05-01T09:30:00+00:00", "2026-05-01T09:30:04+00:00"
-_LIMITS = {"requests_per_minute": 10, "tokens_per_minute": None, "concurrent_answers": None}
+_LIMITS = {
+    "requests_per_minute": 10, "tokens_per_minute": None, "concurrent_answers": None, "max_prompt_tokens": 4096,
+    "max_body_bytes": None,
+}  # fmt: skip
 _KEY = {
     "id": "0198c0de-7f00-7000-8000-00000000000a", "prefix": "rk-Ab12Cd", "scopes": ["chat"], "valid": True,
     "created_at": _WHEN, "expires_at": None, "revoked_at": None, "limits": _LIMITS,
@@ -121,7 +124,7 @@ EXAMPLES: Mapping[tuple[str, str], tuple[Schema | None, Schema]] = {
         },
     ),
     ("post", "/api/admin/users/{name}/keys"): (
-        {"scopes": ["chat"], "expires_in_days": 30, "requests_per_minute": 10},
+        {"scopes": ["chat"], "expires_in_days": 30, "requests_per_minute": 10, "max_prompt_tokens": 4096},
         {"user": "ann", **_KEY, "expires_at": "2026-05-31T09:30:00+00:00", "key": "rk-…"},
     ),
     ("patch", "/api/admin/keys/{key_id}"): ({"requests_per_minute": 10}, {"user": "ann", **_KEY}),

@@ -1,4 +1,4 @@
-"""How long a prompt may be, where the operator says less than the engines take: counted by an engine before it answers.
+"""How long a prompt may be, where house or key say less than the engines take: counted by an engine before it answers.
 
 A token has at least one byte, so a text that has no more bytes than tokens are allowed needs no counting; nor do ids.
 """
@@ -11,6 +11,7 @@ import orjson
 from server.asking import Ask
 from server.catalog import Weights
 from server.errors import ApiError, invalid
+from server.limiting import Own, lesser
 from server.relay import Relay
 
 TOLD = ("tools", "chat_template_kwargs", "add_special_tokens", "add_generation_prompt", "continue_final_message")
@@ -18,25 +19,27 @@ TOLD = ("tools", "chat_template_kwargs", "add_special_tokens", "add_generation_p
 
 
 class Longest:
-    """`most`: tokens of a prompt, its history included; 0 is no limit."""
+    """`most`: tokens of a prompt, its history included, of every key; 0 is no limit."""
 
     def __init__(self, relay: Relay, most: int) -> None:
         self._relay, self._most = relay, most
 
-    async def check(self, ask: Ask, weights: Weights, moved: Callable[[], bool]) -> None:
-        """Raises ApiError 400 for a prompt that is too long, and what asking an engine raises."""
-        if not self._most:
+    async def check(self, ask: Ask, own: Own, weights: Weights, moved: Callable[[], bool]) -> None:
+        """Raises ApiError 400 for a prompt that is too long, and what asking an engine raises. `own`: the key's."""
+        most = lesser(self._most, own.prompt_tokens)
+        if not most:
             return
         for prompt in _prompts(ask):
-            count = len(prompt) if isinstance(prompt, list) else await self._count(prompt, weights, moved)
-            if count > self._most:
-                message = f"the prompt has {count} tokens, its history included; at most {self._most} are taken here"
+            count = len(prompt) if isinstance(prompt, list) else await self._count(prompt, most, weights, moved)
+            if count > most:
+                message = f"the prompt has {count} tokens, its history included; at most {most} are taken here"
                 field = "messages" if ask.kind == "chat" else "prompt"
                 raise ApiError(400, message, code="context_length_exceeded", param=field)
 
-    async def _count(self, prompt: dict[str, Any], weights: Weights, moved: Callable[[], bool]) -> int:
+    async def _count(self, prompt: dict[str, Any], most: int, weights: Weights, moved: Callable[[], bool]) -> int:
+        """Its tokens, or 0 where they are surely no more than `most`."""
         raw = orjson.dumps(prompt | {"model": weights.asked_as})
-        if len(raw) <= self._most and b'"image' not in raw:  # the template's own tokens are fewer than JSON's bytes
+        if len(raw) <= most and b'"image' not in raw:  # the template's own tokens are fewer than JSON's bytes
             return 0
         answer = await self._relay.begin("/tokenize", raw, weights.model, False, moved)
         try:

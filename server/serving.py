@@ -20,7 +20,7 @@ from server.errors import ApiError, invalid, unavailable
 from server.exchange import Exchange, Receive, Send, read_request
 from server.feed import Away, Feeds
 from server.forms.form import Form, Renamed, Writer
-from server.limiting import Allowance, Limiter
+from server.limiting import Allowance, Limiter, lesser
 from server.metrics import Metrics
 from server.outcome import Outcome, Times, ending_of, read_body, read_timed, split_texts
 from server.pace import Pace
@@ -95,7 +95,7 @@ class Serving:
         identity = await self._door.identify(headers, address_of(scope))
         trace.key, trace.user = identity.key_id, identity.user_id
         identity.require("chat")
-        raw = await read_request(receive, headers, self._max_body)
+        raw = await read_request(receive, headers, lesser(self._max_body, identity.limits.body_bytes))
         ask = await self._form.ask(raw, headers, identity)
         trace.model = str(ask.model)
         if ask.kind == "chat":
@@ -219,7 +219,7 @@ class Serving:
         with self._pool.using(weights.model):
             if ask.model != ALIAS:
                 await self._swap.admit(weights)
-            await self._longest.check(ask, weights, moved)
+            await self._longest.check(ask, identity.limits, weights, moved)
             turn = self._turn(ask, place, identity, weights, key)
             self._recorder.begin(turn)
             try:

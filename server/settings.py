@@ -76,7 +76,7 @@ class ServerSettings(BaseSettings):
     """Whether each request is a line in the log: method, path, status, seconds, ids, model; no words."""
 
     max_body_bytes: int = Field(default=8 * 1024 * 1024, ge=1024)
-    """Largest request body."""
+    """Largest request body. A key may have a limit of its own below it."""
     max_waiting: int = Field(default=256, ge=1)
     """Requests that may wait for an engine, and for room on one, at once; more are refused with 503."""
     engine_requests: int = Field(default=256, ge=1)
@@ -123,7 +123,7 @@ class ServerSettings(BaseSettings):
     """Answers that one gateway writes for one key at once; 0 is no limit."""
     max_prompt_tokens: int = Field(default=0, ge=0)
     """Longest prompt of a request, its history included; 0: what the engines take. Long ones are counted by an engine
-    first."""
+    first. A key may have a limit of its own below it."""
     max_choices: int = Field(default=16, ge=0)
     """Largest `n` of a request, times its prompts; 0 is no limit."""
 

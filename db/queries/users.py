@@ -16,8 +16,9 @@ from db.schema import ApiKey, User
 from db.values import Consent
 
 KEY_MARK = "rk-"
-LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent_answers")
-"""What a key may have of its own; None: as the house says, 0: no limit."""
+LIMITS = ("requests_per_minute", "tokens_per_minute", "concurrent_answers", "max_prompt_tokens", "max_body_bytes")
+"""What a key may have of its own; None: as the house says. 0 is no limit; the last two have none, and what they say
+holds only where it is less than the house's."""
 
 
 def ensure_user(session: Session, name: str, role: str = "user", consent: str = Consent.NONE) -> User:

@@ -25,7 +25,8 @@ class NewUser(BaseModel):
     """Null: the house's default for new users."""
 
 
-Cap = Annotated[int | None, Field(ge=0, le=2**31 - 1)]
+MOST = 2**31 - 1  # that a column holds
+Cap = Annotated[int | None, Field(ge=0, le=MOST)]
 """Null: as the house says; 0: no limit."""
 
 
@@ -35,6 +36,10 @@ class KeyLimits(BaseModel):
     requests_per_minute: Cap = None
     tokens_per_minute: Cap = None
     concurrent_answers: Cap = None
+    max_prompt_tokens: int | None = Field(None, ge=1, le=MOST)
+    """Null, and above the house's: as the house says."""
+    max_body_bytes: int | None = Field(None, ge=1024, le=MOST)
+    """Null, and above the house's: as the house says."""
 
 
 class NewKey(KeyLimits):

@@ -17,6 +17,7 @@ from server.errors import ApiError, unavailable
 from server.exchange import read_request
 from server.forms.messages_request import conversation
 from server.gateway import Gateway
+from server.limiting import lesser
 from server.pool import Moved
 from server.prompts import TOLD
 from server.serving import MOVES
@@ -36,20 +37,20 @@ def _example(value: dict[str, Any]) -> dict[str, Any]:
 @router.post("/tokenize", openapi_extra=_example(SAID))
 async def tokenize(gateway: House, identity: Asking, request: Request) -> dict[str, Any]:
     """The tokens of a `prompt`, or of `messages` as the model reads them. `model` may be left out."""
-    return await _count(gateway, identity, await _read(gateway, request), dict(request.headers.raw))
+    return await _count(gateway, identity, await _read(gateway, identity, request), dict(request.headers.raw))
 
 
 @router.post("/detokenize", openapi_extra=_example({"model": "ruminate", "tokens": [5, 6, 7]}))
 async def detokenize(gateway: House, identity: Asking, request: Request) -> dict[str, Any]:
     """The text of `tokens`."""
-    given = await _read(gateway, request)
+    given = await _read(gateway, identity, request)
     return await _ask(gateway, identity, "/detokenize", given.get("model") or ALIAS, {"tokens": given.get("tokens")})
 
 
 @router.post("/v1/messages/count_tokens", openapi_extra=_example(SAID))
 async def count_tokens(gateway: House, identity: Asking, request: Request) -> dict[str, Any]:
     """Anthropic's: how many tokens `messages`, `system` and `tools` are before they are answered."""
-    body = conversation(await _read(gateway, request))
+    body = conversation(await _read(gateway, identity, request))
     found = await _count(gateway, identity, body, dict(request.headers.raw))
     return {"input_tokens": found["count"]}
 
@@ -61,9 +62,9 @@ async def embeddings(_: Me) -> None:
     raise ApiError(400, message, code="unsupported_endpoint")
 
 
-async def _read(gateway: Gateway, request: Request) -> dict[str, Any]:
-    headers = dict(request.headers.raw)
-    return read_object(await read_request(request.receive, headers, gateway.settings.max_body_bytes))
+async def _read(gateway: Gateway, identity: Identity, request: Request) -> dict[str, Any]:
+    most = lesser(gateway.settings.max_body_bytes, identity.limits.body_bytes)
+    return read_object(await read_request(request.receive, dict(request.headers.raw), most))
 
 
 async def _count(

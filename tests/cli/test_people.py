@@ -50,6 +50,9 @@ async def test_a_user_is_added_gets_a_key_and_is_disabled(house: Running) -> Non
     assert "ann" in (await ruminate(house, "users", "list")).stdout
     limited = await ruminate(house, "keys", "limit", row["id"], "--requests", "5", "--answers", "0")
     assert limited.stdout.strip() == f"key {row['id']}: requests_per_minute 5, concurrent_answers without limit"
+    sized = await ruminate(house, "keys", "limit", row["id"], "--prompt-tokens", "9", "--body-bytes", "2048", "--json")
+    own = {"requests_per_minute": 5, "concurrent_answers": 0, "max_prompt_tokens": 9, "max_body_bytes": 2048}
+    assert json.loads(sized.stdout)["limits"] == {"tokens_per_minute": None} | own
     back = await ruminate(house, "keys", "limit", row["id"], "--as-the-house")
     assert back.stdout.strip() == f"key {row['id']}: the limits of the house"
     disabled = await ruminate(house, "users", "disable", "ann")

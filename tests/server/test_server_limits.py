@@ -123,9 +123,8 @@ async def test_a_keys_own_limits_go_before_the_houses(
         assert "x-ratelimit-limit-requests" not in (await ask(free[1])).headers
         assert [(await ask(dear[1])).status_code for _ in range(2)] == [200, 429]
         changed = await house.service.patch(f"/api/admin/keys/{free[0]}", json={"concurrent_answers": 1})
-        assert changed.json()["limits"] == {
-            "requests_per_minute": 0, "tokens_per_minute": None, "concurrent_answers": 1,
-        }  # fmt: skip
+        own = {"requests_per_minute": 0, "concurrent_answers": 1}
+        assert changed.json()["limits"] == dict.fromkeys(users.LIMITS) | own
         engine.first_delay = 0.3
         at_once = await asyncio.gather(ask(free[1]), ask(free[1]))
         assert sorted(answer.status_code for answer in at_once) == [200, 429]
@@ -243,6 +242,41 @@ async def test_a_body_may_be_as_large_as_the_house_says_and_no_larger_in_each_fo
                 assert f"larger than {most} bytes" in error["message"]
                 told = error["type"] if path == "/v1/messages" else error["code"]
                 assert told == ("request_too_large" if path == "/v1/messages" else "body_too_large")
+
+
+async def test_a_key_may_send_less_than_the_house_takes_and_never_more(tmp_path: Path, engine: FakeEngine) -> None:
+    async with limited(tmp_path, engine, max_prompt_tokens=100, max_body_bytes=4096) as house:
+        await house.service.post("/api/admin/users", json={"name": "ann"})
+
+        async def key_with(**limits: int) -> dict[str, str]:
+            made = await house.service.post("/api/admin/users/ann/keys", json=limits)
+            assert made.json()["limits"] == dict.fromkeys(users.LIMITS) | limits
+            return {"Authorization": f"Bearer {made.json()['key']}"}
+
+        async def told(key: dict[str, str], path: str, words: str) -> tuple[int, str]:
+            body = {"model": "ruminate", **FORMS[path](words)}
+            answer = await house.http.post(path, json=body, headers=key)
+            return answer.status_code, "" if answer.status_code == 200 else answer.json()["error"]["message"]
+
+        def words(count: int) -> str:
+            return " ".join(["word"] * count)
+
+        for limits, most_tokens, most_bytes in (
+            ({}, 100, 4096),
+            ({"max_prompt_tokens": 10, "max_body_bytes": 1024}, 10, 1024),
+            ({"max_prompt_tokens": 1000, "max_body_bytes": 100_000}, 100, 4096),
+        ):
+            key = await key_with(**limits)
+            for path in FORMS:
+                assert await told(key, path, words(most_tokens)) == (200, ""), (limits, path)
+                status, said = await told(key, path, words(most_tokens + 1))
+                assert (status, f"at most {most_tokens} are taken here" in said) == (400, True), (limits, path, said)
+                status, said = await told(key, path, "x" * most_bytes)
+                assert (status, f"larger than {most_bytes} bytes" in said) == (413, True), (limits, path, said)
+            counted = await house.http.post("/tokenize", json={"prompt": "x" * most_bytes}, headers=key)
+            assert counted.status_code == 413
+        for wrong in ({"max_prompt_tokens": 0}, {"max_body_bytes": 1023}, {"max_body_bytes": 2**31}):
+            assert (await house.service.post("/api/admin/users/ann/keys", json=wrong)).status_code == 400
 
 
 async def _pieces(raw: bytes) -> AsyncIterator[bytes]:
