@@ -150,6 +150,7 @@ class Feedback(Base):
     rating: Mapped[int]
     tags: Mapped[list[Any]]
     words: Mapped[str]
+    shown: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))  # None: it was not told how
     created_at: Mapped[datetime]
 
 

@@ -41,7 +41,7 @@ _ROUND = {
     "parent": None, "candidate": None, "verdict": None, "error": None, "created_at": _WHEN, "started_at": None,
     "ended_at": None,
 }  # fmt: skip
-_OPINION = {"rating": 1, "tags": ["clear"], "words": "short and right"}
+_OPINION = {"rating": 1, "tags": ["clear"], "words": "short and right", "shown": {"thoughts": "collapsed"}}
 _CHOICE = {
     "left": "0198c0de-7f00-7000-8000-000000000004", "right": "0198c0de-7f00-7000-8000-000000000006",
     "choice": "right", "shown": {"blind": True},

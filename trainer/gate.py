@@ -7,8 +7,8 @@ sentence; a later rule is one more function here. Decides only: publishing is el
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -61,11 +61,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Check:
-    """One thing the gate looked at."""
+    """One thing the gate looked at: what it found as a sentence, and the figures in it for who says it otherwise."""
 
     name: str
     passed: bool
     words: str
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Verdict:
 
     def as_json(self) -> dict[str, Any]:
         """For a row: decision, words, checks and numbers."""
-        checks = [{"name": check.name, "passed": check.passed, "words": check.words} for check in self.checks]
+        checks = [asdict(check) for check in self.checks]
         return {"publish": self.publish, "words": self.words, "checks": checks, **self.figures}
 
 
@@ -159,65 +160,110 @@ def _lengths(answers: Answers) -> np.ndarray:
     return np.array(rows)
 
 
-def _span(scores: Paired) -> str:
-    return f"{scores.difference:+.3f} ({scores.low:+.3f} to {scores.high:+.3f})"
+def _check(name: str, passed: bool, sentence: str, **figures: float) -> Check:
+    """What `sentence` says with its figures filled in."""
+    return Check(name, passed, sentence.format(**figures), {key: round(value, 5) for key, value in figures.items()})
 
 
 def _reward_rose(scores: Paired) -> Check:
-    words = f"the reward model says {_span(scores)}, {scores.win_rate:.0%} of the pairings won"
-    return Check("reward", scores.low > 0, words)
+    sentence = "the reward model says {difference:+.3f} ({low:+.3f} to {high:+.3f}), {won:.0%} of the pairings won"
+    return _check(
+        "reward",
+        scores.low > 0,
+        sentence,
+        difference=scores.difference,
+        low=scores.low,
+        high=scores.high,
+        won=scores.win_rate,
+    )
 
 
 def _judge_agrees(scores: Paired, config: RoundConfig) -> Check:
-    needed = f", needed is more than {config.gate_min_gain:+.3f}" if config.gate_min_gain else ""
-    words = f"the second judge says {_span(scores)}, {scores.win_rate:.0%} of the pairings won{needed}"
-    return Check("judge", scores.low > config.gate_min_gain, words)
+    sentence = "the second judge says {difference:+.3f} ({low:+.3f} to {high:+.3f}), {won:.0%} of the pairings won" + (
+        ", needed is more than {needed:+.3f}" if config.gate_min_gain else ""
+    )
+    return _check(
+        "judge",
+        scores.low > config.gate_min_gain,
+        sentence,
+        difference=scores.difference,
+        low=scores.low,
+        high=scores.high,
+        won=scores.win_rate,
+        needed=config.gate_min_gain,
+    )
 
 
 def _not_by_length(scores: Paired) -> Check:
     """A judge that likes long answers must see the gain also in answers of one length."""
-    words = (
-        f"at equal length the second judge says {scores.controlled:+.3f} "
-        f"({scores.controlled_low:+.3f} to {scores.controlled_high:+.3f})"
+    sentence = "at equal length the second judge says {difference:+.3f} ({low:+.3f} to {high:+.3f})"
+    return _check(
+        "equal_length",
+        scores.controlled_low > 0,
+        sentence,
+        difference=scores.controlled,
+        low=scores.controlled_low,
+        high=scores.controlled_high,
     )
-    return Check("equal_length", scores.controlled_low > 0, words)
 
 
 def _gain_carries_over(reward: Paired, second: Paired, config: RoundConfig) -> Check:
     """What is real shows to both judges; what pleases one alone is that one's weakness."""
     share = second.effect / reward.effect if reward.effect > 0 else 0.0
     unit = "in win rate" if config.gate_outcomes == "wins" else "in standard deviations of the live answers"
-    words = (
-        f"{unit} the reward model saw {reward.effect:+.2f} and the second judge "
-        f"{second.effect:+.2f}, which is {share:.0%} of it (needed: {config.gate_min_transfer:.0%})"
+    sentence = (
+        unit + " the reward model saw {reward:+.2f} and the second judge {judge:+.2f}, "
+        "which is {share:.0%} of it (needed: {needed:.0%})"
     )
-    return Check("transfer", share >= config.gate_min_transfer, words)
+    return _check(
+        "transfer",
+        share >= config.gate_min_transfer,
+        sentence,
+        reward=reward.effect,
+        judge=second.effect,
+        share=share,
+        needed=config.gate_min_transfer,
+    )
 
 
 def _no_more(name: str, what: str, live: float, candidate: float, allowed: float) -> Check:
     """A share that may rise by `allowed` at most."""
-    words = f"{what} went from {live:.1%} to {candidate:.1%} (allowed: {allowed:+.1%})"
-    return Check(name, candidate - live <= allowed, words)
+    sentence = what + " went from {live:.1%} to {candidate:.1%} (allowed: {allowed:+.1%})"
+    return _check(name, candidate - live <= allowed, sentence, live=live, candidate=candidate, allowed=allowed)
 
 
 def _length_kept(live: Habits, candidate: Habits, config: RoundConfig) -> Check:
     ratio = candidate.response_tokens / max(live.response_tokens, 1.0)
-    words = (
-        f"responses went from {live.response_tokens:.0f} to {candidate.response_tokens:.0f} tokens "
-        f"(allowed: {1 / config.gate_max_length_ratio:.2f} to {config.gate_max_length_ratio:.2f} times)"
+    least, most = 1 / config.gate_max_length_ratio, config.gate_max_length_ratio
+    sentence = "responses went from {live:.0f} to {candidate:.0f} tokens (allowed: {least:.2f} to {most:.2f} times)"
+    return _check(
+        "length",
+        least <= ratio <= most,
+        sentence,
+        live=live.response_tokens,
+        candidate=candidate.response_tokens,
+        least=least,
+        most=most,
     )
-    return Check("length", 1 / config.gate_max_length_ratio <= ratio <= config.gate_max_length_ratio, words)
 
 
 def _stayed_near(kl: float, config: RoundConfig) -> Check:
-    words = f"on its own answers it is {kl:.3f} nats per token away from live (allowed: {config.gate_max_kl:g})"
-    return Check("kl", kl <= config.gate_max_kl, words)
+    sentence = "on its own answers it is {kl:.3f} nats per token away from live (allowed: {allowed:g})"
+    return _check("kl", kl <= config.gate_max_kl, sentence, kl=kl, allowed=config.gate_max_kl)
 
 
 def _kept_answers_hold(found: Regressions, config: RoundConfig) -> Check:
-    words = (
-        f"of {found.cases} answers that people keep an eye on {found.candidate_share:.0%} hold, "
-        f"with live {found.live_share:.0%} (allowed: {-config.gate_max_regression:+.0%} or what chance explains; "
-        f"by chance so few hold in {found.chance:.1%} of cases)"
+    sentence = (
+        "of {cases} answers that people keep an eye on {candidate:.0%} hold, with live {live:.0%} "
+        "(allowed: {allowed:+.0%} or what chance explains; by chance so few hold in {chance:.1%} of cases)"
     )
-    return Check("regressions", not found.fell(config), words)
+    return _check(
+        "regressions",
+        not found.fell(config),
+        sentence,
+        cases=found.cases,
+        candidate=found.candidate_share,
+        live=found.live_share,
+        allowed=-config.gate_max_regression,
+        chance=found.chance,
+    )

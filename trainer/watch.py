@@ -85,6 +85,7 @@ def watch(found: Evidence, live: Answers, candidate: Answers, prompts: Sequence[
     alerts = [Alert(name, words, _examples(prompts, old, new, order)) for name, rings, words, order in ranked if rings]
     return {
         "figures": {name: round(value, 4) for name, value in figures.items()},
+        "phrase": phrase.phrase,
         "alerts": [asdict(alert) for alert in alerts],
     }
 

@@ -14,7 +14,7 @@ import gradio as gr
 
 from cli.client import GatewayError
 from ui.answer import Phase
-from ui.compare import SIDES, Pair
+from ui.compare import SIDES, Pair, as_shown
 from ui.files import MOST_CHARACTERS, TooLong, given, joined, parted
 from ui.gate import Gate, within
 from ui.optout import keep_out
@@ -150,8 +150,7 @@ class Chat:
         kept = conversation.id is not None and all(row.generation for row in rows)
         if choice != "skip" and kept:
             ids = {side: row.generation for side, row in zip(SIDES, rows, strict=True)}
-            how = asked.get("shown") if isinstance(asked.get("shown"), dict) else {}
-            shown = {**(how or {}), "mode": pair.mode, "blind": True, "models": [row.model for row in rows]}
+            shown = {**as_shown(asked), "mode": pair.mode, "blind": True, "models": [row.model for row in rows]}
             gate.call("POST", "/api/comparisons", {**ids, "choice": choice, "shown": shown})
         self._answers.drop(pair)
         winner = rows[1 if choice == "right" else 0]

@@ -5,7 +5,7 @@ Knows how both run and how they are shown; what a choice leads to is in `ui.chat
 
 import random
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Executor, Future
 from typing import Any
 
@@ -16,6 +16,12 @@ from ui.stream import Running, always, drawing, frames
 SIDES = ("left", "right")
 HIDDEN = ("model", "generation", "conversation", "text")
 """What a frame tells of an answer, and a page that is to stay blind must not know."""
+
+
+def as_shown(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """How the page says that it showed what somebody judges; nothing where it does not say."""
+    shown = asked.get("shown")
+    return dict(shown) if isinstance(shown, dict) else {}
 
 
 class Pair:

@@ -10,6 +10,7 @@ import gradio as gr
 
 from cli.client import GatewayError
 from ui.chat import Chat
+from ui.compare import as_shown
 from ui.exports import as_json, as_markdown
 from ui.gate import Gate, within
 from ui.people import People
@@ -135,6 +136,7 @@ class Places:
                 gate.call("DELETE", path)
             else:
                 said = {"tags": asked.get("tags") or [], "words": asked.get("words") or ""}
+                said["shown"] = {**as_shown(asked), "blind": False}
                 gate.call("POST", path, {"rating": rating, **said})
             if asked["id"] in tab.conversation.rows:
                 tab.conversation.rows[asked["id"]].rating = rating

@@ -35,7 +35,7 @@ class Verdicts:
                 f'<span class="badge {"good" if check["passed"] else "bad"}">'
                 f"{escape(say('passed' if check['passed'] else 'not_passed'))}</span>",
                 escape(self._pieces.named("check", check["name"])),
-                Cell(escape(check["words"]), "rest"),
+                Cell(escape(self._found(check, verdict)), "rest"),
             ]
             for check in verdict.get("checks") or []
         ]
@@ -43,6 +43,18 @@ class Verdicts:
         return f"<h2>{say('verdict')}</h2><p>{escape(self.plainly(verdict))}</p>{self._figures(verdict)}" + (
             f"<h3>{escape(say('checks'))}</h3>{checks}" if checks else ""
         ) + self._alerts(verdict.get("watch"))  # fmt: skip
+
+    def _found(self, check: View, verdict: View) -> str:
+        """What a check found, in this language; of a round whose record has no figures, in the gate's words."""
+        name = "share" if check["name"] in SHARES else check["name"]
+        if name == "transfer":
+            name = f"transfer_{verdict.get('outcomes')}"
+        return self._say.known(f"saw_{name}", check.get("figures") or {}) or str(check["words"])
+
+    def _rang(self, alert: View, watch: View) -> str:
+        """The same of an alert."""
+        values = {**(watch.get("figures") or {}), "words": watch.get("phrase") or None}
+        return self._say.known(f"rang_{alert['name']}", values) or str(alert["words"])
 
     def _alerts(self, watch: View | None) -> str:
         """What the watch for reward hacking saw, with its examples; nothing of a round that was judged without it."""
@@ -54,7 +66,7 @@ class Verdicts:
             return f'{heading}<p class="quiet">{escape(say("watch_quiet"))}</p>'
         names = [escape(self._pieces.named("alert", one["name"])) for one in alerts]
         rows: list[list[str | Cell]] = [
-            [f'<span class="badge bad">{name}</span>', Cell(escape(one["words"]), "rest")]
+            [f'<span class="badge bad">{name}</span>', Cell(escape(self._rang(one, watch)), "rest")]
             for name, one in zip(names, alerts, strict=True)
         ]
         shown = "".join(

@@ -21,11 +21,18 @@ def own_generation(session: Session, generation_id: str, user_id: str) -> Genera
 
 
 def give_feedback(
-    session: Session, generation_id: str, user_id: str, rating: int, tags: Sequence[str] = (), words: str = ""
+    session: Session,
+    generation_id: str,
+    user_id: str,
+    rating: int,
+    tags: Sequence[str] = (),
+    words: str = "",
+    shown: Mapping[str, Any] | None = None,
 ) -> None:
-    """`rating` is 1 or -1. A second one by the same user replaces the first."""
+    """`rating` is 1 or -1; `shown` says how they saw the answer. A second one by the same user replaces the first."""
     own_generation(session, generation_id, user_id)
     said = {"rating": rating, "tags": list(tags), "words": words, "created_at": utcnow()}
+    said["shown"] = None if shown is None else dict(shown)
     row = insert(session, Feedback).values(id=new_id(), generation_id=generation_id, user_id=user_id, **said)
     session.execute(row.on_conflict_do_update(index_elements=["generation_id", "user_id"], set_=said))
 

@@ -1,14 +1,17 @@
 """What every route may ask for: the gateway, and who is asking."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
+import orjson
 from fastapi import Depends, Path, Query, Request
+from pydantic import AfterValidator
 
 from server.auth import Identity, address_of
 from server.errors import ApiError
 from server.gateway import Gateway
 from server.tracing import trace_of
 
+SHOWN_BYTES = 4096  # how an answer was shown, not what: the words stand in the generations
 SERVICE = "service"  # as which the holder of the service key stands in the log
 
 
@@ -55,6 +58,17 @@ async def _service(request: Request) -> None:
     trace_of(request.scope).key = SERVICE
 
 
+def _kept(value: dict[str, Any]) -> dict[str, Any]:
+    try:
+        size = len(orjson.dumps(value))
+    except TypeError as error:  # the database could not give such a value back either
+        raise ValueError(f"holds what cannot be kept: {error}") from error
+    if size > SHOWN_BYTES:
+        raise ValueError(f"has {size} bytes; expected up to {SHOWN_BYTES}, without the answers themselves")
+    return value
+
+
+Shown = Annotated[dict[str, Any], AfterValidator(_kept)]
 House = Annotated[Gateway, Depends(_gateway)]
 Me = Annotated[Identity, Depends(_identity)]
 Asking = Annotated[Identity, Depends(_chatting)]

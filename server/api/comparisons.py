@@ -2,18 +2,15 @@
 
 from typing import Any, Literal
 
-import orjson
 from fastapi import APIRouter
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field
 
 from db.queries import feedback
-from server.api.common import House, Me
+from server.api.common import House, Me, Shown
 from server.errors import invalid
 from server.views import comparison_view
 
 router = APIRouter(prefix="/api/comparisons", tags=["conversations"])
-
-SHOWN_BYTES = 4096  # how it was shown, not what: the words stand in the generations
 
 
 class Choice(BaseModel):
@@ -21,19 +18,8 @@ class Choice(BaseModel):
     """The generation that stood on the left, or first."""
     right: str = Field(max_length=100)
     choice: Literal["left", "right", "tie"]
-    shown: dict[str, Any] = {}
+    shown: Shown = {}
     """How they were shown: whether blind, whether their thoughts were in sight, for how long, and the like."""
-
-    @field_validator("shown")
-    @classmethod
-    def _short(cls, value: dict[str, Any]) -> dict[str, Any]:
-        try:
-            size = len(orjson.dumps(value))
-        except TypeError as error:  # the database could not give such a value back either
-            raise ValueError(f"holds what cannot be kept: {error}") from error
-        if size > SHOWN_BYTES:
-            raise ValueError(f"has {size} bytes; expected up to {SHOWN_BYTES}, without the answers themselves")
-        return value
 
 
 @router.post("", status_code=201)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from db.queries import conversations, feedback, forget, regressions
 from db.queries.searching import search_conversations
 from db.schema import Conversation
-from server.api.common import House, Limit, Me
+from server.api.common import House, Limit, Me, Shown
 from server.forgetting import erase_files
 from server.views import comparison_view, conversation_view, message_view, when
 
@@ -33,6 +33,8 @@ class Opinion(BaseModel):
     rating: Literal[-1, 1]
     tags: list[str] = Field(default=[], max_length=20)
     words: str = Field("", max_length=10_000)
+    shown: Shown = {}
+    """How the answer was shown: whether its thought was in sight, and the like."""
 
 
 @router.get("/conversations")
@@ -76,7 +78,7 @@ def whole(session: Session, row: Conversation) -> dict[str, Any]:
         "messages": [message_view(message, answers.get(message.id)) for message in messages],
         "feedback": [
             {"generation_id": one.generation_id, "rating": one.rating, "tags": one.tags, "words": one.words,
-             "created_at": when(one.created_at)}
+             "shown": one.shown or {}, "created_at": when(one.created_at)}
             for one in opinions
         ],
         "comparisons": [comparison_view(one) for one in compared],
@@ -116,7 +118,9 @@ def delete_conversation(gateway: House, me: Me, conversation_id: str) -> dict[st
 def give_feedback(gateway: House, me: Me, generation_id: str, opinion: Opinion) -> dict[str, Any]:
     """A thumb, with tags and words. A second one replaces the first."""
     with gateway.database.transaction() as session:
-        feedback.give_feedback(session, generation_id, me.user_id, opinion.rating, opinion.tags, opinion.words)
+        feedback.give_feedback(
+            session, generation_id, me.user_id, opinion.rating, opinion.tags, opinion.words, opinion.shown
+        )
     return {"generation_id": generation_id, **opinion.model_dump()}
 
 

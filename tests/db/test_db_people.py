@@ -76,9 +76,12 @@ def test_feedback_is_one_per_person_and_answer(database: Database) -> None:
         turn = a_turn(ann, said("Hi"))
         turns.record_turn(session, turn, its_end(turn))
         feedback.give_feedback(session, turn.generation_id, ann, 1)
-        feedback.give_feedback(session, turn.generation_id, ann, -1, ["wrong"], "No.")
+        assert [row.shown for row in feedback.feedback_on(session, [turn.generation_id])] == [None]
+        feedback.give_feedback(session, turn.generation_id, ann, -1, ["wrong"], "No.", {"opened": True})
         rows = feedback.feedback_on(session, [turn.generation_id])
+        session.expire_all()
         assert [(row.rating, row.tags, row.words) for row in rows] == [(-1, ["wrong"], "No.")]
+        assert [row.shown for row in rows] == [{"opened": True}]
         with pytest.raises(NotFound):
             feedback.give_feedback(session, turn.generation_id, bob, 1)
         with pytest.raises(NotFound):

@@ -100,10 +100,12 @@ async def test_feedback_is_given_and_replaced(house: Running) -> None:
     answer = await house.chat("one")
     path = f"/api/generations/{answer.headers['x-ruminate-generation']}/feedback"
     assert (await house.http.post(path, json={"rating": 1, "tags": ["clear"]})).status_code == 201
-    assert (await house.http.post(path, json={"rating": -1, "words": "too long"})).status_code == 201
+    seen = {"thoughts": "open", "opened": True}
+    assert (await house.http.post(path, json={"rating": -1, "words": "too long", "shown": seen})).status_code == 201
     assert (await house.http.post(path, json={"rating": 5})).status_code == 400
+    assert (await house.http.post(path, json={"rating": 1, "shown": {"text": "x" * 5000}})).status_code == 400
     tree = (await house.http.get(f"/api/conversations/{answer.headers['x-ruminate-conversation']}")).json()
-    assert [(one["rating"], one["words"]) for one in tree["feedback"]] == [(-1, "too long")]
+    assert [(one["rating"], one["words"], one["shown"]) for one in tree["feedback"]] == [(-1, "too long", seen)]
 
 
 async def test_feedback_is_taken_back(house: Running) -> None:

@@ -30,7 +30,7 @@ class Script:
     pause: float = 0.01
     first_pause: float = 0.0
     finish: str = "stop"
-    refuse: tuple[int, str] | None = None
+    refuse: tuple[int, str] | tuple[int, str, str] | None = None  # status, message, code
     break_after: int | None = None  # pieces, after which the engine fails
     hold_at: tuple[int, ...] = ()  # pieces, after each of which it waits until the test says `release()`
 
@@ -375,8 +375,8 @@ def _event(model: str, delta: dict[str, str], finish: str | None, usage: dict[st
     return "data: " + json.dumps({"model": model, "choices": [choice], "usage": usage}) + "\n\n"
 
 
-def _error(status: int, message: str) -> JSONResponse:
-    body = {"error": {"message": message, "type": "error", "code": None, "param": None}}
+def _error(status: int, message: str, code: str | None = None) -> JSONResponse:
+    body = {"error": {"message": message, "type": "error", "code": code, "param": None}}
     return JSONResponse(body, status_code=status)
 
 

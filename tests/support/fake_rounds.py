@@ -16,10 +16,12 @@ VERDICT = {
     "response_tokens": {"live": 48.0, "candidate": 71.0},
     "words": "published: the second judge says +0.312 (+0.201 to +0.423), 61% of the prompts won",
     "checks": [
-        {"name": "reward", "passed": True, "words": "the reward model says +0.402 (+0.310 to +0.494)"},
-        {"name": "length", "passed": False, "words": "responses went from 48 to 71 tokens (allowed: up to 62)"},
+        {"name": "reward", "passed": True, "words": "the reward model says +0.402 (+0.310 to +0.494)",
+         "figures": {"difference": 0.402, "low": 0.31, "high": 0.494, "won": 0.668}},
+        {"name": "length", "passed": False, "words": "responses went from 48 to 71 tokens (allowed: up to 62)",
+         "figures": {"live": 48.0, "candidate": 71.0, "least": 0.76923, "most": 1.3}},
     ],
-    "watch": {"figures": {}, "alerts": [{
+    "watch": {"figures": {"length_ratio": 1.48}, "phrase": "", "alerts": [{
         "name": "length", "words": "answers are 1.48 times as long as live's",
         "examples": [{"prompt": "Name a sea.", "before": "The Baltic.", "after": "The Baltic Sea, in the north."}],
     }]},

@@ -1,6 +1,8 @@
 """The gate: its figures against ones computed by hand, and that it tells better from merely rewarded."""
 
+import json
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -10,7 +12,11 @@ from thinking.format import THINK
 from trainer.gate import Answers, Evidence, Sides, decide, measure
 from trainer.habits import Habits, habits, repetition
 from trainer.intervals import at_equal_length, interval, paired, pairings
+from trainer.regressions import Regressions
 from trainer.settings import RoundConfig
+from ui.pieces import Pieces
+from ui.verdicts import Verdicts
+from ui.words import load_words
 
 CONFIG = RoundConfig(gate_prompts=40, gate_samples=4)
 CONVERSATIONS = [prompt(number) for number in range(40)]
@@ -129,6 +135,18 @@ def test_a_gain_that_is_all_length_does_not_pass_and_one_beside_it_does():
     assert failed(longer) == {"equal_length"}
     assert longer.figures["judge"]["low"] > 0
     assert decide(evidence(gain=1.0, longer=0.3, price=4.0), CONFIG).publish
+
+
+@pytest.mark.parametrize("outcomes", ["margins", "wins"])
+def test_what_each_check_found_can_be_said_by_the_page_from_its_figures(outcomes):
+    found = replace(evidence(kl=0.03), regressions=Regressions(["a"], [4], [3], 4))
+    told = json.loads(json.dumps(decide(found, CONFIG.model_copy(update={"gate_outcomes": outcomes})).as_json()))
+    assert len(told["checks"]) == 11
+    without = [{**check, "words": "in the gate's words"} for check in told["checks"]]
+    page = Verdicts(Pieces(load_words("en"), False, datetime.now(UTC))).one({**told, "checks": without})
+    assert "in the gate" not in page
+    assert "of 1 answer 75% hold, with live 100%" in page
+    assert "0.030 nats per token on its own answers (allowed: 0.08)" in page
 
 
 def test_wins_count_alike_whatever_their_margin():

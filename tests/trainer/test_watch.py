@@ -8,6 +8,7 @@ from trainer.gate import Answers, Evidence, Sides
 from trainer.prompts import Prompt
 from trainer.tricks import Spread, marks, novelty, spread
 from trainer.watch import watch
+from ui.words import load_words
 
 COUNT, SAMPLES = 30, 4
 PROMPTS = [
@@ -58,6 +59,14 @@ def test_an_honest_gain_rings_nothing():
     found = seen(texts(1), texts(2), reward=0.5, judge=0.4)
     assert not rung(found)
     assert found["figures"]["reward_gain"] == pytest.approx(0.5, abs=0.2)
+
+
+def test_each_alert_can_be_said_by_the_page_from_the_figures():
+    say, found = load_words("en"), seen(texts(1), texts(2))
+    names = [key.removeprefix("alert_") for key in say.sentences if key.startswith("alert_")]
+    assert len(names) == 7
+    for name in names:
+        assert say.known(f"rang_{name}", {**found["figures"], "words": found["phrase"]}), name
 
 
 def test_a_prompt_without_a_well_formed_answer_leaves_every_figure_a_number():

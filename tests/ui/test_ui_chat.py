@@ -190,10 +190,11 @@ def test_code_is_highlighted_formulas_are_drawn_and_html_stays_text(shown) -> No
     assert page.evaluate("navigator.clipboard.readText()") == answer
 
 
-def test_a_rating_reaches_the_gateway_with_tags_and_words(shown) -> None:
+def test_a_rating_reaches_the_gateway_with_tags_words_and_what_was_shown(shown) -> None:
     page = shown.page
     shown.ask("hello")
     shown.answered()
+    page.click(".thought summary")
     page.click("[data-do=bad]")
     page.click(".tag[data-tag=incomplete]")
     page.fill(".why input", "the third dinner is missing")
@@ -203,6 +204,8 @@ def test_a_rating_reaches_the_gateway_with_tags_and_words(shown) -> None:
     opinion = shown.gateway.feedback[0]
     assert (opinion["rating"], opinion["tags"]) == (-1, ["incomplete"])
     assert opinion["words"] == "the third dinner is missing"
+    width = page.viewport_size["width"]
+    assert opinion["shown"] == {"thoughts": "collapsed", "opened": True, "width": width, "blind": False}
     page.reload()
     expect(page.locator("[data-do=bad]")).to_have_attribute("aria-pressed", "true")
 

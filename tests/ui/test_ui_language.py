@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
-from support.fake_chat_gateway import FakeGateway, serving
+from support.fake_chat_gateway import FakeGateway, Script, serving
 
 from ui.words import load_words
 
@@ -22,21 +22,24 @@ TEXTS = """(left) => {
   }
   return said; }"""  # noqa: E501
 NOT_OURS = "#announcer, .bubble, .md, .thought-text, .editor, .item, .talk-title, time, code, kbd"
-NOT_OURS += ", td.wide, td.rest, .live-card p"
-NOT_OURS += ", #training h2 + p:not(.quiet)"  # what the gate said, in its words
+NOT_OURS += ", td.wide, td.rest[data-label*=Reason], .live-card p"
 DATA = {"v0", "v1", "v2", "v3", "ruminate-v0", "ruminate-v1", "ruminate-v2", "grpo", "adapter", "base", "rk-…"}
 DATA |= {"round 1", "gateway", "local", "tiny/policy", "reward", "length", "x", "words", "learning_rate", "tiny"}
 
 
 @pytest.fixture
-def foreign(chromium: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
+def gateway() -> FakeGateway:
+    return FakeGateway()
+
+
+@pytest.fixture
+def foreign(gateway: FakeGateway, chromium: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Page]:
     from ui.app import create_app
     from ui.settings import UiSettings
 
     sentences = {key: f"⟦{sentence}⟧" for key, sentence in load_words("en").sentences.items()}
     (tmp_path / "xx.json").write_text(json.dumps(sentences), encoding="utf-8")
     monkeypatch.setattr("ui.words.__file__", str(tmp_path / "__init__.py"))
-    gateway = FakeGateway()
     with serving(gateway.app) as address, serving(create_app(UiSettings(gateway=address, language="xx"))) as url:
         context = chromium.new_context(viewport={"width": 1200, "height": 800})
         context.set_default_timeout(60_000)
@@ -78,6 +81,34 @@ def test_the_chat_speaks_the_language_of_its_file(foreign: Page) -> None:
     assert english(page) == set()
 
 
+def test_what_goes_wrong_and_what_is_asked_are_told_in_it_too(foreign: Page, gateway: FakeGateway) -> None:
+    page = foreign
+    page.click("#options")
+    page.click("[data-option=compare] label >> nth=1")
+    page.keyboard.press("Escape")
+    page.fill("#message", "Plan three dinners")
+    page.press("#message", "Enter")
+    expect(page.locator(".choose")).to_be_visible()
+    assert english(page) == set()
+    page.click("[data-choice=tie]")
+    expect(page.locator("#toasts")).to_contain_text("⟦")
+    assert english(page) == set()
+    gateway.script = Script(refuse=(429, "60 requests a minute are allowed", "rate_limit_exceeded"))
+    page.click("#options")
+    page.click("[data-option=compare] label >> nth=0")
+    page.keyboard.press("Escape")
+    page.fill("#message", "And on Thursday?")
+    page.press("#message", "Enter")
+    expect(page.locator(".note.failed")).to_be_visible()
+    assert english(page) == set()
+    page.evaluate("ruminate.needKey()")
+    expect(page.locator("dialog.signin")).to_be_visible()
+    assert english(page) == set()
+    page.context.set_offline(True)
+    expect(page.locator("#lost")).to_be_visible()
+    assert english(page) == set()
+
+
 def test_the_training_page_speaks_it_as_well(foreign: Page) -> None:
     page = foreign
     page.click("#tab-training")
@@ -87,6 +118,11 @@ def test_the_training_page_speaks_it_as_well(foreign: Page) -> None:
         page.goto(page.url.split("?")[0] + place)
         expect(page.locator(".facts")).to_be_visible()
         assert english(page) == set()
+
+
+def test_lengths_of_time_are_rounded_before_they_are_told(shown) -> None:
+    said = "[0.04, 3.96, 9.97, 59.7, 60.2, 119.7].map(ruminate.duration)"
+    assert shown.page.evaluate(said) == ["0.1 s", "4 s", "10 s", "1 min 0 s", "1 min 0 s", "2 min 0 s"]
 
 
 def test_one_of_a_thing_is_told_as_one(shown) -> None:

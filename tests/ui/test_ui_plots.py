@@ -4,6 +4,7 @@ import html
 import json
 import re
 from datetime import UTC, datetime
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -15,7 +16,7 @@ from ui.plots import Series, number, percent, plot, smoothed, steps_told, ticks
 from ui.training import mark_of
 from ui.training_view import TrainingView
 from ui.verdicts import wilson
-from ui.words import load_words
+from ui.words import Words, load_words
 
 WORDS = load_words("en")
 FINITE = st.floats(-1e6, 1e6, allow_nan=False).map(lambda value: round(value, 6))
@@ -180,6 +181,29 @@ def test_a_verdict_reads_plainly_and_its_checks_have_names() -> None:
     page = view().round_page({**ROUND, "state": "rejected", "verdict": newer, "metrics": {}})
     assert "rejected: jargon" in page  # what this page knows no words for is told in the gate's
     assert "some new one" in page
+
+
+def test_what_the_gate_found_is_said_in_the_pages_language() -> None:
+    """From the figures in the record; a round of an older version has none and is told in the gate's own words."""
+    figures = {"live": 0.012, "candidate": 0.05, "allowed": 0.02}
+    check = {"name": "refusals", "passed": False, "words": "refusals went from 1% to 5%", "figures": figures}
+    alert = {"name": "phrase", "words": "the phrase rose", "examples": []}
+    seen = {"figures": {"phrase": 0.7, "phrase_live": 0.1}, "phrase": "buy soap", "alerts": [alert]}
+    other = {"saw_share": "{live:.1%} ⇒ {candidate:.1%}", "rang_phrase": "«{words}»: {phrase:.0%}"}
+    there = TrainingView(Words({**WORDS.sentences, **other}), True, datetime(2026, 11, 20, 9, tzinfo=UTC))
+
+    def said(check: dict[str, Any], seen: dict[str, Any]) -> str:
+        verdict = {"publish": False, "words": "rejected", "checks": [check], "watch": seen}
+        return there.round_page({**ROUND, "state": "rejected", "verdict": verdict, "metrics": {}})
+
+    page = said(check, seen)
+    assert "1.2% ⇒ 5.0%" in page
+    assert "«buy soap»: 70%" in page
+    assert "refusals went" not in page
+    older = {key: value for key, value in check.items() if key != "figures"}
+    page = said(older, {"alerts": [alert]})
+    assert "refusals went from 1% to 5%" in page
+    assert "the phrase rose" in page
 
 
 def test_what_the_watch_for_reward_hacking_saw_stands_in_the_verdict_with_its_examples() -> None:

@@ -38,6 +38,7 @@ def test_a_thumb_with_tags_and_words_is_recorded_and_can_be_taken_back(ann: Pers
     (opinion,) = ann.recorded()["feedback"]
     assert (opinion["generation_id"], opinion["rating"]) == (made["id"], -1)
     assert (sorted(opinion["tags"]), opinion["words"]) == (["incomplete", "style"], "the date is missing")
+    assert (opinion["shown"]["thoughts"], opinion["shown"]["blind"]) == ("collapsed", False)
     page.reload()
     thumb = page.locator("[data-do=bad]")
     expect(thumb).to_have_attribute("aria-pressed", "true")

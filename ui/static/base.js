@@ -88,8 +88,9 @@
     },
 
     duration(seconds) {
-      if (seconds < 60) return R.say("second", { n: seconds < 10 ? Math.max(0.1, seconds).toFixed(1).replace(/\.0$/, "") : Math.round(seconds) });
-      return R.say("minute", { m: Math.floor(seconds / 60), s: Math.round(seconds % 60) });
+      if (seconds < 9.95) return R.say("second", { n: Math.max(0.1, seconds).toFixed(1).replace(/\.0$/, "") });
+      const whole = Math.round(seconds);
+      return whole < 60 ? R.say("second", { n: whole }) : R.say("minute", { m: Math.floor(whole / 60), s: whole % 60 });
     },
 
     /* A length of time in whole units, as the server tells it (ui/pieces.py). */
@@ -100,8 +101,7 @@
     },
 
     async copy(text, button) {
-      if (navigator.clipboard) await navigator.clipboard.writeText(text);
-      else copyOldWay(text);
+      try { await navigator.clipboard.writeText(text); } catch { copyOldWay(text); } // it may be missing, or forbidden
       const before = button.getAttribute("aria-label");
       button.classList.add("done");
       R.announce(R.say("copied"));

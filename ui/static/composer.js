@@ -81,9 +81,11 @@
     /* A thumb counts at once; words and tags may follow. Pressing it again takes it back. */
     R.rate = (button, row, rating) => {
       const generation = row.dataset.generation;
+      const { thought } = row;
+      const shown = { thoughts: R.recall("thoughts", "collapsed"), opened: Boolean(thought?.open), width: innerWidth };
       const back = button.getAttribute("aria-pressed") === "true";
       for (const other of row.querySelectorAll("[data-do=good], [data-do=bad]")) other.setAttribute("aria-pressed", String(other === button && !back));
-      R.send("act", { do: "rate", id: row.dataset.id, generation, rating: back ? 0 : rating });
+      R.send("act", { do: "rate", id: row.dataset.id, generation, rating: back ? 0 : rating, shown });
       row.querySelector(".why")?.remove();
       if (back) return;
       const tags = rating > 0 ? ["helpful", "correct", "clear"] : ["wrong", "incomplete", "offtopic", "style"];
@@ -92,7 +94,7 @@
         onsubmit: (event) => {
           event.preventDefault();
           const chosen = [...why.querySelectorAll("[aria-pressed=true]")].map((tag) => tag.dataset.tag);
-          R.send("act", { do: "rate", id: row.dataset.id, generation, rating, tags: chosen, words: words.value.trim() });
+          R.send("act", { do: "rate", id: row.dataset.id, generation, rating, tags: chosen, words: words.value.trim(), shown });
           why.replaceChildren(say("thanks"));
           setTimeout(() => why.remove(), 2500);
         },

@@ -2,9 +2,11 @@
 
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
+_VALUE = re.compile(r"\{(\w+)")
 _ONE_OR_MORE = re.compile(r"\{(\w+)\|([^|{}]*)\|([^|{}]*)\}")
 
 
@@ -20,6 +22,13 @@ class Words:
 
         sentence = self.sentences[key]
         return _ONE_OR_MORE.sub(one_or_more, sentence).format(**values) if values else sentence
+
+    def known(self, key: str, values: Mapping[str, object]) -> str | None:
+        """The sentence with what is in a record; None where there is no such sentence, or a value of its is missing."""
+        sentence = self.sentences.get(key)
+        if sentence is None or any(values.get(name) is None for name in _VALUE.findall(sentence)):
+            return None
+        return self(key, **values)
 
 
 @cache
