@@ -3,8 +3,8 @@
 Kinds, as many of each: `same` (no different), `hacked` (65 % of the pairings won by the reward model, none gained
 by the judge), `longer` (a fifth longer answers, which both judges pay for, and nothing else), `better` (55 % of the
 pairings won by both judges), and `refusing` (better, and it declines three times as often). Publishing any other than
-`better` is a false promotion. With `--refusals` only the check on refusals is run, on many more draws. JSON is the last
-line.
+`better` is a false promotion. With `--habits` and `--refusals` only the checks that ask no judge are run, on draws of
+their own (`bench.gate_habits`). JSON is the last line.
 """
 
 import argparse
@@ -17,13 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from bench.gate_habits import DEFAULTS, decline, habits, refusals
 from trainer.gate import Evidence, Sides, decide
 from trainer.habits import Habits
 from trainer.rewards import rank_malformed
 from trainer.settings import RoundConfig
 
-DEFAULTS = RoundConfig.model_validate({})
-SIZE = (DEFAULTS.gate_prompts, DEFAULTS.gate_samples)
 AGREEMENT = 0.66
 """Correlation of both judges' noise: they agree on 73 % of pairs (docs/learning.md); asin(0.66) / pi + 1/2 = 0.73."""
 UNEVEN = 0.3  # a gain is not the same for each prompt: its deviation, in deviations of single answers
@@ -35,8 +34,6 @@ WIN_RATES["refusing"] = WIN_RATES["better"]
 """What the reward model and the judge would find over infinitely many pairings, before length is paid for."""
 LONGER = np.log(1.2)
 REFUSALS = 0.05  # of the outputs of live
-ALWAYS = 0.5
-"""How alike the answers to one prompt are in this: so much of it is prompts that are declined each time."""
 
 
 def main() -> int:
@@ -48,9 +45,13 @@ def main() -> int:
     parser.add_argument("--confidence", type=float, nargs="+", default=[DEFAULTS.gate_confidence])
     parser.add_argument("--outcomes", nargs="+", default=["margins", "wins"], choices=["margins", "wins"])
     parser.add_argument("--kinds", nargs="+", default=list(WIN_RATES), choices=list(WIN_RATES))
+    parser.add_argument("--habits", action="store_true", help="only the checks that ask no judge, by their thresholds")
     parser.add_argument("--refusals", action="store_true", help="only the check on refusals, by its threshold")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    if options.habits:
+        print(json.dumps({"bench": "gate_simulation", "habits": habits(options.candidates, options.seed)}))
+        return 0
     if options.refusals:
         print(json.dumps({"bench": "gate_simulation", "refusals": refusals(options.candidates, options.seed)}))
         return 0
@@ -146,25 +147,6 @@ def sunk(scores: np.ndarray, malformed: np.ndarray) -> Sides:
     ]
     ranked = np.asarray(rank_malformed(flat, group, DEFAULTS.malformed_margin), np.float64).reshape(scores.shape)
     return Sides(ranked[:, 0], ranked[:, 1])
-
-
-def decline(dice: np.random.Generator, prompts: int, samples: int, shares: Sequence[float]) -> list[float]:
-    """The share of refusals that each side shows whose truth these are. Both are asked the same prompts."""
-    asked, found = dice.random((prompts, 1)), []
-    for share in shares:
-        now = dice.random((prompts, samples)) < (1 - ALWAYS) * share / (1 - ALWAYS * share)
-        found.append(float(((asked < ALWAYS * share) | now).mean()))
-    return found
-
-
-def refusals(runs: int, seed: int) -> list[dict[str, float]]:
-    """How often the check on refusals stops a candidate, by its threshold, live's share and the candidate's."""
-    dice, found = np.random.default_rng(seed), []
-    for before, after in ((0.02, 0.02), (0.05, 0.05), (0.1, 0.1), (0.05, 0.1), (0.05, 0.15), (0.0, 0.05)):
-        sides = [decline(dice, *SIZE, (before, after)) for _ in range(runs)]
-        stopped = {str(most): float(np.mean([new - old > most for old, new in sides])) for most in (0.02, 0.03, 0.05)}
-        found.append({"live": before, "candidate": after, **stopped})
-    return found
 
 
 def look(lengths: np.ndarray, malformed: np.ndarray, refused: float) -> Habits:

@@ -24,7 +24,7 @@ TokenIds = tuple[list[int], list[int]]
 """A prompt and a completion."""
 SAMPLES = "samples.json"
 SHOWN = 4  # samples of before and after that a checkpoint carries
-KL_PROMPTS = 32  # the mean over some thousand tokens is sure to a few thousandths
+KL_PROMPTS = 32  # the mean over some thousand tokens is sure to 0.014 near gate_max_kl (docs/trust.md)
 PROMPTS_AT_ONCE = 96  # in one request: what is lost of it with a gateway that dies; few, since each waits for its last
 
 

@@ -115,12 +115,7 @@ def decide(found: Evidence, config: RoundConfig) -> Verdict:
         _judge_agrees(second, config),
         _not_by_length(second),
         _gain_carries_over(reward, second, config),
-        _no_more("malformed", "malformed outputs", old.malformed, new.malformed, config.gate_max_malformed),
-        _no_more("empty_thoughts", "empty thoughts", old.empty_thoughts, new.empty_thoughts, config.gate_max_empty),
-        _no_more("repetition", "repeated words", old.repetition, new.repetition, config.gate_max_repetition),
-        _no_more("refusals", "refusals", old.refusals, new.refusals, config.gate_max_refusals),
-        _length_kept(old, new, config),
-        *([] if found.kl is None else [_stayed_near(found.kl, config)]),
+        *habits_kept(old, new, found.kl, config),
         *([] if found.regressions is None else [_kept_answers_hold(found.regressions, config)]),
     ]
     publish = all(check.passed for check in checks)
@@ -139,6 +134,18 @@ def decide(found: Evidence, config: RoundConfig) -> Verdict:
         "regressions": None if found.regressions is None else found.regressions.as_json(),
     }
     return Verdict(publish, words, checks, figures)
+
+
+def habits_kept(old: Habits, new: Habits, kl: float | None, config: RoundConfig) -> list[Check]:
+    """The checks that ask no judge: what the candidate's answers look like beside live's, and how far it went."""
+    return [
+        _no_more("malformed", "malformed outputs", old.malformed, new.malformed, config.gate_max_malformed),
+        _no_more("empty_thoughts", "empty thoughts", old.empty_thoughts, new.empty_thoughts, config.gate_max_empty),
+        _no_more("repetition", "repeated words", old.repetition, new.repetition, config.gate_max_repetition),
+        _no_more("refusals", "refusals", old.refusals, new.refusals, config.gate_max_refusals),
+        _length_kept(old, new, config),
+        *([] if kl is None else [_stayed_near(kl, config)]),
+    ]
 
 
 def _score(

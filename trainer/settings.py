@@ -190,7 +190,7 @@ class RoundConfig(BaseModel):
     )
     gate_max_malformed: float = Field(0.02, ge=0, le=1, description="By how much the malformed share may rise.")
     gate_max_empty: float = Field(0.02, ge=0, le=1, description="By how much the share of empty thoughts may rise.")
-    gate_max_repetition: float = Field(0.05, ge=0, le=1, description="By how much repeated words may rise.")
+    gate_max_repetition: float = Field(0.03, ge=0, le=1, description="By how much repeated words may rise.")
     gate_max_refusals: float = Field(0.03, ge=0, le=1, description="By how much the share of refusals may rise.")
     gate_max_kl: float = Field(
         0.08, gt=0, description="Nats per token that the candidate may be away from live on its own answers."

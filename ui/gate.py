@@ -126,6 +126,10 @@ class Gate:
         found = items(self.get("/api/conversations", limit=FOUND, search=words))
         return [_line(item) | {"excerpt": item.get("excerpt") or ""} for item in found]
 
+    def learnt(self, name: str) -> dict[str, Any]:
+        """What rounds made of one conversation. Raises GatewayError."""
+        return dict(self.get(f"/api/conversations/{within(name)}/lineage"))
+
     def own_data(self) -> list[dict[str, Any]]:
         """All that is kept of this person, conversation by conversation. Raises GatewayError."""
         found: list[dict[str, Any]] = []

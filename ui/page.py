@@ -38,6 +38,7 @@ SCRIPTS = (
     "reach",
     "keys",
     "side",
+    "learnt",
     "keeping",
     "patch",
     "plots",

@@ -13,6 +13,7 @@ from ui.chat import Chat
 from ui.compare import as_shown
 from ui.exports import as_json, as_markdown
 from ui.gate import Gate, within
+from ui.learnt import in_words
 from ui.people import People
 from ui.tab import Tab, Update, Value, failed, stale, told, transcript
 from ui.titles import shortened
@@ -105,7 +106,7 @@ class Places:
             yield gr.skip()  # the answer above has told the trouble already
 
     async def act(self, tab: Tab, event: gr.EventData, request: gr.Request) -> tuple[Update, Update, Update]:
-        """One of the small things: step, rate, keep, choose, rename, pin, delete, export, consent, forget."""
+        """One of the small things: step, rate, keep, choose, rename, pin, delete, export, learnt, consent, forget."""
         browser = self._people.browser(request.cookies)
         gate = self._people.gate(browser)
         try:
@@ -143,6 +144,13 @@ class Places:
             return gr.skip(), gr.skip(), gr.skip()
         if what == "keep":
             return gr.skip(), gr.skip(), self._keep(gate, tab, asked)
+        if what == "learnt":
+            found, live = gate.learnt(asked["conversation"]), str(asked.get("live") or "")
+            return (
+                gr.skip(),
+                gr.skip(),
+                told(learnt={"conversation": asked["conversation"], "parts": in_words(self._say, found, live)}),
+            )
         if what == "export":
             return gr.skip(), gr.skip(), told(download=self._export(gate, asked))
         if what == "take_data":

@@ -68,6 +68,9 @@ def stale(showing: str) -> Value:
     return {"n": time.monotonic_ns(), "showing": showing, "stale": True}
 
 
-def told(sentence: str = "", download: Value | None = None, kept: Value | None = None) -> Value:
-    """A sentence for the person, a file to save, or the answer (generation, kind) that an eye is kept on from now."""
-    return {"n": time.monotonic_ns(), "toast": sentence, "download": download, "kept": kept}
+def told(
+    sentence: str = "", download: Value | None = None, kept: Value | None = None, learnt: Value | None = None
+) -> Value:
+    """A sentence for the person, a file to save, the answer (generation, kind) that an eye is kept on from now, or what
+    learnt from a conversation (`ui.learnt`)."""
+    return {"n": time.monotonic_ns(), "toast": sentence, "download": download, "kept": kept, "learnt": learnt}

@@ -153,7 +153,7 @@ class TrainingView:
             ]
             for one in kept
         ]
-        shown = table(draw.heads("kept_as", "kept_answer", "col_checkpoint", "col_since", ""), rows)
+        shown = table(draw.heads("kept_as", "answer_from", "col_checkpoint", "col_since", ""), rows)
         return f'{heading}<p class="quiet">{escape(say("kept_what"))}</p>{shown}'
 
     def _steps(self, view: View) -> str:

@@ -39,7 +39,7 @@ class Verdicts:
             ]
             for check in verdict.get("checks") or []
         ]
-        checks = table([say("check_result"), say("check"), say("check_words")], rows) if rows else ""
+        checks = table([say("col_result"), say("check"), say("figures")], rows) if rows else ""
         return f"<h2>{say('verdict')}</h2><p>{escape(self.plainly(verdict))}</p>{self._figures(verdict)}" + (
             f"<h3>{escape(say('checks'))}</h3>{checks}" if checks else ""
         ) + self._alerts(verdict.get("watch"))  # fmt: skip
@@ -76,7 +76,7 @@ class Verdicts:
             if one.get("examples")
         )
         note = f'<p class="quiet">{escape(say("watch_rang"))}</p>'
-        return heading + note + table(self._pieces.heads("watch_alert", "check_words"), rows) + shown
+        return heading + note + table(self._pieces.heads("watch_alert", "figures"), rows) + shown
 
     def samples(self, samples: Sequence[View]) -> str:
         """Prompts with what live and the candidate answered, one beside the other."""

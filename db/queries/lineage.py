@@ -12,9 +12,10 @@ from sqlalchemy.orm import Session
 
 from db.errors import NotFound
 from db.queries.checkpoints import find_checkpoint, get_checkpoint, lineage, list_checkpoints
-from db.queries.forget import checkpoints_that_learnt_from
-from db.queries.rounds import get_round, metrics
-from db.schema import Checkpoint, Conversation, Generation, Lesson, Round, RoundPrompt, User
+from db.queries.curation import still_trainable
+from db.queries.forget import checkpoints_that_learnt_from, rounds_that_learnt_from
+from db.queries.rounds import get_round, metrics, open_round
+from db.schema import Checkpoint, Conversation, Generation, Lesson, Message, Round, RoundPrompt, User
 from db.values import CheckpointState
 
 SERVABLE = (CheckpointState.PUBLISHED, CheckpointState.RETIRED, CheckpointState.CANARY)
@@ -50,6 +51,22 @@ class Ancestor:
     checkpoint: Checkpoint
     round: Round | None
     prompts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Uses:
+    """What rounds made of a conversation."""
+
+    own: list[Checkpoint]
+    """Those whose round trained on it, or with a reward model that had learnt from a choice in it; oldest first."""
+    grown: list[Checkpoint]
+    """Those that only grew out of these."""
+    open_round: int | None
+    """The open round, where that is one that trains on it."""
+    prompts: dict[str, int]
+    """How many of its messages rounds `trained` on; how many others were `heldout`, or looked at and always `left`."""
+    may_train: bool
+    """Whether a round may train on any of it at this moment."""
 
 
 def behind_answer(session: Session, generation_id: str, user_id: str | None) -> tuple[Generation, list[Ancestor]]:
@@ -127,6 +144,34 @@ def learnt(session: Session, *, user_id: str | None = None, conversation_id: str
         if one.id not in touched and (one.kind == "base" or (one.state in SERVABLE and one.path is not None))
     ]
     return Learnt(family, clean[-1] if clean else get_checkpoint(session, 0))
+
+
+def uses(session: Session, conversation_id: str, user_id: str | None) -> Uses:
+    """`user_id`: only where the conversation is this user's. Raises NotFound, also for one that was deleted."""
+    row = session.get(Conversation, conversation_id)
+    if row is None or row.deleted_at is not None or user_id not in (None, row.user_id):
+        raise NotFound("conversation", conversation_id)
+    rounds = rounds_that_learnt_from(session, conversation_id=conversation_id)
+    family = checkpoints_that_learnt_from(session, conversation_id=conversation_id)
+    running = open_round(session)
+    looked = select(RoundPrompt.message_id, RoundPrompt.split, RoundPrompt.verdict).distinct()
+    seen = session.execute(looked.where(RoundPrompt.conversation_id == conversation_id)).all()
+    trained, heldout = (
+        {message for message, split, verdict in seen if (split, verdict) == (kind, "kept")}
+        for kind in ("train", "heldout")
+    )
+    asked = select(Message.id).where(Message.conversation_id == conversation_id, Message.role == "user")
+    return Uses(
+        own=[one for one in family if one.round_id in rounds],
+        grown=[one for one in family if one.round_id not in rounds],
+        open_round=running.id if running is not None and running.id in rounds else None,
+        prompts={
+            "trained": len(trained),
+            "heldout": len(heldout - trained),
+            "left": len({message for message, _, _ in seen} - trained - heldout),
+        },
+        may_train=bool(still_trainable(session, session.scalars(asked).all())),
+    )
 
 
 def whose(session: Session, user: str | None, conversation: str | None) -> tuple[str | None, str | None]:

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from db.queries import audit, lineage, replays
+from db.schema import Checkpoint
 from server.api.common import Admin, House, Limit, Me, Number
 from server.errors import ApiError
 from server.forgetting import forget
@@ -124,6 +125,23 @@ def tell_answer(gateway: House, me: Me, generation_id: str) -> dict[str, Any]:
         }
 
 
+@router.get("/conversations/{conversation_id}/lineage")
+def tell_conversation(gateway: House, me: Me, conversation_id: str) -> dict[str, Any]:
+    """What rounds made of a conversation: the checkpoints that learnt from it, the open round if it trains on it, how
+    many of its prompts were trained on, held out or left, and whether a round may train on it now. One's own
+    conversation; to an administrator anybody's."""
+    with gateway.database.reading() as session:
+        found = lineage.uses(session, conversation_id, None if me.is_admin else me.user_id)
+        return {
+            "conversation_id": conversation_id,
+            "learnt": [_learnt(one) | {"directly": direct} for direct, ones in ((True, found.own), (False, found.grown))
+                       for one in ones],
+            "open_round": found.open_round,
+            "prompts": found.prompts,
+            "may_train": found.may_train,
+        }  # fmt: skip
+
+
 @router.post("/forget")
 async def forget_somebody(gateway: House, admin: Admin, wish: ForgetRequest) -> dict[str, Any]:
     """Delete all that a user, or one conversation, left here; tell which checkpoints had learnt from it.
@@ -210,12 +228,13 @@ def rebuild_view(plan: replays.Rebuild) -> dict[str, Any]:
 
 def learnt_view(found: lineage.Learnt) -> dict[str, Any]:
     return {
-        "learnt": [
-            {"name": one.name, "state": one.state, "round": one.round_id, "created_at": when(one.created_at)}
-            for one in found.checkpoints
-        ],
+        "learnt": [_learnt(one) for one in found.checkpoints],
         "last_clean": found.last_clean.name,
     }
+
+
+def _learnt(one: Checkpoint) -> dict[str, Any]:
+    return {"name": one.name, "state": one.state, "round": one.round_id, "created_at": when(one.created_at)}
 
 
 def _whose(session: Any, user: str | None, conversation: str | None) -> tuple[str | None, str | None]:

@@ -3,13 +3,13 @@
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import update
-from support.records import said, settle
+from sqlalchemy import select, update
+from support.records import a_turn, its_end, said, settle
 
 from db.errors import NotFound
-from db.queries import checkpoints, curation, deployments, lineage, retention, rounds
+from db.queries import checkpoints, conversations, curation, deployments, lineage, retention, rounds, turns
 from db.queries.common import utcnow
-from db.schema import EngineState
+from db.schema import EngineState, Message
 from db.session import Database
 from db.values import CuratedPrompt
 
@@ -63,6 +63,48 @@ def test_the_last_clean_checkpoint_grew_out_of_none_that_learnt(database: Databa
         assert lineage.whose(session, "ann", None) == lineage.whose(session, ann, None) == (ann, None)
         with pytest.raises(ValueError, match="one user or one conversation"):
             lineage.whose(session, None, None)
+
+
+def test_a_conversation_tells_what_each_round_made_of_its_prompts(database: Database) -> None:
+    with database.transaction() as session:
+        ann, bob = settle(session, "ann"), settle(session, "bob")
+        first, later = said("a soup?"), said("a soup?", "Leek.", "and then?")
+        made = [a_turn(ann, one, conversation_id="c1") for one in (first, later)]
+        for turn in made:
+            turns.record_turn(session, turn, its_end(turn, "Leek."))
+        asked = select(Message.id).where(Message.role == "user").order_by(Message.id)
+        opening, after = session.scalars(asked).all()
+    with database.reading() as session:
+        unseen = lineage.uses(session, "c1", ann)
+    assert (unseen.own, unseen.grown, unseen.open_round, unseen.may_train) == ([], [], None, True)
+    assert set(unseen.prompts.values()) == {0}
+    with database.transaction() as session:
+        round_id = rounds.request_round(session, "grpo", {}, "schedule").id
+        rounds.claim_round(session, "trainer", 60)
+        prompts = [
+            CuratedPrompt(0, "recorded", "heldout", "kept", "held out for good", first, opening, "c1", ann),
+            CuratedPrompt(1, "recorded", "train", "left", "a duplicate", later, after, "c1", ann),
+        ]
+        curation.save_prompts(session, round_id, "trainer", prompts)
+        looked_at = lineage.uses(session, "c1", ann)
+        assert looked_at.prompts == {"trained": 0, "heldout": 1, "left": 1}
+        assert looked_at.open_round is None, "it is open, and trains on none of it"
+        again = [prompts[0], CuratedPrompt(1, "recorded", "train", "kept", "eligible", later, after, "c1", ann)]
+        curation.save_prompts(session, round_id, "trainer", again)
+        assert lineage.uses(session, "c1", ann).open_round == round_id
+        rounds.finish_round(session, round_id, "trainer", "failed")
+        assert lineage.uses(session, "c1", ann).open_round is None
+    learn(database, ann, "c1", 0, steps=1)  # v1
+    learn(database, bob, "c2", 1, steps=1)  # v2, out of v1
+    with database.transaction() as session:
+        conversations.set_consent(session, "c1", ann, "history")
+    with database.reading() as session:
+        found = lineage.uses(session, "c1", None)
+        assert ([one.name for one in found.own], [one.name for one in found.grown]) == (["v1"], ["v2"])
+        assert not found.may_train
+        for somebody, conversation in ((bob, "c1"), (ann, "c9")):
+            with pytest.raises(NotFound):
+                lineage.uses(session, conversation, somebody)
 
 
 def test_files_are_given_up_by_the_oldest_that_nobody_needs(database: Database) -> None:

@@ -109,6 +109,26 @@ async def test_an_answer_leads_to_its_checkpoint_and_what_that_learnt_from(house
     assert (await house.http.get("/api/generations/nothing/lineage")).status_code == 404
 
 
+async def test_a_conversation_leads_to_the_checkpoints_that_learnt_from_it_for_whoever_had_it(house: Running) -> None:
+    ann, bob = join(house, "ann"), join(house, "bob")
+    conversation, name = await taught(house, "ann", ann)
+    path = f"/api/conversations/{conversation}/lineage"
+    answer = await house.http.get(path, headers=ann)
+    told = answer.json()
+    (learnt,) = told["learnt"]
+    assert (learnt["name"], learnt["state"], learnt["round"], learnt["directly"]) == (name, "published", 1, True)
+    assert told["prompts"] == {"trained": 1, "heldout": 0, "left": 0}
+    assert (told["open_round"], told["may_train"], told["conversation_id"]) == (None, True, conversation)
+    assert SECRET not in answer.content
+    assert (await house.http.get(path)).json() == told, "an administrator may look"
+    assert (await house.http.get(path, headers=bob)).status_code == 404
+    assert (await house.http.put("/api/me/consent", json={"consent": "history"}, headers=ann)).status_code == 200
+    after = (await house.http.get(path, headers=ann)).json()
+    assert after == told | {"may_train": False}
+    assert (await house.http.delete(f"/api/conversations/{conversation}", headers=ann)).status_code == 200
+    assert (await house.http.get(path, headers=ann)).status_code == 404
+
+
 async def test_of_a_forgotten_user_no_row_and_no_byte_is_left_but_ids(house: Running) -> None:
     ann, bob = join(house, "ann"), join(house, "bob")
     conversation, name = await taught(house, "ann", ann)

@@ -17,7 +17,7 @@ from uuid import uuid4
 import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from support.fake_rounds import START, VERDICT, metrics, round_view
+from support.fake_rounds import START, checkpoint_view, metrics, round_view, story_view
 
 
 @dataclass
@@ -61,6 +61,7 @@ class FakeGateway:
         self.consent = "train"
         self.role = "admin"
         self.kept: dict[str, dict[str, Any]] = {}  # answers that the gate asks for again, by generation
+        self.learnt: dict[str, Any] = {}  # what differs from a conversation that no round has looked at
         self.live, self.previous = "v2", "v1"
         self.canary: str | None = None
         self.takes_pictures = False
@@ -215,6 +216,11 @@ class FakeGateway:
             opinions = {"feedback": self.feedback, "comparisons": self.comparisons}
             return {**self.conversations[name], **opinions, "regressions": list(self.kept.values())}
 
+        @app.get("/api/conversations/{name}/lineage")
+        def learnt(name: str) -> dict[str, Any]:
+            found = {"conversation_id": name, "may_train": True, "learnt": [], "open_round": None}
+            return found | {"prompts": {"trained": 0, "heldout": 0, "left": 0}} | self.learnt
+
         @app.patch("/api/conversations/{name}")
         async def change(name: str, request: Request) -> Any:
             wish = await request.json()
@@ -305,15 +311,15 @@ class FakeGateway:
 
         @app.get("/api/checkpoints")
         def checkpoints() -> dict[str, Any]:
-            return {"data": [self._checkpoint(name) for name in ("v3", "v2", "v1", "v0")]}
+            return {"data": [checkpoint_view(name, self.live) for name in ("v3", "v2", "v1", "v0")]}
 
         @app.get("/api/checkpoints/{name}")
         def checkpoint(name: str) -> dict[str, Any]:
-            return self._checkpoint(name)
+            return checkpoint_view(name, self.live)
 
         @app.get("/api/checkpoints/{name}/story")
         def story(name: str) -> dict[str, Any]:
-            return self._story(name)
+            return story_view(name)
 
         @app.get("/api/deployments")
         def deployments() -> dict[str, Any]:
@@ -340,30 +346,6 @@ class FakeGateway:
     def _talk(self, name: str) -> dict[str, Any]:
         new = {"id": name, "title": None, "pinned": False, "consent": None, "messages": []}
         return self._begun.setdefault(name, new)
-
-    def _story(self, name: str) -> dict[str, Any]:
-        number = int(name[1:])
-        if not number:
-            return {"name": name, "round": None, "changed": {}, "verdict": None, "prompts": {}, "metrics": {}}
-        return {
-            "name": name, "round": {"id": number, "algorithm": "grpo", "seed": 7, "trigger": "prompts"},
-            "changed": {"learning_rate": {"parent": 0.002, "own": 0.001}}, "verdict": VERDICT,
-            "prompts": {"recorded": 52, "mix": 204, "erased": 3},
-            "metrics": {"reward": [-0.4, 0.8], "kl": [0.0009, None]},
-            "samples": [{"prompt": "Name a soup.", "before": "Soup.", "after": "Leek and potato soup."}],
-        }  # fmt: skip
-
-    def _checkpoint(self, name: str) -> dict[str, Any]:
-        number = int(name[1:])
-        manifest = {
-            "base": {"name": "tiny/policy"}, "prompts": {"recorded": 52, "mix": 204}, "verdict": VERDICT,
-        }  # fmt: skip
-        return {
-            "name": name, "kind": "adapter" if number else "base", "parent": f"v{number - 1}" if number else None,
-            "round": number if 0 < number < 3 else None, "state": "rejected" if number == 3 else "published",
-            "created_at": START, "live": name == self.live, "path": f"checkpoints/{name}",
-            "manifest": manifest if number else None, "lineage": [f"v{one}" for one in range(number, -1, -1)],
-        }  # fmt: skip
 
 
 def _without(one: dict[str, Any], key: str) -> dict[str, Any]:

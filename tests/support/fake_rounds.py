@@ -55,3 +55,29 @@ def metrics(steps: int) -> dict[str, list[list[Any]]]:
     if steps >= 5:
         whole["kl"][4][1] = None  # as the gateway sends what was no number
     return whole
+
+
+def story_view(name: str) -> dict[str, Any]:
+    number = int(name[1:])
+    if not number:
+        return {"name": name, "round": None, "changed": {}, "verdict": None, "prompts": {}, "metrics": {}}
+    return {
+        "name": name, "round": {"id": number, "algorithm": "grpo", "seed": 7, "trigger": "prompts"},
+        "changed": {"learning_rate": {"parent": 0.002, "own": 0.001}}, "verdict": VERDICT,
+        "prompts": {"recorded": 52, "mix": 204, "erased": 3},
+        "metrics": {"reward": [-0.4, 0.8], "kl": [0.0009, None]},
+        "samples": [{"prompt": "Name a soup.", "before": "Soup.", "after": "Leek and potato soup."}],
+    }  # fmt: skip
+
+
+def checkpoint_view(name: str, live: str) -> dict[str, Any]:
+    number = int(name[1:])
+    manifest = {
+        "base": {"name": "tiny/policy"}, "prompts": {"recorded": 52, "mix": 204}, "verdict": VERDICT,
+    }  # fmt: skip
+    return {
+        "name": name, "kind": "adapter" if number else "base", "parent": f"v{number - 1}" if number else None,
+        "round": number if 0 < number < 3 else None, "state": "rejected" if number == 3 else "published",
+        "created_at": START, "live": name == live, "path": f"checkpoints/{name}",
+        "manifest": manifest if number else None, "lineage": [f"v{one}" for one in range(number, -1, -1)],
+    }  # fmt: skip

@@ -110,7 +110,7 @@ def test_one_that_meets_every_check_is_published():
     [
         ({"malformed": 0.031}, "malformed"),
         ({"empty_thoughts": 0.021}, "empty_thoughts"),
-        ({"repetition": 0.071}, "repetition"),
+        ({"repetition": 0.051}, "repetition"),
         ({"response_tokens": 121}, "length"),
         ({"response_tokens": 53}, "length"),
     ],

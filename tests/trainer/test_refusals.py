@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from bench.gate_simulation import decline, draw, refusals
+from bench.gate_habits import decline, refusals
+from bench.gate_simulation import draw
 from thinking.format import Parsed
 from thinking.splitter import Ending
 from trainer.gate import decide

@@ -171,6 +171,31 @@ def test_an_answer_that_is_kept_is_asked_again_by_the_real_gateways_record(house
     expect(page.locator("#trust")).to_contain_text("used to train")
 
 
+def test_what_learnt_from_a_conversation_is_what_the_real_gateway_says(house: House) -> None:
+    page = house.page
+    house.ask("may it learn this?")
+    house.answered(1)
+    item = page.locator(".item", has=page.locator("[aria-current]"))
+    expect(item).to_have_text("may it learn this?")
+    item.locator("button").click()
+    page.click(".menu button:has-text('What learnt')")
+    expect(page.locator("dialog p")).to_have_text("No checkpoint yet. A later round may choose it.")
+    page.keyboard.press("Escape")
+    page.click("#settings")
+    page.check("dialog input[value=history]")
+    expect(page.locator(".toast")).to_have_text("Saved.")
+    page.keyboard.press("Escape")
+    item.locator("button").click()
+    page.click(".menu button:has-text('What learnt')")
+    expect(page.locator("dialog p")).to_have_text(
+        "No checkpoint, and none will: nothing may learn from it, as you chose."
+    )
+    page.keyboard.press("Escape")
+    page.click("#settings")
+    page.check("dialog input[value=train]")
+    expect(page.locator("#trust")).to_contain_text("used to train")
+
+
 def test_a_comparison_in_a_new_conversation_is_recorded_by_the_real_gateway(house: House) -> None:
     page = house.page
     before = page.locator(".item").count()

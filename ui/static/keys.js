@@ -8,13 +8,13 @@
     const wide = () => !document.querySelector("dialog[open]");
     const held = (event) => event.ctrlKey || event.metaKey;
     const shortcuts = [
-      { keys: ["Enter"], words: "keys_send" },
+      { keys: ["Enter"], words: "send" },
       { keys: ["Shift", "Enter"], words: "keys_line" },
       { keys: ["↑"], words: "keys_edit" },
       { keys: ["Esc"], words: "keys_stop" },
-      { keys: ["Ctrl", "K"], words: "keys_search", on: (event) => held(event) && !event.shiftKey && event.key.toLowerCase() === "k",
+      { keys: ["Ctrl", "K"], words: "search", on: (event) => held(event) && !event.shiftKey && event.key.toLowerCase() === "k",
         run: () => { R.openSide(true); page.querySelector("#search").focus(); } },
-      { keys: ["Ctrl", "Shift", "O"], words: "keys_new", on: (event) => held(event) && event.shiftKey && event.key.toLowerCase() === "o",
+      { keys: ["Ctrl", "Shift", "O"], words: "new", on: (event) => held(event) && event.shiftKey && event.key.toLowerCase() === "o",
         run: () => R.newChat() },
       { keys: ["Ctrl", "Shift", "S"], words: "keys_side", on: (event) => held(event) && event.shiftKey && event.key.toLowerCase() === "s",
         run: () => R.openSide() },

@@ -50,6 +50,7 @@
         entry(say(line.pinned ? "unpin" : "pin"), () => act("pin", { pinned: !line.pinned })),
         entry(say("export_md"), () => act("export", { form: "md", tip: R.tip(line.id) })),
         entry(say("export_json"), () => act("export", { form: "json" })),
+        entry(say("learnt"), () => act("learnt", { live: R.me?.live?.name })),
         entry(say("delete"), async () => {
           const text = say("delete_ask", { title: line.title || say("untitled") });
           if (await R.confirm({ title: say("delete"), text, ok: say("delete"), danger: true }) === null) return;
@@ -57,7 +58,7 @@
           if (R.place() === line.id) R.newChat();
         }, ".danger"));
       const place = anchor.getBoundingClientRect();
-      const above = place.bottom + 210 > innerHeight;
+      const above = place.bottom + 245 > innerHeight;
       box.style.left = `${Math.min(place.left, innerWidth - 190)}px`;
       box.style[above ? "bottom" : "top"] = above ? `${innerHeight - place.top + 4}px` : `${place.bottom + 4}px`;
       const away = (event) => { if (!box.contains(event.target)) close(); };
