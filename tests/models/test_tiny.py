@@ -135,7 +135,7 @@ def test_a_reward_model_orders_unseen_pairs_better_than_chance(what):
     from models.pairs import world_pairs
     from models.train_reward import accuracy
 
-    assert accuracy(TINY / what, world_pairs(200, 4321, set(), noise=0.0)) >= 0.85
+    assert accuracy(TINY / what, world_pairs(100, 4321, set(), noise=0.0)) >= 0.85
 
 
 @pytest.fixture(scope="module")

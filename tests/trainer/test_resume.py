@@ -5,16 +5,14 @@ the weights of one that was left alone.
 """
 
 import json
-import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
 from support.tiny_policy import make_classifier, prompt
+from support.trainer_copies import Copies
 
 from db.queries import checkpoints, curation, deployments
 from trainer import publish, selection
@@ -25,14 +23,18 @@ from trainer.loop import FAILED, PUBLISHED, REJECTED, claim, work_on
 from trainer.publish import make_live
 from trainer.rewards import SequenceClassifier
 
-REPOSITORY = Path(__file__).parents[2]
 CONFIG = {"steps": 4, "prompts_per_step": 3, "group_size": 4, "micro_batch": 6, "learning_rate": 5e-3, "kl_beta": 0.02}
 QUICK = CONFIG | {"steps": 1, "gate_prompts": 4, "gate_samples": 1}
 GATE = {"gate_prompts": 8, "gate_samples": 2, "max_completion_tokens": 32}
 
 
+RUNS = """
+import runpy
+
+runpy.run_module("trainer", run_name="__main__", alter_sys=True)
+"""
 DIES = """
-import os, runpy, signal
+import os, signal
 from trainer.ledger import Ledger
 
 note = Ledger.step
@@ -43,18 +45,24 @@ def step(ledger, number, figures):
         os.kill(os.getpid(), signal.SIGKILL)
 
 Ledger.step = step
-runpy.run_module("trainer", run_name="__main__", alter_sys=True)
 """
 """A trainer that is killed, as by `kill -9`, when a step's figures are in the rows and its state is not saved yet."""
+
+
+@pytest.fixture(scope="module")
+def copies():
+    made = Copies()
+    yield made
+    made.close()
 
 
 class Trainer:
     """`python -m trainer --once` over a site. `dies_at`: the step in which it is killed. `more`: settings by field."""
 
-    def __init__(self, site, judge: Path, dies_at: int = 0, **more):
+    def __init__(self, copies, site, judge: Path, dies_at: int = 0, **more):
         settings = site.settings
         self.log = settings.home / "trainer.log"
-        environment = os.environ | {
+        environment = {
             "RUMINATE_HOME": str(settings.home),
             "RUMINATE_SERVICE_KEY": "service",
             "RUMINATE_TRAINER_GATEWAY": settings.gateway,
@@ -64,17 +72,10 @@ class Trainer:
             "RUMINATE_TRAINER_BASE_MIX": str(settings.base_mix),
             "RUMINATE_TRAINER_HELDOUT": str(settings.heldout),
             "RUMINATE_TRAINER_LEASE_SECONDS": "8",
-            "OMP_NUM_THREADS": "1",
         }
         environment |= {f"RUMINATE_TRAINER_{name.upper()}": str(value) for name, value in (GATE | more).items()}
-        how = ["-c", DIES.format(step=dies_at)] if dies_at else ["-m", "trainer"]
-        self.process = subprocess.Popen(
-            [sys.executable, *how, "--once"],
-            cwd=REPOSITORY,
-            env=environment,
-            stdout=self.log.open("ab"),
-            stderr=subprocess.STDOUT,
-        )
+        code = (DIES.format(step=dies_at) if dies_at else "") + RUNS
+        self.process = copies.start(code, environment, self.log)
 
     def wait(self, seconds: float = 240.0) -> int:
         try:
@@ -110,7 +111,9 @@ def judge(policy, tmp_path):
 
 
 @pytest.mark.parametrize("overlap", [False, True])
-def test_a_round_killed_in_training_and_in_the_gate_ends_like_one_that_was_not(site, second_site, judge, overlap):
+def test_a_round_killed_in_training_and_in_the_gate_ends_like_one_that_was_not(
+    site, second_site, judge, copies, overlap
+):
     def sampling(step):
         return lambda path, body: path == "/internal/sample" and body["model"].endswith(step)
 
@@ -130,14 +133,14 @@ def test_a_round_killed_in_training_and_in_the_gate_ends_like_one_that_was_not(s
         (sampling("step-200004"), signal.SIGKILL),  # the gate
     ):
         running = interrupt(again, when, how)
-        trainer = running["trainer"] = Trainer(again, judge)
+        trainer = running["trainer"] = Trainer(copies, again, judge)
         code = trainer.wait()
         assert "sent" in running, trainer.told
         assert code == (-signal.SIGKILL if how == signal.SIGKILL else FAILED), trainer.told
         assert again.round(round_id).state == "running"
         if how == signal.SIGKILL:
             again.let_lapse(round_id)  # a stopped trainer gives its lease back itself
-    last = Trainer(again, judge)
+    last = Trainer(copies, again, judge)
     assert last.wait() == ended, last.told
 
     row = again.round(round_id)
@@ -153,7 +156,9 @@ def test_a_round_killed_in_training_and_in_the_gate_ends_like_one_that_was_not(s
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "dpo", "sft"])
-def test_a_killed_round_of_another_algorithm_ends_like_one_that_was_not(site, second_site, judge, tmp_path, algorithm):
+def test_a_killed_round_of_another_algorithm_ends_like_one_that_was_not(
+    site, second_site, judge, copies, tmp_path, algorithm
+):
     lessons = tmp_path / "lessons.jsonl"
     rows = [{"messages": prompt(n), "thought": "plan", "response": "red red red red"} for n in range(60)]
     lessons.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -167,11 +172,11 @@ def test_a_killed_round_of_another_algorithm_ends_like_one_that_was_not(site, se
 
     again = second_site
     round_id = again.request(algorithm=algorithm, **settings)
-    dead = Trainer(again, judge, dies_at=3, teacher_data=lessons)
+    dead = Trainer(copies, again, judge, dies_at=3, teacher_data=lessons)
     assert dead.wait() == -signal.SIGKILL, dead.told
     assert (again.round(round_id).state, again.round(round_id).step) == ("running", 3)
     again.let_lapse(round_id)
-    last = Trainer(again, judge, teacher_data=lessons)
+    last = Trainer(copies, again, judge, teacher_data=lessons)
     assert last.wait() == ended, last.told
     assert again.round(round_id).attempts == 2
     assert {step for step, _ in again.metrics(round_id)["loss"]} == {1, 2, 3, 4}
