@@ -77,8 +77,8 @@ class Stage:
         """Set the next answers of the tests' gateway."""
         from support.fake_chat_gateway import Script
 
-        thought = how.pop("thought", THOUGHT.replace("\n", " "))
-        self.gateway.script = Script(thought=_pieces(thought), response=_pieces(response), pause=0.01, **how)
+        how = {"pause": 0.01} | how
+        self.gateway.script = Script(thought=_pieces(THOUGHT.replace("\n", " ")), response=_pieces(response), **how)
 
     def escape(self) -> None:
         """Close what lies over the page."""
@@ -275,9 +275,53 @@ def _branches(stage: Stage) -> None:
 
 
 def _error(stage: Stage) -> None:
-    stage.says("", refuse=(503, "no engine is ready; it is starting"))
+    stage.says("", refuse=(503, "no engine is ready; it is starting", "engine_unavailable"))
     stage.ask("And for Thursday?")
     stage.page.wait_for_selector(".note.failed")
+
+
+def _limited(stage: Stage) -> None:
+    stage.says("", refuse=(429, "60 requests a minute are allowed", "rate_limit_exceeded"))
+    stage.page.click(".note.failed button")
+    stage.page.wait_for_selector(".note.failed:has-text('in a minute')")
+
+
+def _broken_off(stage: Stage) -> None:
+    stage.open()
+    stage.says(ANSWER, break_after=_so_far())
+    stage.ask(QUESTION)
+    stage.page.wait_for_selector(".note.failed")
+
+
+def _stopped(stage: Stage) -> None:
+    stage.open()
+    stage.says(ANSWER, hold_at=(_so_far(),))
+    stage.ask(QUESTION)
+    stage.page.wait_for_selector(".row.live .md td")
+    stage.page.click("#stop")
+    stage.page.wait_for_selector(".row.assistant:not(.live) .note")
+    stage.gateway.release()
+
+
+def _so_far() -> int:
+    """After how many pieces of an answer its thought is whole and a part of its table is there."""
+    return len(_pieces(THOUGHT)) + 40
+
+
+def _lost(stage: Stage) -> None:
+    stage.page.context.set_offline(True)
+    stage.page.wait_for_selector("#lost:visible")
+
+
+def _round_waits(stage: Stage) -> None:
+    from support.fake_rounds import round_view
+
+    with stage.page.expect_navigation():  # the page comes back by itself
+        stage.page.context.set_offline(False)
+    kept, stage.gateway.rounds = stage.gateway.rounds, [stage.gateway.rounds[0], round_view(2, "requested", 0)]
+    stage.open("/?view=training")
+    stage.page.wait_for_selector(".live-card")
+    stage.gateway.rounds = kept
 
 
 def _not_found(stage: Stage) -> None:
@@ -306,6 +350,11 @@ SCRIPTED: dict[str, Callable[[Stage], None]] = {
     "editing": _editing,
     "branches": _branches,
     "error": _error,
+    "limited": _limited,
+    "broken-off": _broken_off,
+    "stopped": _stopped,
+    "lost": _lost,
+    "round-waits": _round_waits,
     "not-found": _not_found,
     "sign-in": _sign_in,
 }

@@ -213,10 +213,10 @@ class Chat:
                     self._answers.drop(running)
             finally:
                 answer = made[0].answer
-                if untitled and answer.phase is Phase.DONE and answer.conversation_id and answer.response:
-                    self._titles.begin(
-                        running.naming, gate, answer.conversation_id, apart(messages[0]["content"])[0], answer.response
-                    )
+                if untitled and answer.conversation_id:
+                    said = answer.response if answer.phase is Phase.DONE else ""
+                    question = apart(messages[0]["content"])[0]
+                    self._titles.begin(running.naming, gate, answer.conversation_id, question, said)
                 else:
                     running.naming.set_result("")
 

@@ -6,6 +6,7 @@ name that a person gave is never replaced.
 
 import re
 import threading
+import time
 from concurrent.futures import Future
 
 from cli.client import GatewayError
@@ -15,6 +16,8 @@ from ui.words import Words
 
 LONGEST = 60  # characters of a name; the side bar shows about thirty
 MOST_WORDS = 9
+AGAIN_S = 0.3  # between tries where the record has no conversation yet: an answer that was cut off comes there later
+TRIES = 20
 READ = 600  # characters of question and answer that the model is shown: small models have short contexts
 
 
@@ -52,12 +55,22 @@ class Titles:
         self._say = words
 
     def begin(self, named: "Future[str]", gate: Gate, conversation: str, question: str, answer: str) -> None:
-        """Name `conversation` in the background; `named` gets the name, or "" when it could not be given."""
+        """Name `conversation` in the background; `named` gets the name, or "" when it could not be given.
+
+        Without an answer, which was stopped or failed, nobody is asked: the first words serve.
+        """
 
         def work() -> None:
             name = ""
             try:
-                name = self._name(gate, conversation, question, answer)
+                for left in reversed(range(TRIES)):
+                    try:
+                        name = self._name(gate, conversation, question, answer)
+                        break
+                    except GatewayError as error:
+                        if answer or error.status != 404 or not left:
+                            raise
+                        time.sleep(AGAIN_S)
             except GatewayError:
                 pass  # deleted meanwhile, or the gateway is gone: a name is no reason to bother anybody
             finally:
@@ -68,7 +81,7 @@ class Titles:
     def _name(self, gate: Gate, conversation: str, question: str, answer: str) -> str:
         try:
             ask = self._say("title_ask", question=question[:READ], answer=answer[:READ])
-            title = usable(gate.short_answer(ask, origin="title"), question, answer)
+            title = usable(gate.short_answer(ask, origin="title"), question, answer) if answer else ""
         except GatewayError:
             title = ""  # busy or refused: the first words serve
         wish = {"title": title or shortened(question) or self._say("picture"), "unless_titled": True}

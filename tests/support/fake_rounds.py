@@ -29,13 +29,14 @@ VERDICT = {
 
 
 def round_view(number: int, state: str, step: int, reason: str = "200 new prompts") -> dict[str, Any]:
-    ended = state == "published"
+    ended, waits = state == "published", state == "requested"
     return {
-        "id": number, "state": state, "phase": "publish" if ended else "train", "step": step, "total_steps": 40,
+        "id": number, "state": state, "phase": "publish" if ended else None if waits else "train", "step": step,
+        "total_steps": None if waits else 40,
         "algorithm": "grpo", "config": {}, "seed": 7, "trigger": "prompts", "reason": reason,
         "requested_by": "the trainer", "parent": f"v{number - 1}", "candidate": f"v{number}" if ended else None,
         "verdict": VERDICT if ended else None, "error": None,
-        "created_at": START, "started_at": None if state == "requested" else START,
+        "created_at": START, "started_at": None if waits else START,
         "ended_at": "2026-11-20T08:09:10+00:00" if ended else None,
     }  # fmt: skip
 

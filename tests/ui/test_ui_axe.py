@@ -66,6 +66,9 @@ def test_the_chat_has_no_serious_finding(look) -> None:
     look.ask("and then?")
     expect(page.locator(".note.failed")).to_be_visible()
     check(page, "failed")
+    page.context.set_offline(True)
+    expect(page.locator("#lost")).to_be_visible()
+    check(page, "lost")
 
 
 def test_a_choice_between_two_has_no_serious_finding(look) -> None:

@@ -78,6 +78,24 @@ def test_nonsense_is_no_name_the_first_words_serve(shown) -> None:
     assert len(shown.gateway.asked_titles) == 1
 
 
+def test_a_conversation_whose_first_answer_was_stopped_is_called_by_its_first_words(shown) -> None:
+    page = shown.page
+    shown.gateway.script = Script(hold_at=(3,))
+    shown.ask(QUESTION)
+    expect(page.locator(".row.live .thought-text")).to_contain_text("step 2")
+    page.click("#stop")
+    shown.answered()
+    for _ in range(200):
+        titles = [talk["title"] for talk in shown.gateway.conversations.values()]
+        if titles == [QUESTION]:
+            break
+        page.wait_for_timeout(50)
+    assert titles == [QUESTION]
+    assert shown.gateway.asked_titles == []
+    page.click("#new")
+    expect(page.locator(".item")).to_have_text(QUESTION)
+
+
 def test_a_name_that_a_person_gave_wins(shown) -> None:
     class Renamed(list[dict[str, Any]]):
         """Somebody names the conversation in another tab while the model is asked for a name."""

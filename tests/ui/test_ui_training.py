@@ -85,6 +85,10 @@ def test_while_a_round_runs_only_what_changed_is_drawn_anew(training) -> None:
         kept[0].scrollLeft = 40; }"""
     )
     page.wait_for_function("() => window.took.textContent !== window.before")  # the browser counts by itself
+    begun = training.gateway.seen.count("/api/status")
+    page.evaluate("ruminate.showTraining()")  # asks for the whole now, and then for half a minute only whether it moved
+    while training.gateway.seen.count("/api/status") < begun + 2:
+        page.wait_for_timeout(100)
     asked = len(training.gateway.seen)
     page.wait_for_timeout(4500)
     assert set(training.gateway.seen[asked:]) == {"/api/status"}  # nothing changed: nothing else is asked for
@@ -106,6 +110,10 @@ def test_on_a_phone_each_row_is_a_card(training) -> None:
     labels = row.evaluate("row => [...row.cells].map((one) => getComputedStyle(one, '::before').content)")
     assert labels[:2] == ['"Round"', '"State"']
     assert page.evaluate("document.querySelector('#training').scrollWidth") <= 390
+    page.goto(f"{training.url}/?round=1")
+    expect(page.locator(".facts")).to_be_visible()
+    assert page.locator("td:empty").count() > 0
+    expect(page.locator("td:empty:visible")).to_have_count(0)  # a name with nothing behind it
 
 
 def test_an_admin_rolls_back_with_a_reason(training) -> None:
