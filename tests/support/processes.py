@@ -64,14 +64,15 @@ async def gateway_process(home: Path, engines: list[str], **settings: Any) -> As
 
 
 class Forked:
-    """A gateway that is killed and started again, each time at `url` with the same home."""
+    """A gateway that is killed and started again, each time at `url` with the same home; `settings` as above."""
 
-    def __init__(self, home: Path, engines: list[str]) -> None:
+    def __init__(self, home: Path, engines: list[str], **settings: str) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         self.url, self._home = f"http://127.0.0.1:{port}", home
-        self._environment = _environment(home, engines, {"PORT": str(port), "WATCH_SECONDS": "0.05"})
+        self._environment = _environment(home, engines, {"PORT": str(port), "WATCH_SECONDS": "0.05"} | settings)
+        self._process: Any = None
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["server.app", "server.__main__", "db.migrate", "uvicorn", "uvloop"])
 
@@ -96,6 +97,11 @@ class Forked:
         """kill -9. Returns once it is gone."""
         self._process.kill()
         self._process.join()
+
+    def end(self) -> None:
+        """The same at the end of a test, also where it never started."""
+        if self._process is not None:
+            self.kill()
 
 
 def _serve(environment: dict[str, str], log: str) -> None:
