@@ -1,6 +1,6 @@
 """Whatever dies at whatever point of a swap (an engine, the gateway that was asked, the trainer that asked): within
 seconds there is one live checkpoint, every engine has it, and the next swap works. The lease's holder is in
-test_server_several.py.
+test_server_killed.py.
 """
 
 import asyncio

@@ -12,14 +12,10 @@ from sqlalchemy import select
 from support.adapters import add_checkpoint, write_adapter
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
-from support.processes import gateway_process
 
 from db.errors import DatabaseUnavailable
 from db.queries import deployments
 from db.schema import Message
-from db.session import Database
-
-CONVERGED_SECONDS = 5.0
 
 
 @asynccontextmanager
@@ -204,46 +200,6 @@ async def test_a_gateway_that_ends_hands_the_engines_over_at_once(
             assert one.gateway.lease.role == "holds"
         await two.gateway.lease.beat()
         assert two.gateway.lease.role == "holds"
-
-
-POINTS = ("load", "loaded", "probe", "probed", "unload", "unloaded")
-
-
-@pytest.mark.parametrize("asked", ["holder", "follower"])
-@pytest.mark.parametrize("point", POINTS)
-async def test_a_swap_whose_gateway_is_killed_at_any_point_converges_on_one_live_checkpoint(
-    tmp_path: Path, database_url: str, engine: FakeEngine, point: str, asked: str
-) -> None:
-    """The one that is killed holds the lease; at the last two points the swap is done and cleaning up is not."""
-    names: list[str] = []
-    async with gateway_process(tmp_path / "one", [engine.url], RUMINATE_DATABASE_URL=database_url) as one:
-        await one.until_ready()
-        database = Database(database_url)
-        names = [add_checkpoint(database, tmp_path, -2.0 - i / 10) for i in range(3)]
-        database.close()
-        for name in names[:2]:
-            assert (await deploy(one.http, name)).status_code == 200
-        shared = {"database_url": database_url, "watch_seconds": 1.0}  # as it is by default
-        async with running_gateway(tmp_path / "two", [engine.url], **shared) as two:
-            await two.until_ready()
-            assert two.gateway.lease.role == "follows"
-            engine.at, engine.then = point, one.kill
-            swap = asyncio.create_task(deploy(one.http if asked == "holder" else two.http, names[2]))
-            await until(lambda: engine.at == "", seconds=10)
-            lost = asked == "holder" and point not in ("unload", "unloaded")
-
-            def agreed() -> bool:
-                live = two.gateway.catalog.live
-                assert live is not None
-                expected = ("v2", "v1") if lost else ("v3", "v2")
-                return live.name == expected[0] and set(engine.adapters) == {f"ruminate-{one}" for one in expected}
-
-            await until(lambda: two.gateway.lease.role == "holds" and agreed(), CONVERGED_SECONDS)
-            result = (await asyncio.gather(swap, return_exceptions=True))[0]
-            if asked == "follower":
-                assert isinstance(result, httpx.Response)
-                assert result.json() == {"live": "v3", "previous": "v2"}
-            assert await model_of(two) == ("ruminate-v2" if lost else "ruminate-v3")
 
 
 async def test_gateways_that_share_a_home_and_a_port_as_in_containers_keep_their_turns_apart(

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 BASE, ROOT = "ruminate-v0", "/base"
+IN_CHANGE = "in-change"  # what gateways call weights that are being replaced
 LOGPROBS = {"content": [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}], "refusal": None}
 """Of each choice, and of each piece of one, where they are asked for."""
 BASE_LOGPROB = -1.0  # of every token, by the base; an adapter's folder says its own in `logprob.txt`
@@ -52,9 +53,7 @@ class FakeEngine:
         self.served: Counter[str] = Counter()
         self.running = 0
         self.most_running = 0
-        self.at = (
-            ""  # the point of a call (load, loaded, probe, probed, unload, unloaded) at which `then` is called once
-        )
+        self.at = ""  # the point of a call, as in the calls of _reach, at which `then` is called once
         self.then: Callable[[], None] = lambda: None
         self._runner: web.AppRunner | None = None
         self._coming_back: asyncio.Task[None] | None = None
@@ -159,6 +158,7 @@ class FakeEngine:
 
     async def _call_weights(self, request: web.Request) -> web.Response:
         self.version = (await request.json())["new_version"]
+        self._reach("in change" if self.version == IN_CHANGE else "named")
         return web.json_response({"success": True, "new_version": self.version})
 
     async def _pause(self, request: web.Request) -> web.Response:
@@ -172,6 +172,7 @@ class FakeEngine:
 
     async def _resume(self, _: web.Request) -> web.Response:
         self.paused = False
+        self._reach("resumed")
         return web.json_response({"status": "resumed"})
 
     async def _is_paused(self, _: web.Request) -> web.Response:

@@ -102,6 +102,11 @@ class Forked:
             self._process.kill()
             self._process.join()
 
+    def end(self) -> None:
+        """The same at the end of a test, also where it never started."""
+        if self._process is not None:
+            self.kill()
+
 
 def _serve(environment: dict[str, str], log: str) -> None:
     from server.__main__ import main
