@@ -6,6 +6,7 @@ import orjson
 from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator
 
+from server.arrivals import arrived
 from server.auth import Identity, address_of
 from server.errors import ApiError
 from server.gateway import Gateway
@@ -68,6 +69,15 @@ def _kept(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+async def _arrived(request: Request, _: Annotated[Identity, Depends(_identity)], generation_id: str) -> None:
+    await until_recorded(_gateway(request), generation_id)
+
+
+async def until_recorded(gateway: Gateway, *ids: str) -> None:
+    """Wait for answers that whoever asks may have before the record has them."""
+    await arrived(gateway.lookups, gateway.database, ids)
+
+
 Shown = Annotated[dict[str, Any], AfterValidator(_kept)]
 House = Annotated[Gateway, Depends(_gateway)]
 Me = Annotated[Identity, Depends(_identity)]
@@ -77,6 +87,8 @@ Admin = Annotated[Identity, Depends(_admin)]
 Operator = Annotated[str, Depends(_operator)]
 """The name of an administrator, or "operator" for the service key."""
 SERVICE_ONLY = Depends(_service)
+ANSWERED = Depends(_arrived)
+"""Of a route about `generation_id`, which its client may ask for as soon as it has the answer."""
 Limit = Annotated[int, Query(ge=1, le=1000)]
 """How many rows a list has at most."""
 Number = Annotated[int, Path(ge=0, lt=2**31)]

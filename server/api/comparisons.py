@@ -3,11 +3,14 @@
 from typing import Any, Literal
 
 from fastapi import APIRouter
+from fastapi.concurrency import run_in_threadpool
 from pydantic import BaseModel, Field
 
 from db.queries import feedback
-from server.api.common import House, Me, Shown
+from server.api.common import House, Me, Shown, until_recorded
+from server.auth import Identity
 from server.errors import invalid
+from server.gateway import Gateway
 from server.views import comparison_view
 
 router = APIRouter(prefix="/api/comparisons", tags=["conversations"])
@@ -23,8 +26,13 @@ class Choice(BaseModel):
 
 
 @router.post("", status_code=201)
-def compare(gateway: House, me: Me, wish: Choice) -> dict[str, Any]:
+async def compare(gateway: House, me: Me, wish: Choice) -> dict[str, Any]:
     """Both must be this user's own recorded answers to one prompt: 404 for another's, 400 for two prompts."""
+    await until_recorded(gateway, wish.left, wish.right)
+    return await run_in_threadpool(_record, gateway, me, wish)
+
+
+def _record(gateway: Gateway, me: Identity, wish: Choice) -> dict[str, Any]:
     with gateway.database.transaction() as session:
         try:
             row = feedback.compare(session, me.user_id, wish.left, wish.right, wish.choice, wish.shown)

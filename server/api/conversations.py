@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from db.queries import conversations, feedback, forget, regressions
 from db.queries.searching import search_conversations
 from db.schema import Conversation
-from server.api.common import House, Limit, Me, Shown
+from server.api.common import ANSWERED, House, Limit, Me, Shown
 from server.forgetting import erase_files
 from server.views import comparison_view, conversation_view, message_view, when
 
@@ -114,7 +114,7 @@ def delete_conversation(gateway: House, me: Me, conversation_id: str) -> dict[st
     return {"deleted": asdict(gone) | {"spooled": spooled}}
 
 
-@router.post("/generations/{generation_id}/feedback", status_code=201)
+@router.post("/generations/{generation_id}/feedback", status_code=201, dependencies=[ANSWERED])
 def give_feedback(gateway: House, me: Me, generation_id: str, opinion: Opinion) -> dict[str, Any]:
     """A thumb, with tags and words. A second one replaces the first."""
     with gateway.database.transaction() as session:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from db.queries import regressions
 from db.schema import Regression
-from server.api.common import House, Me
+from server.api.common import ANSWERED, House, Me
 from server.errors import invalid
 from server.views import when
 
@@ -37,7 +37,7 @@ def list_regressions(gateway: House, me: Me) -> dict[str, Any]:
         }
 
 
-@router.put("/generations/{generation_id}/regression")
+@router.put("/generations/{generation_id}/regression", dependencies=[ANSWERED])
 def keep_answer(gateway: House, me: Me, generation_id: str, wish: Kept) -> dict[str, Any]:
     """Keep an eye on an own answer; a second one replaces the first. 400 unless it may be trained on."""
     with gateway.database.transaction() as session:

@@ -15,6 +15,7 @@ from support.gateways import Running, running_gateway
 from support.stores import alone
 
 from db.schema import Generation, Message
+from server.arrivals import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -194,6 +195,37 @@ async def test_a_locked_database_delays_no_answer_for_long(house: Running) -> No
     lock.execute("ROLLBACK")
     lock.close()
     await until(lambda: len(generations(house)) == 6 and house.gateway.recorder.waiting == 0, seconds=15)
+
+
+@alone
+async def test_what_one_thinks_of_an_answer_may_be_said_before_it_is_recorded(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    async with running_gateway(tmp_path, [engine.url], record_patience_seconds=0.1) as house:
+        await house.until_ready()
+        lock = sqlite3.connect(house.home / "ruminate.db", isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        place = {"ruminate": {"conversation_id": "two of them"}}
+        left, right = [(await house.chat("hello", **place)).headers["x-ruminate-generation"] for _ in range(2)]
+        opinions = asyncio.gather(
+            house.http.post(f"/api/generations/{left}/feedback", json={"rating": 1}),
+            house.http.put(f"/api/generations/{left}/regression", json={"kind": "good"}),
+            house.http.post("/api/comparisons", json={"left": left, "right": right, "choice": "left"}),
+        )
+        await asyncio.sleep(0.5)
+        assert not opinions.done()
+        assert house.gateway.recorder.waiting == 2
+        lock.execute("ROLLBACK")
+        lock.close()
+        assert [answer.status_code for answer in await opinions] == [201, 200, 201]
+
+
+async def test_an_answer_that_is_nobodys_is_not_waited_for(house: Running) -> None:
+    began = asyncio.get_running_loop().time()
+    old = "0190c0de-7f00-7000-8000-00000000000a"  # of the year 2024
+    for unknown in ("nothing", old):
+        assert (await house.http.post(f"/api/generations/{unknown}/feedback", json={"rating": 1})).status_code == 404
+    assert asyncio.get_running_loop().time() - began < PATIENCE_SECONDS
 
 
 async def test_a_crowd_is_spooled_and_recorded_afterwards(house: Running) -> None:
