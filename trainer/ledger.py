@@ -20,15 +20,17 @@ class Ledger:
 
     def __init__(self, database: Database, round_id: int, owner: str) -> None:
         self._database, self._round, self._owner = database, round_id, owner
+        self._ended = False
         self.after_step: Callable[[int, Mapping[str, float]], None] | None = None
         """Called with each step and its figures, once they are written; what it raises ends the training."""
 
     # -- the round itself
 
     def heartbeat(self, lease_seconds: float) -> bool:
-        """Extend the lease; False when it is lost or the round was cancelled."""
+        """Extend the lease; False when it is lost or the round was cancelled; not when it was ended here."""
         with self._database.transaction() as session:
-            return rounds.heartbeat(session, self._round, self._owner, lease_seconds)
+            held = rounds.heartbeat(session, self._round, self._owner, lease_seconds)
+        return held or self._ended
 
     def put_back(self) -> None:
         """Free it at once, as if it had not been claimed."""
@@ -170,7 +172,9 @@ class Ledger:
 
     def _finish(self, state: str, **what: Any) -> Round:
         with self._held() as session:
-            return rounds.finish_round(session, self._round, self._owner, state, **what)
+            found = rounds.finish_round(session, self._round, self._owner, state, **what)
+            self._ended = True  # before it is committed: a heartbeat may come right after
+        return found
 
     @contextmanager
     def _held(self) -> Iterator[Session]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from support.tiny_policy import Reds
 
 from trainer.files import sha256
+from trainer.ledger import Ledger
 from trainer.loop import AGAIN, FAILED, PUBLISHED, REJECTED, claim, work_on
 from trainer.tidy import sweep
 
@@ -130,6 +131,16 @@ def test_a_round_that_failed_once_goes_on_from_its_last_step_and_forgets_the_fai
     row = site.round(round_id)
     assert (row.step, row.attempts, row.error) == (4, 2, None)
     assert house.reward.calls == 3 + 2 + 1  # the third step again, the fourth, and the gate
+
+
+def test_a_heartbeat_that_comes_when_a_round_has_just_been_ended_takes_nothing_from_it(site):
+    site.request()
+    house = site.open()
+    work = house.prepare(claim(house))
+    assert work.ledger.heartbeat(8)
+    work.ledger.failed("it was given up")
+    assert work.ledger.heartbeat(8)
+    assert not Ledger(house.database, work.round_id, house.owner).heartbeat(8)  # as it is when somebody else ended it
 
 
 def test_a_round_with_a_wrong_setting_fails_at_once(site):
