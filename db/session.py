@@ -6,6 +6,8 @@ writing transaction begins, so that what it reads still holds when it writes. Th
 """
 
 import os
+import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -150,7 +152,7 @@ def _sqlite(url: URL) -> Engine:
     def prepare(connection: Any, _: Any) -> None:
         connection.isolation_level = None  # the driver begins nothing by itself; `begin` below does
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")  # readers and the writer don't wait for each other
+        write_ahead(cursor)
         cursor.execute("PRAGMA synchronous = FULL")  # a committed turn outlives a power cut
         cursor.execute("PRAGMA foreign_keys = ON")
         cursor.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten, not left in free pages
@@ -163,6 +165,22 @@ def _sqlite(url: URL) -> Engine:
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
+
+
+def write_ahead(cursor: sqlite3.Cursor) -> None:
+    """Readers and the writer of this file don't wait for each other from now on.
+
+    Of two connections that change a new file to it at once SQLite refuses one without waiting, whatever its timeout.
+    """
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
 
 
 def _postgresql(url: URL) -> Engine:

@@ -1,10 +1,13 @@
 """Tables come about by the migrations alone, in turns, and agree with the classes of `db.schema`."""
 
 import multiprocessing
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -16,7 +19,7 @@ from support.processes import forking
 
 from db.errors import DatabaseTooNew
 from db.schema import Base
-from db.session import Database
+from db.session import Database, write_ahead
 
 
 def test_the_migrations_make_the_tables_that_the_classes_describe(database: Database) -> None:
@@ -90,6 +93,25 @@ def test_processes_that_migrate_at_once_take_turns(empty_url: str) -> None:
     assert [results.get(timeout=60) for _ in processes] == ["done"] * 4
     for process in processes:
         process.join(10)
+
+
+@pytest.mark.parametrize(("code", "tries"), [(sqlite3.SQLITE_BUSY, 3), (sqlite3.SQLITE_READONLY, 1)])
+def test_a_new_file_that_another_process_prepares_as_well_is_tried_again(code: int, tries: int) -> None:
+    """SQLite refuses one of the two at once, whatever its timeout; which other processes show only now and then."""
+    asked: list[str] = []
+
+    class Cursor:
+        def execute(self, statement: str) -> None:
+            asked.append(statement)
+            if len(asked) < 3:
+                error = sqlite3.OperationalError("database is locked")
+                error.sqlite_errorcode = code
+                raise error
+
+    cursor: Any = Cursor()
+    with nullcontext() if tries == 3 else pytest.raises(sqlite3.OperationalError):
+        write_ahead(cursor)
+    assert asked == ["PRAGMA journal_mode = WAL"] * tries
 
 
 def test_a_database_of_a_newer_version_is_left_alone_and_says_so(database: Database) -> None:

@@ -109,9 +109,9 @@ class Behind:
         """A new user's name and key."""
         return _new_user(self.gateway.url, f"person-{next(self._names)}", role)
 
-    def slowly(self) -> None:
-        """From now on answers come a token at a time."""
-        self.valve.pause = SLOWLY_S
+    def slowly(self, seconds: float = SLOWLY_S) -> None:
+        """From now on answers come a token at a time, or some where a busy engine tells them together."""
+        self.valve.pause = seconds
 
     def fast(self) -> None:
         """As fast as the engine writes them."""

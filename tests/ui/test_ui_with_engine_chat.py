@@ -45,7 +45,7 @@ def test_a_thought_is_written_under_a_running_clock_and_closed_when_the_response
     behind: Behind, clipboard: Person
 ) -> None:
     ann, page = clipboard, clipboard.page
-    behind.slowly()
+    behind.slowly(0.3)
     ann.ask()
     expect(page.locator(".row.user .bubble")).to_have_text(ASK)
     thought = page.locator(".row.live details.thought")
@@ -55,6 +55,7 @@ def test_a_thought_is_written_under_a_running_clock_and_closed_when_the_response
     page.wait_for_function(
         "n => document.querySelector('.row.live .thought-text').textContent.length > n + 5", arg=early
     )
+    behind.slowly()
     expect(page.locator(".row.live .md")).not_to_be_empty()
     expect(thought.locator("summary")).to_have_text(re.compile(r"^Thought for \d"))
     expect(thought).not_to_have_attribute("open", "")
