@@ -32,6 +32,8 @@ def plot_gold(notes: Notes, arms: Sequence[Arm], title: str, path: Path) -> Path
                     change = sum(one["gold"]) / len(one["gold"]) - sum(before["gold"]) / len(before["gold"])
                     gold.plot([place + 0.15], [change], ".", color=colour)
                 steps, rewards = course(one, "reward")
+                if len(steps) < 2:
+                    continue  # of dpo one value is told, of all its samples
                 by_step.plot(steps, rewards, color=colour, alpha=0.7, label=_once(by_step, arm.name))
                 tokens = tokens_by(one)
                 if all(step in tokens for step in steps):

@@ -23,7 +23,7 @@ def experiment(
     asked = options(name, about, arms, arguments)
 
     def told(notes: Notes) -> dict[str, Any]:
-        title = f"{name}, {len(asked.seeds)} seeds"
+        title = f"{name}, {len(asked.seeds)} seed{'s' if len(asked.seeds) > 1 else ''}"
         pictures = [
             plot_gold(notes, arms, title, asked.out / f"{name}.png"),
             plot_lengths(notes, arms, title, asked.out / "lengths.png"),
