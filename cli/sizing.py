@@ -173,10 +173,9 @@ def _file(name: str, file: str) -> Path:
     """Where a model's file is; a hub's is taken from the cache, else fetched. Raises OSError."""
     if Path(name).exists():
         return Path(name) / file
+    import httpx2  # what huggingface_hub asks with
     from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError
 
-    unreached: Any = HfHubHTTPError.__mro__[1]  # what its HTTP library raises, whichever one that is
     found = try_to_load_from_cache(name, file)
     if isinstance(found, str):
         return Path(found)
@@ -184,7 +183,7 @@ def _file(name: str, file: str) -> Path:
         # asked once: the download would ask a hub that is not there five times more, with ever longer pauses
         get_hf_file_metadata(hf_hub_url(name, file), timeout=_HUB_SECONDS)
         return Path(hf_hub_download(name, file, etag_timeout=_HUB_SECONDS))
-    except unreached as error:
+    except httpx2.HTTPError as error:
         raise OSError(str(error)) from error
 
 

@@ -25,7 +25,7 @@ async def arrived(lookups: Lookups, database: Database, ids: Sequence[str]) -> N
     until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until:
         known = await lookups.ask(_recorded, database, ids)
-        if not any(_lately(one) for one in ids if one not in known):
+        if not any(began_within(one, LATELY_SECONDS) for one in ids if one not in known):
             return
         await asyncio.sleep(LOOK_SECONDS)
 
@@ -35,6 +35,7 @@ def _recorded(database: Database, ids: Sequence[str]) -> set[str]:
         return set(session.scalars(select(Generation.id).where(Generation.id.in_(ids))))
 
 
-def _lately(generation_id: str) -> bool:
+def began_within(generation_id: str, seconds: float) -> bool:
+    """Whether an answer began so lately, by the time in its id; never of an id that is not ours."""
     made = made_at(generation_id)
-    return made is not None and abs(time.time() - made) < LATELY_SECONDS
+    return made is not None and abs(time.time() - made) < seconds

@@ -5,16 +5,15 @@ are told from the record are numbered anew (`record-1` …) and begin at the ans
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
-from db.ids import made_at
 from db.schema import Generation, Message
 from db.session import Database
+from server.arrivals import began_within
 from server.errors import ApiError, invalid, not_found
 from server.feed import Feeds
 from server.lookups import Lookups
@@ -89,7 +88,12 @@ class Pickup:
         while True:
             row, calls = await self._lookups.ask(self._read, generation_id)
             streamed = elsewhere and await self._streams.has(generation_id)
-            if not elsewhere or (streamed and row is not None) or self._settled(row) or not _young(generation_id):
+            if (
+                not elsewhere
+                or (streamed and row is not None)
+                or self._settled(row)
+                or not began_within(generation_id, YOUNG_SECONDS)
+            ):
                 return row, calls, streamed
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -114,11 +118,6 @@ class Pickup:
             row = session.get(Generation, generation_id)
             message = None if row is None or row.message_id is None else session.get(Message, row.message_id)
             return row, ((message.extra or {}).get("tool_calls") or []) if message is not None else []
-
-
-def _young(generation_id: str) -> bool:
-    made = made_at(generation_id)
-    return made is not None and abs(time.time() - made) < YOUNG_SECONDS
 
 
 def _events(row: Generation, calls: list[dict[str, Any]]) -> list[bytes]:

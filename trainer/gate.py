@@ -172,33 +172,22 @@ def _check(name: str, passed: bool, sentence: str, **figures: float) -> Check:
     return Check(name, passed, sentence.format(**figures), {key: round(value, 5) for key, value in figures.items()})
 
 
+SAYS = " says {difference:+.3f} ({low:+.3f} to {high:+.3f}), {won:.0%} of the pairings won"
+
+
+def _said(scores: Paired) -> dict[str, float]:
+    """What SAYS is filled in with."""
+    return {"difference": scores.difference, "low": scores.low, "high": scores.high, "won": scores.win_rate}
+
+
 def _reward_rose(scores: Paired) -> Check:
-    sentence = "the reward model says {difference:+.3f} ({low:+.3f} to {high:+.3f}), {won:.0%} of the pairings won"
-    return _check(
-        "reward",
-        scores.low > 0,
-        sentence,
-        difference=scores.difference,
-        low=scores.low,
-        high=scores.high,
-        won=scores.win_rate,
-    )
+    return _check("reward", scores.low > 0, "the reward model" + SAYS, **_said(scores))
 
 
 def _judge_agrees(scores: Paired, config: RoundConfig) -> Check:
-    sentence = "the second judge says {difference:+.3f} ({low:+.3f} to {high:+.3f}), {won:.0%} of the pairings won" + (
-        ", needed is more than {needed:+.3f}" if config.gate_min_gain else ""
-    )
-    return _check(
-        "judge",
-        scores.low > config.gate_min_gain,
-        sentence,
-        difference=scores.difference,
-        low=scores.low,
-        high=scores.high,
-        won=scores.win_rate,
-        needed=config.gate_min_gain,
-    )
+    least = config.gate_min_gain
+    sentence = "the second judge" + SAYS + (", needed is more than {needed:+.3f}" if least else "")
+    return _check("judge", scores.low > least, sentence, **_said(scores), needed=least)
 
 
 def _not_by_length(scores: Paired) -> Check:

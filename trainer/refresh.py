@@ -170,7 +170,10 @@ def title(model: str) -> str:
 
 def in_words(record: dict[str, Any]) -> str:
     """What became of a refresh, in one sentence."""
-    scores = ", ".join(f"{name} {one['before']:.3f} to {one['after']:.3f}" for name, one in record["accuracy"].items())
+    against = {"recorded": "before", "kept": "first"}  # what the copy was held against
+    scores = ", ".join(
+        f"{name} {one[against[name]]:.3f} to {one['after']:.3f}" for name, one in record["accuracy"].items()
+    )
     said = "accepted" if record["accepted"] else "put away, the one before stays"
     return f"{said}; trained on {record['trained_on']['pairs']} pairs; held-out accuracy: {scores}"
 

@@ -9,7 +9,6 @@ import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from time import sleep
 from typing import Any
 
 import httpx
@@ -19,7 +18,6 @@ from bench.stack import KEY, Stack
 from cli.profiles import TINY
 from models.world.users import Talk
 
-PATIENCE_SECONDS = 60
 SURENESS = 12.0  # of a choice: a difference of 0.2 in gold is seen 11 times in 12
 KEPT_PAIRS = 1500  # of the world, which a refresh keeps in mind
 GROUP = 6  # answers to a prompt, of which each two are ordered
@@ -56,12 +54,7 @@ def compare(http: httpx.Client, key: str, talk: Talk, answer_tokens: int, time: 
     left, right = (score(said, text).score for text in texts)
     choice = "left" if chooses_left(left, right, random.Random(talk.seed + time)) else "right"
     wish = {"left": ids[0], "right": ids[1], "choice": choice, "shown": {"blind": True}}
-    for _ in range(PATIENCE_SECONDS):  # a busy machine may have turns to record still
-        answer = http.post("/api/comparisons", json=wish, headers=headers)
-        if answer.status_code != 404:
-            break
-        sleep(1)
-    answer.raise_for_status()
+    http.post("/api/comparisons", json=wish, headers=headers).raise_for_status()
     return choice
 
 

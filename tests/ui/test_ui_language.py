@@ -83,22 +83,22 @@ def test_the_chat_speaks_the_language_of_its_file(foreign: Page) -> None:
 
 def test_what_goes_wrong_and_what_is_asked_are_told_in_it_too(foreign: Page, gateway: FakeGateway) -> None:
     page = foreign
-    page.click("#options")
-    page.click("[data-option=compare] label >> nth=1")
-    page.keyboard.press("Escape")
-    page.fill("#message", "Plan three dinners")
-    page.press("#message", "Enter")
+
+    def ask(question: str, comparing: int) -> None:
+        page.click("#options")
+        page.click(f"[data-option=compare] label >> nth={comparing}")
+        page.keyboard.press("Escape")
+        page.fill("#message", question)
+        page.press("#message", "Enter")
+
+    ask("Plan three dinners", comparing=1)
     expect(page.locator(".choose")).to_be_visible()
     assert english(page) == set()
     page.click("[data-choice=tie]")
     expect(page.locator("#toasts")).to_contain_text("⟦")
     assert english(page) == set()
     gateway.script = Script(refuse=(429, "60 requests a minute are allowed", "rate_limit_exceeded"))
-    page.click("#options")
-    page.click("[data-option=compare] label >> nth=0")
-    page.keyboard.press("Escape")
-    page.fill("#message", "And on Thursday?")
-    page.press("#message", "Enter")
+    ask("And on Thursday?", comparing=0)
     expect(page.locator(".note.failed")).to_be_visible()
     assert english(page) == set()
     page.evaluate("ruminate.needKey()")
