@@ -59,9 +59,7 @@ def fronts(home: Path, gap: float, litellm: Path | None, events: int = EVENTS) -
 
         def start(name: str, port: int, command: list[str], key: str, path: str, env: dict[str, str]) -> Front:
             with (home / f"{name}.log").open("wb") as log:
-                process = subprocess.Popen(
-                    command, env=os.environ | env, stdout=log, stderr=log, start_new_session=True
-                )
+                process = subprocess.Popen(command, env=os.environ | env, stdout=log, stderr=log, process_group=0)
             stack.callback(_end, process)
             front = Front(name, port, key, process)
             _wait(front, path, home / f"{name}.log")
@@ -95,7 +93,7 @@ def bare(engine: str, home: Path) -> Iterator[Front]:
     port = free_port("127.0.0.1")
     command = [sys.executable, "-m", "bench.bare", "--port", str(port), "--engine", engine]
     with (home / "bare.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, stdout=log, stderr=log, process_group=0)
     try:
         front = Front("bare", port, "none", process)
         _wait(front, "/health", home / "bare.log")

@@ -304,8 +304,8 @@ def trainer_environment(stack: Stack, profile: Profile, more: Mapping[str, str] 
 def train_once(stack: Stack, profile: Profile, more: Mapping[str, str] | None = None) -> None:
     """`python -m trainer --once` on the round that waits, to its end.
 
-    In a session of its own, as in the house: within the bench's the kernel would weigh it as it weighs the engine,
-    however nice it is. The stack ends it, if the bench is cut off.
+    In the session of the engines, as in the house, so that its niceness counts against theirs. The stack ends it, if
+    the bench is cut off.
     """
     environment = trainer_environment(stack, profile, more)
     trainer = Supervised("trainer", [*TRAINER], environment, stack.home / "trainer.log", lambda: True, print)

@@ -104,7 +104,7 @@ async def measure(folder: Path, probe: list[dict[str, Any]], options: argparse.N
     env = os.environ | engine_environment(TINY, offline=True)
     quiet = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(
-        *engine_command(TINY, port), env=env, stdout=quiet, stderr=quiet, start_new_session=True
+        *engine_command(TINY, port), env=env, stdout=quiet, stderr=quiet, process_group=0
     )
     try:
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=300) as http:

@@ -50,7 +50,7 @@ async def measure(environment: dict[str, str], streams: int) -> list[dict[str, f
     env = os.environ | engine_environment(TINY, offline=True) | environment
     quiet = asyncio.subprocess.DEVNULL
     process = await asyncio.create_subprocess_exec(
-        # in a session of its own, as `ruminate up` starts it: a kernel with autogroups schedules by session
+        # in a session of its own, as a container is: a kernel with autogroups schedules by session
         *engine_command(TINY, port),
         env=env,
         stdout=quiet,

@@ -52,7 +52,11 @@ class Supervised:
         return self._deaths
 
     def start(self) -> None:
-        """Start it, in a session of its own so that Ctrl-C reaches only its owner."""
+        """Start it, in a process group of its own so that Ctrl-C reaches only its owner.
+
+        In the session of its owner: Linux with autogroups gives each session, however many processes it has, an equal
+        share of the cores, and a reader in one session waited a second and more for what another one had written.
+        """
         if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
             self.log.replace(self.log.with_suffix(self.log.suffix + ".1"))
         with self.log.open("ab") as sink:
@@ -64,7 +68,7 @@ class Supervised:
                 stdin=subprocess.DEVNULL,
                 stdout=sink,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                process_group=0,
                 preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
         self.started_at, self.is_ready = time.monotonic(), False

@@ -1,5 +1,6 @@
 """A bench's rounds are known by their reasons: gone on with where they are open, and not run twice."""
 
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,10 +106,12 @@ def test_without_a_thought_the_prompt_ends_behind_an_empty_one() -> None:
     assert not plain.read(plain.tokenizer("Hi.")["input_ids"], True).well_formed
 
 
-def test_a_trainer_has_a_session_of_its_own_as_in_the_house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import os; print('alone', os.getsid(0) == os.getpid(), os.environ['RUMINATE_TRAINER_NICE'])"
+def test_a_trainer_is_weighed_against_the_engines_as_in_the_house(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = "import os; print(os.getsid(0), os.getpgrp() == os.getpid(), os.environ['RUMINATE_TRAINER_NICE'])"
     monkeypatch.setattr("bench.rounds.TRAINER", (sys.executable, "-c", code))
     stack: Any = SimpleNamespace(home=tmp_path, gateway="http://127.0.0.1:9", processes={})
     train_once(stack, TINY, {"nice": "7"})
-    assert (tmp_path / "trainer.log").read_text().splitlines()[-1] == "alone True 7"
+    assert (tmp_path / "trainer.log").read_text().splitlines()[-1] == f"{os.getsid(0)} True 7"
     assert stack.processes["trainer"].ended()

@@ -51,6 +51,18 @@ def test_a_dead_process_is_reported_and_started_again(start: Callable[..., tuple
     assert "back after" in events[1]
 
 
+def test_a_process_has_its_own_group_within_its_owners_session(
+    start: Callable[..., tuple[Supervised, list[str]]],
+) -> None:
+    """Ctrl-C in a terminal reaches its owner alone, and the kernel weighs all that the owner started together."""
+    process, _ = start("import os; print('in', os.getsid(0), 'leads', os.getpgrp() == os.getpid())")
+    deadline = time.monotonic() + 10
+    while "leads" not in process.last_sentence():
+        assert time.monotonic() < deadline, process.last_lines()
+        time.sleep(0.02)
+    assert process.last_sentence() == f"in {os.getsid(0)} leads True"
+
+
 def test_the_wait_before_a_restart_grows(start: Callable[..., tuple[Supervised, list[str]]]) -> None:
     process, events = start("import sys; sys.exit(7)", lambda: False)
     tick_until(process, lambda: len(events) == 2)

@@ -52,7 +52,7 @@ class RealEngine:
         environment = os.environ | engine_environment(profile, offline=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                engine_command(profile, self.port), env=environment, stdout=log, stderr=log, start_new_session=True
+                engine_command(profile, self.port), env=environment, stdout=log, stderr=log, process_group=0
             )
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
