@@ -1,5 +1,7 @@
 """The reward model keeps up with people: a copy of it learns from what they preferred, and takes its place if it may.
 
+The copy's own weights make one pass over the pairs; then it is fitted what a few traits of an answer are worth beside
+its score (`trainer.traits`), which takes far fewer pairs.
 Pairs of the record (`db.queries.preferences`) are mixed with pairs that are kept, so that nothing is unlearnt. Both are
 split by the hash of a conversation's first message, as prompts are: what is held out is never trained on. The copy is
 accepted where it orders the held-out ones of people's pairs at least as well as the model before it, and those of the
@@ -31,6 +33,7 @@ from trainer.policy import local_folder
 from trainer.prompts import Messages, is_heldout
 from trainer.rewards import SequenceClassifier
 from trainer.settings import BadSetting, TrainerSettings
+from trainer.traits import Traits, learnt
 
 log = logging.getLogger(__name__)
 
@@ -128,6 +131,7 @@ def _refreshed(
     with tempfile.TemporaryDirectory(dir=final.parent, prefix=SCRATCH) as scratch:
         aside = Path(scratch) / final.name
         train_copy(local_folder(before), train, aside / MODEL, settings.refresh_rate, settings.seed)
+        traits = add_traits(aside / MODEL, train) if settings.refresh_traits else None
         models = {"before": local_folder(before), "after": aside / MODEL, "first": local_folder(settings.reward_model)}
         told = {name: _ordered(models, pairs) for name, pairs in held.items() if pairs}
         accepted = all(
@@ -140,6 +144,7 @@ def _refreshed(
             "of": settings.reward_model,
             "from": before,
             "accepted": accepted,
+            "traits": None if traits is None else dict(zip(traits.names, traits.points, strict=True)),
             "trained_on": {"recorded": sum(pair.message_id is not None for pair in train), "pairs": len(train)},
             "held_out": {name: len(pairs) for name, pairs in held.items()},
             "accuracy": {
@@ -175,7 +180,10 @@ def in_words(record: dict[str, Any]) -> str:
         f"{name} {one[against[name]]:.3f} to {one['after']:.3f}" for name, one in record["accuracy"].items()
     )
     said = "accepted" if record["accepted"] else "put away, the one before stays"
-    return f"{said}; trained on {record['trained_on']['pairs']} pairs; held-out accuracy: {scores}"
+    points = record.get("traits") or {}  # a record of before there were any has none
+    told = ", ".join(f"{name} {value:+.2f}" for name, value in points.items())
+    weighed = f"; beside its score, in points for a standard deviation: {told}" if told else ""
+    return f"{said}; trained on {record['trained_on']['pairs']} pairs; held-out accuracy: {scores}{weighed}"
 
 
 def read_pairs(file: str) -> list[Pair]:
@@ -274,6 +282,20 @@ def train_copy(source: Path, pairs: Sequence[Pair], folder: Path, rate: float, s
         trainer.train()
     model.eval().save_pretrained(folder)
     transcript.tokenizer.save_pretrained(folder)
+
+
+def add_traits(model: Path, pairs: Sequence[Pair]) -> Traits | None:
+    """Fit what traits are worth beside the score of the model in this folder, by people's pairs, and write it there.
+
+    Kept pairs say nothing about people who use this house.
+    """
+    people = [pair for pair in pairs if pair.message_id is not None]
+    chosen = [(pair.messages, pair.chosen) for pair in people]
+    rejected = [(pair.messages, pair.rejected) for pair in people]
+    found = learnt(chosen, rejected, SequenceClassifier(model).score)
+    if found is not None:
+        found.write(model)
+    return found
 
 
 @contextmanager

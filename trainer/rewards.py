@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from thinking.format import Parsed, ThinkingFormat
 from trainer.prompts import Messages
+from trainer.traits import read_traits
 from trainer.transcript import Transcript
 
 
@@ -147,7 +148,10 @@ def rank_malformed(scores: Sequence[float | None], group_size: int, margin: floa
 
 
 class SequenceClassifier:
-    """A Bradley-Terry reward model in this process: one label, its own tokenizer and chat template."""
+    """A Bradley-Terry reward model in this process: one label, its own tokenizer and chat template.
+
+    What a refresh learnt about traits of answers stands beside it (`trainer.traits`) and is part of its score.
+    """
 
     alone = True
     """A response's score does not depend on what is scored with it (`trainer.early`)."""
@@ -159,6 +163,7 @@ class SequenceClassifier:
         from transformers import AutoConfig, AutoModelForSequenceClassification
 
         self._torch = torch
+        self.traits = read_traits(path)
         own = getattr(AutoConfig.from_pretrained(path).get_text_config(), "max_position_embeddings", None)
         self._transcript = Transcript(path, max_tokens, own)
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -182,4 +187,6 @@ class SequenceClassifier:
                 ).to(self._model.device)
                 for place, score in zip(places, self._model(**inputs).logits[:, 0].float().tolist(), strict=True):
                     scores[place] = score
+        if self.traits is not None:
+            scores = [score + worth for score, worth in zip(scores, self.traits.worth(pairs), strict=True)]
         return scores

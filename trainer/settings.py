@@ -270,6 +270,9 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
         "", description="Pairs that a refresh keeps in mind: jsonl with `messages`, `chosen` and `rejected`."
     )
     refresh_rate: float = Field(2e-5, gt=0, description="Learning rate of a refresh; it makes one pass.")
+    refresh_traits: bool = Field(
+        True, description="A refresh also learns what repetition, length, echo and formatting are worth to people."
+    )
     base_mix: str = Field(
         str(_TINY / "prompts" / "train.jsonl"),
         description="What fills a round up, with `messages` or `prompt`: jsonl, parquet, `datasets` folder or hub.",

@@ -2,8 +2,9 @@
 
 The served model, or an adapter of it, answers prompts of the world twice each; simulated people choose between the two,
 as in `month`. Copies of the reward model then learn from so many of these choices at such a rate, by the trainer's own
-refresh, each mixed with as many pairs of the world; and order further answers, to prompts of which none was chosen
-about. The answers are kept: run it again with other counts and rates. JSON is the last line.
+refresh, each mixed with as many pairs of the world, without and with what traits of an answer are worth beside their
+score; and order further answers, to prompts of which none was chosen about. The answers are kept: run it again with
+other counts and rates. JSON is the last line.
 """
 
 import argparse
@@ -36,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("bench/out/choices"))
     options = parser.parse_args(arguments)
+    from trainer.refresh import add_traits
+
     told = answered(options, max(options.counts))
     asked, groups = told["asked"], told["groups"]
     choices = chosen(told["taught"], told["pairs"], options.seed)
@@ -47,8 +50,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             with tempfile.TemporaryDirectory(dir=options.out) as scratch:
                 copy = Path(scratch) / "model"
                 taught(source, choices[:count], rate, options.seed, copy, options.out)
-                found.append({"choices": len(choices[:count]), "rate": rate, **figures(copy, asked, groups)})
-            print(json.dumps(found[-1]), flush=True)
+                row = {"choices": len(choices[:count]), "rate": rate}
+                found.append(row | {"traits": False, **figures(copy, asked, groups)})
+                add_traits(copy, choices[:count])
+                found.append(row | {"traits": True, **figures(copy, asked, groups)})
+            print(json.dumps(found[-2:]), flush=True)
     served = "base" if options.adapter is None else options.adapter.name
     print(json.dumps({"bench": "learning.choices", "served": served, "prompts": len(asked), "models": found}))
     return 0

@@ -14,8 +14,9 @@ from db.values import Completion, Turn
 from trainer.files import read_json, write_json
 from trainer.house import House
 from trainer.prompts import is_heldout
-from trainer.refresh import Pair, current, due, mixed, ordered, preferred, read_pairs, refresh, unlearnt
+from trainer.refresh import Pair, current, due, in_words, mixed, ordered, preferred, read_pairs, refresh, unlearnt
 from trainer.settings import BadSetting
+from trainer.traits import read_traits
 
 NOW = datetime.now(UTC)
 
@@ -127,7 +128,13 @@ def test_a_copy_that_learnt_is_accepted_and_the_one_before_stays(site, settings)
     assert record["accepted"], record
     assert not killed.exists()
     assert all(one["after"] >= max(one["before"], 0.9) for one in record["accuracy"].values()), record
+    model = settings.home / "rewards" / "0001" / "model"
+    traits = read_traits(model)
+    assert traits is not None
+    assert record["traits"] == dict(zip(traits.names, traits.points, strict=True))
+    assert "points for a standard deviation: repetition" in in_words(record)
     held = [number for number in range(130, 210) if is_heldout(prompt(number), 0.3)]
+    assert traits.pairs == 80 - len(held)
     assert record["held_out"]["recorded"] == len(held)
     assert record["trained_on"]["recorded"] == 80 - len(held) == len(record["messages"])
     assert current(settings, site.database) == str(settings.home.absolute() / "rewards" / "0001" / "model")
