@@ -50,6 +50,7 @@ def add_to(app: typer.Typer, client: Callable[[], Any]) -> None:
         """Which checkpoints learnt from this user or conversation, and the last one that did not.
 
         With --answer the other way: which checkpoint gave this answer, and from which rounds' prompts its weights are.
+        Of one's own conversations and answers anybody may ask; of others' and of users administrators alone.
         """
         if answer is not None:
             if user is not None or conversation is not None:

@@ -174,15 +174,19 @@ def uses(session: Session, conversation_id: str, user_id: str | None) -> Uses:
     )
 
 
-def whose(session: Session, user: str | None, conversation: str | None) -> tuple[str | None, str | None]:
+def whose(
+    session: Session, user: str | None, conversation: str | None, owner: str | None = None
+) -> tuple[str | None, str | None]:
     """(user id, conversation id) of exactly one of these: a user by name or id, or a conversation by id.
 
-    Knows deleted ones too, by id. Raises NotFound, or ValueError when not exactly one is given.
+    Knows deleted ones too, by id. `owner`: only where the conversation is this user's. Raises NotFound, or ValueError
+    when not exactly one is given.
     """
     if (user is None) == (conversation is None):
         raise ValueError("name one user or one conversation")
     if conversation is not None:
-        if session.get(Conversation, conversation) is None:
+        row = session.get(Conversation, conversation)
+        if row is None or owner not in (None, row.user_id):
             raise NotFound("conversation", conversation)
         return None, conversation
     found = session.scalars(select(User).where((User.name == user) | (User.id == user))).all()

@@ -93,10 +93,13 @@ def list_learnt(
 
 
 @router.get("/lineage")
-def who_learnt(gateway: House, _: Admin, user: str | None = None, conversation: str | None = None) -> dict[str, Any]:
-    """The checkpoints that learnt from this user (name or id) or conversation, and the last clean one."""
+def who_learnt(gateway: House, me: Me, user: str | None = None, conversation: str | None = None) -> dict[str, Any]:
+    """The checkpoints that learnt from this user (name or id) or conversation, and the last clean one. One's own
+    conversation; to an administrator anybody's, and any user."""
+    if user is not None and not me.is_admin:
+        raise ApiError(403, "only an administrator may ask about a user", code="admin_only")
     with gateway.database.reading() as session:
-        user_id, conversation_id = _whose(session, user, conversation)
+        user_id, conversation_id = _whose(session, user, conversation, None if me.is_admin else me.user_id)
         return learnt_view(lineage.learnt(session, user_id=user_id, conversation_id=conversation_id))
 
 
@@ -237,9 +240,11 @@ def _learnt(one: Checkpoint) -> dict[str, Any]:
     return {"name": one.name, "state": one.state, "round": one.round_id, "created_at": when(one.created_at)}
 
 
-def _whose(session: Any, user: str | None, conversation: str | None) -> tuple[str | None, str | None]:
+def _whose(
+    session: Any, user: str | None, conversation: str | None, owner: str | None = None
+) -> tuple[str | None, str | None]:
     try:
-        return lineage.whose(session, user, conversation)
+        return lineage.whose(session, user, conversation, owner)
     except ValueError as error:
         raise ApiError(400, str(error), code="invalid_value") from error
 

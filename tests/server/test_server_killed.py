@@ -2,7 +2,8 @@
 adapters, one to full weights or back, a canary's trial begun or ended by a promotion.
 
 Another gateway takes over: within seconds it and the engines have what the newest row says, nothing stays paused, and
-what was lost can be asked for again. Other things that die in a swap are in test_server_crashes.py.
+what was lost can be asked for again. The lease and the wishes that end with it are as they are by default. A wait that
+comes to nothing tells what was found instead. Other things that die in a swap are in test_server_crashes.py.
 """
 
 import asyncio
@@ -21,8 +22,11 @@ from support.processes import Forked
 
 from db.queries import checkpoints, deployments, wishes
 from db.session import Database
+from server.settings import ServerSettings
 
 CONVERGED_SECONDS = 5.0
+STEP_SECONDS = 10.0  # of any other wait: for one answer, or for the state before or after
+REACHED_SECONDS = 30.0  # until a point is reached: a gateway that was just started works towards it
 LOAD, UNLOAD = ("load", "loaded", "probe", "probed"), ("unload", "unloaded")
 REPLACE = ("paused", "in change", "reloaded", "named", "resumed", "proving", "proven")
 """Of weights, in their order; before them the engine's adapters are unloaded."""
@@ -30,6 +34,7 @@ LATER = {"proving": ("resumed", "probe"), "proven": ("resumed", "probed"), "adap
 """Points that come more than once, by the one after which they are meant: weights are probed before they go as well."""
 RECORD = ("wished", "written")  # just after these rows are there
 
+DEFAULT_LEASE: float = ServerSettings.model_fields["lease_seconds"].default
 State = tuple[str, str, str | None]
 """What is live, what was before, and what is on trial."""
 
@@ -79,60 +84,110 @@ CASES = [
 async def test_a_change_whose_gateway_is_killed_at_any_point_converges_on_one_live_checkpoint(
     tmp_path: Path, database_url: str, what: str, asked: str, point: str
 ) -> None:
-    """Of swaps of adapters with the lease as it is by default. Else with one that lets go sooner, and its wishes with
-    it, which tests would wait for."""
-    await walk(tmp_path, database_url, CHANGES[what], asked, point, "2.5" if what == "adapter" else "1.0")
-
-
-async def walk(folder: Path, database_url: str, change: Change, asked: str, point: str, lease_seconds: str) -> None:
     async with AsyncExitStack() as stack:
+        change = CHANGES[what]
         engines = [await stack.enter_async_context(running_engine()) for _ in range(change.engines)]
         urls = [engine.url for engine in engines]
-        one = Forked(
-            folder / "one", urls, RUMINATE_DATABASE_URL=database_url, LEASE_SECONDS=lease_seconds, WATCH_SECONDS="0.05"
-        )
+        shared = {"RUMINATE_DATABASE_URL": database_url, "WATCH_SECONDS": "0.05", "LEASE_SECONDS": str(DEFAULT_LEASE)}
+        one = Forked(tmp_path / "one", urls, **shared)
         stack.callback(one.end)
-        shared = {"database_url": database_url, "watch_seconds": 1.0}  # as it is by default
         if asked != FOLLOWER:
             await one.start()
-        two = await stack.enter_async_context(running_gateway(folder / "two", urls, **shared))
+        looks = {"database_url": database_url, "watch_seconds": 1.0, "lease_seconds": DEFAULT_LEASE}
+        two = await stack.enter_async_context(running_gateway(tmp_path / "two", urls, **looks))
+        stack.callback(let_go, engines)
         await two.until_ready()
         if asked == FOLLOWER:
             await one.start()
         assert two.gateway.lease.role == ("holds" if asked == FOLLOWER else "follows")
+        await walk(stack, Walk(two, engines), one, change, asked, point, tmp_path)
+
+
+async def walk(
+    stack: AsyncExitStack, seen: "Walk", one: Forked, change: Change, asked: str, point: str, folder: Path
+) -> None:
+    """Bring the state before about, ask for the change, kill `one` at the point, and look at what comes of it."""
+    two, engines = seen.house, seen.engines
+    async with seen.within(2 * STEP_SECONDS, "the checkpoints before it were deployed"):
         last = await prepare(two, folder, change)
-        await until(lambda: agree(two, engines, change.before))
+    await seen.until(change.before, "before the change")
 
-        killed = asyncio.Event()
+    killed = asyncio.Event()
 
-        def kill() -> None:
-            one.kill()
-            killed.set()
+    def kill() -> None:
+        one.kill()
+        killed.set()
 
-        http = await stack.enter_async_context(httpx.AsyncClient(base_url=one.url, timeout=60))
-        asking = asyncio.create_task(deploy(two.http if asked == OTHER else http, last, change.share))
+    http = await stack.enter_async_context(httpx.AsyncClient(base_url=one.url, timeout=60))
+    asking = asyncio.create_task(deploy(two.http if asked == OTHER else http, last, change.share))
+    async with seen.within(REACHED_SECONDS, f"the point {point!r} was reached"):
         if point in RECORD:
-            await until(lambda: is_there(two.database, point, last))
+            while not is_there(two.database, point, last):  # noqa: ASYNC110  rows signal nothing
+                await asyncio.sleep(0.002)
             kill()
         else:
             arm(engines[-1], point, kill)
-        async with asyncio.timeout(30):
-            await killed.wait()
-        done = asked == OTHER or point in change.done
-        if point in RECORD:  # whether its row was written before it died is a matter of milliseconds
-            done = is_there(two.database, "written", last)
-        expected = change.after if done else change.before
-        await until(lambda: two.gateway.lease.role == "holds" and agree(two, engines, expected), CONVERGED_SECONDS)
+        await killed.wait()
+    done = asked == OTHER or point in change.done
+    if point in RECORD:  # whether its row was written before it died is a matter of milliseconds
+        done = is_there(two.database, "written", last)
+    await seen.until(change.after if done else change.before, "after the kill", CONVERGED_SECONDS, holds=True)
+    async with seen.within(STEP_SECONDS, "the change that was asked for had an answer"):
         result = (await asyncio.gather(asking, return_exceptions=True))[0]
-        if asked == OTHER:
-            assert isinstance(result, httpx.Response)
-            assert result.status_code == 200, result.text
+    if asked == OTHER:
+        assert isinstance(result, httpx.Response)
+        assert result.status_code == 200, result.text
+    async with seen.within(STEP_SECONDS, "four answers came"):
         await answers_as_the_row_says(two, engines)
-        if not done:
+    if not done:
+        async with seen.within(STEP_SECONDS, "the change was made when it was asked for again"):
             again = await deploy(two.http, last, change.share)
-            assert again.status_code == 200, again.text
-            await until(lambda: agree(two, engines, change.after))
+        assert again.status_code == 200, again.text
+        await seen.until(change.after, "after it was asked for again")
+        async with seen.within(STEP_SECONDS, "four answers came after that"):
             await answers_as_the_row_says(two, engines)
+
+
+@dataclass(frozen=True)
+class Walk:
+    """What is waited for, by the gateway that is left and all engines; with their state where it does not come."""
+
+    house: Running
+    engines: list[FakeEngine]
+
+    async def until(self, state: State, when: str, seconds: float = STEP_SECONDS, holds: bool = False) -> None:
+        """`holds`: the gateway that is left has taken the lease over as well."""
+        began, roles = asyncio.get_running_loop().time(), ("holds",) if holds else ("holds", "follows", "alone")
+        async with self.within(seconds, f"{when}, everybody had {state}{' and the lease a holder' if holds else ''}"):
+            while not (agree(self.house, self.engines, state) and self.house.gateway.lease.role in roles):  # noqa: ASYNC110
+                await asyncio.sleep(0.002)  # rows and engines signal nothing
+        print(f"{when}: {asyncio.get_running_loop().time() - began:.2f} s")
+
+    @asynccontextmanager
+    async def within(self, seconds: float, what: str) -> AsyncIterator[None]:
+        if os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
+            seconds *= 3  # then seconds are no measure of this program
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            pytest.fail(f"not within {seconds:g} s: {what}. Found: {self.found()}", pytrace=False)
+
+    def found(self) -> str:
+        gateway, wanted = self.house.gateway, self.house.gateway.catalog.wanted
+        names = [] if wanted is None else [one and one.name for one in (wanted.live, wanted.previous, wanted.canary)]
+        said = [f"the gateway that is left {gateway.lease.role} the lease and wants (live, previous, canary) {names}"]
+        for one, known in zip(self.engines, gateway.pool.engines, strict=True):
+            has = f"{Path(one.weights).name or 'the base'} (version {one.version}) with {sorted(one.adapters)}"
+            counts = f"counted as {known.in_place} with {sorted(known.loaded)}, {known.state} {known.detail}".strip()
+            said.append(f"an engine{' that is paused' if one.paused else ''} has {has}, {counts}")
+        return "; ".join(said)
+
+
+def let_go(engines: list[FakeEngine]) -> None:
+    """So that the gateway's own end waits for nothing, however the test ended."""
+    for engine in engines:
+        engine.at, engine.paused = "", False
 
 
 @asynccontextmanager
@@ -206,11 +261,3 @@ async def answers_as_the_row_says(house: Running, engines: list[FakeEngine]) -> 
     on_trial = {name for name, state in states.items() if state == "canary"}
     assert on_trial == (set() if wanted.canary is None else {wanted.canary.name})
     assert wanted.live.kind == "base" or states[wanted.live.name] == "published"
-
-
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    if os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
-        seconds *= 3  # then seconds are no measure of this program
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  rows and engines signal nothing
-            await asyncio.sleep(0.002)

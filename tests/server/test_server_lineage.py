@@ -73,14 +73,20 @@ async def test_a_checkpoint_tells_its_story(house: Running) -> None:
     assert (base["round"], base["parent"], base["prompts"]) == (None, None, {})
 
 
-async def test_who_learnt_is_told_to_administrators_alone(house: Running) -> None:
-    ann = join(house, "ann")
+async def test_who_learnt_is_told_to_administrators_and_of_a_conversation_to_whoever_had_it(house: Running) -> None:
+    ann, bob = join(house, "ann"), join(house, "bob")
     conversation, name = await taught(house, "ann", ann)
     for query in ({"user": "ann"}, {"conversation": conversation}):
         found = (await house.http.get("/api/lineage", params=query)).json()
         assert [one["name"] for one in found["learnt"]] == [name]
         assert found["last_clean"] == "v0"
-        assert (await house.http.get("/api/lineage", params=query, headers=ann)).status_code == 403
+        for key, status in ((ann, 200), (bob, 404)) if "conversation" in query else ((ann, 403), (bob, 403)):
+            told = await house.http.get("/api/lineage", params=query, headers=key)
+            assert told.status_code == status
+            assert status != 200 or told.json() == found
+    unknown = await house.http.get("/api/lineage", params={"conversation": "nothing"}, headers=bob)
+    others = await house.http.get("/api/lineage", params={"conversation": conversation}, headers=bob)
+    assert unknown.text.replace("nothing", conversation) == others.text, "nothing tells that there is one"
     assert (await house.http.post("/api/forget", json={"user": "ann"}, headers=ann)).status_code == 403
     for query, status in (({}, 400), ({"user": "ann", "conversation": "x"}, 400), ({"user": "nobody"}, 404)):
         assert (await house.http.get("/api/lineage", params=query)).status_code == status
