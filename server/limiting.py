@@ -1,7 +1,8 @@
 """How much one key may ask for: requests and tokens a minute, answers at once, choices and size of a request.
 
-Minutes are counted by the `limits` library, in this process or, for several gateways, in Redis; answers at once are
-counted by each gateway alone. Redis that is gone costs nobody an answer: nothing is refused until it is back.
+Minutes are counted by the `limits` library, in this process or, for several gateways, in Redis; so are answers at
+once, by `server.slots`. Redis that is gone costs nobody an answer: until it is back no minute is full, and answers at
+once are counted by each gateway alone.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from limits.storage import storage_from_string
 
 from server.errors import ApiError, invalid
 from server.minutes import Minutes
+from server.slots import Slots
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +85,7 @@ class Limiter:
         self.trouble: str | None = None
         self._down_until = 0.0
         self._answers: Counter[str] = Counter()
+        self._slots = Slots(redis_url) if redis_url else None
 
     @cached_property
     def _minutes(self) -> FixedWindowRateLimiter:
@@ -102,17 +105,29 @@ class Limiter:
                 f"{choices} choices were asked for; at most {caps.choices} are given", "n", "too_many_choices"
             )
         if answers and self._answers[who] >= answers:
-            message = f"{answers} answers are being written for this key already; wait for one of them"
-            raise ApiError(429, message, code="too_many_answers", headers={"Retry-After": "1"})
+            raise _too_many(answers)
         self._answers[who] += 1
+        slot = None
         try:
+            if answers and self._slots is not None:
+                slot = await self._take(self._slots, who, answers)
             if allowance.limits:
                 await self._count(allowance)
             yield allowance
         finally:
+            if slot is not None and self._slots is not None:
+                self._slots.give_back(who, slot)
             self._answers[who] -= 1
             if not self._answers[who]:
                 del self._answers[who]
+
+    async def run(self) -> None:
+        """Let the other gateways count the answers that are written here, until cancelled."""
+        await (asyncio.Event().wait() if self._slots is None else self._slots.run())
+
+    async def stop(self) -> None:
+        if self._slots is not None:
+            await self._slots.stop()
 
     @property
     def is_quick(self) -> bool:
@@ -128,6 +143,21 @@ class Limiter:
                 await self._minutes.hit(allowance.limits["tokens"], allowance.who, cost=tokens)
         except (StorageError, OSError, TimeoutError) as error:
             self._down(error)
+
+    async def _take(self, slots: Slots, who: str, most: int) -> str | None:
+        """A slot among those of all gateways; None while there is no telling. Raises ApiError when all are taken."""
+        if time.monotonic() < self._down_until:
+            return None
+        try:
+            async with self._in_time():
+                slot = await slots.take(who, most)
+        except (OSError, TimeoutError) as error:
+            self._down(error)
+            return None
+        self.trouble = None
+        if slot is None:
+            raise _too_many(most)
+        return slot
 
     async def _count(self, allowance: Allowance) -> None:
         if time.monotonic() < self._down_until:
@@ -167,6 +197,11 @@ class Limiter:
             log.error("limits are not enforced, Redis does not answer: %r", error)
         self._down_until = time.monotonic() + RETRY_SECONDS
         self.trouble = "Redis does not answer; limits are not enforced meanwhile"
+
+
+def _too_many(answers: int) -> ApiError:
+    message = f"{answers} answers are being written for this key already; wait for one of them"
+    return ApiError(429, message, code="too_many_answers", headers={"Retry-After": "1"})
 
 
 @cache  # as many as there are different limits

@@ -125,7 +125,10 @@ _ERRORS = {
     "404": ("No such model or conversation.", "the model 'gpt-4' does not exist", "model_not_found"),
     "409": ("The Idempotency-Key's turn can't be given again.", "a stream can't be replayed",
             "idempotency_not_replayable"),
+    "413": ("The body is larger than this house or the key allows.", "the body has more than 8388608 bytes",
+            "body_too_large"),
     "429": ("Beyond a limit; see Retry-After.", "this key has used its 120 requests", "rate_limit_exceeded"),
+    "502": ("The engine failed on this request.", "http://127.0.0.1:8100: out of memory", "engine_error"),
     "503": ("No engine just now; see Retry-After.", "the model is still being loaded", "engine_starting"),
 }  # fmt: skip
 

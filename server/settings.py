@@ -29,8 +29,8 @@ class ServerSettings(BaseSettings):
     database_url: str = Field(default="", validation_alias="RUMINATE_DATABASE_URL")
     """Empty: SQLite in the home folder."""
     redis_url: str = Field(default="", pattern=r"^(rediss?://.+)?$", validation_alias="RUMINATE_REDIS_URL")
-    """Where several gateways count a key's requests and tokens together and hear of swaps at once. Empty: each counts
-    alone, and they hear of swaps within `watch_seconds`."""
+    """Where several gateways count a key's requests, tokens and answers together and hear of swaps at once. Empty: each
+    counts alone, and they hear of swaps within `watch_seconds`."""
     service_key: str = Field(default="", validation_alias="RUMINATE_SERVICE_KEY")
     """The trainer's key for /internal. Empty: read from, or written to, `service.key` in the home folder."""
     profile: str = Field(default="tiny", validation_alias="RUMINATE_PROFILE")
@@ -120,7 +120,7 @@ class ServerSettings(BaseSettings):
     tokens_per_minute: int = Field(default=400_000, ge=0)
     """Tokens, of prompts and answers, that one key may use in a minute; counted when an answer ends. 0: no limit."""
     concurrent_answers: int = Field(default=16, ge=0)
-    """Answers that one gateway writes for one key at once; 0 is no limit."""
+    """Answers that are written for one key at once, with Redis by all gateways together; 0 is no limit."""
     max_prompt_tokens: int = Field(default=0, ge=0)
     """Longest prompt of a request, its history included; 0: what the engines take. Long ones are counted by an engine
     first. A key may have a limit of its own below it."""

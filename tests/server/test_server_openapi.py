@@ -165,3 +165,15 @@ async def test_errors_are_documented_in_the_form_that_they_have(house: Running) 
         refused = await house.http.post(path, json=wish)
         assert refused.status_code == 404
         jsonschema.validate(refused.json(), schema)
+
+
+async def test_every_status_that_a_refused_chat_has_is_documented_with_an_example(house: Running) -> None:
+    paths = (await documented(house))["paths"]
+    for path in (CHAT, TEXT, RESPONSES, MESSAGES):
+        found = paths[path]["post"]["responses"]
+        assert {"400", "401", "403", "404", "409", "413", "429", "502", "503"} <= found.keys()
+        large = await house.http.post(path, content=b" " * (8 * 1024 * 1024 + 1))
+        assert large.status_code == 413
+        example = found["413"]["content"]["application/json"]["example"]
+        assert shape(example) == shape(large.json())
+        assert example["error"]["type"] == large.json()["error"]["type"]
