@@ -131,8 +131,8 @@ def learnt(
     if weights[0] < LEAST_WEIGHT:
         return None
     points = weights[1:] / weights[0] * scale
-    lists = [[float(number) for number in one] for one in (points, mean, std, low, high)]
-    return Traits(list(TRAITS), *lists, pairs=len(chosen))
+    points, mean, std, low, high = ([float(number) for number in one] for one in (points, mean, std, low, high))
+    return Traits(list(TRAITS), points, mean, std, low, high, len(chosen))
 
 
 def bradley_terry(differences: np.ndarray, ridge: float) -> np.ndarray:
