@@ -1,7 +1,8 @@
 """The reward model keeps up with people: a copy of it learns from what they preferred, and takes its place if it may.
 
-The copy's own weights make one pass over the pairs; then it is fitted what a few traits of an answer are worth beside
-its score (`trainer.traits`), which takes far fewer pairs.
+Two things can be learnt: what a few traits of an answer are worth beside the score (`trainer.traits`), which some
+hundred choices tell; and, in one pass over the pairs, the copy's own weights, which takes far more of them. So the
+weights are changed only where that orders people's held-out pairs surely better than the traits alone.
 Pairs of the record (`db.queries.preferences`) are mixed with pairs that are kept, so that nothing is unlearnt. Both are
 split by the hash of a conversation's first message, as prompts are: what is held out is never trained on. The copy is
 accepted where it orders the held-out ones of people's pairs at least as well as the model before it, and those of the
@@ -33,7 +34,7 @@ from trainer.policy import local_folder
 from trainer.prompts import Messages, is_heldout
 from trainer.rewards import SequenceClassifier
 from trainer.settings import BadSetting, TrainerSettings
-from trainer.traits import Traits, learnt
+from trainer.traits import FILE, Traits, learnt
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +132,9 @@ def _refreshed(
     with tempfile.TemporaryDirectory(dir=final.parent, prefix=SCRATCH) as scratch:
         aside = Path(scratch) / final.name
         train_copy(local_folder(before), train, aside / MODEL, settings.refresh_rate, settings.seed)
-        traits = add_traits(aside / MODEL, train) if settings.refresh_traits else None
+        traits, trained = None, True
+        if settings.refresh_traits:
+            traits, trained = _weighed(local_folder(before), aside / MODEL, train, held["recorded"])
         models = {"before": local_folder(before), "after": aside / MODEL, "first": local_folder(settings.reward_model)}
         told = {name: _ordered(models, pairs) for name, pairs in held.items() if pairs}
         accepted = all(
@@ -144,6 +147,7 @@ def _refreshed(
             "of": settings.reward_model,
             "from": before,
             "accepted": accepted,
+            "weights_trained": trained,
             "traits": None if traits is None else dict(zip(traits.names, traits.points, strict=True)),
             "trained_on": {"recorded": sum(pair.message_id is not None for pair in train), "pairs": len(train)},
             "held_out": {name: len(pairs) for name, pairs in held.items()},
@@ -183,6 +187,8 @@ def in_words(record: dict[str, Any]) -> str:
     points = record.get("traits") or {}  # a record of before there were any has none
     told = ", ".join(f"{name} {value:+.2f}" for name, value in points.items())
     weighed = f"; beside its score, in points for a standard deviation: {told}" if told else ""
+    if not record.get("weights_trained", True):
+        said += "; the network's weights stay as they were, since training them was not surely better"
     return f"{said}; trained on {record['trained_on']['pairs']} pairs; held-out accuracy: {scores}{weighed}"
 
 
@@ -284,6 +290,26 @@ def train_copy(source: Path, pairs: Sequence[Pair], folder: Path, rate: float, s
     transcript.tokenizer.save_pretrained(folder)
 
 
+def _weighed(before: Path, copy: Path, train: Sequence[Pair], held: Sequence[Pair]) -> tuple[Traits | None, bool]:
+    """Fit traits to the trained `copy` and to the weights of before; leave the better one in the folder `copy`.
+
+    Returns its traits, and whether it is the trained one: only where that is surely better on people's held-out pairs.
+    """
+    plain = copy.with_name("plain")
+    shutil.copytree(before, plain)
+    traits, other = add_traits(plain, train), add_traits(copy, train)
+    if traits is None:  # too few pairs, or the model's score is contrary to them
+        shutil.rmtree(plain)
+        return other, True
+    sides = [ordered(SequenceClassifier(model).score, held) for model in (copy, plain)] if held else [[], []]
+    if unlearnt(*sides):
+        shutil.rmtree(plain)
+        return other, True
+    shutil.rmtree(copy)
+    plain.rename(copy)
+    return traits, False
+
+
 def add_traits(model: Path, pairs: Sequence[Pair]) -> Traits | None:
     """Fit what traits are worth beside the score of the model in this folder, by people's pairs, and write it there.
 
@@ -292,6 +318,7 @@ def add_traits(model: Path, pairs: Sequence[Pair]) -> Traits | None:
     people = [pair for pair in pairs if pair.message_id is not None]
     chosen = [(pair.messages, pair.chosen) for pair in people]
     rejected = [(pair.messages, pair.rejected) for pair in people]
+    (model / FILE).unlink(missing_ok=True)  # what was learnt before is learnt anew, from all pairs
     found = learnt(chosen, rejected, SequenceClassifier(model).score)
     if found is not None:
         found.write(model)

@@ -107,6 +107,15 @@ def settings(site, policy, tmp_path):
     return site.settings.model_copy(update=changes)
 
 
+def test_the_networks_weights_change_only_where_that_is_surely_better(site, settings):
+    record_choices(site, range(130, 210), good="cat owl", bad="owl cat")  # no trait tells these apart
+    record = refresh(settings, site.database)
+    assert record["weights_trained"]
+    second = refresh(settings.model_copy(update={"refresh_rate": 1e-9}), site.database)
+    assert not second["weights_trained"]
+    assert "weights stay as they were" in in_words(second)
+
+
 def record_choices(site, numbers, **words):
     with site.database.transaction() as session:
         ann = users.ensure_user(session, "ann", consent="train").id
