@@ -34,7 +34,7 @@ from trainer.policy import local_folder
 from trainer.prompts import Messages, is_heldout
 from trainer.rewards import SequenceClassifier
 from trainer.settings import BadSetting, TrainerSettings
-from trainer.traits import FILE, Traits, learnt
+from trainer.traits import FILE, LEAST_PAIRS, Traits, learnt
 
 log = logging.getLogger(__name__)
 
@@ -311,13 +311,15 @@ def _weighed(before: Path, copy: Path, train: Sequence[Pair], held: Sequence[Pai
 
 
 def add_traits(model: Path, pairs: Sequence[Pair]) -> Traits | None:
-    """Fit what traits are worth beside the score of the model in this folder, by people's pairs, and write it there.
+    """Fit what traits are worth beside the score of the model in this folder, and write it there.
 
-    Kept pairs say nothing about people who use this house.
+    By people's pairs, if there are enough of them, and the kept ones among them: what is fitted to people alone ordered
+    fewer of the kept ones rightly.
     """
-    people = [pair for pair in pairs if pair.message_id is not None]
-    chosen = [(pair.messages, pair.chosen) for pair in people]
-    rejected = [(pair.messages, pair.rejected) for pair in people]
+    if sum(pair.message_id is not None for pair in pairs) < LEAST_PAIRS:
+        return None
+    chosen = [(pair.messages, pair.chosen) for pair in pairs]
+    rejected = [(pair.messages, pair.rejected) for pair in pairs]
     (model / FILE).unlink(missing_ok=True)  # what was learnt before is learnt anew, from all pairs
     found = learnt(chosen, rejected, SequenceClassifier(model).score)
     if found is not None:

@@ -23,7 +23,7 @@ from trainer.tricks import marks
 
 FILE = "traits.json"
 LEAST_PAIRS = 50
-"""Pairs below which nothing is fitted."""
+"""People's pairs below which nothing is fitted."""
 RIDGE = 5.0
 """Penalty on a weight's square, in pairs: what a few of them say alone counts for little."""
 LEAST_WEIGHT = 0.1
@@ -70,7 +70,7 @@ class Traits:
     low: list[float]
     high: list[float]
     pairs: int
-    """People's pairs that this was fitted on."""
+    """Pairs that this was fitted on."""
 
     def worth(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
         """What to add to each score."""

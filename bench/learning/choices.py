@@ -37,12 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("bench/out/choices"))
     options = parser.parse_args(arguments)
-    from trainer.refresh import add_traits
+    from trainer.refresh import add_traits, mixed, read_pairs
 
     told = answered(options, max(options.counts))
     asked, groups = told["asked"], told["groups"]
     choices = chosen(told["taught"], told["pairs"], options.seed)
     source = Path(TINY.reward_model)
+    kept = read_pairs(str(write_kept_pairs(options.out / "kept-pairs.jsonl", options.seed)))
     found = [{"choices": 0, **figures(source, asked, groups)}]
     print(json.dumps(found[0]), flush=True)
     for count in options.counts:
@@ -52,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 taught(source, choices[:count], rate, options.seed, copy, options.out)
                 row = {"choices": len(choices[:count]), "rate": rate}
                 found.append(row | {"traits": False, **figures(copy, asked, groups)})
-                add_traits(copy, choices[:count])
+                add_traits(copy, mixed(choices[:count], kept, options.seed))
                 found.append(row | {"traits": True, **figures(copy, asked, groups)})
             print(json.dumps(found[-2:]), flush=True)
     served = "base" if options.adapter is None else options.adapter.name

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from support.adapters import add_checkpoint, add_full, write_adapter
 from support.fake_engine import BASE, FakeEngine
 from support.gateways import Running, running_gateway
 
-from db.schema import Generation
+from db.schema import EngineState, Generation
 
 
 async def deploy(house: Running, name: str, **more: object) -> tuple[int, dict]:
@@ -228,6 +228,22 @@ async def test_a_gateway_that_comes_back_proves_what_is_there_and_loads_nothing(
         await house.until_ready()
         assert (await house.chat()).json()["model"] == f"ruminate-{full}"
         assert engine.reloads == 1
+
+
+async def test_a_gateway_that_comes_back_loads_again_what_only_bears_the_name(
+    engine: FakeEngine, tmp_path: Path
+) -> None:
+    async with running_gateway(tmp_path / "home", [engine.url]) as house:
+        await house.until_ready()
+        full = add_full(house.database, house.home)
+        assert (await deploy(house, full))[0] == 200
+        with house.database.transaction() as session:
+            session.execute(delete(EngineState))  # the gateway died after it had named them, and before their probe
+    engine.weights = ""  # the base's, though its version names the others
+    async with running_gateway(tmp_path / "home", [engine.url]) as house:
+        await house.until_ready()
+        assert named_and_said(await house.chat()) == (f"ruminate-{full}", words(engine, f"ruminate-{full}"))
+        assert engine.reloads == 2
 
 
 async def test_a_second_gateway_never_passes_on_what_other_weights_wrote(engine: FakeEngine, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_copy_that_learnt_is_accepted_and_the_one_before_stays(site, settings)
     assert record["traits"] == dict(zip(traits.names, traits.points, strict=True))
     assert "points for a standard deviation: repetition" in in_words(record)
     held = [number for number in range(130, 210) if is_heldout(prompt(number), 0.3)]
-    assert traits.pairs == 80 - len(held)
+    assert traits.pairs == record["trained_on"]["pairs"]
     assert record["held_out"]["recorded"] == len(held)
     assert record["trained_on"]["recorded"] == 80 - len(held) == len(record["messages"])
     assert current(settings, site.database) == str(settings.home.absolute() / "rewards" / "0001" / "model")
