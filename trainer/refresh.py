@@ -134,7 +134,8 @@ def _refreshed(
         train_copy(local_folder(before), train, aside / MODEL, settings.refresh_rate, settings.seed)
         traits, trained = None, True
         if settings.refresh_traits:
-            traits, trained = _weighed(local_folder(before), aside / MODEL, train, held["recorded"])
+            first = local_folder(settings.reward_model)
+            traits, trained = _weighed(local_folder(before), aside / MODEL, first, train, held)
         models = {"before": local_folder(before), "after": aside / MODEL, "first": local_folder(settings.reward_model)}
         told = {name: _ordered(models, pairs) for name, pairs in held.items() if pairs}
         accepted = all(
@@ -290,19 +291,24 @@ def train_copy(source: Path, pairs: Sequence[Pair], folder: Path, rate: float, s
     transcript.tokenizer.save_pretrained(folder)
 
 
-def _weighed(before: Path, copy: Path, train: Sequence[Pair], held: Sequence[Pair]) -> tuple[Traits | None, bool]:
-    """Fit traits to the trained `copy` and to the weights of before; leave the better one in the folder `copy`.
+def _weighed(
+    source: Path, copy: Path, first: Path, train: Sequence[Pair], held: Mapping[str, Sequence[Pair]]
+) -> tuple[Traits | None, bool]:
+    """Fit traits to the trained `copy` and to the weights of its `source`; leave the better one in the folder `copy`.
 
-    Returns its traits, and whether it is the trained one: only where that is surely better on people's held-out pairs.
+    Returns its traits, and whether it is the trained one: only where that orders people's held-out pairs surely better,
+    and has not unlearnt the kept ones, which `first` is held against.
     """
     plain = copy.with_name("plain")
-    shutil.copytree(before, plain)
+    shutil.copytree(source, plain)
     traits, other = add_traits(plain, train), add_traits(copy, train)
-    if traits is None:  # too few pairs, or the model's score is contrary to them
-        shutil.rmtree(plain)
-        return other, True
-    sides = [ordered(SequenceClassifier(model).score, held) for model in (copy, plain)] if held else [[], []]
-    if unlearnt(*sides):
+    recorded, kept = (
+        _ordered({"first": first, "plain": plain, "copy": copy}, held[name]) if held[name] else None
+        for name in ("recorded", "kept")
+    )
+    is_better = recorded is not None and unlearnt(recorded["copy"], recorded["plain"])
+    forgot = kept is not None and unlearnt(kept["first"], kept["copy"])
+    if traits is None or (is_better and not forgot):  # None: too few pairs, or the model's score is contrary to them
         shutil.rmtree(plain)
         return other, True
     shutil.rmtree(copy)
