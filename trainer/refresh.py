@@ -45,6 +45,8 @@ KEPT_MODELS = 3
 LEAST_HELD = 20
 """Held-out pairs below which an accuracy says nothing."""
 SCRATCH = ".refresh-"
+SURELY = 1.645
+"""Standard errors of a one-sided test at 5 %: by a single one, one copy in six would be put away by chance."""
 KEPT_SHARE = 1.0
 """Kept pairs for each new one, as far as there are any."""
 
@@ -226,11 +228,11 @@ def ordered(score: Callable[[Any], list[float]], pairs: Sequence[Pair]) -> list[
 def unlearnt(first: Sequence[bool], after: Sequence[bool]) -> bool:
     """Whether pairs that were ordered rightly and no longer are outnumber the others by more than chance would have it.
 
-    By one standard error of the sign test: the square root of the number of pairs on which the two models differ.
+    By the sign test at 5 %: SURELY times the square root of the number of pairs on which the two models differ.
     """
     lost = sum(one and not other for one, other in zip(first, after, strict=True))
     won = sum(other and not one for one, other in zip(first, after, strict=True))
-    return lost - won > math.sqrt(lost + won)
+    return lost - won > SURELY * math.sqrt(lost + won)
 
 
 def _ordered(models: Mapping[str, Path], pairs: Sequence[Pair]) -> dict[str, list[bool]]:
