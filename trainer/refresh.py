@@ -45,8 +45,8 @@ KEPT_MODELS = 3
 LEAST_HELD = 20
 """Held-out pairs below which an accuracy says nothing."""
 SCRATCH = ".refresh-"
-SURELY = 1.645
-"""Standard errors of a one-sided test at 5 %: by a single one, one copy in six would be put away by chance."""
+CHANCE = 0.05
+"""Of putting a copy away that has unlearnt nothing."""
 KEPT_SHARE = 1.0
 """Kept pairs for each new one, as far as there are any."""
 
@@ -228,11 +228,12 @@ def ordered(score: Callable[[Any], list[float]], pairs: Sequence[Pair]) -> list[
 def unlearnt(first: Sequence[bool], after: Sequence[bool]) -> bool:
     """Whether pairs that were ordered rightly and no longer are outnumber the others by more than chance would have it.
 
-    By the sign test at 5 %: SURELY times the square root of the number of pairs on which the two models differ.
+    By the sign test, one-sided: of the pairs on which the two models differ, each is lost with a probability of a half.
     """
     lost = sum(one and not other for one, other in zip(first, after, strict=True))
     won = sum(other and not one for one, other in zip(first, after, strict=True))
-    return lost - won > SURELY * math.sqrt(lost + won)
+    differ = lost + won
+    return sum(math.comb(differ, count) for count in range(lost, differ + 1)) < CHANCE * 2**differ
 
 
 def _ordered(models: Mapping[str, Path], pairs: Sequence[Pair]) -> dict[str, list[bool]]:

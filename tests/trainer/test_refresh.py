@@ -84,7 +84,7 @@ def test_what_is_ordered_rightly_by_hand():
 
 
 @pytest.mark.parametrize(
-    ("lost", "won", "surely"), [(0, 0, False), (2, 0, False), (3, 0, True), (5, 1, False), (6, 1, True), (1, 9, False)]
+    ("lost", "won", "surely"), [(0, 0, False), (4, 0, False), (5, 0, True), (6, 1, False), (7, 1, True), (1, 9, False)]
 )
 def test_pairs_are_unlearnt_where_more_are_lost_than_chance_loses(lost, won, surely):
     first = [True] * lost + [False] * won + [True, False] * 50
