@@ -126,6 +126,7 @@ class Limiter:
         await (asyncio.Event().wait() if self._slots is None else self._slots.run())
 
     async def stop(self) -> None:
+        """Give back what is written no more."""
         if self._slots is not None:
             await self._slots.stop()
 

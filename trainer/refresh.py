@@ -34,7 +34,7 @@ from trainer.policy import local_folder
 from trainer.prompts import Messages, is_heldout
 from trainer.rewards import SequenceClassifier
 from trainer.settings import BadSetting, TrainerSettings
-from trainer.traits import FILE, LEAST_PAIRS, Traits, learnt
+from trainer.traits import FILE, Traits, learnt
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,8 @@ FOLDER, RECORD, MODEL = "rewards", "record.json", "model"
 BATCH = 16
 KEPT_MODELS = 3
 """Accepted ones on disk: the newest, the one before it, and one more for a round that began before both."""
+LEAST_TRAITS = 50
+"""People's pairs below which no traits are fitted."""
 LEAST_HELD = 20
 """Held-out pairs below which an accuracy says nothing."""
 SCRATCH = ".refresh-"
@@ -133,25 +135,35 @@ def _refreshed(
     final = settings.home.absolute() / FOLDER / f"{number:04d}"
     with tempfile.TemporaryDirectory(dir=final.parent, prefix=SCRATCH) as scratch:
         aside = Path(scratch) / final.name
-        train_copy(local_folder(before), train, aside / MODEL, settings.refresh_rate, settings.seed)
-        traits, trained = None, True
+        source, first = local_folder(before), local_folder(settings.reward_model)
+        trained, plain = aside / "trained", aside / "plain"
+        train_copy(source, train, trained, settings.refresh_rate, settings.seed)
+        traits: dict[Path, Traits | None] = {trained: None}
         if settings.refresh_traits:
-            first = local_folder(settings.reward_model)
-            traits, trained = _weighed(local_folder(before), aside / MODEL, first, train, held)
-        models = {"before": local_folder(before), "after": aside / MODEL, "first": local_folder(settings.reward_model)}
-        told = {name: _ordered(models, pairs) for name, pairs in held.items() if pairs}
+            shutil.copytree(source, plain)
+            traits = {one: add_traits(one, train) for one in (trained, plain)}
+        copies = {one.name: one for one, learnt in traits.items() if one is trained or learnt is not None}
+        models = {"before": source, "first": first, **copies}
+        orders = {name: _ordered(models, pairs) for name, pairs in held.items() if pairs}
+        chosen = trained if plain.name not in copies or _is_better(orders) else plain
+        told = {
+            name: {"before": one["before"], "first": one["first"], "after": one[chosen.name]}
+            for name, one in orders.items()
+        }
         accepted = all(
             not unlearnt(one["first"], one["after"]) if name == "kept" else sum(one["after"]) >= sum(one["before"])
             for name, one in told.items()
         )
-        if not accepted:
-            shutil.rmtree(aside / MODEL)
+        if accepted:
+            chosen.rename(aside / MODEL)
+        for one in traits:
+            shutil.rmtree(one, ignore_errors=True)  # the chosen one may have gone to its place
         record = {
             "of": settings.reward_model,
             "from": before,
             "accepted": accepted,
-            "weights_trained": trained,
-            "traits": None if traits is None else dict(zip(traits.names, traits.points, strict=True)),
+            "weights_trained": chosen is trained,
+            "traits": (weighed := traits[chosen]) and dict(zip(weighed.names, weighed.points, strict=True)),
             "trained_on": {"recorded": sum(pair.message_id is not None for pair in train), "pairs": len(train)},
             "held_out": {name: len(pairs) for name, pairs in held.items()},
             "accuracy": {
@@ -294,29 +306,11 @@ def train_copy(source: Path, pairs: Sequence[Pair], folder: Path, rate: float, s
     transcript.tokenizer.save_pretrained(folder)
 
 
-def _weighed(
-    source: Path, copy: Path, first: Path, train: Sequence[Pair], held: Mapping[str, Sequence[Pair]]
-) -> tuple[Traits | None, bool]:
-    """Fit traits to the trained `copy` and to the weights of its `source`; leave the better one in the folder `copy`.
-
-    Returns its traits, and whether it is the trained one: only where that orders people's held-out pairs surely better,
-    and has not unlearnt the kept ones, which `first` is held against.
-    """
-    plain = copy.with_name("plain")
-    shutil.copytree(source, plain)
-    traits, other = add_traits(plain, train), add_traits(copy, train)
-    recorded, kept = (
-        _ordered({"first": first, "plain": plain, "copy": copy}, held[name]) if held[name] else None
-        for name in ("recorded", "kept")
-    )
-    is_better = recorded is not None and unlearnt(recorded["copy"], recorded["plain"])
-    forgot = kept is not None and unlearnt(kept["first"], kept["copy"])
-    if traits is None or (is_better and not forgot):  # None: too few pairs, or the model's score is contrary to them
-        shutil.rmtree(plain)
-        return other, True
-    shutil.rmtree(copy)
-    plain.rename(copy)
-    return traits, False
+def _is_better(orders: Mapping[str, Mapping[str, Sequence[bool]]]) -> bool:
+    """Whether the trained copy orders people's held-out pairs surely better than the plain one, and unlearnt none."""
+    recorded, kept = orders.get("recorded"), orders.get("kept")
+    is_better = recorded is not None and unlearnt(recorded["trained"], recorded["plain"])
+    return is_better and (kept is None or not unlearnt(kept["first"], kept["trained"]))
 
 
 def add_traits(model: Path, pairs: Sequence[Pair]) -> Traits | None:
@@ -325,7 +319,7 @@ def add_traits(model: Path, pairs: Sequence[Pair]) -> Traits | None:
     By people's pairs, if there are enough of them, and the kept ones among them: what is fitted to people alone ordered
     fewer of the kept ones rightly.
     """
-    if sum(pair.message_id is not None for pair in pairs) < LEAST_PAIRS:
+    if sum(pair.message_id is not None for pair in pairs) < LEAST_TRAITS:
         return None
     chosen = [(pair.messages, pair.chosen) for pair in pairs]
     rejected = [(pair.messages, pair.rejected) for pair in pairs]

@@ -22,8 +22,6 @@ from trainer.prompts import Messages
 from trainer.tricks import marks
 
 FILE = "traits.json"
-LEAST_PAIRS = 50
-"""People's pairs below which nothing is fitted."""
 RIDGE = 5.0
 """Penalty on a weight's square, in pairs: what a few of them say alone counts for little."""
 LEAST_WEIGHT = 0.1
@@ -114,10 +112,8 @@ def learnt(
 ) -> Traits | None:
     """What the traits are worth by these pairs, beside the model's score.
 
-    None where there are too few pairs, or where the score says the contrary of what people chose.
+    None where the score says the contrary of what people chose.
     """
-    if len(chosen) < LEAST_PAIRS:
-        return None
     good, bad = measured(chosen), measured(rejected)
     both = np.concatenate([good, bad])
     low, high = np.percentile(both, USUAL, axis=0)

@@ -1,15 +1,16 @@
 """How many choices of people does the reward model need to order the answers of what is served as gold does?
 
 The served model, or an adapter of it, answers prompts of the world twice each; simulated people choose between the two,
-as in `month`. Copies of the reward model then learn from so many of these choices at such a rate, by the trainer's own
-refresh, each mixed with as many pairs of the world, without and with what traits of an answer are worth beside their
-score; and order further answers, to prompts of which none was chosen about. The answers are kept: run it again with
-other counts and rates. JSON is the last line.
+as in `month`. By the parts of the trainer's own refresh, and from so many of these choices and as many pairs of the
+world, what traits of an answer are worth is fitted beside the reward model's score, and copies of it are trained at
+such a rate; each then orders further answers, to prompts of which none was chosen about. The answers are kept: run it
+again with other counts and rates. JSON is the last line.
 """
 
 import argparse
 import json
 import random
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("bench/out/choices"))
     options = parser.parse_args(arguments)
-    from trainer.refresh import add_traits, mixed, read_pairs
+    from trainer.refresh import add_traits, mixed, read_pairs, train_copy
 
     told = answered(options, max(options.counts))
     asked, groups = told["asked"], told["groups"]
@@ -47,15 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = [{"choices": 0, **figures(source, asked, groups)}]
     print(json.dumps(found[0]), flush=True)
     for count in options.counts:
-        for rate in options.rates:
-            with tempfile.TemporaryDirectory(dir=options.out) as scratch:
-                copy = Path(scratch) / "model"
-                taught(source, choices[:count], rate, options.seed, copy, options.out)
-                row = {"choices": len(choices[:count]), "rate": rate}
-                found.append(row | {"traits": False, **figures(copy, asked, groups)})
-                add_traits(copy, mixed(choices[:count], kept, options.seed))
-                found.append(row | {"traits": True, **figures(copy, asked, groups)})
-            print(json.dumps(found[-2:]), flush=True)
+        row: dict[str, Any] = {"choices": len(choices[:count])}
+        with tempfile.TemporaryDirectory(dir=options.out) as scratch:
+            plain = Path(shutil.copytree(source, Path(scratch) / "plain"))
+            add_traits(plain, mixed(choices[:count], kept, options.seed))
+            found.append(row | {"traits": True, **figures(plain, asked, groups)})
+            print(json.dumps(found[-1]), flush=True)
+            for rate in options.rates:
+                copy = Path(scratch) / f"trained-{rate}"
+                train_copy(source, mixed(choices[:count], kept, options.seed), copy, rate, options.seed)
+                found.append(row | {"rate": rate, **figures(copy, asked, groups)})
+                print(json.dumps(found[-1]), flush=True)
     served = "base" if options.adapter is None else options.adapter.name
     print(json.dumps({"bench": "learning.choices", "served": served, "prompts": len(asked), "models": found}))
     return 0
@@ -99,14 +102,6 @@ def chosen(prompts: Prompts, answers: Sequence[Sequence[str]], seed: int) -> lis
             first = chooses_left(score(messages, left).score, score(messages, right).score, dice)
             found.append(Pair(messages, *((left, right) if first else (right, left)), "said"))
     return found
-
-
-def taught(source: Path, choices: Sequence[Any], rate: float, seed: int, folder: Path, out: Path) -> None:
-    """A copy of the reward model that learnt from these choices, in `folder`."""
-    from trainer.refresh import mixed, read_pairs, train_copy
-
-    kept = read_pairs(str(write_kept_pairs(out / "kept-pairs.jsonl", seed)))
-    train_copy(source, mixed(choices, kept, seed), folder, rate, seed)
 
 
 def figures(model: Path, asked: Prompts, groups: Sequence[Sequence[str]]) -> dict[str, float]:

@@ -14,7 +14,20 @@ from db.values import Completion, Turn
 from trainer.files import read_json, write_json
 from trainer.house import House
 from trainer.prompts import is_heldout
-from trainer.refresh import Pair, current, due, in_words, mixed, ordered, preferred, read_pairs, refresh, unlearnt
+from trainer.refresh import (
+    LEAST_TRAITS,
+    Pair,
+    add_traits,
+    current,
+    due,
+    in_words,
+    mixed,
+    ordered,
+    preferred,
+    read_pairs,
+    refresh,
+    unlearnt,
+)
 from trainer.settings import BadSetting
 from trainer.traits import read_traits
 
@@ -114,6 +127,13 @@ def test_the_networks_weights_change_only_where_that_is_surely_better(site, sett
     second = refresh(settings.model_copy(update={"refresh_rate": 1e-9}), site.database)
     assert not second["weights_trained"]
     assert "weights stay as they were" in in_words(second)
+
+
+def test_few_choices_of_people_tell_nothing_of_traits_however_many_pairs_are_kept(policy, tmp_path):
+    model = make_classifier(policy, tmp_path / "reward", seed=5)
+    said = [Pair(prompt(n), "red red red red", "owl hen fox", f"m{n}") for n in range(LEAST_TRAITS - 1)]
+    assert add_traits(model, [*said, *(Pair(prompt(n), "a b", "c") for n in range(100))]) is None
+    assert read_traits(model) is None
 
 
 def record_choices(site, numbers, **words):
