@@ -63,7 +63,7 @@ class Comparison:
     def __init__(self, setup: Setup, out: Path, seed: int, threads: dict[str, int]) -> None:
         self._setup, self._seed, self._threads = setup, seed, threads
         self._base = policy(setup, out)
-        self._profile: Profile = profile(self._base)
+        self._profile: Profile = profile(self._base, setup.dtype)
         self._run = out / time.strftime("%Y%m%d-%H%M%S")
         self._plan: dict[str, Any] = {}
 
@@ -161,7 +161,7 @@ class Comparison:
             gateway.close()
 
     def _sizes(self) -> dict[str, Any]:
-        names = ("steps", "prompts_per_step", "group_size", "max_completion_tokens", "micro_batch")
+        names = ("steps", "prompts_per_step", "group_size", "max_completion_tokens", "micro_batch", "dtype")
         return {name: getattr(self._setup, name) for name in names}
 
 

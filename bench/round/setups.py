@@ -25,7 +25,7 @@ class Setup:
     """One comparison. `shape`: of random weights; None: the embedded policy. `heldout`: prompts; 0: nothing to learn.
 
     `every`: steps between the adapters that are kept and asked about held-out prompts. `goal`: how many times as many
-    samples a second ours should have.
+    samples a second ours should have. `dtype`: of the weights, in engine, training and TRL alike.
     """
 
     name: str
@@ -39,10 +39,11 @@ class Setup:
     samples: int
     goal: float
     shape: dict[str, int] | None = None
+    dtype: str = "float32"
 
     def config(self, seed: int, **more: Any) -> dict[str, Any]:
         """Of our round, as its row has it."""
-        names = ("steps", "prompts_per_step", "group_size", "max_completion_tokens", "micro_batch")
+        names = ("steps", "prompts_per_step", "group_size", "max_completion_tokens", "micro_batch", "dtype")
         sizes = {name: getattr(self, name) for name in names}
         return sizes | NO_GATE | UNBRAKED | {"rlhf": self.thoughtless, "seed": seed} | more
 
@@ -52,26 +53,31 @@ class Setup:
         return self.shape is not None
 
 
+_100M = Setup(
+    "100m", 4, 2, 8, 256, 8, every=4, heldout=0, samples=0, goal=1.5,
+    shape={"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 12,
+           "num_key_value_heads": 4, "head_dim": 64},
+)  # fmt: skip
 SETUPS = {
     one.name: one
     for one in (
         Setup("tiny", 20, 8, 8, 256, 16, every=4, heldout=64, samples=4, goal=1.0),
-        Setup(
-            "100m", 4, 2, 8, 256, 8, every=4, heldout=0, samples=0, goal=1.5,
-            shape={"hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 12,
-                   "num_key_value_heads": 4, "head_dim": 64},
-        ),
+        _100M,
+        replace(_100M, name="100m-bf16", dtype="bfloat16"),
     )
-}  # fmt: skip
+}
 SMALLEST = {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
 SMOKE = {
     "tiny": replace(SETUPS["tiny"], steps=3, prompts_per_step=2, group_size=4, every=2, heldout=8, samples=2),
-    "100m": replace(
-        SETUPS["100m"], steps=3, prompts_per_step=4, every=3,
-        shape=SMALLEST | {"num_key_value_heads": 2, "head_dim": 32},
-    ),
+    **{
+        name: replace(
+            SETUPS[name], steps=3, prompts_per_step=4, every=3,
+            shape=SMALLEST | {"num_key_value_heads": 2, "head_dim": 32},
+        )
+        for name in ("100m", "100m-bf16")
+    },
 }  # fmt: skip
-"""Minutes: shows that it runs, and nothing more; the second is not of 100 M parameters either."""
+"""Minutes: shows that it runs, and nothing more; the others are not of 100 M parameters either."""
 
 
 def policy(setup: Setup, folder: Path) -> Path:
@@ -103,9 +109,9 @@ def shaped(shape: Mapping[str, int]) -> Any:
     return Qwen3Config(**told | shape)
 
 
-def profile(base: Path) -> Profile:
+def profile(base: Path, dtype: str = "float32") -> Profile:
     """The tiny profile on this policy."""
-    return replace(TINY, base_model=str(base))
+    return replace(TINY, base_model=str(base), engine=replace(TINY.engine, dtype=dtype))
 
 
 def parameters(base: Path) -> int:

@@ -2,9 +2,9 @@
 
 `python -m bench.round.theirs PLAN.json OUT.json`. The model by its path, conversational prompts, a LoRA by
 `peft_config`, samples by transformers' `generate` on the whole generation batch at once (`use_vllm=False`), a reward
-function. Sizes, optimiser, loss and threads are those of our round; TRL's defaults for GPUs (bf16, gradient
-checkpoints) are off, as they are for ours on a CPU. It is spared what ours does beside: it saves only the adapters that
-are asked about, and its samples need no importance weights.
+function. Sizes, optimiser, loss, threads and the type of the weights are those of our round; TRL's gradient
+checkpoints, which save a GPU's memory, are off, as ours are on a CPU. It is spared what ours does beside: it saves only
+the adapters that are asked about, and its samples need no importance weights.
 """
 
 import json
@@ -102,7 +102,7 @@ def arguments(config: RoundConfig, out: Path, every: int) -> GRPOConfig:
         loss_type=config.loss_type,
         scale_rewards=config.scale_rewards,
         use_vllm=False,
-        model_init_kwargs={"dtype": "float32"},
+        model_init_kwargs={"dtype": config.dtype},
         shuffle_dataset=False,  # the prompts in our round's order
         save_strategy="steps",
         save_steps=every,
@@ -111,7 +111,7 @@ def arguments(config: RoundConfig, out: Path, every: int) -> GRPOConfig:
         report_to=[],
         disable_tqdm=True,
         use_cpu=True,
-        bf16=False,
+        bf16=config.dtype == "bfloat16",
         gradient_checkpointing=False,
         dataloader_pin_memory=False,
     )
