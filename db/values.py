@@ -150,7 +150,8 @@ class KeptAnswer:
 
 @dataclass(frozen=True)
 class Preference:
-    """Of two answers to the prompt `message_id` the one that a person preferred. The thoughts before them are apart."""
+    """Of two answers to the prompt `message_id` the one that a person (`user_id`) preferred. The thoughts before them
+    are apart."""
 
     message_id: str
     messages: list[dict[str, Any]]
@@ -158,3 +159,4 @@ class Preference:
     rejected: str
     chosen_thought: str = ""
     rejected_thought: str = ""
+    user_id: str = ""

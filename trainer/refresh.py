@@ -3,9 +3,9 @@
 Two things can be learnt: what a few traits of an answer are worth beside the score (`trainer.traits`), which some
 hundred choices tell; and, in one pass over the pairs, the copy's own weights, which takes far more of them. So the
 weights are changed only where that orders people's held-out pairs surely better than the traits alone.
-Pairs of the record (`db.queries.preferences`) are mixed with pairs that are kept, so that nothing is unlearnt. Both are
-split by the hash of a conversation's first message, as prompts are: what is held out is never trained on. The copy is
-accepted where it orders the held-out ones of people's pairs at least as well as the model before it, and those of the
+The newest pairs of the record (`db.queries.preferences`), of one user not too many, are mixed with pairs that are kept,
+so that nothing is unlearnt. Both are split by the hash of a conversation's first message, as prompts are: what is held
+out is never trained on. The copy is accepted where it orders the held-out ones of people's pairs at least as well as the model before it, and those of the
 kept pairs not surely worse than the model that was set, from which all copies come (`unlearnt`). The model before stays
 on disk. The second judge is not touched: it must stay independent.
 
@@ -21,6 +21,7 @@ import math
 import random
 import shutil
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,12 +56,13 @@ KEPT_SHARE = 1.0
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to a conversation, the preferred one first. `message_id` is None for a kept pair."""
+    """Two answers to a conversation, the preferred one first. Of a kept pair, `message_id` and `user_id` are None."""
 
     messages: Messages
     chosen: str
     rejected: str
     message_id: str | None = None
+    user_id: str | None = None
 
 
 def current(settings: TrainerSettings, database: Database) -> str:
@@ -103,7 +105,7 @@ def preferred(database: Database) -> list[Pair]:
     """What people preferred, as far as it may be trained on now."""
     with database.reading() as session:
         found = trainable_preferences(session)
-    return [Pair(one.messages, one.chosen, one.rejected, one.message_id) for one in found]
+    return [Pair(one.messages, one.chosen, one.rejected, one.message_id, one.user_id) for one in found]
 
 
 def refresh(settings: TrainerSettings, database: Database) -> dict[str, Any]:
@@ -114,8 +116,9 @@ def refresh(settings: TrainerSettings, database: Database) -> dict[str, Any]:
             "this is a file of models; name one, or set refresh_after = 0"
         )
     new, kept = preferred(database), read_pairs(settings.refresh_pairs)
-    held = {"recorded": _held(new, settings, True), "kept": _held(kept, settings, True)}
-    train = mixed(_held(new, settings, False), _held(kept, settings, False), settings.seed)
+    learnt_from = recent(new, settings.refresh_most, settings.refresh_per_user)
+    held = {"recorded": _held(learnt_from, settings, True), "kept": _held(kept, settings, True)}
+    train = mixed(_held(learnt_from, settings, False), _held(kept, settings, False), settings.seed)
     if not train or sum(map(len, held.values())) < LEAST_HELD:
         raise ValueError(
             f"{len(train)} pairs to train on and {sum(map(len, held.values()))} held out (at least {LEAST_HELD}): too "
@@ -220,6 +223,19 @@ def read_pairs(file: str) -> list[Pair]:
                     f"{file}, line {number}: expected `messages`, `chosen` and `rejected` ({error!r})"
                 ) from None
     return pairs
+
+
+def recent(pairs: Sequence[Pair], most: int, most_of_one: int) -> list[Pair]:
+    """The newest `most` of people's pairs, of which `most_of_one` at most are one user's. Oldest first, as given."""
+    taken: list[Pair] = []
+    of_users: Counter[str | None] = Counter()
+    for pair in reversed(pairs):
+        if len(taken) == most:
+            break
+        if of_users[pair.user_id] < most_of_one:
+            of_users[pair.user_id] += 1
+            taken.append(pair)
+    return taken[::-1]
 
 
 def mixed(new: Sequence[Pair], kept: Sequence[Pair], seed: int) -> list[Pair]:

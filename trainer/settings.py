@@ -270,6 +270,12 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
         "", description="Pairs that a refresh keeps in mind: jsonl with `messages`, `chosen` and `rejected`."
     )
     refresh_rate: float = Field(2e-5, gt=0, description="Learning rate of a refresh; it makes one pass.")
+    refresh_most: int = Field(
+        1000, ge=1, description="A refresh learns from so many preferences at most, the newest: its time has a bound."
+    )
+    refresh_per_user: int = Field(
+        200, ge=1, description="And of those, so many of one user, so that nobody says alone what is good."
+    )
     refresh_traits: bool = Field(
         True, description="A refresh also learns what repetition, length, echo and formatting are worth to people."
     )

@@ -20,11 +20,11 @@ def trainable_preferences(session: Session) -> list[Preference]:
 
     Of thumbs, each answer that a person liked against each that they disliked. Ties and equal answers tell nothing.
     """
-    found: dict[tuple[str, str], tuple[str, str, str, str, str]] = {}
-    for prompt, chosen, rejected in (*_choices(session), *_thumbs(session)):
+    found: dict[tuple[str, str], tuple[str, str, str, str, str, str]] = {}
+    for prompt, user, chosen, rejected in (*_choices(session), *_thumbs(session)):
         if chosen.response != rejected.response:
             answers = chosen.response, rejected.response, chosen.reasoning or "", rejected.reasoning or ""
-            found.setdefault((chosen.id, rejected.id), (prompt, *answers))
+            found.setdefault((chosen.id, rejected.id), (prompt, *answers, user))
     prompts = sorted({prompt for prompt, *_ in found.values()})
     histories = _histories(session, prompts)
     return sorted(
@@ -33,30 +33,30 @@ def trainable_preferences(session: Session) -> list[Preference]:
     )
 
 
-def _choices(session: Session) -> Iterator[tuple[str, Any, Any]]:
+def _choices(session: Session) -> Iterator[tuple[str, str, Any, Any]]:
     left, right = aliased(Generation), aliased(Generation)
     rows = session.execute(
-        select(Comparison.prompt_message_id, Comparison.choice, left, right)
+        select(Comparison.prompt_message_id, Comparison.user_id, Comparison.choice, left, right)
         .join(left, left.id == Comparison.left_generation_id)
         .join(right, right.id == Comparison.right_generation_id)
         .where(Comparison.choice != "tie", *_free(left), *_free(right))
         .order_by(Comparison.created_at, Comparison.id)
     )
-    for prompt, choice, one, other in rows:
-        yield (prompt, one, other) if choice == "left" else (prompt, other, one)
+    for prompt, user, choice, one, other in rows:
+        yield (prompt, user, one, other) if choice == "left" else (prompt, user, other, one)
 
 
-def _thumbs(session: Session) -> Iterator[tuple[str, Any, Any]]:
+def _thumbs(session: Session) -> Iterator[tuple[str, str, Any, Any]]:
     up, down, liked, disliked = aliased(Feedback), aliased(Feedback), aliased(Generation), aliased(Generation)
     rows = session.execute(
-        select(liked.prompt_message_id, liked, disliked)
+        select(liked.prompt_message_id, up.user_id, liked, disliked)
         .join(up, up.generation_id == liked.id)
         .join(disliked, disliked.prompt_message_id == liked.prompt_message_id)
         .join(down, (down.generation_id == disliked.id) & (down.user_id == up.user_id))
         .where(up.rating == 1, down.rating == -1, *_free(liked), *_free(disliked))
         .order_by(liked.id, disliked.id)
     )
-    yield from ((str(prompt), one, other) for prompt, one, other in rows)
+    yield from ((str(prompt), str(user), one, other) for prompt, user, one, other in rows)
 
 
 def _free(generation: Any) -> Sequence[Any]:

@@ -25,6 +25,7 @@ from trainer.refresh import (
     ordered,
     preferred,
     read_pairs,
+    recent,
     refresh,
     unlearnt,
 )
@@ -86,6 +87,20 @@ def test_all_new_pairs_are_mixed_with_as_many_kept_ones():
     assert len(found) == 10
     assert found == mixed(new, kept, seed=1) != mixed(new, kept, seed=2)
     assert len(mixed(new, kept[:2], seed=1)) == 7
+
+
+def test_the_newest_are_learnt_from_and_of_one_user_not_too_many():
+    said = [Pair(prompt(n), "a", "b", f"m{n}", "ann" if n % 2 else f"user {n}") for n in range(20)]
+    assert recent(said, most=6, most_of_one=2) == [said[n] for n in (12, 14, 16, 17, 18, 19)]
+    assert recent(said, most=100, most_of_one=100) == said
+
+
+def test_one_user_alone_makes_no_reward_model(site, settings):
+    record_choices(site, range(130, 210))
+    record = refresh(settings.model_copy(update={"refresh_per_user": 20}), site.database)
+    assert record["trained_on"]["recorded"] + record["held_out"]["recorded"] == 20
+    assert record["traits"] is None
+    assert len(record["pairs"]) == 80  # all are known, so that they make no other refresh due
 
 
 def test_what_is_ordered_rightly_by_hand():
