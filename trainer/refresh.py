@@ -5,9 +5,9 @@ hundred choices tell; and, in one pass over the pairs, the copy's own weights, w
 weights are changed only where that orders people's held-out pairs surely better than the traits alone.
 The newest pairs of the record (`db.queries.preferences`), of one user not too many, are mixed with pairs that are kept,
 so that nothing is unlearnt. Both are split by the hash of a conversation's first message, as prompts are: what is held
-out is never trained on. The copy is accepted where it orders the held-out ones of people's pairs at least as well as the model before it, and those of the
-kept pairs not surely worse than the model that was set, from which all copies come (`unlearnt`). The model before stays
-on disk. The second judge is not touched: it must stay independent.
+out is never trained on. The copy is accepted where it orders the held-out ones of people's pairs at least as well as
+the model before it, and those of the kept pairs not surely worse than the model that was set, from which all copies
+come (`unlearnt`). The model before stays on disk. The second judge is not touched: it must stay independent.
 
 Under HOME/rewards each refresh has a folder with `record.json`, written last; `model/` beside it where it was accepted.
 One refresh runs at a time; what one that was killed had written goes with the next.
