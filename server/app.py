@@ -113,7 +113,7 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
     app.state.failure = None  # why the parts could not be started, for the entry point to say
     for part in ROUTES:
         app.router.routes += part.router.routes  # as they are; `include_router` would make each of them anew
-    describe(app)
+    describe(app, settings.loopback_without_key)
     app.add_middleware(Counted)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid)

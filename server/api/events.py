@@ -7,11 +7,22 @@ from fastapi.responses import StreamingResponse
 
 from server.api.common import House, Me
 from server.pickup import place_of
+from server.refusals import ELSEWHERE, INVALID, NOT_FOUND, NOT_KEPT, refused
 
 router = APIRouter(tags=["chat"])
+_TOLD = (
+    'id: 4\ndata: {"object":"chat.completion.chunk","model":"ruminate-v3",'
+    '"choices":[{"index":0,"delta":{"content":"Monday"},"finish_reason":null}]}\n\n'
+    "id: 5\ndata: [DONE]\n\n"
+)
 
 
-@router.get("/v1/chat/completions/{generation_id}/events", response_class=StreamingResponse)
+@router.get(
+    "/v1/chat/completions/{generation_id}/events",
+    response_class=StreamingResponse,
+    responses=refused(INVALID, NOT_FOUND, ELSEWHERE, NOT_KEPT)
+    | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}, "example": _TOLD}}}},
+)
 async def events(
     gateway: House,
     me: Me,

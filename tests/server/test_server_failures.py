@@ -85,6 +85,25 @@ async def test_an_answer_that_can_not_be_read_is_an_engines_error_everywhere(
     assert (await house.chat()).status_code == 200  # the keeper outlived it
 
 
+@pytest.mark.parametrize(
+    ("said", "told", "code"),
+    [(400, 400, None), (422, 422, None), (501, 400, "unsupported_parameter"), (500, 502, "engine_error"),
+     (401, 502, "engine_error")],
+)  # fmt: skip
+async def test_an_engine_refuses_a_request_by_its_status_and_fails_by_a_502(
+    house: Running, engine: FakeEngine, said: int, told: int, code: str | None
+) -> None:
+    engine.fail_after, engine.fails_with = 0, said
+    stream = await house.chat(stream=True)
+    assert (stream.status_code, stream.json()["error"]["code"]) == (told, code)
+    engine.refuses = said
+    for path, wish in (("/v1/chat/completions", {"messages": [{"role": "user", "content": "hello"}]}),
+                       ("/tokenize", {"prompt": "hello"})):  # fmt: skip
+        answer = await house.http.post(path, json={"model": "ruminate"} | wish)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (told, code), answer.text
+    assert generations(house) == []
+
+
 async def test_a_request_that_streamed_nothing_yet_is_sent_again(house: Running, engine: FakeEngine) -> None:
     engine.fail_next = 1
     answer = await house.chat()

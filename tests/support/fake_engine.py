@@ -34,6 +34,8 @@ class FakeEngine:
         self.finish: tuple[str, str | None] = ("stop", None)  # why it ends, and the stop sequence that it met
         self.takes_images = False
         self.garbles: bytes | None = None  # what it says instead of an answer in one piece
+        self.refuses: int | None = None  # the status with which it refuses whatever it is asked
+        self.fails_with = 500  # the status that it tells in a stream when it failed
         self.fail_next = 0  # answer so many requests by closing the connection at once
         self.ignores_adapters = False
         self.ignores_reloads = False
@@ -201,6 +203,8 @@ class FakeEngine:
             assert request.transport is not None
             request.transport.abort()
             return web.Response(status=500)
+        if self.refuses is not None:
+            return _error(self.refuses, "the fake refuses")
         if body.get("model") != BASE and body.get("model") not in self.adapters:
             return _error(404, f"The model `{body.get('model')}` does not exist.")
         if self.garbles is not None and not body.get("stream"):
@@ -266,7 +270,12 @@ class FakeEngine:
         await asyncio.sleep(self.first_delay)
         for index, event in enumerate(events):
             if index == self.fail_after:
-                failed = {"message": "the fake failed", "type": "InternalServerError", "param": None, "code": 500}
+                failed = {
+                    "message": "the fake failed",
+                    "type": "InternalServerError",
+                    "param": None,
+                    "code": self.fails_with,
+                }
                 await stream.write(b"data: " + json.dumps({"error": failed}).encode() + b"\n\ndata: [DONE]\n\n")
                 return stream
             if self.die_after is not None and index >= self.die_after:
