@@ -214,11 +214,16 @@ def _text() -> Schema:
         "choices": [{"index": 0, "text": " there was", "finish_reason": "length"}],
         "usage": {"prompt_tokens": 4, "completion_tokens": 32, "total_tokens": 36},
     }
+    stream = (
+        'data: {"object":"text_completion","model":"ruminate-v3",'
+        '"choices":[{"index":0,"text":" there was","finish_reason":null}]}\n\n'
+        "data: [DONE]\n\n"
+    )
     return {
         "tags": ["chat"],
         "summary": "Raw completion",
         "operationId": "completions",
         "description": "OpenAI's older completions: kept for the user, never trained on.",
         "requestBody": body(schema, {"raw": {"summary": "A raw prompt", "value": said}}),
-        "responses": responses(answer, None, repeats=False),
+        "responses": responses(answer, stream, repeats=False),
     }

@@ -135,15 +135,25 @@ SCHEMES: Schema = {
 """How a key is sent. The document says of each route which ones open it."""
 
 
+EVENT: Schema = {
+    "type": "object",
+    "description": "A server-sent event.",
+    "required": ["data"],
+    "properties": {"data": {"type": "string"}, "event": {"type": "string"}, "id": {"type": "string"}},
+}
+"""OpenAPI before 3.2 describes each event of a stream where it describes other answers whole."""
+
+
 def body(schema: Schema, examples: Schema) -> Schema:
     return {"required": True, "content": {"application/json": {"schema": schema, "examples": examples}}}
 
 
-def responses(answer: Schema, stream: str | None, spoken: Spoken = OPENAI, repeats: bool = True) -> Schema:
+def responses(answer: Schema, stream: str, spoken: Spoken = OPENAI, repeats: bool = True) -> Schema:
     """Of an answer and of each refusal, `spoken` in a form. `repeats`: an Idempotency-Key is heeded."""
-    content: Schema = {"application/json": {"schema": {"type": "object"}, "example": answer}}
-    if stream is not None:
-        content["text/event-stream"] = {"schema": {"type": "string"}, "example": stream}
+    content: Schema = {
+        "application/json": {"schema": {"type": "object"}, "example": answer},
+        "text/event-stream": {"schema": EVENT, "example": stream},
+    }
     found: Schema = {"200": {"description": "The answer.", "headers": _HEADERS, "content": content}}
     add_refusals(found, (*ASKED, NOT_FOUND, *((NOT_REPEATED,) if repeats else ())), spoken)
     return found

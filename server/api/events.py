@@ -6,6 +6,7 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from server.api.common import House, Me
+from server.openapi_parts import EVENT
 from server.pickup import place_of
 from server.refusals import ELSEWHERE, INVALID, NOT_FOUND, NOT_KEPT, refused
 
@@ -21,7 +22,7 @@ _TOLD = (
     "/v1/chat/completions/{generation_id}/events",
     response_class=StreamingResponse,
     responses=refused(INVALID, NOT_FOUND, ELSEWHERE, NOT_KEPT)
-    | {200: {"content": {"text/event-stream": {"schema": {"type": "string"}, "example": _TOLD}}}},
+    | {200: {"content": {"text/event-stream": {"schema": EVENT, "example": _TOLD}}}},
 )
 async def events(
     gateway: House,
