@@ -16,6 +16,7 @@ from db.errors import DatabaseUnavailable, NotFound, StorageError
 from db.session import Database
 from server import __version__, docs_page, tracing
 from server.api import (
+    absent,
     admin,
     checkpoints,
     comparisons,
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 
 ROUTES = (
     *(health, metrics, models, tokens, events, status, conversations, comparisons, regressions, me, docs_page),
-    *(rounds, checkpoints, lineage, admin, engines, internal),
+    *(rounds, checkpoints, lineage, admin, engines, internal, absent),
 )
 
 
