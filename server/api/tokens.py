@@ -103,12 +103,7 @@ async def _ask_now(gateway: Gateway, path: str, model: object, wanted: dict[str,
         moved = lambda: gateway.catalog.resolve(model).id != weights.id  # noqa: E731
         answer = await gateway.relay.begin(path, payload, weights.model, False, moved)
         try:
-            found = orjson.loads(answer.first)
-        except orjson.JSONDecodeError:
-            found = None
+            found: dict[str, Any] = orjson.loads(answer.first)
         finally:
             answer.close()
-    if not isinstance(found, dict):
-        url, words = answer.engine.url, answer.first[:200]
-        raise ApiError(502, f"{url}: what {path} answered is not what vLLM answers: {words!r}", code="engine_error")
     return found

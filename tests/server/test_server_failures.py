@@ -85,6 +85,14 @@ async def test_an_answer_that_can_not_be_read_is_an_engines_error_everywhere(
     assert (await house.chat()).status_code == 200  # the keeper outlived it
 
 
+async def test_a_request_that_streamed_nothing_yet_is_sent_again(house: Running, engine: FakeEngine) -> None:
+    engine.fail_next = 1
+    answer = await house.chat()
+    assert answer.status_code == 200
+    assert len(engine.requests) == 2
+    assert len(generations(house)) == 1
+
+
 @pytest.mark.parametrize(
     ("said", "told", "code"),
     [(400, 400, None), (422, 422, None), (501, 400, "unsupported_parameter"), (500, 502, "engine_error"),
@@ -102,14 +110,6 @@ async def test_an_engine_refuses_a_request_by_its_status_and_fails_by_a_502(
         answer = await house.http.post(path, json={"model": "ruminate"} | wish)
         assert (answer.status_code, answer.json()["error"]["code"]) == (told, code), answer.text
     assert generations(house) == []
-
-
-async def test_a_request_that_streamed_nothing_yet_is_sent_again(house: Running, engine: FakeEngine) -> None:
-    engine.fail_next = 1
-    answer = await house.chat()
-    assert answer.status_code == 200
-    assert len(engine.requests) == 2
-    assert len(generations(house)) == 1
 
 
 async def test_a_request_goes_to_the_engine_that_is_left(tmp_path: Path, engine: FakeEngine) -> None:

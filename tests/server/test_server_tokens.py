@@ -66,14 +66,6 @@ async def test_what_can_not_be_counted_is_refused(
     assert unknown.value.body["error"]["type"] == "not_found_error"  # type: ignore[index]
 
 
-async def test_a_count_that_can_not_be_read_is_an_engines_error(house: Running, engine: FakeEngine) -> None:
-    for garbled in (b"[]", b"", b"<html></html>"):
-        engine.garbles = garbled
-        answer = await house.http.post("/tokenize", json={"prompt": "x"})
-        assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_error"), garbled
-        assert engine.url in answer.json()["error"]["message"]
-
-
 async def test_embeddings_are_refused_in_words(house: Running, engine: FakeEngine) -> None:
     async with openai.AsyncOpenAI(base_url=f"{house.url}/v1", api_key="none") as client:
         with pytest.raises(openai.BadRequestError, match="no embeddings are made here") as refused:

@@ -34,8 +34,6 @@ class FakeEngine:
         self.finish: tuple[str, str | None] = ("stop", None)  # why it ends, and the stop sequence that it met
         self.takes_images = False
         self.garbles: bytes | None = None  # what it says instead of an answer in one piece
-        self.refuses: int | None = None  # the status with which it refuses whatever it is asked
-        self.fails_with = 500  # the status that it tells in a stream when it failed
         self.fail_next = 0  # answer so many requests by closing the connection at once
         self.ignores_adapters = False
         self.ignores_reloads = False
@@ -46,6 +44,8 @@ class FakeEngine:
         self.pauses = self.reloads = 0
         self.mixed = 0  # answers that were being written while the weights changed
         self.unhealthy = False
+        self.refuses: int | None = None  # the status with which it refuses whatever it is asked
+        self.fails_with = 500  # the status that it tells in a stream when it failed
         self.load_delay = 0.0  # seconds that loading an adapter takes
         self.loading = 0
         self.adapters: dict[str, str] = {}
