@@ -8,9 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import orjson
-
-from server.engine import Engine, EngineDown, EngineFailed, message_of
+from server.engine import Engine, EngineDown, EngineFailed, message_of, status_of
 from server.errors import ApiError, unavailable
 from server.pool import Pool
 from server.wire import Cut, Take, Wire
@@ -144,26 +142,18 @@ class Relay:
         if wire.status == 200 and not failed:
             return Answer(engine, wire, first, self._silence)
         wire.close()
-        words = message_of(first.split(b"\n\n")[0].removeprefix(b"data: ") if failed else first)
+        said = first.split(b"\n\n")[0].removeprefix(b"data: ") if failed else first
+        words = message_of(said)
         if wire.status == 503 or is_dead(words):
             raise EngineDown(engine.url, words)
         if wire.status == 404 and "does not exist" in words:
             return None
-        raise _refused(_said(first) if failed else wire.status, words)
+        raise _refused(status_of(said) if failed else wire.status, words)
 
 
 def is_dead(words: str) -> bool:
     """Whether a server of an engine says in these words that the engine behind it died."""
     return "EngineDeadError" in words or "EngineCore" in words
-
-
-def _said(event: bytes) -> int:
-    """The status that the first event of a stream tells in its error."""
-    try:
-        status = orjson.loads(event.split(b"\n\n")[0].removeprefix(b"data: "))["error"]["code"]
-    except (orjson.JSONDecodeError, KeyError, TypeError):
-        return 500
-    return status if isinstance(status, int) else 500
 
 
 def _refused(status: int, words: str) -> ApiError:
