@@ -209,6 +209,8 @@ def add_refusals(responses: Schema, refusals: Iterable[Refusal], spoken: Spoken 
             found["description"] = f"{found['description']} {one.words}".strip()
         content = found["content"].setdefault("application/json", {})
         content["schema"] = {"$ref": f"#/components/schemas/{spoken.schema}"}
+        if one.status in (429, 503):
+            found["headers"] = {"Retry-After": {"description": "Seconds.", "schema": {"type": "integer"}}}
         told = spoken.told(ApiError(one.status, one.message, code=one.code))
         content.setdefault("examples", {})[one.code or "refused"] = {"value": told}
 

@@ -22,7 +22,12 @@ from server.settings import ServerSettings
 
 DOCUMENT = create_app(ServerSettings(loopback_without_key=True)).openapi()
 schema = schemathesis.openapi.from_dict(DOCUMENT)
-AS_TOLD = [checks.status_code_conformance, checks.content_type_conformance, checks.response_schema_conformance]
+AS_TOLD = [
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_schema_conformance,
+    checks.response_headers_conformance,
+]
 
 
 @pytest.fixture(scope="module")

@@ -320,6 +320,8 @@ class FakeEngine:
             return refusal
         model = body["model"]
         prompts = body["prompt"]
+        if not isinstance(prompts, str | list) or prompts == []:
+            raise ValueError("prompt")
         await self._resumed()
         if body.get("prompt_logprobs") is not None:
             self._reach("probe")
