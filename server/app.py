@@ -16,6 +16,7 @@ from db.errors import DatabaseUnavailable, NotFound, StorageError
 from db.session import Database
 from server import __version__, docs_page, tracing
 from server.api import (
+    absent,
     admin,
     checkpoints,
     comparisons,
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 
 ROUTES = (
     *(health, metrics, models, tokens, events, status, conversations, comparisons, regressions, me, docs_page),
-    *(rounds, checkpoints, lineage, admin, engines, internal),
+    *(rounds, checkpoints, lineage, admin, engines, internal, absent),
 )
 
 
@@ -113,7 +114,7 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
     app.state.failure = None  # why the parts could not be started, for the entry point to say
     for part in ROUTES:
         app.router.routes += part.router.routes  # as they are; `include_router` would make each of them anew
-    describe(app)
+    describe(app, settings.loopback_without_key)
     app.add_middleware(Counted)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -300,6 +300,15 @@ def message_of(answer: bytes) -> str:
     return str(error.get("message", error) if isinstance(error, dict) else error)
 
 
+def status_of(answer: bytes) -> int:
+    """The HTTP status that an error body tells as its code; 500 where it tells none."""
+    try:
+        code = orjson.loads(answer)["error"]["code"]
+    except (orjson.JSONDecodeError, KeyError, TypeError):
+        return 500
+    return code if isinstance(code, int) else 500
+
+
 def new_session() -> aiohttp.ClientSession:
     """One HTTP client for the calls to all engines; answers go another way (`server.wire`)."""
     connector = aiohttp.TCPConnector(

@@ -1,38 +1,108 @@
-"""The chat routes in the OpenAPI document: they are plain ASGI, which the framework does not see, so they stand here.
+"""The OpenAPI document: what the framework says of the routes, put right, and the chat routes, which it does not see.
 
-Only what this gateway reads or adds is described; all other fields of OpenAI's and vLLM's go through to the engine.
+Each route says which refusals are its own (`server.refusals`). What all have that need a key, take a body or check
+what they are given is added here, and so are the examples. Of the chat routes, which are plain ASGI, only what this
+gateway reads or adds is described; all other fields of OpenAI's and vLLM's go through to the engine.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from copy import deepcopy
 
 from fastapi import FastAPI
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 
+from server.api.common import KEYS, SERVICE_KEY, USERS_KEY, Keys
 from server.asking import PATHS, SERVICE_ONLY
 from server.forms.form import MESSAGES, RESPONSES
+from server.forms.messages_answer import speaks
 from server.openapi_examples import add_examples
 from server.openapi_forms import messages_route, responses_route
-from server.openapi_parts import ERRORS_BY_NAME, THINKING, TURN, TURN_HEADERS, Schema, body, flag, number, responses
+from server.openapi_parts import (
+    ERRORS_BY_NAME,
+    SCHEMES,
+    THINKING,
+    TURN,
+    TURN_HEADERS,
+    Schema,
+    body,
+    flag,
+    number,
+    responses,
+)
+from server.refusals import ANTHROPIC, DEFECT, INVALID, OPENAI, TOO_LARGE, add_refusals
 
 
-def describe(app: FastAPI) -> None:
-    """Add the chat routes to what `app` says of itself."""
-    app.openapi = _with_chat(app.openapi)  # type: ignore[method-assign]
+def describe(app: FastAPI, keyless: bool) -> None:
+    """Have `app` say of itself what is so. `keyless`: programs of this machine need no key."""
+    app.openapi = _whole(app, app.openapi, keyless)  # type: ignore[method-assign]
 
 
-def _with_chat(of_routes: Callable[[], Schema]) -> Callable[[], Schema]:
+def _whole(app: FastAPI, of_routes: Callable[[], Schema], keyless: bool) -> Callable[[], Schema]:
     def document() -> Schema:
-        found = of_routes()  # FastAPI keeps the same object, so what is added stays
-        found["paths"][PATHS["chat"]] = {"post": _chat()}
-        found["paths"][PATHS["text"]] = {"post": _text()}
-        found["paths"][RESPONSES] = {"post": responses_route()}
-        found["paths"][MESSAGES] = {"post": messages_route()}
-        add_examples(found["paths"])
+        if app.openapi_schema is not None:
+            return app.openapi_schema
+        found = of_routes()  # which FastAPI keeps, so what is added stays
+        paths = found["paths"]
+        for path, chat in (
+            (PATHS["chat"], _chat()), (PATHS["text"], _text()), (RESPONSES, responses_route()),
+            (MESSAGES, messages_route()),
+        ):  # fmt: skip
+            paths[path] = {"post": chat}
+        routes = {route.unique_id: route for route in app.routes if isinstance(route, APIRoute)}
+        for path, operations in paths.items():
+            for operation in operations.values():
+                route = routes.get(operation["operationId"])
+                if route is not None:
+                    own = route.responses.items()  # as they are: the framework leaves out what is null in an example
+                    operation["responses"] |= {str(code): deepcopy(one) for code, one in own if int(code) >= 400}
+                keys = USERS_KEY if route is None else next(_asked(route.dependant), None)
+                _complete(path, operation, keys, keyless)
+        add_examples(paths)
         components = found.setdefault("components", {})
-        components.setdefault("schemas", {}).update(ERRORS_BY_NAME)
-        components.setdefault("securitySchemes", {})["bearer"] = {"type": "http", "scheme": "bearer"}
+        schemas = components.setdefault("schemas", {})
+        for name in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(name, None)
+        schemas.update(ERRORS_BY_NAME)
+        components["securitySchemes"] = SCHEMES
         return found
 
     return document
+
+
+def _asked(dependant: Dependant) -> Iterator[Keys]:
+    """What the dependencies of a route ask for."""
+    for one in dependant.dependencies:
+        if one.call is not None and one.call in KEYS:
+            yield KEYS[one.call]
+        yield from _asked(one)
+
+
+def _complete(path: str, operation: Schema, keys: Keys | None, keyless: bool) -> None:
+    """Say which keys open it, and what it refuses beside what is its own."""
+    found: Schema = operation["responses"]
+    if "HTTPValidationError" in str(found.get("422")):
+        del found["422"]  # what does not fit is refused in another form, with another status
+    more = [DEFECT]
+    operation["security"] = []
+    if keys is not None:
+        more += keys.refusals
+        operation["security"] = [{name: []} for name in keys.schemes]
+        operation["security"] += [{}] if keys.or_local or (keyless and keys is not SERVICE_KEY) else []
+    if "requestBody" in operation:
+        more.append(TOO_LARGE)
+    if "requestBody" in operation or any(map(_checked, operation.get("parameters", []))):
+        more.append(INVALID)
+    add_refusals(found, more, ANTHROPIC if speaks(path) else OPENAI)
+    operation["responses"] = dict(sorted(found.items()))
+
+
+def _checked(parameter: Schema) -> bool:
+    """Whether it can be wrong, or missing: any text is a text, and a part of a path is there."""
+    kinds = parameter["schema"].get("anyOf", [parameter["schema"]])
+    if parameter["required"] and parameter["in"] != "path":
+        return True
+    return any(one.get("type") not in ("string", "null") or one.keys() - {"type", "title"} for one in kinds)
 
 
 _SHARED: Schema = {
@@ -121,7 +191,6 @@ def _chat() -> Schema:
         "summary": "Chat",
         "operationId": "chat_completions",
         "description": "OpenAI's chat completions. The thought comes as `reasoning` beside `content`.",
-        "security": [{}, {"bearer": []}],
         "parameters": TURN_HEADERS,
         "requestBody": body(_CHAT, _REQUESTS),
         "responses": responses(_ANSWER, _STREAM),
@@ -145,12 +214,16 @@ def _text() -> Schema:
         "choices": [{"index": 0, "text": " there was", "finish_reason": "length"}],
         "usage": {"prompt_tokens": 4, "completion_tokens": 32, "total_tokens": 36},
     }
+    stream = (
+        'data: {"object":"text_completion","model":"ruminate-v3",'
+        '"choices":[{"index":0,"text":" there was","finish_reason":null}]}\n\n'
+        "data: [DONE]\n\n"
+    )
     return {
         "tags": ["chat"],
         "summary": "Raw completion",
         "operationId": "completions",
         "description": "OpenAI's older completions: kept for the user, never trained on.",
-        "security": [{}, {"bearer": []}],
         "requestBody": body(schema, {"raw": {"summary": "A raw prompt", "value": said}}),
-        "responses": responses(answer, None),
+        "responses": responses(answer, stream, repeats=False),
     }

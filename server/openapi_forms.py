@@ -3,8 +3,8 @@ to the engine; `server.forms` says which."""
 
 from typing import Any
 
-from server.forms.messages_answer import error_body
 from server.openapi_parts import THINKING, TURN, TURN_HEADERS, Schema, body, flag, number, responses, text_of
+from server.refusals import ANTHROPIC
 from server.steering import EFFORTS
 
 _EFFORT = text_of("How much to think; `none` is not at all.", enum=list(EFFORTS))
@@ -174,7 +174,7 @@ def responses_route() -> Schema:
 def messages_route() -> Schema:
     words = "Anthropic's Messages. The thought is a `thinking` block of its own. A key may come as `x-api-key`."
     return _route("Message", "messages", words, body(_MESSAGES, _MESSAGES_REQUESTS)) | {
-        "responses": responses(_MESSAGE, _MESSAGE_STREAM, error_body, "AnthropicError")
+        "responses": responses(_MESSAGE, _MESSAGE_STREAM, ANTHROPIC)
     }
 
 
@@ -184,7 +184,6 @@ def _route(summary: str, operation: str, words: str, request: Schema) -> dict[st
         "summary": summary,
         "operationId": operation,
         "description": words,
-        "security": [{}, {"bearer": []}],
         "parameters": TURN_HEADERS,
         "requestBody": request,
     }

@@ -1,10 +1,9 @@
 """Pieces of the OpenAPI document that the routes of answers share: fields, headers, errors, bodies."""
 
-from collections.abc import Callable
 from typing import Any
 
 from server.asking import CONSENTS, ORIGINS
-from server.errors import ApiError
+from server.refusals import ASKED, NOT_FOUND, NOT_REPEATED, OPENAI, Spoken, add_refusals
 from server.steering import EFFORTS
 
 Schema = dict[str, Any]
@@ -75,6 +74,7 @@ TURN_HEADERS = [
 
 _ERROR: Schema = {
     "type": "object",
+    "required": ["error"],
     "properties": {
         "error": {
             "type": "object",
@@ -118,38 +118,42 @@ _HEADERS: Schema = {
         ("idempotent-replayed", "`true` where an earlier answer is given again."),
     )
 }
-_ERRORS = {
-    "400": ("The request is not understood, or sets what it must not.", "reasoning_effort is 'huge'", None),
-    "401": ("No valid key.", "no API key was given", "missing_api_key"),
-    "403": ("The key is for something else.", "this key is for app; this takes one for chat", "missing_scope"),
-    "404": ("No such model or conversation.", "the model 'gpt-4' does not exist", "model_not_found"),
-    "409": ("The Idempotency-Key's turn can't be given again.", "a stream can't be replayed",
-            "idempotency_not_replayable"),
-    "413": ("The body is larger than this house or the key allows.", "the body has more than 8388608 bytes",
-            "body_too_large"),
-    "429": ("Beyond a limit; see Retry-After.", "this key has used its 120 requests", "rate_limit_exceeded"),
-    "502": ("The engine failed on this request.", "http://127.0.0.1:8100: out of memory", "engine_error"),
-    "503": ("No engine just now; see Retry-After.", "the model is still being loaded", "engine_starting"),
-}  # fmt: skip
+SCHEMES: Schema = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A user's key, as OpenAI's clients send it."},
+    "x-api-key": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "x-api-key",
+        "description": "A user's key, as Anthropic's clients send it.",
+    },
+    "service": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "The service key, which whoever runs the house has.",
+    },
+}
+"""How a key is sent. The document says of each route which ones open it."""
+
+
+EVENT: Schema = {
+    "type": "object",
+    "description": "A server-sent event.",
+    "required": ["data"],
+    "properties": {"data": {"type": "string"}, "event": {"type": "string"}, "id": {"type": "string"}},
+}
+"""OpenAPI before 3.2 describes each event of a stream where it describes other answers whole."""
 
 
 def body(schema: Schema, examples: Schema) -> Schema:
     return {"required": True, "content": {"application/json": {"schema": schema, "examples": examples}}}
 
 
-def responses(
-    answer: Schema,
-    stream: str | None,
-    told: Callable[[ApiError], Schema] = lambda error: error.body,
-    error: str = "Error",
-) -> Schema:
-    """Of an answer and of each refusal; `told` makes the body of one, of the schema `error`."""
-    content: Schema = {"application/json": {"schema": {"type": "object"}, "example": answer}}
-    if stream is not None:
-        content["text/event-stream"] = {"schema": {"type": "string"}, "example": stream}
+def responses(answer: Schema, stream: str, spoken: Spoken = OPENAI, repeats: bool = True) -> Schema:
+    """Of an answer and of each refusal, `spoken` in a form. `repeats`: an Idempotency-Key is heeded."""
+    content: Schema = {
+        "application/json": {"schema": {"type": "object"}, "example": answer},
+        "text/event-stream": {"schema": EVENT, "example": stream},
+    }
     found: Schema = {"200": {"description": "The answer.", "headers": _HEADERS, "content": content}}
-    for status, (words, message, code) in _ERRORS.items():
-        example = told(ApiError(int(status), message, code=code))
-        refusal = {"schema": {"$ref": f"#/components/schemas/{error}"}, "example": example}
-        found[status] = {"description": words, "content": {"application/json": refusal}}
+    add_refusals(found, (*ASKED, NOT_FOUND, *((NOT_REPEATED,) if repeats else ())), spoken)
     return found

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from server.engine import Engine, EngineDown, EngineFailed, message_of
+from server.engine import Engine, EngineDown, EngineFailed, message_of, status_of
 from server.errors import ApiError, unavailable
 from server.pool import Pool
 from server.wire import Cut, Take, Wire
@@ -19,6 +19,8 @@ ATTEMPTS = 3  # on each engine, before a request that keeps killing engines is g
 LOOK_SECONDS = 0.05  # for the keeper to see what happened
 VERSION_SECONDS = 30.0  # for a step of an engine with long prompts
 _ERROR = b'data: {"error"'  # how vLLM tells in a stream that it failed
+OF_REQUESTS = (400, 404, 413, 422)  # with which an engine refuses what it was asked
+NOT_ABLE = 501  # of vLLM, for what is asked for and it has not
 
 
 class Broken(Exception):
@@ -140,12 +142,13 @@ class Relay:
         if wire.status == 200 and not failed:
             return Answer(engine, wire, first, self._silence)
         wire.close()
-        words = message_of(first.split(b"\n\n")[0].removeprefix(b"data: ") if failed else first)
+        said = first.split(b"\n\n")[0].removeprefix(b"data: ") if failed else first
+        words = message_of(said)
         if wire.status == 503 or is_dead(words):
             raise EngineDown(engine.url, words)
         if wire.status == 404 and "does not exist" in words:
             return None
-        raise _refused(500 if failed else wire.status, words)
+        raise _refused(status_of(said) if failed else wire.status, words)
 
 
 def is_dead(words: str) -> bool:
@@ -154,5 +157,7 @@ def is_dead(words: str) -> bool:
 
 
 def _refused(status: int, words: str) -> ApiError:
-    """The engine's refusal in OpenAI's form. Its own server errors are this gateway's as well."""
-    return ApiError(status, words, code="engine_error" if status >= 500 else None)
+    """The engine's refusal in OpenAI's form: of the request, or else an error of the engine, by whatever status."""
+    if status == NOT_ABLE:
+        return ApiError(400, words, code="unsupported_parameter")
+    return ApiError(status, words) if status in OF_REQUESTS else ApiError(502, words, code="engine_error")

@@ -13,6 +13,7 @@ from db.schema import User
 from server.api.common import House, Limit, Operator
 from server.auth import LOCAL
 from server.errors import ApiError
+from server.refusals import INVALID, NOT_FOUND, USER_EXISTS, USER_NEEDED, refused
 from server.views import key_view, when
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
@@ -56,7 +57,7 @@ def list_users(gateway: House, _: Operator) -> dict[str, Any]:
         return {"data": [_view(user, users.list_keys(session, user.id)) for user in users.list_users(session)]}
 
 
-@router.post("/users", status_code=201)
+@router.post("/users", status_code=201, responses=refused(USER_EXISTS))
 def add_user(gateway: House, by: Operator, wish: NewUser) -> dict[str, Any]:
     """Without a key yet. 409 when there is one of this name."""
     with gateway.database.transaction() as session:
@@ -71,7 +72,7 @@ def add_user(gateway: House, by: Operator, wish: NewUser) -> dict[str, Any]:
         return _view(user, [])
 
 
-@router.post("/users/{name}/disable")
+@router.post("/users/{name}/disable", responses=refused(NOT_FOUND, USER_NEEDED))
 def disable_user(gateway: House, by: Operator, name: str) -> dict[str, Any]:
     """Revoke all their keys; what they said stays, and a new key lets them in again."""
     if name in (LOCAL, by):
@@ -86,7 +87,7 @@ def disable_user(gateway: House, by: Operator, name: str) -> dict[str, Any]:
     return view | {"revoked": revoked}
 
 
-@router.get("/keys")
+@router.get("/keys", responses=refused(NOT_FOUND))
 def list_keys(gateway: House, _: Operator, user: str | None = None) -> dict[str, Any]:
     """Of everybody, or of the user of this name; never the keys themselves."""
     with gateway.database.reading() as session:
@@ -94,7 +95,7 @@ def list_keys(gateway: House, _: Operator, user: str | None = None) -> dict[str,
         return {"data": [_owned(one.name, key) for one in people for key in users.list_keys(session, one.id)]}
 
 
-@router.post("/users/{name}/keys", status_code=201)
+@router.post("/users/{name}/keys", status_code=201, responses=refused(INVALID, NOT_FOUND))
 def add_key(gateway: House, by: Operator, name: str, wish: NewKey) -> dict[str, Any]:
     """A new key; `key` holds it, and nothing shows it again."""
     expires = None if wish.expires_in_days is None else datetime.now(UTC) + timedelta(days=wish.expires_in_days)
@@ -110,7 +111,7 @@ def add_key(gateway: House, by: Operator, name: str, wish: NewKey) -> dict[str, 
         return _owned(name, key) | {"key": plaintext}
 
 
-@router.patch("/keys/{key_id}")
+@router.patch("/keys/{key_id}", responses=refused(NOT_FOUND))
 def limit_key(gateway: House, by: Operator, key_id: str, wish: KeyLimits) -> dict[str, Any]:
     """Change what a key has in place of the house's limits; null goes back to these."""
     limits = wish.model_dump(include=wish.model_fields_set)
@@ -123,7 +124,7 @@ def limit_key(gateway: House, by: Operator, key_id: str, wish: KeyLimits) -> dic
     return view
 
 
-@router.delete("/keys/{key_id}", status_code=204)
+@router.delete("/keys/{key_id}", status_code=204, responses=refused(NOT_FOUND))
 def revoke_key(gateway: House, by: Operator, key_id: str) -> Response:
     """It opens nothing any more, here at once, at other gateways within seconds."""
     with gateway.database.transaction() as session:

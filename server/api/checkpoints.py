@@ -10,6 +10,7 @@ from db.queries import audit, checkpoints, deployments
 from server.api.common import Admin, House, Me
 from server.errors import not_found
 from server.gateway import Gateway
+from server.refusals import DEPLOYED, NO_CANARY, NOT_FOUND, ON_TRIAL, TAKEN_BACK, refused
 from server.retention import prune
 from server.views import checkpoint_view, when
 
@@ -41,7 +42,7 @@ def list_checkpoints(gateway: House, _: Me) -> dict[str, Any]:
     return {"data": [checkpoint_view(row, names, live) for row in reversed(rows)]}
 
 
-@router.get("/checkpoints/{name}")
+@router.get("/checkpoints/{name}", responses=refused(NOT_FOUND))
 def get_checkpoint(gateway: House, _: Me, name: str) -> dict[str, Any]:
     live = gateway.catalog.live
     with gateway.database.reading() as session:
@@ -75,7 +76,7 @@ def list_deployments(gateway: House, _: Me) -> dict[str, Any]:
     return {"data": data}
 
 
-@router.post("/deployments")
+@router.post("/deployments", responses=refused(*DEPLOYED, ON_TRIAL, TAKEN_BACK, NO_CANARY))
 async def deploy(gateway: House, admin: Admin, wish: DeploymentRequest) -> dict[str, str | None]:
     """Make a checkpoint live. Answers once it is, on every healthy engine, with its probe passed."""
     done = await gateway.swap.deploy(

@@ -1,6 +1,7 @@
 """What every route may ask for: the gateway, and who is asking."""
 
-from typing import Annotated, Any
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NamedTuple
 
 import orjson
 from fastapi import Depends, Path, Query, Request
@@ -10,6 +11,7 @@ from server.arrivals import arrived
 from server.auth import Identity, address_of
 from server.errors import ApiError
 from server.gateway import Gateway
+from server.refusals import NO_ADMIN, NO_DATABASE, NO_KEY, NO_SCOPE, NO_SERVICE_KEY, Refusal
 from server.tracing import trace_of
 
 SHOWN_BYTES = 4096  # how an answer was shown, not what: the words stand in the generations
@@ -59,6 +61,11 @@ async def _service(request: Request) -> None:
     trace_of(request.scope).key = SERVICE
 
 
+async def _watching(request: Request) -> None:
+    gateway: Gateway = request.app.state.gateway
+    gateway.door.require_service(dict(request.headers.raw), address_of(request.scope))
+
+
 def _kept(value: dict[str, Any]) -> dict[str, Any]:
     try:
         size = len(orjson.dumps(value))
@@ -78,6 +85,29 @@ async def until_recorded(gateway: Gateway, *ids: str) -> None:
     await arrived(gateway.lookups, gateway.database, ids)
 
 
+class Keys(NamedTuple):
+    """By which keys something is opened, by the names that the OpenAPI document has for them, and what others hear."""
+
+    schemes: tuple[str, ...]
+    refusals: tuple[Refusal, ...]
+    or_local: bool = False
+    """Programs of this machine need none, in any house."""
+
+
+OWN_KEY = ("bearer", "x-api-key")
+SERVICE_KEY = Keys(("service",), (NO_SERVICE_KEY,))
+USERS_KEY = Keys(OWN_KEY, (NO_KEY, NO_SCOPE, NO_DATABASE))
+ADMINS_KEY = Keys(OWN_KEY, (NO_KEY, NO_ADMIN, NO_DATABASE))
+KEYS: Mapping[Callable[..., Any], Keys] = {
+    _identity: USERS_KEY,
+    _chatting: USERS_KEY,
+    _admin: ADMINS_KEY,
+    _operator: Keys((*OWN_KEY, *SERVICE_KEY.schemes), ADMINS_KEY.refusals),
+    _service: SERVICE_KEY,
+    _watching: SERVICE_KEY._replace(or_local=True),
+}
+"""Of each dependency that asks who is there."""
+
 Shown = Annotated[dict[str, Any], AfterValidator(_kept)]
 House = Annotated[Gateway, Depends(_gateway)]
 Me = Annotated[Identity, Depends(_identity)]
@@ -87,6 +117,8 @@ Admin = Annotated[Identity, Depends(_admin)]
 Operator = Annotated[str, Depends(_operator)]
 """The name of an administrator, or "operator" for the service key."""
 SERVICE_ONLY = Depends(_service)
+WATCHING = Depends(_watching)
+"""Of what this machine's own programs read, and from elsewhere the service key opens."""
 ANSWERED = Depends(_arrived)
 """Of a route about `generation_id`, which its client may ask for as soon as it has the answer."""
 Limit = Annotated[int, Query(ge=1, le=1000)]

@@ -11,6 +11,7 @@ from server.api.common import House, Me, Shown, until_recorded
 from server.auth import Identity
 from server.errors import invalid
 from server.gateway import Gateway
+from server.refusals import INVALID, NOT_FOUND, refused
 from server.views import comparison_view
 
 router = APIRouter(prefix="/api/comparisons", tags=["conversations"])
@@ -25,7 +26,7 @@ class Choice(BaseModel):
     """How they were shown: whether blind, whether their thoughts were in sight, for how long, and the like."""
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=refused(INVALID, NOT_FOUND))
 async def compare(gateway: House, me: Me, wish: Choice) -> dict[str, Any]:
     """Both must be this user's own recorded answers to one prompt: 404 for another's, 400 for two prompts."""
     await until_recorded(gateway, wish.left, wish.right)

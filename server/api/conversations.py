@@ -14,9 +14,11 @@ from db.queries.searching import search_conversations
 from db.schema import Conversation
 from server.api.common import ANSWERED, House, Limit, Me, Shown
 from server.forgetting import erase_files
+from server.refusals import NOT_FOUND, refused
 from server.views import comparison_view, conversation_view, message_view, when
 
 router = APIRouter(prefix="/api", tags=["conversations"])
+UNKNOWN = refused(NOT_FOUND)
 
 
 class ConversationChange(BaseModel):
@@ -59,7 +61,7 @@ def list_conversations(
     return {"data": [conversation_view(row) for row in rows]}
 
 
-@router.get("/conversations/{conversation_id}")
+@router.get("/conversations/{conversation_id}", responses=UNKNOWN)
 def get_conversation(gateway: House, me: Me, conversation_id: str) -> dict[str, Any]:
     """With all messages: a tree, every parent before its children. Answers carry how they were generated."""
     with gateway.database.reading() as session:
@@ -88,7 +90,7 @@ def whole(session: Session, row: Conversation) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.patch("/conversations/{conversation_id}")
+@router.patch("/conversations/{conversation_id}", responses=UNKNOWN)
 def change_conversation(gateway: House, me: Me, conversation_id: str, change: ConversationChange) -> dict[str, Any]:
     """Rename, pin, or say what may be done with this conversation alone (null: as the user's own setting)."""
     with gateway.database.transaction() as session:
@@ -103,7 +105,7 @@ def change_conversation(gateway: House, me: Me, conversation_id: str, change: Co
     return view
 
 
-@router.delete("/conversations/{conversation_id}")
+@router.delete("/conversations/{conversation_id}", responses=UNKNOWN)
 def delete_conversation(gateway: House, me: Me, conversation_id: str) -> dict[str, Any]:
     """With all in it, also what still waits on disk."""
     with gateway.database.transaction() as session:
@@ -114,7 +116,7 @@ def delete_conversation(gateway: House, me: Me, conversation_id: str) -> dict[st
     return {"deleted": asdict(gone) | {"spooled": spooled}}
 
 
-@router.post("/generations/{generation_id}/feedback", status_code=201, dependencies=[ANSWERED])
+@router.post("/generations/{generation_id}/feedback", status_code=201, dependencies=[ANSWERED], responses=UNKNOWN)
 def give_feedback(gateway: House, me: Me, generation_id: str, opinion: Opinion) -> dict[str, Any]:
     """A thumb, with tags and words. A second one replaces the first."""
     with gateway.database.transaction() as session:
@@ -124,7 +126,7 @@ def give_feedback(gateway: House, me: Me, generation_id: str, opinion: Opinion) 
     return {"generation_id": generation_id, **opinion.model_dump()}
 
 
-@router.delete("/generations/{generation_id}/feedback", status_code=204)
+@router.delete("/generations/{generation_id}/feedback", status_code=204, responses=UNKNOWN)
 def take_feedback_back(gateway: House, me: Me, generation_id: str) -> Response:
     """No thumb any more, and no words."""
     with gateway.database.transaction() as session:

@@ -11,6 +11,7 @@ from db.queries import audit, engines
 from server.api.common import House, Operator
 from server.errors import ApiError, not_found
 from server.gateway import Gateway
+from server.refusals import ENGINE_EXISTS, ENGINE_NEEDED, ENGINE_UNFIT, NOT_FOUND, refused
 from server.settings import EngineUrl
 from server.views import engine_view
 
@@ -29,7 +30,7 @@ def list_engines(gateway: House, _: Operator) -> dict[str, Any]:
     return {"data": [engine_view(one) | {"in_settings": one.url in given} for one in list(gateway.pool.engines)]}
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=refused(ENGINE_EXISTS, ENGINE_UNFIT))
 async def add_engine(gateway: House, by: Operator, wish: NewEngine) -> dict[str, Any]:
     """It takes requests at every gateway as soon as it has what is live, probed. 409 when it is there, 422 when it does
     not answer or has another base model."""
@@ -40,7 +41,7 @@ async def add_engine(gateway: House, by: Operator, wish: NewEngine) -> dict[str,
     return engine_view(next(one for one in gateway.pool.engines if one.url == wish.url))
 
 
-@router.delete("", status_code=204)
+@router.delete("", status_code=204, responses=refused(NOT_FOUND, ENGINE_NEEDED))
 async def remove_engine(gateway: House, by: Operator, url: EngineUrl) -> Response:
     """It gets nothing more; answers that it writes go on to their end, so stop it when its `in_flight` was 0 or they
     have ended. 409 for the last one."""

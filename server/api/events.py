@@ -6,12 +6,24 @@ from fastapi import APIRouter, Header, Query
 from fastapi.responses import StreamingResponse
 
 from server.api.common import House, Me
+from server.openapi_parts import EVENT
 from server.pickup import place_of
+from server.refusals import ELSEWHERE, INVALID, NOT_FOUND, NOT_KEPT, refused
 
 router = APIRouter(tags=["chat"])
+_TOLD = (
+    'id: 4\ndata: {"object":"chat.completion.chunk","model":"ruminate-v3",'
+    '"choices":[{"index":0,"delta":{"content":"Monday"},"finish_reason":null}]}\n\n'
+    "id: 5\ndata: [DONE]\n\n"
+)
 
 
-@router.get("/v1/chat/completions/{generation_id}/events", response_class=StreamingResponse)
+@router.get(
+    "/v1/chat/completions/{generation_id}/events",
+    response_class=StreamingResponse,
+    responses=refused(INVALID, NOT_FOUND, ELSEWHERE, NOT_KEPT)
+    | {200: {"content": {"text/event-stream": {"schema": EVENT, "example": _TOLD}}}},
+)
 async def events(
     gateway: House,
     me: Me,

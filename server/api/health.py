@@ -8,7 +8,11 @@ from server.api.common import House
 router = APIRouter()
 
 
-@router.get("/health", tags=["health"])
+_WAITING = {"status": "starting", "engines": [{"state": "starting", "detail": ""}], "trouble": None}
+_LATER = {"description": "Not now; see Retry-After.", "content": {"application/json": {"example": _WAITING}}}
+
+
+@router.get("/health", tags=["health"], responses={503: _LATER})
 async def health(gateway: House) -> JSONResponse:
     """200 when a chat would be answered now, else 503 with `starting` or `waiting` for an engine."""
     state = "ok" if gateway.ready else "waiting" if gateway.pool.seen else "starting"

@@ -16,6 +16,22 @@ from server.api.checkpoints import DeploymentRequest, PruneRequest, note_deploym
 from server.api.common import SERVICE_ONLY, House
 from server.engine import settle
 from server.errors import ApiError
+from server.refusals import (
+    DEPLOYED,
+    FULL_WEIGHTS,
+    INVALID,
+    NAME_IN_USE,
+    NO_ADAPTER,
+    NO_CANARY,
+    NO_DATABASE,
+    NO_ENGINE,
+    NOT_TAKEN,
+    ON_TRIAL,
+    SAMPLED,
+    TAKEN_BACK,
+    UNFIT,
+    refused,
+)
 from server.rollouts import Wish
 
 router = APIRouter(prefix="/internal", tags=["internal"], dependencies=[SERVICE_ONLY])
@@ -24,6 +40,10 @@ Result = TypeVar("Result")
 Token = Annotated[int, Field(ge=0)]
 Tokens = Annotated[list[Token], Field(min_length=1)]
 LOOK_SECONDS = 0.5  # how soon work for a trainer that went away is stopped
+
+
+_LINE = {"prompt": 0, "sample": 0, "token_ids": [5, 6, 7], "logprobs": [-0.2, -1.1, -0.4], "finish_reason": "stop"}
+_LINES = {"content": {"application/x-ndjson": {"example": orjson.dumps(_LINE).decode() + "\n"}}}
 
 
 class AdapterRequest(BaseModel):
@@ -59,13 +79,16 @@ class InternalDeployment(DeploymentRequest):
     by: str = Field("trainer", max_length=200)
 
 
-@router.post("/adapters")
+@router.post(
+    "/adapters",
+    responses=refused(INVALID, NAME_IN_USE, FULL_WEIGHTS, UNFIT, NOT_TAKEN, NO_ENGINE, NO_DATABASE),
+)
 async def load_adapter(gateway: House, wish: AdapterRequest) -> dict[str, Any]:
     """Load an adapter of a running round on every engine. Asking again for the same is no error."""
     return {"name": wish.name, "engines": await gateway.swap.add_step(wish.name, wish.path)}
 
 
-@router.delete("/adapters/{name}", status_code=204)
+@router.delete("/adapters/{name}", status_code=204, responses=refused(NO_ADAPTER, NO_DATABASE))
 async def unload_adapter(gateway: House, name: str) -> Response:
     """Forget it, once nobody uses it any more."""
     await gateway.swap.remove_step(name)
@@ -80,7 +103,7 @@ async def people(gateway: House) -> dict[str, Any]:
     return {"chats": gateway.everybody.chats, "pressed": gateway.everybody.pressed}
 
 
-@router.post("/sample")
+@router.post("/sample", responses=refused(*SAMPLED) | {200: _LINES})
 async def sample(gateway: House, request: Request, wish: SampleRequest) -> Response:
     """Samples by temperature alone, when people leave room for them.
 
@@ -96,7 +119,7 @@ async def sample(gateway: House, request: Request, wish: SampleRequest) -> Respo
     return StreamingResponse(_after(first, lines), media_type="application/x-ndjson")
 
 
-@router.post("/logprobs")
+@router.post("/logprobs", responses=refused(*SAMPLED))
 async def logprobs(gateway: House, request: Request, wish: LogprobsRequest) -> Response:
     """The engine's own log-probabilities of completion tokens, at temperature 1."""
     model = gateway.swap.internal_model(wish.model)
@@ -105,7 +128,7 @@ async def logprobs(gateway: House, request: Request, wish: LogprobsRequest) -> R
         return _json({"logprobs": await _while_asked(request, work)})
 
 
-@router.post("/deploy")
+@router.post("/deploy", responses=refused(*DEPLOYED, ON_TRIAL, TAKEN_BACK, NO_CANARY))
 async def deploy(gateway: House, wish: InternalDeployment) -> dict[str, str | None]:
     """As POST /api/deployments, in the name of `by`; a canary first, unless the house goes without."""
     share = wish.canary_share or gateway.settings.canary_share
@@ -116,7 +139,7 @@ async def deploy(gateway: House, wish: InternalDeployment) -> dict[str, str | No
     return done
 
 
-@router.post("/prune")
+@router.post("/prune", responses=refused(NO_DATABASE))
 async def prune_files(gateway: House, wish: PruneRequest) -> dict[str, list[str]]:
     """As POST /api/prune, by the trainer after a round."""
     return await pruned(gateway, "trainer", wish)

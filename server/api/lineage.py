@@ -13,6 +13,7 @@ from db.schema import Checkpoint
 from server.api.common import Admin, House, Limit, Me, Number
 from server.errors import ApiError
 from server.forgetting import forget
+from server.refusals import DEPLOYED, INVALID, NO_ADMIN, NOT_FOUND, refused
 from server.views import when
 
 router = APIRouter(prefix="/api", tags=["lineage"])
@@ -33,7 +34,7 @@ class ForgetRequest(BaseModel):
     """Reject what learnt from it, serve the last clean checkpoint, and do the later rounds again without it."""
 
 
-@router.get("/checkpoints/{name}/story")
+@router.get("/checkpoints/{name}/story", responses=refused(NOT_FOUND))
 def tell_story(gateway: House, _: Me, name: str) -> dict[str, Any]:
     """Parent, round, what changed, the gate's verdict, metrics first and last, prompts by source."""
     with gateway.database.reading() as session:
@@ -57,7 +58,7 @@ def tell_story(gateway: House, _: Me, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.get("/rounds/{round_id}/prompts/ids")
+@router.get("/rounds/{round_id}/prompts/ids", responses=refused(NOT_FOUND))
 def list_prompts(
     gateway: House,
     _: Admin,
@@ -73,7 +74,7 @@ def list_prompts(
         return {"round": round_id, **_prompts(session, round_id, split, verdict, after, limit)}
 
 
-@router.get("/checkpoints/{name}/prompts")
+@router.get("/checkpoints/{name}/prompts", responses=refused(NOT_FOUND))
 def list_learnt(
     gateway: House,
     _: Admin,
@@ -92,7 +93,7 @@ def list_learnt(
         return {"checkpoint": name, "round": None if row is None else row.id, **found}
 
 
-@router.get("/lineage")
+@router.get("/lineage", responses=refused(INVALID, NO_ADMIN, NOT_FOUND))
 def who_learnt(gateway: House, me: Me, user: str | None = None, conversation: str | None = None) -> dict[str, Any]:
     """The checkpoints that learnt from this user (name or id) or conversation, and the last clean one. One's own
     conversation; to an administrator anybody's, and any user."""
@@ -103,7 +104,7 @@ def who_learnt(gateway: House, me: Me, user: str | None = None, conversation: st
         return learnt_view(lineage.learnt(session, user_id=user_id, conversation_id=conversation_id))
 
 
-@router.get("/generations/{generation_id}/lineage")
+@router.get("/generations/{generation_id}/lineage", responses=refused(NOT_FOUND))
 def tell_answer(gateway: House, me: Me, generation_id: str) -> dict[str, Any]:
     """What went into the weights that gave an answer: each checkpoint back to the base, its round, and how many prompts
     of which source it trained on. One's own answer; to an administrator anybody's."""
@@ -128,7 +129,7 @@ def tell_answer(gateway: House, me: Me, generation_id: str) -> dict[str, Any]:
         }
 
 
-@router.get("/conversations/{conversation_id}/lineage")
+@router.get("/conversations/{conversation_id}/lineage", responses=refused(NOT_FOUND))
 def tell_conversation(gateway: House, me: Me, conversation_id: str) -> dict[str, Any]:
     """What rounds made of a conversation: the checkpoints that learnt from it, the open round if it trains on it, how
     many of its prompts were trained on, held out or left, and whether a round may train on it now. One's own
@@ -145,7 +146,7 @@ def tell_conversation(gateway: House, me: Me, conversation_id: str) -> dict[str,
         }  # fmt: skip
 
 
-@router.post("/forget")
+@router.post("/forget", responses=refused(INVALID, NOT_FOUND, *DEPLOYED))
 async def forget_somebody(gateway: House, admin: Admin, wish: ForgetRequest) -> dict[str, Any]:
     """Delete all that a user, or one conversation, left here; tell which checkpoints had learnt from it.
 

@@ -13,16 +13,18 @@ from db.queries import conversations, users
 from server.api.common import House, Limit, Me
 from server.api.conversations import whole
 from server.forgetting import forget_data
+from server.refusals import NOT_FOUND, refused
 from server.views import key_view
 
 router = APIRouter(prefix="/api/me", tags=["me"])
+GONE = refused(NOT_FOUND)
 
 
 class ConsentChoice(BaseModel):
     consent: Literal["none", "history", "train"]
 
 
-@router.get("")
+@router.get("", responses=GONE)
 def get_me(gateway: House, me: Me) -> dict[str, Any]:
     """Who is asking, and with which key (null where none is needed)."""
     with gateway.database.reading() as session:
@@ -38,7 +40,7 @@ def list_own_keys(gateway: House, me: Me) -> dict[str, Any]:
         return {"data": [key_view(key) for key in users.list_keys(session, me.user_id)]}
 
 
-@router.delete("/keys/{key_id}", status_code=204)
+@router.delete("/keys/{key_id}", status_code=204, responses=GONE)
 def revoke_own_key(gateway: House, me: Me, key_id: str) -> Response:
     """It opens nothing any more, here at once, at other gateways within seconds."""
     with gateway.database.transaction() as session:
@@ -49,13 +51,13 @@ def revoke_own_key(gateway: House, me: Me, key_id: str) -> Response:
     return Response(status_code=204)
 
 
-@router.get("/consent")
+@router.get("/consent", responses=GONE)
 def get_consent(gateway: House, me: Me) -> dict[str, Any]:
     with gateway.database.reading() as session:
         return {"consent": users.get_user(session, me.user_id).consent}
 
 
-@router.put("/consent")
+@router.put("/consent", responses=GONE)
 def set_consent(gateway: House, me: Me, choice: ConsentChoice) -> dict[str, Any]:
     """From now on. Taking `train` back also takes back what was allowed before."""
     with gateway.database.transaction() as session:
@@ -75,7 +77,7 @@ def export_data(gateway: House, me: Me, limit: Limit = 50, before: datetime | No
         return {"data": [whole(session, row) for row in rows]}
 
 
-@router.delete("/data")
+@router.delete("/data", responses=GONE)
 def delete_data(gateway: House, me: Me) -> dict[str, Any]:
     """Everything that this user said and was told, also what still waits on disk. Keys go on working."""
     gone = forget_data(gateway, me.user_id)

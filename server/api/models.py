@@ -7,6 +7,7 @@ from fastapi import APIRouter
 from server.api.common import House, Me
 from server.catalog import ALIAS
 from server.errors import no_model
+from server.refusals import NO_MODEL, refused
 
 router = APIRouter(tags=["models"])
 
@@ -17,7 +18,7 @@ async def list_models(gateway: House, _: Me) -> dict[str, Any]:
     return {"object": "list", "data": _cards(gateway)}
 
 
-@router.get("/v1/models/{model}")
+@router.get("/v1/models/{model}", responses=refused(NO_MODEL))
 async def get_model(gateway: House, _: Me, model: str) -> dict[str, Any]:
     for card in _cards(gateway):
         if card["id"] == model:

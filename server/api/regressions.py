@@ -10,6 +10,7 @@ from db.queries import regressions
 from db.schema import Regression
 from server.api.common import ANSWERED, House, Me
 from server.errors import invalid
+from server.refusals import INVALID, NOT_FOUND, refused
 from server.views import when
 
 router = APIRouter(prefix="/api", tags=["conversations"])
@@ -37,7 +38,7 @@ def list_regressions(gateway: House, me: Me) -> dict[str, Any]:
         }
 
 
-@router.put("/generations/{generation_id}/regression", dependencies=[ANSWERED])
+@router.put("/generations/{generation_id}/regression", dependencies=[ANSWERED], responses=refused(INVALID, NOT_FOUND))
 def keep_answer(gateway: House, me: Me, generation_id: str, wish: Kept) -> dict[str, Any]:
     """Keep an eye on an own answer; a second one replaces the first. 400 unless it may be trained on."""
     with gateway.database.transaction() as session:
@@ -47,7 +48,7 @@ def keep_answer(gateway: House, me: Me, generation_id: str, wish: Kept) -> dict[
             raise invalid(str(error), "generation_id") from error
 
 
-@router.delete("/generations/{generation_id}/regression", status_code=204)
+@router.delete("/generations/{generation_id}/regression", status_code=204, responses=refused(NOT_FOUND))
 def drop_answer(gateway: House, me: Me, generation_id: str) -> Response:
     """Keep no eye on it any more."""
     with gateway.database.transaction() as session:

@@ -10,6 +10,7 @@ from db.errors import RoundAlreadyOpen
 from db.queries import audit, checkpoints, curation, replays, rounds
 from server.api.common import Admin, House, Limit, Me, Number
 from server.errors import ApiError, invalid
+from server.refusals import INVALID, NOT_FOUND, ROUND_OPEN, refused
 from server.views import round_view, series
 
 router = APIRouter(prefix="/api/rounds", tags=["rounds"])
@@ -28,7 +29,7 @@ class Cancellation(BaseModel):
     reason: str = Field("", max_length=1000)
 
 
-@router.post("", status_code=201)
+@router.post("", status_code=201, responses=refused(INVALID, ROUND_OPEN))
 def start_round(gateway: House, admin: Admin, wish: RoundRequest) -> dict[str, Any]:
     """Ask for a round. 409 with its id while another one is open."""
     rank, most = wish.config.get("lora_rank"), gateway.settings.max_lora_rank
@@ -58,7 +59,7 @@ def list_rounds(gateway: House, _: Me, limit: Limit = 100) -> dict[str, Any]:
         return {"data": [round_view(row, names) for row in rounds.list_rounds(session, limit)]}
 
 
-@router.get("/{round_id}")
+@router.get("/{round_id}", responses=refused(NOT_FOUND))
 def get_round(gateway: House, _: Me, round_id: Number) -> dict[str, Any]:
     """One round with its metrics by step."""
     with gateway.database.reading() as session:
@@ -67,7 +68,7 @@ def get_round(gateway: House, _: Me, round_id: Number) -> dict[str, Any]:
         return round_view(row, names) | {"metrics": series(rounds.metrics(session, round_id))}
 
 
-@router.get("/{round_id}/prompts")
+@router.get("/{round_id}/prompts", responses=refused(NOT_FOUND))
 def get_funnel(gateway: House, _: Admin, round_id: Number) -> dict[str, Any]:
     """How many prompts curation kept and left, by source and reason. No prompt is told."""
     with gateway.database.reading() as session:
@@ -76,7 +77,7 @@ def get_funnel(gateway: House, _: Admin, round_id: Number) -> dict[str, Any]:
     return {"round": round_id, "data": [dict(zip(names, row, strict=True)) for row in found]}
 
 
-@router.post("/{round_id}/cancel")
+@router.post("/{round_id}/cancel", responses=refused(NOT_FOUND))
 def cancel_round(gateway: House, admin: Admin, round_id: Number, wish: Cancellation | None = None) -> dict[str, Any]:
     """Stop a round; its trainer learns so at its next write. One that has ended stays as it is.
 

@@ -20,34 +20,35 @@ from server.gateway import Gateway
 from server.limiting import lesser
 from server.pool import Moved
 from server.prompts import TOLD
+from server.refusals import ANTHROPIC, ASKED, NOT_HERE, refused
 from server.serving import MOVES
 
 router = APIRouter(tags=["tokens"])
 
 COUNTED = ("prompt", "messages", *TOLD, "return_token_strs")
 """What of a request tells which tokens it has; nothing else reaches the engine."""
-SAID: dict[str, Any] = {"model": "ruminate", "messages": [{"role": "user", "content": "Plan three dinners."}]}
 
 
-def _example(value: dict[str, Any]) -> dict[str, Any]:
+def _an_object() -> dict[str, Any]:
+    """For the OpenAPI document of a route that reads its body itself."""
     schema = {"type": "object", "additionalProperties": True}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": value}}}}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-@router.post("/tokenize", openapi_extra=_example(SAID))
+@router.post("/tokenize", openapi_extra=_an_object(), responses=refused(*ASKED))
 async def tokenize(gateway: House, identity: Asking, request: Request) -> dict[str, Any]:
     """The tokens of a `prompt`, or of `messages` as the model reads them. `model` may be left out."""
     return await _count(gateway, identity, await _read(gateway, identity, request), dict(request.headers.raw))
 
 
-@router.post("/detokenize", openapi_extra=_example({"model": "ruminate", "tokens": [5, 6, 7]}))
+@router.post("/detokenize", openapi_extra=_an_object(), responses=refused(*ASKED))
 async def detokenize(gateway: House, identity: Asking, request: Request) -> dict[str, Any]:
     """The text of `tokens`."""
     given = await _read(gateway, identity, request)
     return await _ask(gateway, identity, "/detokenize", given.get("model") or ALIAS, {"tokens": given.get("tokens")})
 
 
-@router.post("/v1/messages/count_tokens", openapi_extra=_example(SAID))
+@router.post("/v1/messages/count_tokens", openapi_extra=_an_object(), responses=refused(*ASKED, spoken=ANTHROPIC))
 async def count_tokens(gateway: House, identity: Asking, request: Request) -> dict[str, Any]:
     """Anthropic's: how many tokens `messages`, `system` and `tools` are before they are answered."""
     body = conversation(await _read(gateway, identity, request))
@@ -55,7 +56,9 @@ async def count_tokens(gateway: House, identity: Asking, request: Request) -> di
     return {"input_tokens": found["count"]}
 
 
-@router.post("/v1/embeddings", responses={400: {"description": "Always."}}, openapi_extra=_example({"input": "x"}))
+@router.post(
+    "/v1/embeddings", status_code=400, response_model=None, openapi_extra=_an_object(), responses=refused(NOT_HERE)
+)
 async def embeddings(_: Me) -> None:
     """Refused: the models here write, they do not embed."""
     message = "no embeddings are made here: the models of this house write answers; ask a server of an embedding model"

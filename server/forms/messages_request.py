@@ -26,6 +26,7 @@ WHY = {
     "input": "this route takes `messages`; /v1/responses takes `input`",
 }
 CHOICES = {"auto": "auto", "any": "required", "none": "none"}
+FAILED = "The tool failed."
 BILLING = "x-anthropic-billing-header"
 """How a block of Claude Code's begins that is another one in every request: it would part each from its history."""
 
@@ -98,12 +99,21 @@ def _user(blocks: list[dict[str, Any]], place: str) -> list[dict[str, Any]]:
         at = f"{place}[{index}]"
         if block.get("type") == "tool_result":
             said = block.get("content")
-            content = said if isinstance(said, str) else plain(_parts(said, f"{at}.content")) or ""
+            told = [{"type": "text", "text": said}] if isinstance(said, str) else _parts(said, f"{at}.content")
+            if flag(block.get("is_error"), f"{at}.is_error"):
+                told = _as_error(told)
             call = words(block.get("tool_use_id"), f"{at}.tool_use_id")
-            results.append({"role": "tool", "tool_call_id": call, "content": content})
+            results.append({"role": "tool", "tool_call_id": call, "content": plain(told) or ""})
         else:
             parts.append(_part(block, at))
     return [*results, {"role": "user", "content": plain(parts)}] if parts else results
+
+
+def _as_error(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The result of a tool that failed: a chat completion has no field for that, so the model is told in words."""
+    if not parts or parts[0]["type"] != "text":
+        return [{"type": "text", "text": FAILED}, *parts]
+    return [{"type": "text", "text": f"{FAILED}\n{parts[0]['text']}"}, *parts[1:]]
 
 
 def _parts(given: object, place: str) -> list[dict[str, Any]]:

@@ -93,6 +93,25 @@ async def test_a_request_that_streamed_nothing_yet_is_sent_again(house: Running,
     assert len(generations(house)) == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "told", "code"),
+    [(400, 400, None), (422, 422, None), (501, 400, "unsupported_parameter"), (500, 502, "engine_error"),
+     (401, 502, "engine_error")],
+)  # fmt: skip
+async def test_an_engine_refuses_a_request_by_its_status_and_fails_by_a_502(
+    house: Running, engine: FakeEngine, said: int, told: int, code: str | None
+) -> None:
+    engine.fail_after, engine.fails_with = 0, said
+    stream = await house.chat(stream=True)
+    assert (stream.status_code, stream.json()["error"]["code"]) == (told, code)
+    engine.refuses = said
+    for path, wish in (("/v1/chat/completions", {"messages": [{"role": "user", "content": "hello"}]}),
+                       ("/tokenize", {"prompt": "hello"})):  # fmt: skip
+        answer = await house.http.post(path, json={"model": "ruminate"} | wish)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (told, code), answer.text
+    assert generations(house) == []
+
+
 async def test_a_request_goes_to_the_engine_that_is_left(tmp_path: Path, engine: FakeEngine) -> None:
     other = FakeEngine()
     await other.start()

@@ -211,6 +211,28 @@ async def test_tools_are_called_and_their_results_come_back(house: Running, engi
     assert onward.conversation_id in (whole.conversation_id, stream.conversation_id), "the history was not found again"
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [("no such city", "The tool failed.\nno such city"),
+     ([{"type": "text", "text": "no such city"}], "The tool failed.\nno such city"), (None, "The tool failed."),
+     ([{"type": "image", "source": {"type": "url", "url": "http://x/y.png"}}],
+      [{"type": "text", "text": "The tool failed."}, {"type": "image_url", "image_url": {"url": "http://x/y.png"}}])],
+)  # fmt: skip
+async def test_the_model_is_told_that_a_tool_failed(
+    house: Running, engine: FakeEngine, content: object, told: object
+) -> None:
+    call = {"role": "assistant", "content": [{"type": "tool_use", "id": "call-0", "name": "weather", "input": {}}]}
+    result = {"type": "tool_result", "tool_use_id": "call-0", "content": content, "is_error": True}
+    await ask(house, [*HELLO, call, {"role": "user", "content": [result]}])
+    assert engine.requests[-1][1]["messages"][-1] == {"role": "tool", "tool_call_id": "call-0", "content": told}
+
+
+async def test_whether_a_tool_failed_is_yes_or_no(house: Running) -> None:
+    result = {"type": "tool_result", "tool_use_id": "call-0", "content": "x", "is_error": "yes"}
+    with pytest.raises(anthropic.BadRequestError, match="is_error is 'yes'; expected true or false"):
+        await ask(house, [*HELLO, {"role": "user", "content": [result]}])
+
+
 async def test_a_conversation_goes_on_by_its_history(house: Running, engine: FakeEngine) -> None:
     first = await ask(house, system=[{"type": "text", "text": "x-anthropic-billing-header: 1"}])
     history = [*HELLO, {"role": "assistant", "content": [block.to_dict() for block in first.content]}]

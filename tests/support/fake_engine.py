@@ -44,6 +44,8 @@ class FakeEngine:
         self.pauses = self.reloads = 0
         self.mixed = 0  # answers that were being written while the weights changed
         self.unhealthy = False
+        self.refuses: int | None = None  # the status with which it refuses whatever it is asked
+        self.fails_with = 500  # the status that it tells in a stream when it failed
         self.load_delay = 0.0  # seconds that loading an adapter takes
         self.loading = 0
         self.adapters: dict[str, str] = {}
@@ -201,6 +203,8 @@ class FakeEngine:
             assert request.transport is not None
             request.transport.abort()
             return web.Response(status=500)
+        if self.refuses is not None:
+            return _error(self.refuses, "the fake refuses")
         if body.get("model") != BASE and body.get("model") not in self.adapters:
             return _error(404, f"The model `{body.get('model')}` does not exist.")
         if self.garbles is not None and not body.get("stream"):
@@ -266,7 +270,12 @@ class FakeEngine:
         await asyncio.sleep(self.first_delay)
         for index, event in enumerate(events):
             if index == self.fail_after:
-                failed = {"message": "the fake failed", "type": "InternalServerError", "param": None, "code": 500}
+                failed = {
+                    "message": "the fake failed",
+                    "type": "InternalServerError",
+                    "param": None,
+                    "code": self.fails_with,
+                }
                 await stream.write(b"data: " + json.dumps({"error": failed}).encode() + b"\n\ndata: [DONE]\n\n")
                 return stream
             if self.die_after is not None and index >= self.die_after:
@@ -311,6 +320,8 @@ class FakeEngine:
             return refusal
         model = body["model"]
         prompts = body["prompt"]
+        if not isinstance(prompts, str | list) or prompts == []:
+            raise ValueError("prompt")
         await self._resumed()
         if body.get("prompt_logprobs") is not None:
             self._reach("probe")
