@@ -155,7 +155,7 @@ class Gateway:
         if self.settings.base_model:
             await asyncio.to_thread(self.found_base, self.settings.base_model)
         await self.catalog.refresh()
-        inherit(self.spool, self.settings.spool.parent, interrupted)
+        inherit(self.spool, self.settings.spool.parent, interrupted, self.recorder.keep_back)
         self.recorder.start()
         await self.lease.beat()
         self._go(self.lease.run(), "lease")

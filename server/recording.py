@@ -64,26 +64,43 @@ class Recorder:
         self._disk = ThreadPoolExecutor(2, "disk")  # its own: others may all be waiting for a database that hangs
         self._kept_out: str | None = None  # what keeps turns from the database
         self._unnoted: str | None = None  # what keeps them from the journal
+        self._kept_back: str | None = None  # what of the last start the disk did not take
         self.recorded = 0
         self.spooled = 0
 
     def start(self) -> None:
-        """Mark what the last process left as interrupted, then begin to write. Raises OSError on a full disk."""
-        left = self._journal.recover()
+        """Mark what the last process left as interrupted, then begin to write.
+
+        What a full disk does not take of it stays in the journal until the database has it, and is reported.
+        """
+        left = [(turn, interrupted(turn)) for turn in self._journal.recover()]
+        self._loop = asyncio.get_running_loop()
+        try:
+            if left:
+                self._spool.append(left)
+            self._spool.keep_aside(self._journal.unfit)
+        except OSError as error:
+            self.keep_back(f"what is open in the journal of the last start stays there for the next one: {error}")
+            self._journal.start(keep=True)
+            for record in left:
+                self._queue.put(_Item(record, self._loop.create_future()))
+        else:
+            self._journal.start()
         if left:
-            self._spool.append([(turn, interrupted(turn)) for turn in left])
             log.warning(
                 "%d answers were broken off when this gateway last ended; they are recorded as interrupted", len(left)
             )
-        self._spool.keep_aside(self._journal.unfit)
-        self._journal.start()
-        self._loop = asyncio.get_running_loop()
         self._thread.start()
+
+    def keep_back(self, trouble: str) -> None:
+        """Say until the end of this process that something on the disk waits for its next start."""
+        log.error("%s", trouble)
+        self._kept_back = trouble
 
     @property
     def trouble(self) -> str | None:
         """What keeps turns from where they belong just now, in words; None when all is well."""
-        return self._kept_out or self._unnoted
+        return self._kept_out or self._unnoted or self._kept_back
 
     def begin(self, turn: Turn) -> None:
         """Note that a turn is being answered. A full disk costs nobody an answer: it is reported."""
