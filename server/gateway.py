@@ -130,7 +130,7 @@ class Gateway:
         pending = lambda: not self.spool.empty or self.recorder.trouble is not None  # noqa: E731
         self.streams = Streams(settings.redis_url)
         self.feeds = Feeds(self.recorder.open, self.streams.share)
-        self.pickup = Pickup(database, self.lookups, self.feeds, self.streams)
+        self.pickup = Pickup(database, self.lookups, self.feeds, self.streams, pending)
         longest = Longest(self.relay, settings.max_prompt_tokens)
         # Its own threads: it writes, and those who look up what every request needs don't stand behind it.
         self._keys = Lookups(database.url, settings.lookup_seconds, threads=2)
