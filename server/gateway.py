@@ -146,7 +146,8 @@ class Gateway:
             Responses(database, self.lookups, pending),
             Messages(),
         ]
-        self.answering = {form.path: Serving(form, *parts, fmt, name, settings.max_body_bytes) for form in forms}
+        more = (fmt, name, settings.max_body_bytes, settings.client_silence_seconds)
+        self.answering = {form.path: Serving(form, *parts, *more) for form in forms}
         """The endpoints that write answers, by path."""
         self._tasks: list[asyncio.Task[Any]] = []
 

@@ -71,12 +71,14 @@ class Serving:
         fmt: ThinkingFormat,
         gateway: str,
         max_body: int,
+        patience: float,
     ) -> None:
+        """`patience`: seconds that a client may take nothing of its answer."""
         self._form, self._door, self._catalog, self._swap = form, door, catalog, swap
         self._pool, self._pace, self._relay, self._recorder, self._places = pool, pace, relay, recorder, places
         self._limiter, self._metrics, self._repeats = limiter, metrics, repeats
         self._feeds, self._longest = feeds, longest
-        self._fmt, self._gateway, self._max_body = fmt, gateway, max_body
+        self._fmt, self._gateway, self._max_body, self._patience = fmt, gateway, max_body, patience
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         status = 500
@@ -105,13 +107,13 @@ class Serving:
         key = key_of(headers, identity.user_id, raw, self._form.path) if self._form.kind == "chat" else None
         if key is not None and not trace.given:
             trace.id = key.request_id  # the same for each try
-        exchange = Exchange(send)
-        exchange.headers += [(name, trace.id.encode()) for name in {HEADER, self._form.id_header}]
         me = asyncio.current_task()
         assert me is not None
+        exchange = Exchange(send, me, self._patience)
+        exchange.headers += [(name, trace.id.encode()) for name in {HEADER, self._form.id_header}]
         watch = None
         if key is None or ask.stream:  # otherwise it is answered to its end: its client may come back for it
-            watch = asyncio.create_task(exchange.watch(receive, me))
+            watch = asyncio.create_task(exchange.watch(receive))
         try:
             if ask.detached:
                 await self._attend(self._feeds.start(lambda away: self._alone(key, ask, identity, away)), exchange)

@@ -89,6 +89,8 @@ class ServerSettings(BaseSettings):
     engine_silence_seconds: float = Field(default=120.0, gt=0)
     """How long an engine may say nothing in the middle of a stream before it counts as gone. The first piece, or an
     answer in one piece, may take any time while the engine is healthy."""
+    client_silence_seconds: float = Field(default=60.0, gt=0)
+    """How long a client may take nothing of its answer before it counts as gone, and its engine stops."""
     watch_seconds: float = Field(default=1.0, gt=0)
     """How often each engine is looked at, and the wanted state is read."""
     lease_seconds: float = Field(default=2.5, gt=0)
