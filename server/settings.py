@@ -79,6 +79,9 @@ class ServerSettings(BaseSettings):
     """Largest request body. A key may have a limit of its own below it."""
     max_waiting: int = Field(default=256, ge=1)
     """Requests that may wait for an engine, and for room on one, at once; more are refused with 503."""
+    app_requests: int = Field(default=120, ge=1)
+    """Requests under /api that this gateway takes in at once: 40 are worked on, the others wait for a thread; more are
+    refused with 503."""
     engine_requests: int = Field(default=256, ge=1)
     """Requests that this gateway gives one engine at once. Twice its `max_num_seqs` (128 by default) keeps its batches
     full; what it has beyond that only waits."""

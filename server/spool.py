@@ -246,6 +246,7 @@ class Spool:
             left.unlink()  # of an erasing that a crash cut short: the file beside it is whole
         self._lock = threading.Lock()
         self._current: Path | None = None
+        self._counted: dict[tuple[Path, int], tuple[int, int]] = {}  # by file and inode: bytes and lines
         self._count = max((int(path.stem.split("-")[1]) for path in self.files()), default=0)
 
     def files(self) -> list[Path]:
@@ -256,11 +257,17 @@ class Spool:
         return not self.files()
 
     def depth(self) -> int:
-        """Turns that wait."""
-        waiting = 0
+        """Turns that wait. Of what was counted before only the end is read."""
+        waiting, counted = 0, {}
         for path in self.files():
-            with suppress(FileNotFoundError):  # replayed to its end just now
-                waiting += path.read_bytes().count(b"\n")
+            with suppress(FileNotFoundError), path.open("rb") as file:  # replayed to its end just now
+                inode = os.fstat(file.fileno()).st_ino  # another one once something was erased
+                size, lines = self._counted.get((path, inode), (0, 0))
+                file.seek(size)
+                new = file.read()
+                counted[path, inode] = (size + len(new), lines + new.count(b"\n"))
+                waiting += counted[path, inode][1]
+        self._counted = counted
         return waiting
 
     def append(self, records: list[Record]) -> None:

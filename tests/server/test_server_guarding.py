@@ -1,5 +1,7 @@
-"""No route reads the body of somebody unknown, nor one without end: asked as ASGI, which shows what is read."""
+"""No route reads the body of somebody unknown, nor one without end, as ASGI shows; and slow reads don't pile up."""
 
+import asyncio
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,9 +10,9 @@ import pytest
 from fastapi.routing import APIRoute
 from starlette.routing import Route
 from support.fake_engine import FakeEngine
-from support.gateways import SERVICE_KEY, Running, running_gateway
+from support.gateways import SERVICE_KEY, Running, http_to, running_gateway
 
-from db.queries import users
+from db.queries import conversations, users
 from server import guarding
 
 MOST, PIECE = 4096, 1024
@@ -87,3 +89,35 @@ async def test_a_key_that_may_send_less_may_send_less_everywhere(tmp_path: Path,
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "body_too_large")
         wish["left"] = "a"
         assert (await house.http.post("/api/comparisons", json=wish, headers=asked)).status_code == 404
+
+
+async def test_slow_reads_of_the_app_are_bounded_and_keep_neither_chats_nor_metrics_waiting(
+    tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More of them than there are threads, none of which comes to its end."""
+    go_on = threading.Event()
+
+    def slow(*_: Any) -> list[Any]:
+        assert go_on.wait(60)
+        return []
+
+    async with running_gateway(tmp_path / "home", [engine.url], app_requests=50) as house:
+        await house.until_ready()
+        monkeypatch.setattr(conversations, "list_conversations", slow)
+        try:
+            reads = [asyncio.create_task(house.http.get("/api/conversations")) for _ in range(55)]
+            while sum(read.done() for read in reads) < 5:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            refused = [await read for read in reads if read.done()]
+            assert {answer.status_code for answer in refused} == {503}
+            assert refused[0].json()["error"]["code"] == "overloaded"
+            assert int(refused[0].headers["retry-after"]) > 0
+            async with http_to(house.url) as other:
+                assert (await other.get("/metrics")).status_code == 200
+                assert (await other.get("/health")).status_code == 200
+            assert (await house.chat()).status_code == 200
+            assert sum(read.done() for read in reads) == 5
+        finally:
+            go_on.set()
+        assert sorted(answer.status_code for answer in await asyncio.gather(*reads)) == [200] * 50 + [503] * 5
+        assert (await house.http.get("/api/conversations")).status_code == 200
