@@ -38,6 +38,7 @@ from server.counting import Counted
 from server.errors import ApiError, not_found, unavailable
 from server.forms.messages_answer import speaks, told
 from server.gateway import Gateway
+from server.guarding import Guarded
 from server.openapi import describe
 from server.settings import ServerSettings
 
@@ -115,6 +116,7 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
     for part in ROUTES:
         app.router.routes += part.router.routes  # as they are; `include_router` would make each of them anew
     describe(app, settings.loopback_without_key)
+    app.add_middleware(Guarded, refuse=_refusal)
     app.add_middleware(Counted)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(RequestValidationError, _invalid)

@@ -7,6 +7,7 @@ known then, so this has an end as well.
 import hmac
 import ipaddress
 import logging
+import math
 import os
 import secrets
 import time
@@ -103,19 +104,22 @@ class Door:
         self._local = local
         self._keep, self._trust, self._refresh = keep, trust, refresh
         self._seen: dict[str, _Seen] = {}
+        self._local_at = time.monotonic()  # when it was looked up
+        self._forgotten = 0  # how often something was: what was being looked up then is not remembered
 
     async def identify(self, headers: Mapping[bytes, bytes], address: str | None) -> Identity:
         """The user behind a request. Raises ApiError 401 without a valid key."""
         key = _key(headers)
         placeholder = key is None or not key.startswith(PREFIX)  # OpenAI's clients insist on sending some key
         if placeholder and self._local is not None and _from_this_machine(headers, address):
-            return self._local
+            return await self._as_local(self._local)
         if key is None:
             raise ApiError(401, "no API key was given; send it as `Authorization: Bearer rk-…`", code="missing_api_key")
         seen = self._seen.get(key)
         now = time.monotonic()
         if seen is not None and now - seen.looked_up < self._refresh:
             return seen.use(now) or self._refuse(key)
+        forgotten = self._forgotten
         try:
             found = await self._lookups.ask(self._find, key)
         except DatabaseUnavailable:
@@ -128,10 +132,25 @@ class Door:
             raise ApiError(503, message, code="database_unavailable", headers={"Retry-After": "5"}) from None
         if found is None:
             self._refuse(key)
-        if len(self._seen) >= MAX_KEYS:
-            self._seen.pop(next(iter(self._seen)))
-        self._seen[key] = _Seen(found, now, now)
+        if self._forgotten == forgotten:
+            if len(self._seen) >= MAX_KEYS:
+                self._seen.pop(next(iter(self._seen)), None)
+            self._seen[key] = _Seen(found, now, now)
         return found
+
+    async def _as_local(self, known: Identity) -> Identity:
+        """The keyless user, looked up as often as a key is: another gateway may have changed what they allow."""
+        now, forgotten = time.monotonic(), self._forgotten
+        if now - self._local_at < self._refresh:
+            return known
+        self._local_at = now
+        try:
+            found = await self._lookups.ask(self._reread, known)
+        except DatabaseUnavailable:
+            return self._local or known
+        if self._forgotten == forgotten:
+            self._local = found
+        return self._local or found
 
     def _refuse(self, key: str) -> NoReturn:
         self._seen.pop(key, None)
@@ -148,10 +167,16 @@ class Door:
             raise ApiError(401, "only the service key opens this", code="invalid_service_key")
 
     def forget(self, user_id: str) -> None:
-        """What is remembered of a user has changed; look it up anew."""
-        self._seen = {key: seen for key, seen in self._seen.items() if seen.identity.user_id != user_id}
+        """What is remembered of a user has changed; look it up anew. From any thread: the loop adds keys meanwhile."""
+        self._forgotten += 1
+        for key, seen in self._seen.copy().items():
+            if seen.identity.user_id == user_id:
+                self._seen.pop(key, None)
         if self._local is not None and self._local.user_id == user_id:
-            self._local = self._reread(self._local)
+            try:
+                self._local = self._reread(self._local)
+            except DatabaseUnavailable:
+                self._local_at = -math.inf
 
     def _reread(self, identity: Identity) -> Identity:
         with self._database.reading() as session:

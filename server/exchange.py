@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, MutableMapping
 from typing import Any, cast
 
 from db.values import Turn
@@ -37,27 +37,27 @@ async def read_request(receive: Receive, headers: Mapping[bytes, bytes], limit: 
 
 
 class Exchange:
-    """The answering side. `left` tells whether the client went away."""
+    """The answering side, for the task `work`. `left` tells whether the client went away, as one counts that takes
+    nothing for `patience` seconds: else it would hold its place on an engine for ever."""
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
+    def __init__(self, send: Send, work: asyncio.Task[Any], patience: float) -> None:
+        self._send, self._work, self._patience = send, work, patience
         self.headers: list[tuple[bytes, bytes]] = []
         self.left = False
         self._begun = False
         self._last = time.monotonic()
 
-    async def watch(self, receive: Receive, work: asyncio.Task[Any]) -> None:
-        """Cancel `work` as soon as the client goes away."""
+    async def watch(self, receive: Receive) -> None:
+        """Cancel the work as soon as the client goes away."""
         while (await receive())["type"] != "http.disconnect":
             pass
-        self.left = True
-        work.cancel()
+        self._leave()
 
     async def piece(self, data: bytes, more: bool = True) -> None:
         self._last = time.monotonic()
         if not self._begun:
             await self._start(b"text/event-stream; charset=utf-8", [(b"cache-control", b"no-cache"), NO_BUFFER])
-        await self._send({"type": "http.response.body", "body": data, "more_body": more})
+        await self._taken({"type": "http.response.body", "body": data, "more_body": more})
 
     def push(self, data: bytes) -> Awaitable[None] | None:
         """Send a piece now, from outside of any task. Returns what is to be awaited before the next one: a client that
@@ -65,8 +65,7 @@ class Exchange:
         if not self._begun:
             return at_once(self.piece(data))
         self._last = time.monotonic()
-        sent = self._send({"type": "http.response.body", "body": data, "more_body": True})
-        return at_once(cast(Coroutine[Any, Any, None], sent))  # the server's and Starlette's are coroutines
+        return self._out({"type": "http.response.body", "body": data, "more_body": True})
 
     def alive(self) -> Awaitable[None] | None:
         """Say now and then that something happens, by a comment, which clients skip: silence makes them give up.
@@ -81,13 +80,40 @@ class Exchange:
         await self.piece(data, more=False)
 
     async def close(self) -> None:
-        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+        await self._taken({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def whole(self, data: bytes) -> None:
         await self._start(b"application/json", [(b"content-length", str(len(data)).encode())])
-        await self._send({"type": "http.response.body", "body": data, "more_body": False})
+        await self._taken({"type": "http.response.body", "body": data, "more_body": False})
 
     async def _start(self, kind: bytes, more: list[tuple[bytes, bytes]]) -> None:
         self._begun = True
         headers = [(b"content-type", kind), *more, *self.headers]
-        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._taken({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def _taken(self, message: Message) -> None:
+        if (rest := self._out(message)) is not None:
+            await rest
+
+    def _out(self, message: Message) -> Awaitable[None] | None:
+        """Send now. Returns what is to be awaited when the client does not keep up, else None."""
+        rest = at_once(cast(Coroutine[Any, Any, None], self._send(message)))  # the server's and Starlette's are such
+        return None if rest is None else _Bounded(rest, self._patience, self._leave)
+
+    def _leave(self) -> None:
+        self.left = True
+        self._work.cancel()
+
+
+class _Bounded:
+    """What is to be awaited, and `late` is called once that has taken `seconds`."""
+
+    def __init__(self, rest: Awaitable[None], seconds: float, late: Callable[[], None]) -> None:
+        self._rest, self._seconds, self._late = rest, seconds, late
+
+    def __await__(self) -> Generator[Any, None, None]:
+        timer = asyncio.get_running_loop().call_later(self._seconds, self._late)
+        try:
+            yield from self._rest.__await__()
+        finally:
+            timer.cancel()

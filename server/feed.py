@@ -126,8 +126,10 @@ class Feeds:
         return self._feeds.get(generation_id)
 
     def erase(self, whose: Callable[[Turn], bool]) -> None:
-        """Forget the events of these turns."""
-        self._feeds = {key: (turn, feed) for key, (turn, feed) in self._feeds.items() if not whose(turn)}
+        """Forget the events of these turns. From any thread: the loop adds some meanwhile."""
+        for key, (turn, _) in self._feeds.copy().items():
+            if whose(turn):
+                self._feeds.pop(key, None)
 
     async def stop(self) -> None:
         """Break off what still runs; it is recorded as interrupted."""

@@ -130,7 +130,7 @@ class Gateway:
         pending = lambda: not self.spool.empty or self.recorder.trouble is not None  # noqa: E731
         self.streams = Streams(settings.redis_url)
         self.feeds = Feeds(self.recorder.open, self.streams.share)
-        self.pickup = Pickup(database, self.lookups, self.feeds, self.streams)
+        self.pickup = Pickup(database, self.lookups, self.feeds, self.streams, pending)
         longest = Longest(self.relay, settings.max_prompt_tokens)
         # Its own threads: it writes, and those who look up what every request needs don't stand behind it.
         self._keys = Lookups(database.url, settings.lookup_seconds, threads=2)
@@ -146,7 +146,8 @@ class Gateway:
             Responses(database, self.lookups, pending),
             Messages(),
         ]
-        self.answering = {form.path: Serving(form, *parts, fmt, name, settings.max_body_bytes) for form in forms}
+        more = (fmt, name, settings.max_body_bytes, settings.client_silence_seconds)
+        self.answering = {form.path: Serving(form, *parts, *more) for form in forms}
         """The endpoints that write answers, by path."""
         self._tasks: list[asyncio.Task[Any]] = []
 
@@ -155,7 +156,7 @@ class Gateway:
         if self.settings.base_model:
             await asyncio.to_thread(self.found_base, self.settings.base_model)
         await self.catalog.refresh()
-        inherit(self.spool, self.settings.spool.parent, interrupted)
+        inherit(self.spool, self.settings.spool.parent, interrupted, self.recorder.keep_back)
         self.recorder.start()
         await self.lease.beat()
         self._go(self.lease.run(), "lease")

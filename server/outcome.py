@@ -17,6 +17,8 @@ import orjson
 from thinking.format import ThinkingFormat
 from thinking.splitter import Ending
 
+UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError)
+"""What reading an engine's words raises where they are not what vLLM says."""
 _BEGUN = re.compile(rb'"content":"(?!")|"tool_calls":\[\{')
 """As vLLM writes them. Neither can stand inside a JSON string, where a quote is escaped."""
 
@@ -33,7 +35,10 @@ class Choice:
 
 @dataclass
 class Outcome:
-    """All that an engine said in answer to one request. `error` is set when it said that it failed; `lost`: it died."""
+    """All that an engine said in answer to one request. `error` is set when it said that it failed; `lost`: it died.
+
+    `garbled` says what of a stream could not be read.
+    """
 
     choices: list[Choice] = field(default_factory=list)
     prompt_tokens: int | None = None
@@ -41,6 +46,7 @@ class Outcome:
     reasoning_tokens: int | None = None
     error: str | None = None
     lost: bool = False
+    garbled: str | None = None
 
     @property
     def tokens(self) -> int:
@@ -72,11 +78,14 @@ def ending_of(reasoning: str, response: str, finish_reason: str | None, calls_to
 
 
 def read_stream(chunks: Iterable[bytes]) -> Outcome:
-    """The outcome of a stream of server-sent events, in pieces of any size."""
+    """The outcome of a stream of server-sent events, in pieces of any size: of all that can be read."""
     outcome = Outcome()
-    events = [event[6:] for event in b"".join(chunks).split(b"\n\n") if event.startswith(b"data: {")]
-    for piece in _parsed(events):
-        _take(outcome, piece, "delta")
+    *events, cut = b"".join(chunks).split(b"\n\n")  # the last one is empty, or was cut off
+    for piece in _parsed([event[6:] for event in events if event.startswith(b"data: {")], cut, outcome):
+        try:
+            _take(outcome, piece, "delta")
+        except UNREADABLE as error:
+            outcome.garbled = unreadable(error)
     return outcome
 
 
@@ -107,14 +116,25 @@ def thought_ended(
     return None if at is None else first_at + timedelta(seconds=came[at] - came[0])
 
 
-def _parsed(events: list[bytes]) -> Iterator[dict[str, Any]]:
-    """All of them at once, as one list; one by one where one was cut off: the engine died, or the client left."""
+def _parsed(events: list[bytes], cut: bytes, outcome: Outcome) -> Iterator[dict[str, Any]]:
+    """All of them at once, as one list; one by one where one can't be read. `cut` was cut off at its end, if not of
+    its words: the engine died, or the client left."""
     try:
         yield from orjson.loads(b"[" + b",".join(events) + b"]")
     except orjson.JSONDecodeError:
         for event in events:
-            with suppress(orjson.JSONDecodeError):
+            try:
                 yield orjson.loads(event)
+            except orjson.JSONDecodeError as error:
+                outcome.garbled = unreadable(error)
+    if cut.startswith(b"data: {"):
+        with suppress(orjson.JSONDecodeError):
+            yield orjson.loads(cut[6:])
+
+
+def unreadable(error: Exception) -> str:
+    """In words, what `error` says of an engine's answer."""
+    return f"the engine's answer is not what vLLM answers ({error!r})"
 
 
 def read_body(body: bytes) -> Outcome:
@@ -122,8 +142,10 @@ def read_body(body: bytes) -> Outcome:
     outcome = Outcome()
     try:
         _take(outcome, orjson.loads(body), "message")
-    except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-        return Outcome(error=f"the engine's answer is not what vLLM answers ({error!r})")
+    except UNREADABLE as error:
+        return Outcome(error=unreadable(error))
+    if not outcome.choices and outcome.error is None:
+        return Outcome(error="the engine's answer is not what vLLM answers (it has no choices)")
     return outcome
 
 

@@ -5,16 +5,17 @@ are told from the record are numbered anew (`record-1` …) and begin at the ans
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from db.errors import DatabaseUnavailable
 from db.schema import Generation, Message
 from db.session import Database
 from server.arrivals import began_within
-from server.errors import ApiError, invalid, not_found
+from server.errors import ApiError, invalid, not_found, unavailable
 from server.feed import Feeds
 from server.lookups import Lookups
 from server.streams import Lost, Streams
@@ -55,32 +56,45 @@ def place_of(last_event_id: str | None, after: int) -> Place:
 
 
 class Pickup:
-    """Finds the events of one answer for the user whose it is."""
+    """Finds the events of one answer for the user whose it is. `pending`: whether turns may be on their way into the
+    record."""
 
-    def __init__(self, database: Database, lookups: Lookups, feeds: Feeds, streams: Streams) -> None:
+    def __init__(
+        self, database: Database, lookups: Lookups, feeds: Feeds, streams: Streams, pending: Callable[[], bool]
+    ) -> None:
         self._database, self._lookups, self._feeds, self._streams = database, lookups, feeds, streams
+        self._pending = pending
 
     async def find(self, generation_id: str, user_id: str, place: Place) -> Picked:
         """Raises ApiError: 404 for what is not this user's, 409 while another gateway has it alone, 410 wordless."""
         known = self._feeds.get(generation_id)
         if known is not None and known[0].user_id != user_id:
             raise not_found("generation", generation_id)
-        if known is not None and not known[1].ended:
+        if known is not None and not (known[1].ended and place.recorded):
+            if known[1].ended and await self._was_deleted(generation_id):
+                raise not_found("generation", generation_id)
             return Picked("stream", known[1].follow(place.after))
         row, calls, streamed = await self._look(generation_id, known is None)
         if row is None or row.user_id != user_id:
             raise not_found("generation", generation_id)
-        if not place.recorded:
-            if known is not None:
-                return Picked("stream", known[1].follow(place.after))
-            if streamed:
-                return Picked("stream", self._elsewhere(generation_id, place.after))
+        if streamed and not place.recorded:
+            return Picked("stream", self._elsewhere(generation_id, place.after))
         if row.ended_at is None:
             message = f"the gateway {row.gateway} writes this answer; its events can be had there, or at its end here"
             raise ApiError(409, message, code="answered_elsewhere", headers={"Retry-After": "2"})
         if row.response is None or row.consent == "none":
             raise ApiError(410, "no words of this answer were kept", code="not_kept")
         return Picked("record", _told(_events(row, calls), place.after if place.recorded else 0))
+
+    async def _was_deleted(self, generation_id: str) -> bool:
+        """Whether a finished answer of this gateway is in the record no more; False where it may be on its way there,
+        or the record can't be asked."""
+        pending = self._pending()  # before the record is looked at: its turn may arrive meanwhile
+        try:
+            row, _ = await self._lookups.ask(self._read, generation_id)
+        except DatabaseUnavailable:
+            return False
+        return row is None and not pending
 
     async def _look(self, generation_id: str, elsewhere: bool) -> tuple[Generation | None, list[dict[str, Any]], bool]:
         """The record, and whether Redis has its events; of an answer that has hardly begun elsewhere, once both can be
@@ -103,15 +117,22 @@ class Pickup:
 
     async def _elsewhere(self, generation_id: str, after: int) -> AsyncIterator[bytes]:
         async def unfinished() -> bool:
-            row, _ = await self._lookups.ask(self._read, generation_id)
+            try:
+                row, _ = await self._lookups.ask(self._read, generation_id)
+            except DatabaseUnavailable:
+                return True  # as long as its gateway keeps the stream
             return row is not None and row.ended_at is None
 
         try:
             async for event in self._streams.follow(generation_id, after, unfinished):
                 yield event
         except Lost:
-            row, _ = await self._lookups.ask(self._read, generation_id)
-            yield _lost(row).event()
+            try:
+                row, _ = await self._lookups.ask(self._read, generation_id)
+            except DatabaseUnavailable as error:
+                yield unavailable(str(error), "database_unavailable").event()
+            else:
+                yield _lost(row).event()
 
     def _read(self, generation_id: str) -> tuple[Generation | None, list[dict[str, Any]]]:
         with self._database.reading() as session:

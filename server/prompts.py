@@ -12,7 +12,7 @@ from server.asking import Ask
 from server.catalog import Weights
 from server.errors import ApiError, invalid
 from server.limiting import Own, lesser
-from server.relay import Relay
+from server.relay import Answer, Relay, garbled
 
 TOLD = ("tools", "chat_template_kwargs", "add_special_tokens", "add_generation_prompt", "continue_final_message")
 """What beside messages or prompt tells which tokens a request has."""
@@ -43,9 +43,17 @@ class Longest:
             return 0
         answer = await self._relay.begin("/tokenize", raw, weights.model, False, moved)
         try:
-            return int(orjson.loads(answer.first)["count"])
+            return count_of(answer)
         finally:
             answer.close()
+
+
+def count_of(answer: Answer) -> int:
+    """How many tokens an engine counted. Raises ApiError 502 where it does not say."""
+    try:
+        return int(answer.read()["count"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise garbled(answer.engine, error) from error
 
 
 def _prompts(ask: Ask) -> list[Any]:

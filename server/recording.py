@@ -21,7 +21,8 @@ from typing import ParamSpec, TypeVar
 from db.errors import DatabaseUnavailable, StorageError
 from db.queries import turns
 from db.session import Database
-from db.values import Completion, Turn
+from db.values import LOST, Completion, Turn
+from server.outcome import Outcome, Times, ending_of
 from server.spool import Journal, Record, Spool
 
 log = logging.getLogger(__name__)
@@ -63,26 +64,43 @@ class Recorder:
         self._disk = ThreadPoolExecutor(2, "disk")  # its own: others may all be waiting for a database that hangs
         self._kept_out: str | None = None  # what keeps turns from the database
         self._unnoted: str | None = None  # what keeps them from the journal
+        self._kept_back: str | None = None  # what of the last start the disk did not take
         self.recorded = 0
         self.spooled = 0
 
     def start(self) -> None:
-        """Mark what the last process left as interrupted, then begin to write. Raises OSError on a full disk."""
-        left = self._journal.recover()
+        """Mark what the last process left as interrupted, then begin to write.
+
+        What a full disk does not take of it stays in the journal until the database has it, and is reported.
+        """
+        left = [(turn, interrupted(turn)) for turn in self._journal.recover()]
+        self._loop = asyncio.get_running_loop()
+        try:
+            if left:
+                self._spool.append(left)
+            self._spool.keep_aside(self._journal.unfit)
+        except OSError as error:
+            self.keep_back(f"what is open in the journal of the last start stays there for the next one: {error}")
+            self._journal.start(keep=True)
+            for record in left:
+                self._queue.put(_Item(record, self._loop.create_future()))
+        else:
+            self._journal.start()
         if left:
-            self._spool.append([(turn, interrupted(turn)) for turn in left])
             log.warning(
                 "%d answers were broken off when this gateway last ended; they are recorded as interrupted", len(left)
             )
-        self._spool.keep_aside(self._journal.unfit)
-        self._journal.start()
-        self._loop = asyncio.get_running_loop()
         self._thread.start()
+
+    def keep_back(self, trouble: str) -> None:
+        """Say until the end of this process that something on the disk waits for its next start."""
+        log.error("%s", trouble)
+        self._kept_back = trouble
 
     @property
     def trouble(self) -> str | None:
         """What keeps turns from where they belong just now, in words; None when all is well."""
-        return self._kept_out or self._unnoted
+        return self._kept_out or self._unnoted or self._kept_back
 
     def begin(self, turn: Turn) -> None:
         """Note that a turn is being answered. A full disk costs nobody an answer: it is reported."""
@@ -290,3 +308,29 @@ def interrupted(turn: Turn, reasoning: str = "", response: str = "") -> Completi
 def numbered(turn: Turn, index: int, generation_id: str) -> Turn:
     """The turn of a further choice of the same request (`n` above 1): an answer of its own beside the first."""
     return turn if index == 0 else replace(turn, request_id=f"{turn.request_id}-{index}", generation_id=generation_id)
+
+
+def completion_of(turn: Turn, outcome: Outcome, index: int, times: Times, ending: str | None) -> Completion:
+    """How a choice of an answer ended. `ending`: where it did not come to its end; None: as its words say."""
+    choice = outcome.choice(index)
+    kept = turn.consent != "none"
+    reasoning, response = "".join(choice.reasoning), "".join(choice.response)
+    counted = index == 0  # engines count all choices together; over all rows the sums are right so
+    if ending is None:
+        calls = bool(choice.tool_calls)
+        ending = "error" if outcome.error else ending_of(reasoning, response, choice.finish_reason, calls)
+    return Completion(
+        request_id=turn.request_id,
+        reasoning=reasoning if kept else "",
+        response=response if kept else "",
+        ending=ending,
+        ended_at=datetime.now(UTC),
+        finish_reason=LOST if outcome.lost else choice.finish_reason,
+        prompt_tokens=outcome.prompt_tokens if counted else None,
+        completion_tokens=outcome.completion_tokens if counted else None,
+        reasoning_tokens=outcome.reasoning_tokens if counted else None,
+        first_token_at=times.first,
+        thought_ended_at=times.thought_ended,
+        error=outcome.error,
+        tool_calls=choice.tool_calls or None if kept else None,
+    )

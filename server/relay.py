@@ -7,9 +7,13 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+import orjson
 
 from server.engine import Engine, EngineDown, EngineFailed, message_of, status_of
 from server.errors import ApiError, unavailable
+from server.outcome import unreadable
 from server.pool import Pool
 from server.wire import Cut, Take, Wire
 
@@ -47,6 +51,21 @@ class Answer:
             await self.wire.follow(take, self.silence)
         except Cut as error:
             raise Broken(f"engine {self.engine.url} went away: {error}") from error
+
+    def read(self) -> dict[str, Any]:
+        """The whole answer as an object. Raises ApiError 502 for one that is none."""
+        try:
+            found = orjson.loads(self.first)
+        except orjson.JSONDecodeError as error:
+            raise garbled(self.engine, error) from error
+        if not isinstance(found, dict):
+            raise garbled(self.engine, TypeError(f"it is a {type(found).__name__}"))
+        return found
+
+    def cut(self) -> None:
+        """Have the engine stop now, where it still writes; `close` is yet to be called."""
+        if not self.wire.ended:
+            self.wire.close()
 
     def close(self) -> None:
         """Done with it. If the engine still writes, it sees the connection close and stops."""
@@ -149,6 +168,11 @@ class Relay:
         if wire.status == 404 and "does not exist" in words:
             return None
         raise _refused(status_of(said) if failed else wire.status, words)
+
+
+def garbled(engine: Engine, error: Exception) -> ApiError:
+    """What an engine answered can't be read."""
+    return ApiError(502, f"{engine.url}: {unreadable(error)}", code="engine_error")
 
 
 def is_dead(words: str) -> bool:

@@ -12,23 +12,23 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from db.ids import new_id
-from db.values import ASIDE, LOST, Completion, Turn
+from db.values import ASIDE, Turn
 from server.asking import PATHS, Ask, narrowest
 from server.auth import Door, Identity, address_of
 from server.catalog import ALIAS, Catalog, Weights
 from server.errors import ApiError, invalid, unavailable
 from server.exchange import Exchange, Receive, Send, read_request
 from server.feed import Away, Feeds
-from server.forms.form import Form, Renamed, Writer
+from server.forms.form import Form, Renamed, Writer, read_whole
 from server.limiting import Allowance, Limiter, lesser
 from server.metrics import Metrics
-from server.outcome import Outcome, Times, ending_of, read_body, read_timed, split_texts
+from server.outcome import UNREADABLE, Outcome, Times, read_timed, split_texts, unreadable
 from server.pace import Pace
 from server.pickup import HIDES
 from server.placing import Places
 from server.pool import Moved, Pool
 from server.prompts import Longest
-from server.recording import Recorder, numbered
+from server.recording import Recorder, completion_of, numbered
 from server.relay import Answer, Broken, Relay, is_dead
 from server.repeats import BODY, Key, Repeats, key_of
 from server.stream import Tail
@@ -71,12 +71,14 @@ class Serving:
         fmt: ThinkingFormat,
         gateway: str,
         max_body: int,
+        patience: float,
     ) -> None:
+        """`patience`: seconds that a client may take nothing of its answer."""
         self._form, self._door, self._catalog, self._swap = form, door, catalog, swap
         self._pool, self._pace, self._relay, self._recorder, self._places = pool, pace, relay, recorder, places
         self._limiter, self._metrics, self._repeats = limiter, metrics, repeats
         self._feeds, self._longest = feeds, longest
-        self._fmt, self._gateway, self._max_body = fmt, gateway, max_body
+        self._fmt, self._gateway, self._max_body, self._patience = fmt, gateway, max_body, patience
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         status = 500
@@ -105,13 +107,13 @@ class Serving:
         key = key_of(headers, identity.user_id, raw, self._form.path) if self._form.kind == "chat" else None
         if key is not None and not trace.given:
             trace.id = key.request_id  # the same for each try
-        exchange = Exchange(send)
-        exchange.headers += [(name, trace.id.encode()) for name in {HEADER, self._form.id_header}]
         me = asyncio.current_task()
         assert me is not None
+        exchange = Exchange(send, me, self._patience)
+        exchange.headers += [(name, trace.id.encode()) for name in {HEADER, self._form.id_header}]
         watch = None
         if key is None or ask.stream:  # otherwise it is answered to its end: its client may come back for it
-            watch = asyncio.create_task(exchange.watch(receive, me))
+            watch = asyncio.create_task(exchange.watch(receive))
         try:
             if ask.detached:
                 await self._attend(self._feeds.start(lambda away: self._alone(key, ask, identity, away)), exchange)
@@ -247,11 +249,11 @@ class Serving:
                 if ask.stream:
                     await self._stream(ask, turn, answer, writer, allowance, exchange)
                 else:
-                    outcome = read_body(answer.first)
+                    outcome, told = read_whole(answer.first, writer)
                     await self._record(ask, turn, outcome, allowance, Times(datetime.now(UTC)))
                     if outcome.error is not None:
                         raise ApiError(502, f"{answer.engine.url}: {outcome.error}", code="engine_error")
-                    await exchange.whole(writer.body(answer.first))
+                    await exchange.whole(told)
             finally:
                 answer.close()
 
@@ -264,11 +266,20 @@ class Serving:
         first_at = datetime.now(UTC)
         self._metrics.first_token(turn.model, turn.engine, (first_at - turn.started_at).total_seconds())
         trouble: str | None = None
+        last = b""
 
         async def finish(ending: str | None = None) -> None:
+            nonlocal trouble, last
             read = (said, came, first_at)
             outcome, times = read_timed(*read) if short() else await self._recorder.aside(read_timed, *read)
             if ending is None:
+                if trouble is None and outcome.garbled is not None:
+                    trouble = f"engine {answer.engine.url}: {outcome.garbled}"
+                if trouble is None:
+                    try:
+                        last = writer.events(tail.held)
+                    except UNREADABLE as error:
+                        trouble = f"engine {answer.engine.url}: {unreadable(error)}"
                 outcome.lost = trouble is not None if outcome.error is None else is_dead(outcome.error)
                 outcome.error = outcome.error or trouble
             await self._record(ask, turn, outcome, allowance, times, ending)
@@ -279,7 +290,11 @@ class Serving:
         def take(data: bytes) -> Awaitable[None] | None:
             said.append(data)
             came.append(time.monotonic())
-            if now := writer.events(tail.feed(data)):
+            try:
+                now = writer.events(tail.feed(data))
+            except UNREADABLE as error:
+                raise Broken(f"engine {answer.engine.url}: {unreadable(error)}") from error
+            if now:
                 return exchange.push(now)
             return exchange.alive() if ask.hides_thought else None
 
@@ -291,11 +306,12 @@ class Serving:
         except Broken as error:
             trouble = str(error)
         except asyncio.CancelledError:
+            answer.cut()  # the record may take its time, and nobody wants what the engine goes on writing
             await asyncio.shield(finish("interrupted"))
             raise
         await (finish() if short() else asyncio.shield(finish()))  # its client may leave while a long one is read
         if trouble is None:
-            await exchange.end(writer.events(tail.held))
+            await exchange.end(last)
         else:
             log.error("answer %s was broken off: %s", turn.generation_id, trouble)
             await exchange.end(writer.broken(ApiError(502, trouble, code="engine_lost")))
@@ -349,7 +365,7 @@ class Serving:
         records = []
         for index in range(max(1, len(outcome.choices))):
             one = numbered(turn, index, turn.generation_id if index == 0 else new_id())
-            records.append((one, _completion(one, outcome, index, times, ending)))
+            records.append((one, completion_of(one, outcome, index, times, ending)))
         completing = [self._recorder.complete(one, completion) for one, completion in records]
         if self._limiter.is_quick:
             await self._limiter.spend(allowance, outcome.tokens)
@@ -357,31 +373,6 @@ class Serving:
             completing.append(self._limiter.spend(allowance, outcome.tokens))
         # One is with the recorder before its first wait; of several, none has begun when the client leaves just now.
         await (completing[0] if len(completing) == 1 else asyncio.shield(asyncio.gather(*completing)))
-
-
-def _completion(turn: Turn, outcome: Outcome, index: int, times: Times, ending: str | None) -> Completion:
-    choice = outcome.choice(index)
-    kept = turn.consent != "none"
-    reasoning, response = "".join(choice.reasoning), "".join(choice.response)
-    counted = index == 0  # engines count all choices together; over all rows the sums are right so
-    if ending is None:
-        calls = bool(choice.tool_calls)
-        ending = "error" if outcome.error else ending_of(reasoning, response, choice.finish_reason, calls)
-    return Completion(
-        request_id=turn.request_id,
-        reasoning=reasoning if kept else "",
-        response=response if kept else "",
-        ending=ending,
-        ended_at=datetime.now(UTC),
-        finish_reason=LOST if outcome.lost else choice.finish_reason,
-        prompt_tokens=outcome.prompt_tokens if counted else None,
-        completion_tokens=outcome.completion_tokens if counted else None,
-        reasoning_tokens=outcome.reasoning_tokens if counted else None,
-        first_token_at=times.first,
-        thought_ended_at=times.thought_ended,
-        error=outcome.error,
-        tool_calls=choice.tool_calls or None if kept else None,
-    )
 
 
 def _headers(turn: Turn, weights: Weights) -> list[tuple[bytes, bytes]]:

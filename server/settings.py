@@ -79,6 +79,9 @@ class ServerSettings(BaseSettings):
     """Largest request body. A key may have a limit of its own below it."""
     max_waiting: int = Field(default=256, ge=1)
     """Requests that may wait for an engine, and for room on one, at once; more are refused with 503."""
+    app_requests: int = Field(default=120, ge=1)
+    """Requests under /api that this gateway takes in at once: 40 are worked on, the others wait for a thread; more are
+    refused with 503."""
     engine_requests: int = Field(default=256, ge=1)
     """Requests that this gateway gives one engine at once. Twice its `max_num_seqs` (128 by default) keeps its batches
     full; what it has beyond that only waits."""
@@ -89,6 +92,8 @@ class ServerSettings(BaseSettings):
     engine_silence_seconds: float = Field(default=120.0, gt=0)
     """How long an engine may say nothing in the middle of a stream before it counts as gone. The first piece, or an
     answer in one piece, may take any time while the engine is healthy."""
+    client_silence_seconds: float = Field(default=60.0, gt=0)
+    """How long a client may take nothing of its answer before it counts as gone, and its engine stops."""
     watch_seconds: float = Field(default=1.0, gt=0)
     """How often each engine is looked at, and the wanted state is read."""
     lease_seconds: float = Field(default=2.5, gt=0)

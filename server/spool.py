@@ -91,8 +91,8 @@ def _about(value: Any) -> Turn:
         return Turn(one, answer, user, (), 0, "", at, conversation_id=told.get("conversation_id"))
 
 
-def _unanswered(path: Path) -> list[bytes]:
-    """The lines of a journal's turns that did not end, and those that are no turns."""
+def _unanswered(path: Path) -> dict[str, bytes]:
+    """The lines of a journal's turns that did not end, by request id, and those that are no turns."""
     found: dict[str, bytes] = {}
     if path.exists():
         for number, (line, value) in enumerate(_lines(path)):
@@ -103,7 +103,7 @@ def _unanswered(path: Path) -> list[bytes]:
                     found.pop(value["end"], None)
             except UNFIT:
                 found[f"line {number}"] = line
-    return list(found.values())
+    return found
 
 
 def _asked(line: Any) -> Any:
@@ -140,6 +140,7 @@ class Journal:
         self._path = folder / "open.jsonl"
         self._path.with_suffix(".new").unlink(missing_ok=True)  # of a rewriting that a crash cut short
         self._open: dict[str, bytes] = {}
+        self._left: dict[str, bytes] = {}
         self._lock = threading.Lock()
         self._size = 0
         self._fd = -1
@@ -150,7 +151,8 @@ class Journal:
         """The turns that the last process of this gateway left unanswered; what is none is in `unfit` then. Call once,
         before `start`."""
         turns, self.unfit = [], []
-        for line in _unanswered(self._path):
+        self._left = _unanswered(self._path)
+        for line in self._left.values():
             try:
                 turns.append(_turn(orjson.loads(line)["begin"]))
             except UNFIT as error:
@@ -158,9 +160,11 @@ class Journal:
                 self.unfit.append(line)
         return turns
 
-    def start(self) -> None:
-        """Begin an empty journal; what was recovered must be recorded elsewhere by now."""
-        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
+    def start(self, keep: bool = False) -> None:
+        """Begin an empty journal; what was recovered must be recorded elsewhere by now, unless it is to `keep` that."""
+        self._fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | (0 if keep else os.O_TRUNC), 0o600)
+        if keep:
+            self._open, self._behind = self._left, True
 
     def begin(self, turn: Turn) -> None:
         """Note a turn. Raises OSError when the disk takes nothing."""
@@ -185,7 +189,7 @@ class Journal:
             if not mine:  # that of a gateway which is gone
                 if not self._path.exists():
                     return 0
-                self._open = {str(number): line for number, line in enumerate(_unanswered(self._path))}
+                self._open = _unanswered(self._path)
                 self._fd = os.open(self._path, os.O_WRONLY | os.O_APPEND)
             gone = [key for key, line in self._open.items() if forget(_about(_asked(orjson.loads(line))))]
             for key in gone:
@@ -242,6 +246,7 @@ class Spool:
             left.unlink()  # of an erasing that a crash cut short: the file beside it is whole
         self._lock = threading.Lock()
         self._current: Path | None = None
+        self._counted: dict[tuple[Path, int], tuple[int, int]] = {}  # by file and inode: bytes and lines
         self._count = max((int(path.stem.split("-")[1]) for path in self.files()), default=0)
 
     def files(self) -> list[Path]:
@@ -252,11 +257,17 @@ class Spool:
         return not self.files()
 
     def depth(self) -> int:
-        """Turns that wait."""
-        waiting = 0
+        """Turns that wait. Of what was counted before only the end is read."""
+        waiting, counted = 0, {}
         for path in self.files():
-            with suppress(FileNotFoundError):  # replayed to its end just now
-                waiting += path.read_bytes().count(b"\n")
+            with suppress(FileNotFoundError), path.open("rb") as file:  # replayed to its end just now
+                inode = os.fstat(file.fileno()).st_ino  # another one once something was erased
+                size, lines = self._counted.get((path, inode), (0, 0))
+                file.seek(size)
+                new = file.read()
+                counted[path, inode] = (size + len(new), lines + new.count(b"\n"))
+                waiting += counted[path, inode][1]
+        self._counted = counted
         return waiting
 
     def append(self, records: list[Record]) -> None:
@@ -346,29 +357,40 @@ class Spool:
             os.close(fd)
 
 
-def inherit(own: Spool, root: Path, completed: Callable[[Turn], Completion]) -> int:
+def inherit(
+    own: Spool, root: Path, completed: Callable[[Turn], Completion], report: Callable[[str], None] = log.error
+) -> int:
     """Take over what gateways that are gone left under `root`; `completed` says how an unanswered turn ended.
 
-    A gateway that the system gives another port at each start has another folder at each start. Returns the turns.
+    A gateway that the system gives another port at each start has another folder at each start. What the disk does not
+    take stays where it is for the next start, and is reported. Returns the turns.
     """
     taken = 0
     for folder in sorted(path for path in root.glob("gateway-*") if path.is_dir() and path != own.folder):
-        claim = Claim(folder)
         try:
-            if not claim.take():
-                continue
-            journal = Journal(folder)
-            records = [(turn, completed(turn)) for turn in journal.recover()]
-            unfit = [line for line, _ in _lines(folder / ASIDE)] if (folder / ASIDE).exists() else []
-            unfit += journal.unfit
-            for path in Spool(folder).files():
-                found, others = _records(path)
-                records, unfit = records + found, unfit + others
-            if records:
-                own.append(records)
-            own.keep_aside(unfit)
-            shutil.rmtree(folder)
-            taken += len(records)
-        finally:
-            claim.release()
+            taken += _take_over(own, folder, completed)
+        except OSError as error:
+            report(f"what a gateway left in {folder} stays there: {error}; free some space and start this one again")
     return taken
+
+
+def _take_over(own: Spool, folder: Path, completed: Callable[[Turn], Completion]) -> int:
+    """Nothing where that gateway lives."""
+    claim = Claim(folder)
+    try:
+        if not claim.take():
+            return 0
+        journal = Journal(folder)
+        records = [(turn, completed(turn)) for turn in journal.recover()]
+        unfit = [line for line, _ in _lines(folder / ASIDE)] if (folder / ASIDE).exists() else []
+        unfit += journal.unfit
+        for path in Spool(folder).files():
+            found, others = _records(path)
+            records, unfit = records + found, unfit + others
+        if records:
+            own.append(records)
+        own.keep_aside(unfit)
+        shutil.rmtree(folder)
+        return len(records)
+    finally:
+        claim.release()

@@ -18,13 +18,17 @@ SHOWN_BYTES = 4096  # how an answer was shown, not what: the words stand in the 
 SERVICE = "service"  # as which the holder of the service key stands in the log
 
 
-def _gateway(request: Request) -> Gateway:
+def _of(request: Request) -> Gateway:
     gateway: Gateway = request.app.state.gateway
     return gateway
 
 
+async def _gateway(request: Request) -> Gateway:
+    return _of(request)  # a plain function would wait for a thread, behind all that read the database
+
+
 async def _asking(request: Request) -> Identity:
-    identity = await _gateway(request).door.identify(dict(request.headers.raw), address_of(request.scope))
+    identity = await _of(request).door.identify(dict(request.headers.raw), address_of(request.scope))
     trace = trace_of(request.scope)
     trace.key, trace.user = identity.key_id, identity.user_id
     return identity
@@ -50,14 +54,14 @@ async def _admin(request: Request) -> Identity:
 
 
 async def _operator(request: Request) -> str:
-    if _gateway(request).door.is_service(dict(request.headers.raw)):
+    if _of(request).door.is_service(dict(request.headers.raw)):
         trace_of(request.scope).key = SERVICE
         return "operator"  # whoever holds the service key runs the house; the first administrator is made with it
     return (await _admin(request)).name
 
 
 async def _service(request: Request) -> None:
-    _gateway(request).door.require_service(dict(request.headers.raw))
+    _of(request).door.require_service(dict(request.headers.raw))
     trace_of(request.scope).key = SERVICE
 
 
@@ -77,7 +81,7 @@ def _kept(value: dict[str, Any]) -> dict[str, Any]:
 
 
 async def _arrived(request: Request, _: Annotated[Identity, Depends(_identity)], generation_id: str) -> None:
-    await until_recorded(_gateway(request), generation_id)
+    await until_recorded(_of(request), generation_id)
 
 
 async def until_recorded(gateway: Gateway, *ids: str) -> None:

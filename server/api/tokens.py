@@ -19,7 +19,7 @@ from server.forms.messages_request import conversation
 from server.gateway import Gateway
 from server.limiting import lesser
 from server.pool import Moved
-from server.prompts import TOLD
+from server.prompts import TOLD, count_of
 from server.refusals import ANTHROPIC, ASKED, NOT_HERE, refused
 from server.serving import MOVES
 
@@ -103,7 +103,8 @@ async def _ask_now(gateway: Gateway, path: str, model: object, wanted: dict[str,
         moved = lambda: gateway.catalog.resolve(model).id != weights.id  # noqa: E731
         answer = await gateway.relay.begin(path, payload, weights.model, False, moved)
         try:
-            found: dict[str, Any] = orjson.loads(answer.first)
+            if path == "/tokenize":
+                count_of(answer)
+            return answer.read()
         finally:
             answer.close()
-    return found

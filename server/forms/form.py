@@ -7,6 +7,7 @@ from typing import Protocol
 from server.asking import PATHS, Ask, Kind, read_object, understand
 from server.auth import Identity
 from server.errors import ApiError
+from server.outcome import UNREADABLE, Outcome, read_body, unreadable
 from server.shape import Shape
 
 RESPONSES = "/v1/responses"
@@ -84,3 +85,14 @@ class Plain:
 
     def writer(self, ask: Ask, generation_id: str) -> Shape:
         return Shape(ask.hides_thought, self._mirror)
+
+
+def read_whole(said: bytes, writer: Writer) -> tuple[Outcome, bytes]:
+    """What an answer in one piece is, and what its client gets; nothing where it can't be read."""
+    outcome = read_body(said)
+    if outcome.error is not None:
+        return outcome, b""
+    try:
+        return outcome, writer.body(said)
+    except UNREADABLE as error:
+        return Outcome(error=unreadable(error)), b""

@@ -9,17 +9,20 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select
 from support.fake_engine import FakeEngine
-from support.gateways import Running, running_gateway
+from support.gateways import Running, running_gateway, two_gateways
 from support.stores import alone
 
 from db.errors import DatabaseUnavailable
 from db.queries import users
 from db.queries.common import utcnow
+from db.schema import Generation
 from db.session import Database
 from server import auth
 from server.auth import Door, service_key
 from server.errors import ApiError
+from server.feed import Feed, Feeds
 
 
 def make_user(house: Running, name: str, role: str = "user", consent: str = "train") -> tuple[str, dict[str, str]]:
@@ -170,6 +173,66 @@ async def test_a_key_that_is_forgotten_while_it_is_looked_up_in_vain_opens_nothi
     assert await ann.knock(0) == 200
     ann.lookups.off, ann.lookups.meanwhile = True, lambda: ann.door.forget(ann.user_id)
     assert await ann.knock(10) == 503
+
+
+async def test_a_key_that_is_revoked_while_it_is_looked_up_is_not_remembered(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = Doorstep(database, monkeypatch)
+
+    async def ask(question: Callable[..., Any], *args: Any) -> Any:
+        found = question(*args)
+        ann.revoke()
+        ann.door.forget(ann.user_id)
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ann.lookups, "ask", ask)
+        assert await ann.knock(0) == 200  # it was valid when it was looked up
+    assert await ann.knock(1) == 401
+
+
+class Busy:
+    """Stands for what a user's name is compared with; whenever it is, the loop adds something to `to`."""
+
+    def __init__(self, to: dict[str, Any]) -> None:
+        self._to = to
+
+    def __eq__(self, _: object) -> bool:
+        self._to[f"new-{len(self._to)}"] = next(iter(self._to.values()))
+        return True
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+async def test_a_user_can_be_forgotten_while_others_come_in(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is done on a thread, and the loop waits for nobody."""
+    ann = Doorstep(database, monkeypatch)
+    assert await ann.knock(0) == 200
+    ann.revoke()
+    ann.door.forget(Busy(ann.door._seen))  # type: ignore[arg-type]
+    assert await ann.knock(1) == 401
+    feeds = Feeds(lambda turn: None, lambda turn, feed: None)
+    held: Any = feeds._feeds
+    held["one"] = held["two"] = (SimpleNamespace(user_id="ann"), Feed())
+    feeds.erase(lambda turn: Busy(held) == turn.user_id)
+    assert feeds.get("one") is feeds.get("two") is None
+
+
+async def test_what_the_keyless_user_allows_is_known_at_the_other_gateway_soon(
+    tmp_path: Path, database_url: str, engine: FakeEngine
+) -> None:
+    async with two_gateways(tmp_path, [engine.url], database_url=database_url, key_refresh_seconds=0.1) as (one, two):
+        assert (await two.chat("kept")).status_code == 200
+        assert (await one.http.put("/api/me/consent", json={"consent": "none"})).status_code == 200
+        await asyncio.sleep(0.2)
+        answer = await two.chat("not kept")
+        assert "x-ruminate-conversation" not in answer.headers
+        with two.database.reading() as session:
+            turns = session.scalars(select(Generation).order_by(Generation.started_at))
+            assert [turn.consent for turn in turns] == ["history", "none"]  # the first was to be trained on before
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import sqlite3
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,8 +19,10 @@ from support.processes import gateway_process
 from support.redis_server import RedisServer
 from support.stores import alone
 
+from db.errors import DatabaseUnavailable
 from db.ids import new_id
 from db.queries import turns, users
+from db.queries.forget import delete_user_data
 from db.schema import Generation
 from server import feed, pickup
 from server.streams import Streams
@@ -150,6 +153,42 @@ async def test_the_record_answers_once_the_events_are_gone(
     assert words(events) == ("", engine.text("ruminate-v0")[1])  # a thought that was hidden stays hidden
     assert events[-1][1] == "[DONE]"
     assert parsed((await events_of(house.http, generation, **{"Last-Event-ID": "record-2"})).text) == events[2:]
+
+
+class Away:
+    """Lookups of a database that is gone."""
+
+    async def ask(self, *_: Any) -> Any:
+        raise DatabaseUnavailable("sqlite://", "it is gone", "Wait.")
+
+
+@alone
+@pytest.mark.parametrize("gone", [False, True])
+async def test_the_events_of_an_answer_that_waits_in_the_spool_can_be_had(
+    tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """The database is locked, and can be read or not."""
+    async with running_gateway(tmp_path / "home", [engine.url], record_patience_seconds=0.2) as house:
+        await house.until_ready()
+        lock = sqlite3.connect(house.home / "ruminate.db", isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        answer = await house.http.post(CHAT, json=DETACHED)
+        generation = answer.headers["x-ruminate-generation"]
+        assert house.gateway.recorder.waiting == 1
+        if gone:
+            monkeypatch.setattr(house.gateway.pickup, "_lookups", Away())
+        told = await events_of(house.http, generation, 2)
+        assert (told.status_code, told.headers.get("x-ruminate-events")) == (200, "stream"), told.text
+        assert parsed(told.text) == [event for event in parsed(answer.text) if event[0]][2:]
+        monkeypatch.undo()
+        lock.execute("ROLLBACK")
+        lock.close()
+        await until(lambda: len(rows(house)) == 1 and not house.gateway.recorder.waiting)
+        assert (await events_of(house.http, generation)).status_code == 200
+        await until(lambda: house.gateway.trouble is None)
+        with house.database.transaction() as session:  # as another gateway would, which does not reach this memory
+            delete_user_data(session, rows(house)[0].user_id)
+        assert (await events_of(house.http, generation)).status_code == 404
 
 
 async def test_nobody_else_gets_the_events_and_what_is_deleted_is_gone(house: Running, engine: FakeEngine) -> None:
@@ -321,3 +360,27 @@ async def test_losing_redis_in_the_middle_is_said_and_loses_nothing(
         assert code(parsed((await reading).text)) == "gateway_lost"
         assert words(parsed((await events_of(one.http, generation)).text)) == engine.text("ruminate-v0")
         assert words(parsed((await events_of(two.http, generation)).text)) == engine.text("ruminate-v0")
+
+
+@pytest.mark.parametrize("redis_too", [False, True])
+async def test_events_followed_elsewhere_go_on_without_the_database_and_end_with_an_error_where_redis_is_gone_too(
+    tmp_path: Path,
+    engine: FakeEngine,
+    redis: RedisServer,
+    database_url: str,
+    redis_too: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine.delay = 1.2  # so that the record would be asked between two events
+    engine.words = 2
+    async with house_of_two(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
+        generation, _ = await leave_after(one.http, "thinks0")
+        await until(lambda: len(rows(two)) == 1)
+        reading = asyncio.create_task(events_of(two.http, generation))
+        await asyncio.sleep(0.5)
+        monkeypatch.setattr(two.gateway.pickup, "_lookups", Away())
+        if redis_too:
+            await redis.kill()
+            assert code(parsed((await reading).text)) == "database_unavailable"
+        else:
+            assert words(parsed((await reading).text)) == engine.text("ruminate-v0")

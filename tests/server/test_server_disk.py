@@ -5,7 +5,7 @@ import os
 import resource
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import orjson
@@ -63,6 +63,54 @@ async def test_a_full_disk_stops_neither_the_record_nor_later_replays(
     await until(lambda: endings(house) == ["complete"] * 6)
     await until(lambda: house.gateway.trouble is None)
     assert Journal(house.gateway.spool.folder).recover() == []
+
+
+async def test_a_gateway_starts_on_a_full_disk_and_what_the_last_one_left_is_recorded_all_the_same(
+    tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    async with running_gateway(home, [engine.url]) as house:
+        await house.until_ready()
+        with house.database.transaction() as session:
+            user = ensure_user(session, "ann", "user", "train").id
+        spool = house.gateway.spool.folder
+    turns = [a_turn(user, [{"role": "user", "content": name}]) for name in ("own", "of another gateway")]
+    begun = [orjson.dumps({"begin": turn}) + b"\n" for turn in turns]
+    own, other = spool / "open.jsonl", spool.with_name("gateway-9999") / "open.jsonl"
+    own.write_bytes(begun[0] + OPEN[0] + b'{"begin": {"request_id": "cut o')
+    other.parent.mkdir()
+    other.write_bytes(begun[1])
+    async with AsyncExitStack() as house_and_disk:
+        with full(monkeypatch, home / "spool"):
+            house = await house_and_disk.enter_async_context(running_gateway(home, [engine.url]))
+            await house.until_ready()
+            assert (await house.chat("during")).status_code == 200
+            await until(lambda: sorted(map(str, endings(house))) == ["complete", "interrupted"])
+            assert "No space left" in (await house.http.get("/health")).json()["trouble"]
+            assert (own.read_bytes()[: len(begun[0])], other.read_bytes()) == tuple(begun)
+        assert (await house.chat("after")).status_code == 200
+        assert "stays there" in (await house.http.get("/health")).json()["trouble"]
+    async with running_gateway(home, [engine.url]) as house:
+        await until(lambda: sorted(map(str, endings(house))) == ["complete", "complete", "interrupted", "interrupted"])
+        await until(lambda: house.gateway.trouble is None)
+        assert (spool / ASIDE).read_bytes() == OPEN[0]
+        assert not other.parent.exists()
+        assert Journal(spool).recover() == []
+
+
+def test_what_a_journal_kept_is_forgotten_with_its_user(tmp_path: Path) -> None:
+    turns = [a_turn(user, []) for user in ("ann", "bob")]
+    first = Journal(tmp_path)
+    first.start()
+    for turn in turns:
+        first.begin(turn)
+    second = Journal(tmp_path)
+    assert len(second.recover()) == 2
+    second.start(keep=True)
+    assert second.erase(lambda turn: turn.user_id == "ann") == 1
+    second.end([turns[1].request_id])
+    second.close()
+    assert Journal(tmp_path).recover() == []
 
 
 async def test_a_crowd_goes_to_the_database_where_the_disk_is_full(

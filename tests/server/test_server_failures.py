@@ -5,6 +5,7 @@ import json
 import os
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -59,7 +60,14 @@ async def test_an_engine_that_dies_in_the_middle_ends_the_stream_with_a_clear_er
     assert recorded.reasoning == engine.text("ruminate-v0")[0]
 
 
-GARBLED = [b"", b'{"choices": [', b"[]", b'{"choices": null}', b'{"choices": [{}]}', b"<html></html>"]
+GARBLED = [b"", b'{"choices": [', b"[]", b"{}", b'{"choices": null}', b'{"choices": [{}]}', b"<html></html>"]
+SAID = {"messages": [{"role": "user", "content": "hello"}]}
+FORMS: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": SAID,
+    "/v1/responses": {"input": "hello"},
+    "/v1/messages": SAID | {"max_tokens": 9},
+}
+EVENTS = [b'data: {"choices": [\n\n', b'data: {"choices":[{"delta":{}},5]}\n\n', b'data: {"choices":5}\n\n']
 
 
 @pytest.mark.parametrize("garbled", GARBLED)
@@ -83,6 +91,44 @@ async def test_an_answer_that_can_not_be_read_is_an_engines_error_everywhere(
     assert "is not what vLLM answers" in refused.json()["error"]["message"]
     engine.garbles = None
     assert (await house.chat()).status_code == 200  # the keeper outlived it
+
+
+@pytest.mark.parametrize("garbled", GARBLED)
+async def test_the_same_in_the_other_forms_and_where_tokens_are_counted(
+    house: Running, engine: FakeEngine, garbled: bytes
+) -> None:
+    engine.garbles = garbled
+    for path, body in FORMS.items():
+        for more in ({}, {"include_reasoning": False}):
+            answer = await house.http.post(path, json={"model": "ruminate", **body, **more})
+            assert (answer.status_code, engine.url in answer.text) == (502, True), (path, answer.text)
+    assert {one.ending for one in generations(house)} == {"error"}
+    for path in ("/tokenize", "/v1/messages/count_tokens"):
+        answer = await house.http.post(path, json={"model": "ruminate", **SAID})
+        assert (answer.status_code, "is not what vLLM answers" in answer.text) == (502, True), (path, answer.text)
+
+
+@pytest.mark.parametrize("place", [0, 4, -2, -1])
+@pytest.mark.parametrize("garbled", EVENTS)
+async def test_an_event_that_can_not_be_read_ends_a_stream_with_an_error_and_its_turn_is_kept(
+    house: Running, engine: FakeEngine, garbled: bytes, place: int
+) -> None:
+    """In the middle, at the beginning, and where a stream tells its counts and its end."""
+    told = 1 + 3 + engine.words + 3
+    engine.says_at = {place % told: garbled}
+    kept = 0
+    for path, body in FORMS.items():
+        for more in ({}, {"include_reasoning": False}):
+            wish = {"model": "ruminate", "stream": True, **body, **more}
+            answer = await house.http.post(path, json=wish)
+            assert answer.status_code == 200
+            end = answer.text.rstrip("\n").rsplit("\n\n", 1)[-1]
+            assert engine.url in end, (path, more, answer.text)
+            assert "error" in end
+            kept += 1
+            recorded = generations(house)
+            assert (len(recorded), recorded[-1].ending) == (kept, "error"), (path, more)
+    assert house.gateway.journal.recover() == []
 
 
 async def test_a_request_that_streamed_nothing_yet_is_sent_again(house: Running, engine: FakeEngine) -> None:
@@ -155,17 +201,23 @@ async def test_an_engine_that_says_it_is_dead_is_ejected(house: Running, engine:
     await until(lambda: house.gateway.pool.engines[0].healthy)
 
 
-@pytest.mark.parametrize("stream", [True, False])
-async def test_a_client_that_leaves_cancels_the_engine_and_the_turn_is_interrupted(
-    house: Running, engine: FakeEngine, stream: bool
-) -> None:
-    engine.delay = 0.3
+async def ask(house: Running, stream: bool) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A chat, over a connection that the test can close."""
     body = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}], "stream": stream}
     reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rsplit(":", 1)[1]))
     data = json.dumps(body).encode()
     writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                  b"Content-Length: %d\r\n\r\n" % len(data) + data)  # fmt: skip
     await writer.drain()
+    return reader, writer
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_client_that_leaves_cancels_the_engine_and_the_turn_is_interrupted(
+    house: Running, engine: FakeEngine, stream: bool
+) -> None:
+    engine.delay = 0.3
+    reader, writer = await ask(house, stream)
     await until(lambda: engine.running == 1)
     if stream:
         await reader.readuntil(b"thinks1")
@@ -178,6 +230,29 @@ async def test_a_client_that_leaves_cancels_the_engine_and_the_turn_is_interrupt
     assert recorded.ending == "interrupted"
     await until(lambda: house.gateway.pool.chats == 0)
     assert house.gateway.pool.engines[0].in_flight == 0
+
+
+@alone
+@pytest.mark.parametrize("stream", [True, False])
+async def test_an_engine_stops_writing_for_a_client_that_left_before_a_locked_database_has_the_turn(
+    tmp_path: Path, engine: FakeEngine, stream: bool
+) -> None:
+    engine.delay, engine.words = 0.3, 200
+    async with running_gateway(tmp_path / "home", [engine.url], record_patience_seconds=60.0) as house:
+        await house.until_ready()
+        reader, writer = await ask(house, stream)
+        await until(lambda: engine.running == 1)
+        if stream:
+            await reader.readuntil(b"thinks1")
+        lock = sqlite3.connect(house.home / "ruminate.db", isolation_level=None)
+        lock.execute("BEGIN IMMEDIATE")
+        writer.close()
+        await until(lambda: engine.running == 0, seconds=3.0)
+        assert generations(house) == []
+        lock.execute("ROLLBACK")
+        lock.close()
+        await until(lambda: len(generations(house)) == 1)
+        assert (generations(house)[0].ending, engine.cancelled) == ("interrupted", 1)
 
 
 @alone

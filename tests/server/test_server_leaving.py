@@ -5,12 +5,13 @@ import json
 import threading
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from sqlalchemy import func, select
 from support.fake_engine import FakeEngine
-from support.gateways import Running
+from support.gateways import Running, running_gateway
 from support.records import a_turn, its_end
 
 from db.queries import forget
@@ -30,10 +31,10 @@ def recorded(house: Running) -> list[tuple[str | None, str | None]]:
         return [(row.ending, row.response) for row in session.scalars(select(Generation))]
 
 
-async def ask(house: Running) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def ask(house: Running, ahead: int = 1 << 24) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     wish = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}], "stream": True}
     data = json.dumps(wish).encode()
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rsplit(":", 1)[1]), limit=1 << 24)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(house.url.rsplit(":", 1)[1]), limit=ahead)
     writer.write(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
                  b"Content-Length: %d\r\n\r\n" % len(data) + data)  # fmt: skip
     return reader, writer
@@ -58,6 +59,36 @@ async def test_a_long_answer_whose_client_leaves_at_its_end_is_kept(
     go_on.set()
     await until(lambda: bool(recorded(house)))
     assert recorded(house) == [("complete", engine.text("ruminate-v0")[1])]
+
+
+async def test_a_client_that_takes_nothing_more_of_its_answer_counts_as_gone_after_a_while(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    engine.words = 150_000  # more than the system takes of it
+    async with running_gateway(tmp_path / "home", [engine.url], client_silence_seconds=1.0) as house:
+        await house.until_ready()
+        _, writer = await ask(house)
+        limits = house.gateway.pool
+        await until(lambda: limits.chats == 1)
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await until(lambda: limits.chats == 0, seconds=60)
+        assert [ending for ending, _ in recorded(house)] == ["interrupted"]
+        assert limits.engines[0].in_flight == engine.running == 0
+        assert (await house.chat()).status_code == 200  # others are answered
+        writer.close()
+
+
+async def test_a_client_that_is_slow_and_reads_gets_all_of_its_answer(tmp_path: Path, engine: FakeEngine) -> None:
+    engine.words = 50_000
+    async with running_gateway(tmp_path / "home", [engine.url], client_silence_seconds=1.0) as house:
+        await house.until_ready()
+        reader, writer = await ask(house, ahead=1 << 15)
+        read = b""
+        while b"data: [DONE]" not in read:
+            await asyncio.sleep(0.01)
+            read = read[-20:] + await reader.read(1 << 15)
+        writer.close()
+        assert [ending for ending, _ in recorded(house)] == ["complete"]
 
 
 async def test_a_long_answer_whose_client_leaves_in_the_middle_is_read_off_the_event_loop(

@@ -108,6 +108,35 @@ def test_a_spool_gives_back_what_it_took_in_order_and_keeps_it_when_taking_fails
     assert spool.empty
 
 
+def test_the_depth_of_a_spool_is_right_after_more_was_spooled_erased_and_replayed(tmp_path: Path) -> None:
+    spool, depths = Spool(tmp_path), []
+    for start in (0, 5):
+        spool.append([record(number) for number in range(start, start + 5)])
+        depths.append(spool.depth())
+    spool.erase(lambda turn: turn.request_id in ("r1", "r7"))
+    depths.append(spool.depth())
+    spool.append([record(10)])
+    depths.append(spool.depth())
+    for _ in spool.replay(lambda records: None):
+        pass
+    spool.append([record(11)])
+    assert [*depths, spool.depth()] == [5, 10, 8, 9, 1]
+
+
+def test_a_spool_is_counted_without_reading_what_was_counted_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path)
+    spool.append([record(number) for number in range(100)])
+    assert spool.depth() == 100
+    (file,) = spool.files()
+    size = file.stat().st_size
+    with file.open("r+b") as there:
+        there.write(b" " * size)  # no line is left of what was counted
+    spool.append([record(100)])
+    assert spool.depth() == 101
+
+
 def test_a_file_that_is_replayed_to_its_end_meanwhile_counts_as_empty(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

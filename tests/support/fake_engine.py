@@ -34,6 +34,7 @@ class FakeEngine:
         self.finish: tuple[str, str | None] = ("stop", None)  # why it ends, and the stop sequence that it met
         self.takes_images = False
         self.garbles: bytes | None = None  # what it says instead of an answer in one piece
+        self.says_at: dict[int, bytes] = {}  # what it says in place of an event of a stream, by its place
         self.fail_next = 0  # answer so many requests by closing the connection at once
         self.ignores_adapters = False
         self.ignores_reloads = False
@@ -282,7 +283,7 @@ class FakeEngine:
                 assert request.transport is not None
                 request.transport.abort()
                 return stream
-            await stream.write(event)
+            await stream.write(self.says_at.get(index, event))
             if self.delay:
                 await asyncio.sleep(self.delay)
         self.served[model] += 1
