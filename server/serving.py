@@ -12,24 +12,25 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from db.ids import new_id
-from db.values import ASIDE, LOST, Completion, Turn
+from db.values import ASIDE, Turn
 from server.asking import PATHS, Ask, narrowest
 from server.auth import Door, Identity, address_of
 from server.catalog import ALIAS, Catalog, Weights
+from server.ends import completion_of, deaths, decisive
 from server.errors import ApiError, invalid, unavailable
 from server.exchange import Exchange, Receive, Send, read_request
 from server.feed import Away, Feeds
 from server.forms.form import Form, Renamed, Writer
 from server.limiting import Allowance, Limiter, lesser
 from server.metrics import Metrics
-from server.outcome import Outcome, Times, ending_of, read_body, read_timed, split_texts
+from server.outcome import Outcome, Times, read_body, read_timed, split_texts
 from server.pace import Pace
 from server.pickup import HIDES
 from server.placing import Places
 from server.pool import Moved, Pool
 from server.prompts import Longest
 from server.recording import Recorder, numbered
-from server.relay import Answer, Broken, Relay, is_dead
+from server.relay import Answer, Broken, Failure, Relay, is_dead
 from server.repeats import BODY, Key, Repeats, key_of
 from server.stream import Tail
 from server.swap import Swap
@@ -222,6 +223,7 @@ class Serving:
             await self._longest.check(ask, identity.limits, weights, moved)
             turn = self._turn(ask, place, identity, weights, key)
             self._recorder.begin(turn)
+            failures: list[Failure] = []
             try:
                 answer = await self._relay.begin(
                     PATHS[ask.kind],
@@ -230,12 +232,18 @@ class Serving:
                     ask.stream,
                     moved,
                     place.conversation if place.consent != "none" or ask.conversation_id else ask.opening,
+                    failures,
                 )
-            except (ApiError, Moved):
-                self._recorder.abandon(turn)  # refused: no turn took place
+            except ApiError as error:
+                await asyncio.shield(self._refused(error, ask, turn, failures, allowance))
+                raise
+            except Moved:
+                self._recorder.abandon(turn)
+                await asyncio.shield(self._record_deaths(turn, failures))
                 raise
             except asyncio.CancelledError:
                 await asyncio.shield(self._record(ask, turn, Outcome(), allowance, Times(), "interrupted"))
+                await asyncio.shield(self._record_deaths(turn, failures))
                 raise
             turn = replace(turn, engine=answer.engine.url)
             try:
@@ -254,6 +262,25 @@ class Serving:
                     await exchange.whole(writer.body(answer.first))
             finally:
                 answer.close()
+                if failures:
+                    await asyncio.shield(self._record_deaths(turn, failures))
+
+    async def _refused(
+        self, error: ApiError, ask: Ask, turn: Turn, failures: list[Failure], allowance: Allowance
+    ) -> None:
+        """Record that an engine's error, or its death, was all that came of a request. Any other refusal is no turn."""
+        last, ended = decisive(failures) if error.status >= 500 else None, turn
+        if last is None or BODY in turn.sampling:  # a key stays free for another try
+            self._recorder.abandon(turn)
+            ended = replace(turn, request_id=new_id())
+        if last is not None:
+            ended = replace(ended, engine=last.engine.url)
+            await self._record(ask, ended, Outcome(error=last.words, lost=not last.told), allowance, Times())
+        await self._record_deaths(turn, [one for one in failures if last is None or one.engine is not last.engine])
+
+    async def _record_deaths(self, turn: Turn, failures: list[Failure]) -> None:
+        for died, how in deaths(turn, failures):
+            await self._recorder.complete(died, how)
 
     async def _stream(
         self, ask: Ask, turn: Turn, answer: Answer, writer: Writer, allowance: Allowance, exchange: Exchange | Away
@@ -349,7 +376,7 @@ class Serving:
         records = []
         for index in range(max(1, len(outcome.choices))):
             one = numbered(turn, index, turn.generation_id if index == 0 else new_id())
-            records.append((one, _completion(one, outcome, index, times, ending)))
+            records.append((one, completion_of(one, outcome, index, times, ending)))
         completing = [self._recorder.complete(one, completion) for one, completion in records]
         if self._limiter.is_quick:
             await self._limiter.spend(allowance, outcome.tokens)
@@ -357,31 +384,6 @@ class Serving:
             completing.append(self._limiter.spend(allowance, outcome.tokens))
         # One is with the recorder before its first wait; of several, none has begun when the client leaves just now.
         await (completing[0] if len(completing) == 1 else asyncio.shield(asyncio.gather(*completing)))
-
-
-def _completion(turn: Turn, outcome: Outcome, index: int, times: Times, ending: str | None) -> Completion:
-    choice = outcome.choice(index)
-    kept = turn.consent != "none"
-    reasoning, response = "".join(choice.reasoning), "".join(choice.response)
-    counted = index == 0  # engines count all choices together; over all rows the sums are right so
-    if ending is None:
-        calls = bool(choice.tool_calls)
-        ending = "error" if outcome.error else ending_of(reasoning, response, choice.finish_reason, calls)
-    return Completion(
-        request_id=turn.request_id,
-        reasoning=reasoning if kept else "",
-        response=response if kept else "",
-        ending=ending,
-        ended_at=datetime.now(UTC),
-        finish_reason=LOST if outcome.lost else choice.finish_reason,
-        prompt_tokens=outcome.prompt_tokens if counted else None,
-        completion_tokens=outcome.completion_tokens if counted else None,
-        reasoning_tokens=outcome.reasoning_tokens if counted else None,
-        first_token_at=times.first,
-        thought_ended_at=times.thought_ended,
-        error=outcome.error,
-        tool_calls=choice.tool_calls or None if kept else None,
-    )
 
 
 def _headers(turn: Turn, weights: Weights) -> list[tuple[bytes, bytes]]:

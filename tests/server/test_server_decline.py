@@ -126,6 +126,84 @@ async def test_a_checkpoint_that_kills_every_engine_again_and_again_is_taken_bac
     assert row.reason.startswith("v1 rolled back to v0: errors went from 0.0% of 60 conversations to ")
 
 
+async def test_errors_before_the_first_piece_take_live_back(shared: Running, engine: FakeEngine) -> None:
+    """A stream whose first event is an error is refused with 500; the engine lives, so each one counts."""
+    add_checkpoint(shared.database, shared.home)
+    record_before(shared.database, 60)
+    await make_live(shared, "v1")
+    engine.fail_after = 0
+    for number in range(12):
+        answer = await shared.chat(f"hello {number}", stream=True)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "engine_error")
+    with shared.database.reading() as session:
+        found = arms.answered(session, [1])
+    assert [(one.ending, one.lost, one.engine) for one in found] == [("error", False, engine.url)] * 12
+    assert len({one.conversation for one in found} - {None}) == 12
+    await shared.gateway.watcher.look()
+    row, states = newest(shared)
+    assert (row.live_checkpoint_id, states["v1"]) == (0, "rejected")
+    assert row.reason.startswith("v1 rolled back to v0: errors went from 0.0% of 60 conversations to 100.0% of 12")
+
+
+async def test_requests_under_which_the_engine_dies_before_it_answers_take_live_back(
+    shared: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not streamed: the whole answer is the first piece. All attempts fail, so the request is refused with 503."""
+    add_checkpoint(shared.database, shared.home)
+    record_before(shared.database, 60)
+    await make_live(shared, "v1")
+    engine.dies_at_once = True
+    for number in range(12):
+        assert (await shared.chat(f"hello {number}")).status_code == 503
+        await shared.until_ready()
+    with shared.database.reading() as session:
+        found = arms.answered(session, [1])
+    assert [(one.ending, one.lost, one.engine) for one in found] == [("error", True, engine.url)] * 12
+    assert None not in {one.conversation for one in found}
+    await shared.gateway.watcher.look()
+    assert newest(shared)[0].live_checkpoint_id == 1, "within seconds of each other they are one death"
+    monkeypatch.setattr("server.outcomes.DEATH", timedelta(0))  # as if an engine took no time to come back
+    await shared.gateway.watcher.look()
+    row, states = newest(shared)
+    assert (row.live_checkpoint_id, states["v1"]) == (0, "rejected")
+    assert row.reason.startswith("v1 rolled back to v0: errors went from 0.0% of 60 conversations to 100.0% of 12")
+
+
+async def test_a_death_under_a_request_that_is_answered_after_it_is_seen_beside_the_answer(
+    shared: Running, engine: FakeEngine
+) -> None:
+    add_checkpoint(shared.database, shared.home)
+    await make_live(shared, "v1")
+    engine.fail_next = 2  # one may be a connection that went stale
+    assert (await shared.chat("hello", ruminate={"consent": "train"})).status_code == 200
+    with shared.database.reading() as session:
+        found = arms.answered(session, [1])
+    assert sorted((one.ending, one.lost, one.conversation is None) for one in found) == [
+        ("complete", False, False), ("error", True, True)
+    ]  # fmt: skip
+
+
+async def test_a_request_that_failed_under_a_key_may_be_tried_again_under_it(
+    shared: Running, engine: FakeEngine
+) -> None:
+    wish = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}]}
+    keyed = {"Idempotency-Key": "the same"}
+    engine.fail_next = 4
+    answers = []
+    for _ in range(2):
+        answers.append(await shared.http.post("/v1/chat/completions", json=wish, headers=keyed))
+        await shared.until_ready()
+    assert [answer.status_code for answer in answers] == [503, 200], answers[1].text
+    with shared.database.reading() as session:
+        assert [one.ending for one in arms.answered(session, [0])] == ["error", "complete"]
+
+
+async def test_what_is_the_clients_own_fault_is_no_error_of_the_checkpoint(shared: Running) -> None:
+    assert (await shared.chat(max_tokens=100_000)).status_code == 400
+    with shared.database.reading() as session:
+        assert arms.answered(session, [0]) == []
+
+
 def deaths(database: Database, engines: list[str]) -> None:
     """Answers of v1 that broke off with their engines, a minute apart."""
     with database.transaction() as session:

@@ -35,6 +35,7 @@ class FakeEngine:
         self.takes_images = False
         self.garbles: bytes | None = None  # what it says instead of an answer in one piece
         self.fail_next = 0  # answer so many requests by closing the connection at once
+        self.dies_at_once = False  # every chat breaks its connection before the first piece
         self.ignores_adapters = False
         self.ignores_reloads = False
         self.reload_delay = 0.0  # seconds that replacing the weights takes
@@ -213,6 +214,10 @@ class FakeEngine:
         body = await request.json()
         if (refusal := self._refuse(request, body)) is not None:
             return refusal
+        if self.dies_at_once:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response(status=500)
         model = body["model"]
         await self._resumed()
         reasoning, response = self.text(model)
