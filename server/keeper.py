@@ -101,7 +101,7 @@ class Keeper:
 
     def verdict(self, adapter: Adapter | FullWeights) -> Verdict | None:
         """What came of this adapter, or of these weights, here; None while it is not known."""
-        if self._has(adapter):
+        if self.has(adapter):
             return Verdict(True, self._said(adapter.name))
         if self._lease.role == "follows":
             told = self._told.get(adapter.name)
@@ -109,7 +109,8 @@ class Keeper:
         path, verdict, _ = self._tried.get(adapter.name, ("", None, 0.0))
         return verdict if path == adapter.path and verdict is not None and not verdict.ok else None
 
-    def _has(self, wanted: Adapter | FullWeights) -> bool:
+    def has(self, wanted: Adapter | FullWeights) -> bool:
+        """Whether it is there, and proven."""
         if isinstance(wanted, FullWeights):
             return self.engine.healthy and self.engine.in_place == wanted.name
         return self.engine.healthy and self.engine.loaded.get(wanted.name) == wanted.path
@@ -117,11 +118,11 @@ class Keeper:
     async def next_look(self, adapter: Adapter | None = None) -> None:
         """Return after a look that began after this call has ended, or after one that loaded this adapter meanwhile."""
         running = self._begun
-        had = adapter is None or self._has(adapter)
+        had = adapter is None or self.has(adapter)
         self._wake.set()
         while self._ended <= running and not self._removed:
             await self._round.wait()
-            if not had and adapter is not None and self._has(adapter):
+            if not had and adapter is not None and self.has(adapter):
                 return
 
     def remove(self) -> None:

@@ -15,7 +15,7 @@ from db.errors import DatabaseUnavailable, DeploymentChanged
 from db.queries import checkpoints, deployments
 from db.session import Database
 from server.catalog import Catalog, Wanted, Weights
-from server.engine import Engine
+from server.engine import Engine, settle
 from server.errors import ApiError, unavailable
 from server.full import FullWeights
 from server.ground import Grounds
@@ -140,56 +140,88 @@ class Swap:
         itself taken back, 422 when the checkpoint is unfit or an engine serves other weights, 503 without an engine.
         Where engines must change the weights under their adapters, it is live once one has it; the others follow.
         """
-        async with self._deploying:
-            await self._catalog.refresh()
-            if self._catalog.trouble is not None or (state := self._catalog.wanted) is None:
-                raise unavailable(f"nothing can be deployed now: {self._catalog.trouble}", "database_unavailable")
-            target = state.previous if name == "previous" else self._catalog.known(name)
-            if target is None:
-                what = (
-                    "there is no previous checkpoint to go back to" if name == "previous" else f"no checkpoint {name!r}"
-                )
-                raise ApiError(404, what, code="checkpoint_not_found", param="checkpoint")
-            if name == "previous" and target.state == "retired":
-                raise _taken_back_already(target, state.live)
-            if target.id == state.live.id and state.canary is None:
-                return self._answer()
-            if expected_live is not None and expected_live != state.live.name:
-                raise _changed(expected_live, state.live.name)
-            if target.state == "rejected":
-                raise _rejected(target)
-            if share and state.canary is not None and target.id != state.live.id:
-                if target.id == state.canary.id:
-                    return self._answer()
-                what = (
-                    f"{state.canary.name} is on trial; make it live, or end its trial by making {state.live.name} live"
-                )
-                raise ApiError(409, what, code="canary_on_trial")
-            moves = target.ground != state.live.ground
-            if share and moves:
-                what = f"{target.name} can't be on trial beside {state.live.name}: an engine has one set of weights"
-                raise ApiError(422, what, code="no_canary", param="canary_share")
-            back = disown or name == "previous"
-            wish = Proposal(target, by, reason, state, share if target.id != state.live.id else 0.0, back, disown)
-            try:
-                if target.kind == "base" and not moves:
-                    await asyncio.to_thread(self._propose, wish)
-                else:
-                    await self._inspection.fit(target)
-                    async with self._wanting.candidate(target):
-                        await (self._ahead(target) if moves else self._everywhere(adapter_of(target)))
-                        await asyncio.to_thread(self._propose, wish)
-                        await self._catalog.refresh()  # people get it from here on; the wish is taken back after that
-            except DeploymentChanged as error:
-                raise _changed(state.live.name, str(error)) from error
-            except DatabaseUnavailable as error:
-                raise unavailable(f"not deployed: {error}", "database_unavailable") from error
-            finally:
-                await self._catalog.refresh()
-                self._tell()
-            self.swaps += 1
-            log.info("%s is %s, made so by %s: %s", target.name, "on trial" if share else "live", by, reason)
+        wish = await self._plan(name, by, reason, expected_live, share, disown)
+        if wish is None:
             return self._answer()
+        if self._at_hand(wish):  # waits for no other deployment: that one finds the row changed
+            return await self._carry_out(wish)
+        if name == "previous":
+            expected_live = wish.instead_of.live.name  # whoever asked meant what was live then
+        async with self._deploying:
+            wish = await self._plan(name, by, reason, expected_live, share, disown)
+            return self._answer() if wish is None else await self._carry_out(wish)
+
+    async def _plan(
+        self, name: str, by: str, reason: str, expected_live: str | None, share: float, disown: bool
+    ) -> Proposal | None:
+        """What is to be done by the rows as they are now; None: nothing is. Raises ApiError as `deploy` does."""
+        await self._catalog.refresh()
+        if self._catalog.trouble is not None or (state := self._catalog.wanted) is None:
+            raise unavailable(f"nothing can be deployed now: {self._catalog.trouble}", "database_unavailable")
+        target = state.previous if name == "previous" else self._catalog.known(name)
+        if target is None:
+            what = "there is no previous checkpoint to go back to" if name == "previous" else f"no checkpoint {name!r}"
+            raise ApiError(404, what, code="checkpoint_not_found", param="checkpoint")
+        if name == "previous" and target.state == "retired":
+            raise _taken_back_already(target, state.live)
+        if target.id == state.live.id and state.canary is None:
+            return None
+        if expected_live is not None and expected_live != state.live.name:
+            raise _changed(expected_live, state.live.name)
+        if target.state == "rejected":
+            raise _rejected(target)
+        if share and state.canary is not None and target.id != state.live.id:
+            if target.id == state.canary.id:
+                return None
+            what = f"{state.canary.name} is on trial; make it live, or end its trial by making {state.live.name} live"
+            raise ApiError(409, what, code="canary_on_trial")
+        if share and target.ground != state.live.ground:
+            what = f"{target.name} can't be on trial beside {state.live.name}: an engine has one set of weights"
+            raise ApiError(422, what, code="no_canary", param="canary_share")
+        share = share if target.id != state.live.id else 0.0
+        return Proposal(target, by, reason, state, share, disown or name == "previous", disown)
+
+    def _at_hand(self, wish: Proposal) -> bool:
+        """Whether engines have it, proven, so that nothing is to be loaded, nor read from files that may be gone.
+
+        All that are healthy must; but where live is taken back, one is enough: an engine that has no files for what
+        takes its place, or refuses it, must not keep bad weights before people. It is left out until it has it.
+        """
+        target, live = wish.target, wish.instead_of.live
+        if target.ground != live.ground:
+            return False
+        if target.kind == "base" or target.id == live.id:
+            return True
+        healthy = [keeper for keeper in self.keepers if keeper.engine.healthy]
+        if target.path is None or not healthy:
+            return False
+        return (any if wish.back else all)(keeper.has(adapter_of(target)) for keeper in healthy)
+
+    async def _carry_out(self, wish: Proposal) -> dict[str, str | None]:
+        """Have engines get it, where they don't have it, and write the row."""
+        target, state = wish.target, wish.instead_of
+        try:
+            if self._at_hand(wish):
+                await asyncio.to_thread(self._propose, wish)
+            else:
+                await self._inspection.fit(target)
+                async with self._wanting.candidate(target):
+                    if target.ground != state.live.ground:
+                        await self._ahead(target)
+                    else:
+                        await self._everywhere(adapter_of(target), one=wish.back)
+                    await asyncio.to_thread(self._propose, wish)
+                    await self._catalog.refresh()  # people get it from here on; the wish is taken back after that
+        except DeploymentChanged as error:
+            raise _changed(state.live.name, str(error)) from error
+        except DatabaseUnavailable as error:
+            raise unavailable(f"not deployed: {error}", "database_unavailable") from error
+        finally:
+            await self._catalog.refresh()
+            self._tell()
+        self.swaps += 1
+        log.info("%s is %s, made so by %s: %s", target.name, "on trial" if wish.share else "live", wish.by, wish.reason)
+        return self._answer()
 
     async def admit(self, target: Weights) -> None:
         """Have a published checkpoint that somebody pinned loaded. Raises ApiError when no engine takes it."""
@@ -267,8 +299,9 @@ class Swap:
                 await asyncio.sleep(PACE_SECONDS)
         raise unavailable(f"no engine had {target.name} within {self._drain_seconds + 2 * self._load_seconds:g} s")
 
-    async def _everywhere(self, adapter: Adapter) -> list[str]:
-        """Wait until every healthy engine has the adapter. A dead one does not block; it gets it when it comes back."""
+    async def _everywhere(self, adapter: Adapter, one: bool = False) -> list[str]:
+        """Wait until every healthy engine has the adapter, or `one` of them where that is enough. A dead one does not
+        block; it gets it when it comes back. Returns those that have it."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._load_seconds
         late = [keeper for keeper in self.keepers if keeper.engine.healthy]
@@ -276,19 +309,20 @@ class Swap:
             if not late:
                 raise unavailable("no engine is up; try again in a moment")
             try:
-                await asyncio.wait_for(_each_look(late, adapter), deadline - loop.time())
+                await asyncio.wait_for(_each_look(late, adapter, one), deadline - loop.time())
             except TimeoutError:
                 late_urls = ", ".join(keeper.engine.url for keeper in late)
                 raise unavailable(f"{late_urls} did not load {adapter.name} in {self._load_seconds:g} s") from None
             healthy = [keeper for keeper in self.keepers if keeper.engine.healthy]
             verdicts = [(keeper, keeper.verdict(adapter)) for keeper in healthy]
+            having = [keeper.engine.url for keeper, verdict in verdicts if verdict is not None and verdict.ok]
+            late = [keeper for keeper, verdict in verdicts if verdict is None]
             for keeper, verdict in verdicts:
-                if verdict is not None and not verdict.ok:
+                if verdict is not None and not verdict.ok and not (one and (having or late)):
                     message = f"engine {keeper.engine.url} does not take {adapter.name}: {verdict.detail}"
                     raise ApiError(422, message, code="adapter_refused")
-            late = [keeper for keeper, verdict in verdicts if verdict is None]
-            if healthy and not late:
-                return [keeper.engine.url for keeper in healthy]
+            if having and (one or not late):
+                return having
             if self._lease.role == "follows":
                 await asyncio.sleep(PACE_SECONDS)
 
@@ -335,8 +369,13 @@ class Swap:
             keeper.wake()
 
 
-async def _each_look(keepers: Iterable[Keeper], adapter: Adapter | None = None) -> None:
-    await asyncio.gather(*(keeper.next_look(adapter) for keeper in keepers))
+async def _each_look(keepers: Iterable[Keeper], adapter: Adapter | None = None, one: bool = False) -> None:
+    """Return after a look of each, or of any `one`."""
+    looks = [asyncio.create_task(keeper.next_look(adapter)) for keeper in keepers]
+    try:
+        await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED if one else asyncio.ALL_COMPLETED)
+    finally:
+        await settle(looks)
 
 
 def _changed(expected: str, found: str) -> ApiError:
