@@ -91,6 +91,7 @@ class Keeper:
         self._wake = asyncio.Event()
         self._tried: dict[str, tuple[str, Verdict, float]] = {}  # name → (path, what came of it, when)
         self._told: dict[str, Verdict] = {}  # what the shared rows said when they were last read
+        self._there: dict[str, str] = {}  # what it said itself when it was last looked at
         self._begun = self._ended = 0
         self._removed = False
         self._round = asyncio.Event()
@@ -114,6 +115,10 @@ class Keeper:
         if isinstance(wanted, FullWeights):
             return self.engine.healthy and self.engine.in_place == wanted.name
         return self.engine.healthy and self.engine.loaded.get(wanted.name) == wanted.path
+
+    def lists(self, name: str) -> bool:
+        """Whether it had an adapter of this name when it was last looked at, and has not forgotten it since."""
+        return name in self._there
 
     async def next_look(self, adapter: Adapter | None = None) -> None:
         """Return after a look that began after this call has ended, or after one that loaded this adapter meanwhile."""
@@ -171,7 +176,7 @@ class Keeper:
 
     async def _agree(self, cards: list[Card]) -> None:
         engine = self.engine
-        there = {card.id: card.root for card in cards if card.parent is not None}
+        there = self._there = {card.id: card.root for card in cards if card.parent is not None}
         for name in [name for name, path in engine.loaded.items() if there.get(name) != path]:
             del engine.loaded[name]  # it restarted between two looks
         if not engine.healthy:
@@ -349,6 +354,7 @@ class Keeper:
             return False
         try:
             await self.engine.unload(name, self._load_seconds)
+            self._there.pop(name, None)
             log.info("engine %s forgot %s", self.engine.url, name)
         except EngineDown:
             raise

@@ -7,17 +7,14 @@ load and forget, and this one waits for what they report.
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from contextlib import suppress
 from typing import NamedTuple
 
 from db.errors import DatabaseUnavailable, DeploymentChanged
 from db.queries import checkpoints, deployments
 from db.session import Database
 from server.catalog import Catalog, Wanted, Weights
-from server.engine import Engine, settle
+from server.engine import Engine
 from server.errors import ApiError, unavailable
-from server.full import FullWeights
 from server.ground import Grounds
 from server.inspection import Inspection, without_files
 from server.keeper import Adapter, Keeper
@@ -26,11 +23,10 @@ from server.lookups import Lookups
 from server.notices import Notices
 from server.observed import Observed
 from server.pool import Pool
+from server.reaching import Reach
 from server.wanting import Wanting, adapter_of
 
 log = logging.getLogger(__name__)
-
-PACE_SECONDS = 0.05  # between two looks of a gateway that waits for another one's keepers
 
 
 class Proposal(NamedTuple):
@@ -74,13 +70,14 @@ class Swap:
         self._wanting = Wanting(database, catalog, lease.holder, lease.seconds, self._tell)
         self._shared = Observed(database, lookups, lease.holder)
         self.keepers: list[Keeper] = []
+        self._reach = Reach(self.keepers, lease, self.ground, load_seconds, drain_seconds)
         self.swaps = 0
         lease.changed = self._wake
         notices.heard = self.hurry
 
     @property
     def changing(self) -> asyncio.Lock:
-        """Held while this gateway changes what is live; who holds it keeps it from doing so."""
+        """Held while this gateway makes live what has to be loaded first; who holds it keeps it from doing so."""
         return self._deploying
 
     def wanted(self) -> list[Adapter]:
@@ -207,9 +204,9 @@ class Swap:
                 await self._inspection.fit(target)
                 async with self._wanting.candidate(target):
                     if target.ground != state.live.ground:
-                        await self._ahead(target)
+                        await self._reach.ahead(target)
                     else:
-                        await self._everywhere(adapter_of(target), one=wish.back)
+                        await self._reach.everywhere(adapter_of(target), one=wish.back)
                     await asyncio.to_thread(self._propose, wish)
                     await self._catalog.refresh()  # people get it from here on; the wish is taken back after that
         except DeploymentChanged as error:
@@ -230,7 +227,7 @@ class Swap:
         await self._inspection.fit(target)
         adapter = adapter_of(target)
         await self._wanting.guest(adapter)
-        await self._everywhere(adapter)
+        await self._reach.everywhere(adapter)
 
     def is_wanted(self, model: str) -> bool:
         """Whether engines have this adapter or these full weights, or are to load them."""
@@ -242,16 +239,21 @@ class Swap:
         self._refuse_trainer()
         adapter = await self._wanting.step(name, await self._inspection.fit_step(name, path))
         try:
-            return await self._everywhere(adapter)
+            return await self._reach.everywhere(adapter)
         except ApiError as error:
             if error.status != 503:
                 await self._wanting.no_step(name)
             raise
 
     async def remove_step(self, name: str) -> None:
-        """Forget an adapter of a round. Raises ApiError 404 for one that is not there."""
-        if not await self._wanting.no_step(name):
+        """Forget an adapter of a round; when this returns no healthy engine has it, so that its files may go.
+
+        Raises ApiError 404 for one that is not there, 503 when an engine still has it after `load_seconds`: somebody
+        uses it, or the engine does not let it go. Then ask again.
+        """
+        if not await self._wanting.no_step(name) and not self._reach.having(name):
             raise ApiError(404, f"no adapter {name!r} is loaded", code="adapter_not_found")
+        await self._reach.gone(name)
 
     def internal_model(self, model: str) -> str:
         """The name under which the trainer may sample: a step, the base, what is kept loaded. Raises ApiError 404."""
@@ -272,59 +274,6 @@ class Swap:
         if live is not None and live.kind == "full":
             what = f"{live.name}, which is live, is full weights: adapters don't fit them, and rounds don't sample here"
             raise ApiError(409, f"{what}; train with weights=full, on an engine of its own", code="full_weights")
-
-    async def _ahead(self, target: Weights) -> None:
-        """Wait until one engine answers as this checkpoint, which stands on other weights than live does.
-
-        What engines that have them say decides; one that can't get them is a refusal.
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._drain_seconds + 2 * self._load_seconds
-        while (left := deadline - loop.time()) > 0:
-            healthy = [keeper for keeper in self.keepers if keeper.engine.healthy]
-            if not healthy:
-                raise unavailable("no engine is up; try again in a moment")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(_each_look(healthy), min(left, self._load_seconds))
-            if any(keeper.engine.serves(target.model) for keeper in healthy):
-                return
-            for keeper in healthy:
-                wants: list[Adapter | FullWeights] = [self.ground.weights(target, keeper.engine.base_id)]
-                wants += [adapter_of(target)] if target.kind == "adapter" else []
-                for verdict in map(keeper.verdict, wants):
-                    if verdict is not None and not verdict.ok:
-                        message = f"engine {keeper.engine.url} does not take {target.name}: {verdict.detail}"
-                        raise ApiError(422, message, code="weights_refused")
-            if self._lease.role == "follows":
-                await asyncio.sleep(PACE_SECONDS)
-        raise unavailable(f"no engine had {target.name} within {self._drain_seconds + 2 * self._load_seconds:g} s")
-
-    async def _everywhere(self, adapter: Adapter, one: bool = False) -> list[str]:
-        """Wait until every healthy engine has the adapter, or `one` of them where that is enough. A dead one does not
-        block; it gets it when it comes back. Returns those that have it."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._load_seconds
-        late = [keeper for keeper in self.keepers if keeper.engine.healthy]
-        while True:
-            if not late:
-                raise unavailable("no engine is up; try again in a moment")
-            try:
-                await asyncio.wait_for(_each_look(late, adapter, one), deadline - loop.time())
-            except TimeoutError:
-                late_urls = ", ".join(keeper.engine.url for keeper in late)
-                raise unavailable(f"{late_urls} did not load {adapter.name} in {self._load_seconds:g} s") from None
-            healthy = [keeper for keeper in self.keepers if keeper.engine.healthy]
-            verdicts = [(keeper, keeper.verdict(adapter)) for keeper in healthy]
-            having = [keeper.engine.url for keeper, verdict in verdicts if verdict is not None and verdict.ok]
-            late = [keeper for keeper, verdict in verdicts if verdict is None]
-            for keeper, verdict in verdicts:
-                if verdict is not None and not verdict.ok and not (one and (having or late)):
-                    message = f"engine {keeper.engine.url} does not take {adapter.name}: {verdict.detail}"
-                    raise ApiError(422, message, code="adapter_refused")
-            if having and (one or not late):
-                return having
-            if self._lease.role == "follows":
-                await asyncio.sleep(PACE_SECONDS)
 
     def _propose(self, wish: Proposal) -> None:
         target, state = wish.target, wish.instead_of
@@ -367,15 +316,6 @@ class Swap:
     def _wake(self) -> None:
         for keeper in self.keepers:
             keeper.wake()
-
-
-async def _each_look(keepers: Iterable[Keeper], adapter: Adapter | None = None, one: bool = False) -> None:
-    """Return after a look of each, or of any `one`."""
-    looks = [asyncio.create_task(keeper.next_look(adapter)) for keeper in keepers]
-    try:
-        await asyncio.wait(looks, return_when=asyncio.FIRST_COMPLETED if one else asyncio.ALL_COMPLETED)
-    finally:
-        await settle(looks)
 
 
 def _changed(expected: str, found: str) -> ApiError:

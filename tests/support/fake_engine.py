@@ -46,6 +46,7 @@ class FakeEngine:
         self.mixed = 0  # answers that were being written while the weights changed
         self.unhealthy = False
         self.load_delay = 0.0  # seconds that loading an adapter takes
+        self.unload_delay = 0.0
         self.loading = 0
         self.adapters: dict[str, str] = {}
         self.requests: list[tuple[str, dict[str, Any]]] = []
@@ -148,6 +149,7 @@ class FakeEngine:
     async def _unload(self, request: web.Request) -> web.Response:
         name = (await request.json())["lora_name"]
         self._reach("unload")
+        await asyncio.sleep(self.unload_delay)
         if self.adapters.pop(name, None) is None:
             return _error(404, f"The lora adapter '{name}' cannot be found.")
         self.unloads += 1
