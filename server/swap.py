@@ -159,8 +159,9 @@ class Swap:
         if target is None:
             what = "there is no previous checkpoint to go back to" if name == "previous" else f"no checkpoint {name!r}"
             raise ApiError(404, what, code="checkpoint_not_found", param="checkpoint")
-        if name == "previous" and target.state == "retired":
-            raise _taken_back_already(target, state.live)
+        if name == "previous" and target.state in ("retired", "rejected"):
+            older = next((one.name for one in self._catalog.listed() if one.id < state.live.id), None)
+            raise _taken_back_already(target, state.live, older)
         if target.id == state.live.id and state.canary is None:
             return None
         if expected_live is not None and expected_live != state.live.name:
@@ -324,13 +325,19 @@ def _changed(expected: str, found: str) -> ApiError:
     )
 
 
-def _rejected(target: Weights) -> ApiError:
-    what = f"{target.name} was rejected; its round, the deployments, or the audit of what was forgotten say why"
+def _rejected(target: Weights, more: str = "") -> ApiError:
+    what = f"{target.name} was rejected; its round, the deployments, or the audit of what was forgotten say why{more}"
     return ApiError(409, what, code="checkpoint_rejected")
 
 
-def _taken_back_already(previous: Weights, live: Weights) -> ApiError:
-    what = (
-        f"{previous.name} was taken back when {live.name} became live again; to serve it after all: promote it by name"
+def _taken_back_already(previous: Weights, live: Weights, older: str | None) -> ApiError:
+    further = (
+        f"nothing older than {live.name} is kept"
+        if older is None
+        else f"to go further back promote an older version by its name, such as {older}"
     )
+    if previous.state == "rejected":
+        return _rejected(previous, f"; {further}")
+    what = f"{previous.name} was taken back when {live.name} became live again"
+    what += f"; to serve it after all promote it by its name; {further}"
     return ApiError(409, what, code="taken_back_already", param="checkpoint")

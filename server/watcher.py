@@ -13,7 +13,7 @@ from db.errors import DatabaseUnavailable
 from db.queries import arms, deployments, replays
 from db.session import Database
 from server import decline, timing, trial
-from server.catalog import SERVED, Catalog, Wanted, Weights
+from server.catalog import Catalog, Wanted, Weights
 from server.engine import EngineFailed
 from server.errors import ApiError
 from server.lease import Lease
@@ -121,11 +121,11 @@ class Watcher:
             await self._decide(state.live.name, CANARY, reason, state, disown=False)
 
     async def _take_back(self, state: Wanted) -> None:
-        """Back to the previous checkpoint, if live grew out of it: what was rolled back itself is nothing to go to."""
+        """Back to the previous checkpoint, unless that was itself taken back: retired by hand, or rejected."""
         previous = state.previous
-        if not self._rules.rollback_level or previous is None or previous.id > state.live.id:
+        if not self._rules.rollback_level or previous is None:
             return
-        if self._catalog.wanted is not state or (previous.kind != "base" and previous.state not in SERVED):
+        if self._catalog.wanted is not state or (previous.kind != "base" and previous.state != "published"):
             return
         found = await asyncio.to_thread(self._decline, state)
         if found is None:

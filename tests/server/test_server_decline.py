@@ -246,10 +246,37 @@ async def test_a_second_rollback_does_not_bring_back_what_the_first_took_away(sh
     await make_live(shared, "previous")
     refused = await shared.http.post("/api/deployments", json={"checkpoint": "previous"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "taken_back_already")
-    assert "v1 was taken back when v0 became live again" in refused.json()["error"]["message"]
+    said = refused.json()["error"]["message"]
+    assert "v1 was taken back when v0 became live again" in said
+    assert said.endswith("promote it by its name; nothing older than v0 is kept")
     await make_live(shared, "v1")
     await make_live(shared, "previous")
     assert newest(shared)[0].live_checkpoint_id == 0
+
+
+async def test_after_an_automatic_rollback_a_rollback_says_how_to_go_further_back(shared: Running) -> None:
+    for _ in range(3):
+        add_checkpoint(shared.database, shared.home)
+        await make_live(shared, f"v{shared.gateway.catalog.live.id + 1}")  # type: ignore[union-attr]
+    await shared.gateway.swap.deploy("v2", "the watch", "a test", disown=True)
+    refused = await shared.http.post("/api/deployments", json={"checkpoint": "previous"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "checkpoint_rejected")
+    assert refused.json()["error"]["message"].endswith("promote an older version by its name, such as v1")
+    await make_live(shared, "v1")
+
+
+async def test_an_older_version_that_was_made_live_by_name_is_watched_as_well(shared: Running) -> None:
+    """It took the place of a newer one, which was not taken back: neither grew out of the other."""
+    for name in ("v1", "v2"):
+        add_checkpoint(shared.database, shared.home)
+        await make_live(shared, name)
+    record_before(shared.database, 60, checkpoint_id=2)
+    await make_live(shared, "v1")
+    assert newest(shared)[1]["v2"] == "published"
+    record(shared.database, 1, [f"bad {n}" for n in range(9)], ending="error")
+    await shared.gateway.watcher.look()
+    row, states = newest(shared)
+    assert (row.live_checkpoint_id, row.by, states["v1"]) == (2, "the watch on live traffic", "rejected")
 
 
 async def test_a_rollback_to_what_live_did_not_grow_out_of_takes_it_back_as_well(shared: Running) -> None:
@@ -269,13 +296,13 @@ async def test_a_rollback_to_what_live_did_not_grow_out_of_takes_it_back_as_well
         assert rounds.get_round(session, asked).state == "cancelled"
 
 
-def record_before(database: Database, count: int) -> None:
-    """Answers of v0 from before anything else became live, a second each."""
+def record_before(database: Database, count: int, **how: object) -> None:
+    """Answers, of v0 unless said otherwise, from before anything else became live, a second each."""
     with database.transaction() as session:
         user = users.ensure_user(session, "ann", "user", "train").id
         for number in range(count):
             begun = datetime.now(UTC) - timedelta(hours=1, seconds=number)
-            turn = a_turn(user, said(f"before {number}"), conversation_id=f"before {number}", started_at=begun)
+            turn = a_turn(user, said(f"before {number}"), conversation_id=f"before {number}", started_at=begun, **how)
             turns.record_turn(session, turn, its_end(turn, ended_at=begun + timedelta(seconds=1)))
 
 
