@@ -185,9 +185,10 @@ def promote(
 
 @app.command()
 def rollback(reason: Reason = "rolled back on the command line") -> None:
-    """Make the previous checkpoint live again."""
+    """Make the previous checkpoint live again; refused when something else became live meanwhile."""
     with _client() as client:
-        done = client.deploy("previous", reason)
+        live = client.status()["live"]
+        done = client.deploy("previous", reason, live and live["name"])
     print(f"{done['live']} is live again; {done['previous'] or 'nothing'} stays loaded")
 
 

@@ -91,6 +91,8 @@ def show_status(status: dict[str, Any], as_json: bool) -> None:
     if trial := status.get("canary"):
         since = _when(trial["since"])
         console.print(f"canary    {trial['name']} in {trial['share']:.0%} of conversations since {since}")
+        if trial.get("trouble"):
+            console.print(f"          {trial['trouble']}")
     for engine in status["engines"]:
         has = [name for name in (engine.get("weights"),) if name not in (None, "ruminate-v0")] + engine["adapters"]
         console.print(f"engine    {engine['url']} {engine['state']}: {', '.join(has) or 'no adapters'}")

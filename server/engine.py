@@ -45,7 +45,14 @@ class EngineFailed(Exception):
 
 
 class EngineDown(EngineFailed):
-    """There is no working engine: nothing listens, the connection broke, or it says itself that it died."""
+    """There is no working engine: nothing listens, the connection broke, or it says itself that it died.
+
+    `asked`: it had been sent a request for an answer by then, so that this may be what took it down.
+    """
+
+    def __init__(self, url: str, what: str, status: int | None = None, *, asked: bool = False) -> None:
+        super().__init__(url, what, status)
+        self.asked = asked
 
 
 @dataclass(frozen=True)
@@ -243,9 +250,11 @@ class Engine:
         """
         limit = asyncio.timeout(None if self.healthy else DOWN_SECONDS)
         self._unbegun.add(limit)
+        asked = False
         try:
             async with limit:
                 wire = await self._wires.ask(path, body, whole=not stream)
+                asked = True
                 try:
                     return wire, await wire.first()
                 except BaseException:
@@ -253,8 +262,9 @@ class Engine:
                     raise
         except (OSError, TimeoutError) as error:
             if limit.expired():
-                raise EngineDown(self.url, f"is down ({self.detail}), and an answer had not begun") from error
-            raise _down(self.url, error) from error
+                what = f"is down ({self.detail}), and an answer had not begun"
+                raise EngineDown(self.url, what, asked=asked) from error
+            raise _down(self.url, error, asked) from error
         finally:
             self._unbegun.discard(limit)
 
@@ -286,8 +296,8 @@ class Engine:
         return answer
 
 
-def _down(url: str, error: BaseException) -> EngineDown:
-    return EngineDown(url, str(error) or type(error).__name__)
+def _down(url: str, error: BaseException, asked: bool = False) -> EngineDown:
+    return EngineDown(url, str(error) or type(error).__name__, asked=asked)
 
 
 def message_of(answer: bytes) -> str:

@@ -204,7 +204,8 @@ class Gateway:
     @property
     def trouble(self) -> str | None:
         """What does not work as it should just now, in words; answers are given all the same."""
-        return self.recorder.trouble or self.catalog.trouble or self.limiter.trouble or self.notices.trouble
+        parts = (self.recorder, self.catalog, self.limiter, self.notices, self.watcher)
+        return next((part.trouble for part in parts if part.trouble), None)
 
     def _states(self) -> Iterator[State]:
         """What is true just now, for the metrics."""

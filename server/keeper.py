@@ -91,6 +91,7 @@ class Keeper:
         self._wake = asyncio.Event()
         self._tried: dict[str, tuple[str, Verdict, float]] = {}  # name → (path, what came of it, when)
         self._told: dict[str, Verdict] = {}  # what the shared rows said when they were last read
+        self._there: dict[str, str] = {}  # what it said itself when it was last looked at
         self._begun = self._ended = 0
         self._removed = False
         self._round = asyncio.Event()
@@ -101,7 +102,7 @@ class Keeper:
 
     def verdict(self, adapter: Adapter | FullWeights) -> Verdict | None:
         """What came of this adapter, or of these weights, here; None while it is not known."""
-        if self._has(adapter):
+        if self.has(adapter):
             return Verdict(True, self._said(adapter.name))
         if self._lease.role == "follows":
             told = self._told.get(adapter.name)
@@ -109,19 +110,24 @@ class Keeper:
         path, verdict, _ = self._tried.get(adapter.name, ("", None, 0.0))
         return verdict if path == adapter.path and verdict is not None and not verdict.ok else None
 
-    def _has(self, wanted: Adapter | FullWeights) -> bool:
+    def has(self, wanted: Adapter | FullWeights) -> bool:
+        """Whether it is there, and proven."""
         if isinstance(wanted, FullWeights):
             return self.engine.healthy and self.engine.in_place == wanted.name
         return self.engine.healthy and self.engine.loaded.get(wanted.name) == wanted.path
 
+    def lists(self, name: str) -> bool:
+        """Whether it had an adapter of this name when it was last looked at, and has not forgotten it since."""
+        return name in self._there
+
     async def next_look(self, adapter: Adapter | None = None) -> None:
         """Return after a look that began after this call has ended, or after one that loaded this adapter meanwhile."""
         running = self._begun
-        had = adapter is None or self._has(adapter)
+        had = adapter is None or self.has(adapter)
         self._wake.set()
         while self._ended <= running and not self._removed:
             await self._round.wait()
-            if not had and adapter is not None and self._has(adapter):
+            if not had and adapter is not None and self.has(adapter):
                 return
 
     def remove(self) -> None:
@@ -170,7 +176,7 @@ class Keeper:
 
     async def _agree(self, cards: list[Card]) -> None:
         engine = self.engine
-        there = {card.id: card.root for card in cards if card.parent is not None}
+        there = self._there = {card.id: card.root for card in cards if card.parent is not None}
         for name in [name for name, path in engine.loaded.items() if there.get(name) != path]:
             del engine.loaded[name]  # it restarted between two looks
         if not engine.healthy:
@@ -348,6 +354,7 @@ class Keeper:
             return False
         try:
             await self.engine.unload(name, self._load_seconds)
+            self._there.pop(name, None)
             log.info("engine %s forgot %s", self.engine.url, name)
         except EngineDown:
             raise

@@ -6,7 +6,8 @@ Knows nothing of users, turns or records; `server.serving` does.
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -29,6 +30,23 @@ NOT_ABLE = 501  # of vLLM, for what is asked for and it has not
 
 class Broken(Exception):
     """The engine ended an answer before its end."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What became of a request on `engine` before the first piece of an answer. `told`: by the engine, which lives."""
+
+    engine: Engine
+    words: str
+    began: datetime
+    since: float  # since when it had been up by then
+    told: bool = False
+    ended: datetime = field(default_factory=lambda: datetime.now(UTC))
+
+    @property
+    def is_death(self) -> bool:
+        """Whether the engine was found down after it, or came back since. Else a connection went stale, and no more."""
+        return not self.told and (not self.engine.healthy or self.engine.since != self.since)
 
 
 @dataclass
@@ -92,13 +110,17 @@ class Relay:
         stream: bool,
         moved: Callable[[], bool] = lambda: False,
         prefix: str = "",
+        failures: list[Failure] | None = None,
     ) -> Answer:
         """Send a request to an engine that serves `model` and wait for the first piece of its answer.
 
         An engine that fails before that is replaced by another one, or waited for. Raises ApiError with what the engine
         refused, or 503 when none could be had in time; Moved when, before an engine took it, `moved` said that other
         weights are to answer. `prefix`: requests that begin alike say the same.
+
+        To `failures` is added what engines that had the request failed with, whatever came of it in the end.
         """
+        failures = [] if failures is None else failures
         deadline = asyncio.get_running_loop().time() + self._wait
         failed: list[Engine] = []
         while True:
@@ -106,7 +128,7 @@ class Relay:
                 self._look()  # it may be coming, or be wanted no more
             engine = await self._pool.wait(model, deadline, failed, moved, prefix=prefix)
             engine.in_flight += 1
-            version = engine.version
+            version, since, began = engine.version, engine.since, datetime.now(UTC)
             kept = unknown = False
             try:
                 answer = await self._try(engine, path, payload, stream)
@@ -116,11 +138,18 @@ class Relay:
                 unknown = not kept
             except EngineDown as error:
                 log.warning("%s; the request is sent again", error)
+                if error.asked:
+                    failures.append(Failure(engine, error.what, began, since))
+                    self._look()  # whether it died
                 if engine in failed:  # the first failure may be a connection that went stale; the second is none
                     engine.mark_down(error.what)
                     self._look()
                 failed.append(engine)
                 answer = None
+            except ApiError as error:
+                if error.status >= 500:
+                    failures.append(Failure(engine, error.message, began, since, told=True))
+                raise
             finally:
                 if not kept:
                     engine.release()
@@ -156,7 +185,7 @@ class Relay:
         wire, first = await engine.open(path, payload, stream)
         if stream and wire.status == 200 and not first:
             wire.close()
-            raise EngineDown(engine.url, "closed the stream before its first piece")
+            raise EngineDown(engine.url, "closed the stream before its first piece", asked=True)
         failed = stream and wire.status == 200 and first.startswith(_ERROR)
         if wire.status == 200 and not failed:
             return Answer(engine, wire, first, self._silence)
@@ -164,7 +193,7 @@ class Relay:
         said = first.split(b"\n\n")[0].removeprefix(b"data: ") if failed else first
         words = message_of(said)
         if wire.status == 503 or is_dead(words):
-            raise EngineDown(engine.url, words)
+            raise EngineDown(engine.url, words, asked=True)
         if wire.status == 404 and "does not exist" in words:
             return None
         raise _refused(status_of(said) if failed else wire.status, words)

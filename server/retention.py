@@ -20,7 +20,7 @@ PRUNED = ".pruned"  # the end of a folder's name while it is being deleted, so t
 
 async def prune(gateway: Gateway, keep: int) -> list[str]:
     """Keep the files of the `keep` newest checkpoints and of those in use. Returns the names whose files went."""
-    async with gateway.swap.changing:  # nothing becomes live meanwhile
+    async with gateway.swap.changing:  # what becomes live meanwhile is loaded already
         engines = [keeper.engine for keeper in gateway.swap.keepers]
         names = {name for engine in engines for name in (*engine.loaded, engine.in_place) if name is not None}
         names |= {adapter.name for adapter in gateway.swap.wanted()}

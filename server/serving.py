@@ -16,6 +16,7 @@ from db.values import ASIDE, Turn
 from server.asking import PATHS, Ask, narrowest
 from server.auth import Door, Identity, address_of
 from server.catalog import ALIAS, Catalog, Weights
+from server.ends import completion_of, deaths, decisive
 from server.errors import ApiError, invalid, unavailable
 from server.exchange import Exchange, Receive, Send, read_request
 from server.feed import Away, Feeds
@@ -28,8 +29,8 @@ from server.pickup import HIDES
 from server.placing import Places
 from server.pool import Moved, Pool
 from server.prompts import Longest
-from server.recording import Recorder, completion_of, numbered
-from server.relay import Answer, Broken, Relay, is_dead
+from server.recording import Recorder, numbered
+from server.relay import Answer, Broken, Failure, Relay, is_dead
 from server.repeats import BODY, Key, Repeats, key_of
 from server.stream import Tail
 from server.swap import Swap
@@ -224,6 +225,7 @@ class Serving:
             await self._longest.check(ask, identity.limits, weights, moved)
             turn = self._turn(ask, place, identity, weights, key)
             self._recorder.begin(turn)
+            failures: list[Failure] = []
             try:
                 answer = await self._relay.begin(
                     PATHS[ask.kind],
@@ -232,12 +234,18 @@ class Serving:
                     ask.stream,
                     moved,
                     place.conversation if place.consent != "none" or ask.conversation_id else ask.opening,
+                    failures,
                 )
-            except (ApiError, Moved):
-                self._recorder.abandon(turn)  # refused: no turn took place
+            except ApiError as error:
+                await asyncio.shield(self._refused(error, ask, turn, failures, allowance))
+                raise
+            except Moved:
+                self._recorder.abandon(turn)
+                await asyncio.shield(self._record_deaths(turn, failures))
                 raise
             except asyncio.CancelledError:
                 await asyncio.shield(self._record(ask, turn, Outcome(), allowance, Times(), "interrupted"))
+                await asyncio.shield(self._record_deaths(turn, failures))
                 raise
             turn = replace(turn, engine=answer.engine.url)
             try:
@@ -256,6 +264,25 @@ class Serving:
                     await exchange.whole(told)
             finally:
                 answer.close()
+                if failures:
+                    await asyncio.shield(self._record_deaths(turn, failures))
+
+    async def _refused(
+        self, error: ApiError, ask: Ask, turn: Turn, failures: list[Failure], allowance: Allowance
+    ) -> None:
+        """Record that an engine's error, or its death, was all that came of a request. Any other refusal is no turn."""
+        last, ended = decisive(failures) if error.status >= 500 else None, turn
+        if last is None or BODY in turn.sampling:  # a key stays free for another try
+            self._recorder.abandon(turn)
+            ended = replace(turn, request_id=new_id())
+        if last is not None:
+            ended = replace(ended, engine=last.engine.url)
+            await self._record(ask, ended, Outcome(error=last.words, lost=not last.told), allowance, Times())
+        await self._record_deaths(turn, [one for one in failures if last is None or one.engine is not last.engine])
+
+    async def _record_deaths(self, turn: Turn, failures: list[Failure]) -> None:
+        for died, how in deaths(turn, failures):
+            await self._recorder.complete(died, how)
 
     async def _stream(
         self, ask: Ask, turn: Turn, answer: Answer, writer: Writer, allowance: Allowance, exchange: Exchange | Away

@@ -7,8 +7,6 @@ load and forget, and this one waits for what they report.
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from contextlib import suppress
 from typing import NamedTuple
 
 from db.errors import DatabaseUnavailable, DeploymentChanged
@@ -17,7 +15,6 @@ from db.session import Database
 from server.catalog import Catalog, Wanted, Weights
 from server.engine import Engine
 from server.errors import ApiError, unavailable
-from server.full import FullWeights
 from server.ground import Grounds
 from server.inspection import Inspection, without_files
 from server.keeper import Adapter, Keeper
@@ -26,11 +23,10 @@ from server.lookups import Lookups
 from server.notices import Notices
 from server.observed import Observed
 from server.pool import Pool
+from server.reaching import Reach
 from server.wanting import Wanting, adapter_of
 
 log = logging.getLogger(__name__)
-
-PACE_SECONDS = 0.05  # between two looks of a gateway that waits for another one's keepers
 
 
 class Proposal(NamedTuple):
@@ -74,13 +70,14 @@ class Swap:
         self._wanting = Wanting(database, catalog, lease.holder, lease.seconds, self._tell)
         self._shared = Observed(database, lookups, lease.holder)
         self.keepers: list[Keeper] = []
+        self._reach = Reach(self.keepers, lease, self.ground, load_seconds, drain_seconds)
         self.swaps = 0
         lease.changed = self._wake
         notices.heard = self.hurry
 
     @property
     def changing(self) -> asyncio.Lock:
-        """Held while this gateway changes what is live; who holds it keeps it from doing so."""
+        """Held while this gateway makes live what has to be loaded first; who holds it keeps it from doing so."""
         return self._deploying
 
     def wanted(self) -> list[Adapter]:
@@ -140,56 +137,89 @@ class Swap:
         itself taken back, 422 when the checkpoint is unfit or an engine serves other weights, 503 without an engine.
         Where engines must change the weights under their adapters, it is live once one has it; the others follow.
         """
-        async with self._deploying:
-            await self._catalog.refresh()
-            if self._catalog.trouble is not None or (state := self._catalog.wanted) is None:
-                raise unavailable(f"nothing can be deployed now: {self._catalog.trouble}", "database_unavailable")
-            target = state.previous if name == "previous" else self._catalog.known(name)
-            if target is None:
-                what = (
-                    "there is no previous checkpoint to go back to" if name == "previous" else f"no checkpoint {name!r}"
-                )
-                raise ApiError(404, what, code="checkpoint_not_found", param="checkpoint")
-            if name == "previous" and target.state == "retired":
-                raise _taken_back_already(target, state.live)
-            if target.id == state.live.id and state.canary is None:
-                return self._answer()
-            if expected_live is not None and expected_live != state.live.name:
-                raise _changed(expected_live, state.live.name)
-            if target.state == "rejected":
-                raise _rejected(target)
-            if share and state.canary is not None and target.id != state.live.id:
-                if target.id == state.canary.id:
-                    return self._answer()
-                what = (
-                    f"{state.canary.name} is on trial; make it live, or end its trial by making {state.live.name} live"
-                )
-                raise ApiError(409, what, code="canary_on_trial")
-            moves = target.ground != state.live.ground
-            if share and moves:
-                what = f"{target.name} can't be on trial beside {state.live.name}: an engine has one set of weights"
-                raise ApiError(422, what, code="no_canary", param="canary_share")
-            back = disown or name == "previous"
-            wish = Proposal(target, by, reason, state, share if target.id != state.live.id else 0.0, back, disown)
-            try:
-                if target.kind == "base" and not moves:
-                    await asyncio.to_thread(self._propose, wish)
-                else:
-                    await self._inspection.fit(target)
-                    async with self._wanting.candidate(target):
-                        await (self._ahead(target) if moves else self._everywhere(adapter_of(target)))
-                        await asyncio.to_thread(self._propose, wish)
-                        await self._catalog.refresh()  # people get it from here on; the wish is taken back after that
-            except DeploymentChanged as error:
-                raise _changed(state.live.name, str(error)) from error
-            except DatabaseUnavailable as error:
-                raise unavailable(f"not deployed: {error}", "database_unavailable") from error
-            finally:
-                await self._catalog.refresh()
-                self._tell()
-            self.swaps += 1
-            log.info("%s is %s, made so by %s: %s", target.name, "on trial" if share else "live", by, reason)
+        wish = await self._plan(name, by, reason, expected_live, share, disown)
+        if wish is None:
             return self._answer()
+        if self._at_hand(wish):  # waits for no other deployment: that one finds the row changed
+            return await self._carry_out(wish)
+        if name == "previous":
+            expected_live = wish.instead_of.live.name  # whoever asked meant what was live then
+        async with self._deploying:
+            wish = await self._plan(name, by, reason, expected_live, share, disown)
+            return self._answer() if wish is None else await self._carry_out(wish)
+
+    async def _plan(
+        self, name: str, by: str, reason: str, expected_live: str | None, share: float, disown: bool
+    ) -> Proposal | None:
+        """What is to be done by the rows as they are now; None: nothing is. Raises ApiError as `deploy` does."""
+        await self._catalog.refresh()
+        if self._catalog.trouble is not None or (state := self._catalog.wanted) is None:
+            raise unavailable(f"nothing can be deployed now: {self._catalog.trouble}", "database_unavailable")
+        target = state.previous if name == "previous" else self._catalog.known(name)
+        if target is None:
+            what = "there is no previous checkpoint to go back to" if name == "previous" else f"no checkpoint {name!r}"
+            raise ApiError(404, what, code="checkpoint_not_found", param="checkpoint")
+        if name == "previous" and target.state in ("retired", "rejected"):
+            older = next((one.name for one in self._catalog.listed() if one.id < state.live.id), None)
+            raise _taken_back_already(target, state.live, older)
+        if target.id == state.live.id and state.canary is None:
+            return None
+        if expected_live is not None and expected_live != state.live.name:
+            raise _changed(expected_live, state.live.name)
+        if target.state == "rejected":
+            raise _rejected(target)
+        if share and state.canary is not None and target.id != state.live.id:
+            if target.id == state.canary.id:
+                return None
+            what = f"{state.canary.name} is on trial; make it live, or end its trial by making {state.live.name} live"
+            raise ApiError(409, what, code="canary_on_trial")
+        if share and target.ground != state.live.ground:
+            what = f"{target.name} can't be on trial beside {state.live.name}: an engine has one set of weights"
+            raise ApiError(422, what, code="no_canary", param="canary_share")
+        share = share if target.id != state.live.id else 0.0
+        return Proposal(target, by, reason, state, share, disown or name == "previous", disown)
+
+    def _at_hand(self, wish: Proposal) -> bool:
+        """Whether engines have it, proven, so that nothing is to be loaded, nor read from files that may be gone.
+
+        All that are healthy must; but where live is taken back, one is enough: an engine that has no files for what
+        takes its place, or refuses it, must not keep bad weights before people. It is left out until it has it.
+        """
+        target, live = wish.target, wish.instead_of.live
+        if target.ground != live.ground:
+            return False
+        if target.kind == "base" or target.id == live.id:
+            return True
+        healthy = [keeper for keeper in self.keepers if keeper.engine.healthy]
+        if target.path is None or not healthy:
+            return False
+        return (any if wish.back else all)(keeper.has(adapter_of(target)) for keeper in healthy)
+
+    async def _carry_out(self, wish: Proposal) -> dict[str, str | None]:
+        """Have engines get it, where they don't have it, and write the row."""
+        target, state = wish.target, wish.instead_of
+        try:
+            if self._at_hand(wish):
+                await asyncio.to_thread(self._propose, wish)
+            else:
+                await self._inspection.fit(target)
+                async with self._wanting.candidate(target):
+                    if target.ground != state.live.ground:
+                        await self._reach.ahead(target)
+                    else:
+                        await self._reach.everywhere(adapter_of(target), one=wish.back)
+                    await asyncio.to_thread(self._propose, wish)
+                    await self._catalog.refresh()  # people get it from here on; the wish is taken back after that
+        except DeploymentChanged as error:
+            raise _changed(state.live.name, str(error)) from error
+        except DatabaseUnavailable as error:
+            raise unavailable(f"not deployed: {error}", "database_unavailable") from error
+        finally:
+            await self._catalog.refresh()
+            self._tell()
+        self.swaps += 1
+        log.info("%s is %s, made so by %s: %s", target.name, "on trial" if wish.share else "live", wish.by, wish.reason)
+        return self._answer()
 
     async def admit(self, target: Weights) -> None:
         """Have a published checkpoint that somebody pinned loaded. Raises ApiError when no engine takes it."""
@@ -198,7 +228,7 @@ class Swap:
         await self._inspection.fit(target)
         adapter = adapter_of(target)
         await self._wanting.guest(adapter)
-        await self._everywhere(adapter)
+        await self._reach.everywhere(adapter)
 
     def is_wanted(self, model: str) -> bool:
         """Whether engines have this adapter or these full weights, or are to load them."""
@@ -210,16 +240,21 @@ class Swap:
         self._refuse_trainer()
         adapter = await self._wanting.step(name, await self._inspection.fit_step(name, path))
         try:
-            return await self._everywhere(adapter)
+            return await self._reach.everywhere(adapter)
         except ApiError as error:
             if error.status != 503:
                 await self._wanting.no_step(name)
             raise
 
     async def remove_step(self, name: str) -> None:
-        """Forget an adapter of a round. Raises ApiError 404 for one that is not there."""
-        if not await self._wanting.no_step(name):
+        """Forget an adapter of a round; when this returns no healthy engine has it, so that its files may go.
+
+        Raises ApiError 404 for one that is not there, 503 when an engine still has it after `load_seconds`: somebody
+        uses it, or the engine does not let it go. Then ask again.
+        """
+        if not await self._wanting.no_step(name) and not self._reach.having(name):
             raise ApiError(404, f"no adapter {name!r} is loaded", code="adapter_not_found")
+        await self._reach.gone(name)
 
     def internal_model(self, model: str) -> str:
         """The name under which the trainer may sample: a step, the base, what is kept loaded. Raises ApiError 404."""
@@ -240,57 +275,6 @@ class Swap:
         if live is not None and live.kind == "full":
             what = f"{live.name}, which is live, is full weights: adapters don't fit them, and rounds don't sample here"
             raise ApiError(409, f"{what}; train with weights=full, on an engine of its own", code="full_weights")
-
-    async def _ahead(self, target: Weights) -> None:
-        """Wait until one engine answers as this checkpoint, which stands on other weights than live does.
-
-        What engines that have them say decides; one that can't get them is a refusal.
-        """
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._drain_seconds + 2 * self._load_seconds
-        while (left := deadline - loop.time()) > 0:
-            healthy = [keeper for keeper in self.keepers if keeper.engine.healthy]
-            if not healthy:
-                raise unavailable("no engine is up; try again in a moment")
-            with suppress(TimeoutError):
-                await asyncio.wait_for(_each_look(healthy), min(left, self._load_seconds))
-            if any(keeper.engine.serves(target.model) for keeper in healthy):
-                return
-            for keeper in healthy:
-                wants: list[Adapter | FullWeights] = [self.ground.weights(target, keeper.engine.base_id)]
-                wants += [adapter_of(target)] if target.kind == "adapter" else []
-                for verdict in map(keeper.verdict, wants):
-                    if verdict is not None and not verdict.ok:
-                        message = f"engine {keeper.engine.url} does not take {target.name}: {verdict.detail}"
-                        raise ApiError(422, message, code="weights_refused")
-            if self._lease.role == "follows":
-                await asyncio.sleep(PACE_SECONDS)
-        raise unavailable(f"no engine had {target.name} within {self._drain_seconds + 2 * self._load_seconds:g} s")
-
-    async def _everywhere(self, adapter: Adapter) -> list[str]:
-        """Wait until every healthy engine has the adapter. A dead one does not block; it gets it when it comes back."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._load_seconds
-        late = [keeper for keeper in self.keepers if keeper.engine.healthy]
-        while True:
-            if not late:
-                raise unavailable("no engine is up; try again in a moment")
-            try:
-                await asyncio.wait_for(_each_look(late, adapter), deadline - loop.time())
-            except TimeoutError:
-                late_urls = ", ".join(keeper.engine.url for keeper in late)
-                raise unavailable(f"{late_urls} did not load {adapter.name} in {self._load_seconds:g} s") from None
-            healthy = [keeper for keeper in self.keepers if keeper.engine.healthy]
-            verdicts = [(keeper, keeper.verdict(adapter)) for keeper in healthy]
-            for keeper, verdict in verdicts:
-                if verdict is not None and not verdict.ok:
-                    message = f"engine {keeper.engine.url} does not take {adapter.name}: {verdict.detail}"
-                    raise ApiError(422, message, code="adapter_refused")
-            late = [keeper for keeper, verdict in verdicts if verdict is None]
-            if healthy and not late:
-                return [keeper.engine.url for keeper in healthy]
-            if self._lease.role == "follows":
-                await asyncio.sleep(PACE_SECONDS)
 
     def _propose(self, wish: Proposal) -> None:
         target, state = wish.target, wish.instead_of
@@ -335,23 +319,25 @@ class Swap:
             keeper.wake()
 
 
-async def _each_look(keepers: Iterable[Keeper], adapter: Adapter | None = None) -> None:
-    await asyncio.gather(*(keeper.next_look(adapter) for keeper in keepers))
-
-
 def _changed(expected: str, found: str) -> ApiError:
     return ApiError(
         409, f"live is not {expected} any more ({found}); look again and decide anew", code="deployment_changed"
     )
 
 
-def _rejected(target: Weights) -> ApiError:
-    what = f"{target.name} was rejected; its round, the deployments, or the audit of what was forgotten say why"
+def _rejected(target: Weights, more: str = "") -> ApiError:
+    what = f"{target.name} was rejected; its round, the deployments, or the audit of what was forgotten say why{more}"
     return ApiError(409, what, code="checkpoint_rejected")
 
 
-def _taken_back_already(previous: Weights, live: Weights) -> ApiError:
-    what = (
-        f"{previous.name} was taken back when {live.name} became live again; to serve it after all: promote it by name"
+def _taken_back_already(previous: Weights, live: Weights, older: str | None) -> ApiError:
+    further = (
+        f"nothing older than {live.name} is kept"
+        if older is None
+        else f"to go further back promote an older version by its name, such as {older}"
     )
+    if previous.state == "rejected":
+        return _rejected(previous, f"; {further}")
+    what = f"{previous.name} was taken back when {live.name} became live again"
+    what += f"; to serve it after all promote it by its name; {further}"
     return ApiError(409, what, code="taken_back_already", param="checkpoint")

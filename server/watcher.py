@@ -13,7 +13,7 @@ from db.errors import DatabaseUnavailable
 from db.queries import arms, deployments, replays
 from db.session import Database
 from server import decline, timing, trial
-from server.catalog import SERVED, Catalog, Wanted, Weights
+from server.catalog import Catalog, Wanted, Weights
 from server.engine import EngineFailed
 from server.errors import ApiError
 from server.lease import Lease
@@ -24,6 +24,9 @@ log = logging.getLogger(__name__)
 
 CANARY, WATCH = "the canary's trial", "the watch on live traffic"
 """By whom these deployments are, in their rows."""
+HOPE = timedelta(minutes=10)
+"""An engine that keeps a canary from being promoted is waited for so long, once the trial's time is over."""
+UNFIT = ("adapter_refused", "checkpoint_unfit")
 AGAIN = timedelta(minutes=10)
 """After it was found that the machine is slow, and not live, both are asked again."""
 
@@ -48,6 +51,13 @@ class Watcher:
         self._database, self._catalog, self._pool, self._lease, self._swap = database, catalog, pool, lease, swap
         self._rules, self._interval = rules, interval
         self._acquitted: tuple[int, datetime] | None = None  # a deployment whose live is not slow itself, and when
+        self._hindered: tuple[int, datetime, str] | None = None  # one whose canary can't be promoted, since when, why
+
+    @property
+    def trouble(self) -> str | None:
+        """What keeps a canary that is to be promoted from it, in words."""
+        state, hindered = self._catalog.wanted, self._hindered
+        return None if state is None or hindered is None or hindered[0] != state.deployment_id else hindered[2]
 
     async def run(self) -> None:
         """Look again and again until cancelled."""
@@ -87,16 +97,35 @@ class Watcher:
     async def _end_trial(self, state: Wanted) -> None:
         assert state.canary is not None
         verdict = await asyncio.to_thread(self._judge, state)
-        if verdict is not None:
-            target = state.canary if verdict.promote else state.live
+        if verdict is None:
+            return
+        target = state.canary if verdict.promote else state.live
+        try:
             await self._decide(target.name, CANARY, verdict.reason, state, disown=not verdict.promote)
+        except ApiError as error:
+            up = any(engine.healthy for engine in self._pool.engines)
+            if not verdict.promote or not (error.code in UNFIT or (error.code == "engine_unavailable" and up)):
+                raise
+            await self._give_up(state, state.canary, error.message)
+
+    async def _give_up(self, state: Wanted, canary: Weights, why: str) -> None:
+        """End a trial whose canary can't be promoted, once its time is over: rounds wait for its end. Nothing is shown
+        against the canary, so a person may still make it live."""
+        now, limit = datetime.now(UTC), timedelta(hours=self._rules.canary_hours)
+        known = self._hindered is not None and self._hindered[0] == state.deployment_id
+        since = self._hindered[1] if known and self._hindered is not None else now
+        self._hindered = state.deployment_id, since, f"canary {canary.name} can't be promoted: {why}"
+        log.warning("%s", self._hindered[2])
+        if now - state.since >= limit and now - since >= HOPE:
+            reason = f"canary {canary.name} rolled back: {self._rules.canary_hours:g} hours are over, and {why}"
+            await self._decide(state.live.name, CANARY, reason, state, disown=False)
 
     async def _take_back(self, state: Wanted) -> None:
-        """Back to the previous checkpoint, if live grew out of it: what was rolled back itself is nothing to go to."""
+        """Back to the previous checkpoint, unless that was itself taken back: retired by hand, or rejected."""
         previous = state.previous
-        if not self._rules.rollback_level or previous is None or previous.id > state.live.id:
+        if not self._rules.rollback_level or previous is None:
             return
-        if self._catalog.wanted is not state or (previous.kind != "base" and previous.state not in SERVED):
+        if self._catalog.wanted is not state or (previous.kind != "base" and previous.state != "published"):
             return
         found = await asyncio.to_thread(self._decline, state)
         if found is None:

@@ -319,7 +319,7 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
     threads: int = Field(1, ge=1, description="Threads of a training step; on a small machine people need the rest.")
     save_every: int = Field(1, ge=1, description="Steps between saved states; a killed round loses at most so many.")
     keep_checkpoints: int = Field(
-        10, ge=1, description="So many of the newest checkpoints keep their files, beside those in use."
+        10, ge=1, description="Of those that can be made live so many newest keep their files, beside those in use."
     )
     gateway_patience: float = Field(
         300.0, gt=0, description="Seconds to wait for a gateway or engine that restarts, before a round is failed."

@@ -21,6 +21,9 @@ OBSERVED_FOR = timedelta(days=7)
 def release(session: Session, keep: int, used: set[str]) -> list[tuple[str, str]]:
     """Give up the files of all but the `keep` newest checkpoints and those in use: (name, path) of each given up.
 
+    What can be made live counts among its own, so that rejected ones push out none of it; a rejected one is kept while
+    it is among the `keep` newest of all.
+
     In use are live, previous and canary, what the open round stands on, what an engine was seen to have, what any
     gateway wishes, and the names in `used`. From here on nobody is given these paths; delete the files after the
     transaction has committed.
@@ -31,8 +34,12 @@ def release(session: Session, keep: int, used: set[str]) -> list[tuple[str, str]
     needed = _needed(session)
     names = used | _observed(session)
     given_up = []
+    servable = 0  # of those that are newer
     for place, row in enumerate(rows):
-        spare = place >= keep and row.id not in needed and row.name not in names
+        rejected = row.state == CheckpointState.REJECTED
+        late = (place if rejected else servable) >= keep
+        servable += not rejected
+        spare = late and row.id not in needed and row.name not in names
         if spare and row.kind != "base" and row.state in PRUNABLE and row.path is not None:
             given_up.append((row.name, row.path))
             row.path = None

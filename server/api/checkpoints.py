@@ -29,7 +29,7 @@ class DeploymentRequest(BaseModel):
 
 class PruneRequest(BaseModel):
     keep: int = Field(10, ge=1)
-    """So many of the newest checkpoints keep their files in any case."""
+    """So many of the newest checkpoints that can be made live keep their files in any case."""
 
 
 @router.get("/checkpoints")

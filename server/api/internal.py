@@ -90,7 +90,7 @@ async def load_adapter(gateway: House, wish: AdapterRequest) -> dict[str, Any]:
 
 @router.delete("/adapters/{name}", status_code=204, responses=refused(NO_ADAPTER, NO_DATABASE))
 async def unload_adapter(gateway: House, name: str) -> Response:
-    """Forget it, once nobody uses it any more."""
+    """Forget it, once nobody uses it any more. Answered when no healthy engine has it, so that its files may go."""
     await gateway.swap.remove_step(name)
     return Response(status_code=204)
 

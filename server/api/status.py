@@ -27,7 +27,12 @@ def status(gateway: House, _: Me) -> dict[str, Any]:
         "previous": wanted.previous.name if wanted is not None and wanted.previous is not None else None,
         "canary": None
         if wanted is None or wanted.canary is None
-        else {"name": wanted.canary.name, "share": wanted.canary_share, "since": when(wanted.since)},
+        else {
+            "name": wanted.canary.name,
+            "share": wanted.canary_share,
+            "since": when(wanted.since),
+            "trouble": gateway.watcher.trouble,
+        },
         "engines": [engine_view(engine) for engine in list(gateway.pool.engines)],
         "round": None if open_round is None else round_view(open_round, names),
         "prompts": {"recorded": recorded, "trainable": trainable},

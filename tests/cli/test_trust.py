@@ -194,3 +194,19 @@ def test_what_cannot_be_exported_is_said_with_its_reason(asked: list[httpx.Reque
     ended = CliRunner().invoke(main.app, ["export", name, "/nowhere/else"])
     assert isinstance(ended.exception, CannotStart)  # which the entry point turns into a sentence and exit code 2
     assert why in str(ended.exception)
+
+
+def test_a_rollback_says_what_it_takes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that it takes nothing else back, where something becomes live meanwhile."""
+    seen = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/api/status":
+            return httpx.Response(200, json={"live": {"name": "v2"}})
+        seen.append(json.loads(request.content))
+        return httpx.Response(200, json={"live": "v1", "previous": "v2"})
+
+    monkeypatch.setattr(main, "_client", lambda: GatewayClient("http://g", transport=httpx.MockTransport(handler)))
+    ended = CliRunner().invoke(main.app, ["rollback", "--reason", "worse"])
+    assert ended.stdout == "v1 is live again; v2 stays loaded\n"
+    assert seen == [{"checkpoint": "previous", "reason": "worse", "expected_live": "v2"}]

@@ -1,7 +1,7 @@
 """A canary: sticky by conversation, judged by what came of its answers, promoted or rolled back with its reason."""
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 import pytest
@@ -197,6 +197,97 @@ async def test_a_canary_with_too_little_traffic_is_promoted_when_its_time_is_ove
         assert newest(house)[0].reason.startswith(
             "canary v1 promoted by its gate's verdict: 0.0001 hours showed nothing"
         )
+
+
+async def test_a_canary_that_an_engine_refuses_later_is_told_and_given_up_when_its_time_is_over(
+    engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = FakeEngine()
+    await other.start()
+    settings = {"canary_share": 0.5, "canary_hours": 1e-6, "judge_seconds": 3600.0}
+    async with running_gateway(tmp_path / "home", [engine.url, other.url], **settings) as house:
+        await house.until_ready()
+        name = add_checkpoint(house.database, house.home)
+        await publish(house, name)
+        assert (await house.http.get("/health")).json()["trouble"] is None
+        other.ignores_adapters = True
+        del other.adapters["ruminate-v1"]
+        async with asyncio.timeout(5):
+            while "other weights" not in house.gateway.pool.engines[1].detail:  # noqa: ASYNC110  it signals nothing
+                await asyncio.sleep(0.02)
+        with house.database.transaction() as session:
+            rounds.request_round(session, "grpo", {}, "ann")
+            assert rounds.claim_round(session, "trainer", 60) is None
+        await house.gateway.watcher.look()
+        assert newest(house)[0].canary_checkpoint_id == 1, "it is hoped for"
+        told = f"canary v1 can't be promoted: engine {other.url} does not take ruminate-v1"
+        assert (await house.http.get("/health")).json()["trouble"].startswith(told)
+        assert (await house.http.get("/api/status")).json()["canary"]["trouble"].startswith(told)
+        monkeypatch.setattr("server.watcher.HOPE", timedelta(0))
+        await house.gateway.watcher.look()
+        row, states = newest(house)
+        assert (row.live_checkpoint_id, row.canary_checkpoint_id, states["v1"]) == (0, None, "retired")
+        assert row.reason.startswith(f"canary v1 rolled back: 1e-06 hours are over, and engine {other.url} does not")
+        assert (await house.http.get("/health")).json()["trouble"] is None
+        with house.database.transaction() as session:
+            assert rounds.claim_round(session, "trainer", 60) is not None
+    await other.stop()
+
+
+async def test_errors_alone_roll_a_canary_back(shared: Running) -> None:
+    add_checkpoint(shared.database, shared.home)
+    await publish(shared, "v1")
+    new, old = arms_of(shared, 30)
+    record(shared.database, 0, old)
+    record(shared.database, 1, new, ending="error")
+    await shared.gateway.watcher.look()
+    row, states = newest(shared)
+    assert row.reason.startswith("canary v1 rolled back: errors 100.0% against 0.0% of v0 are more (p = "), row.reason
+    assert (row.live_checkpoint_id, row.canary_checkpoint_id, states["v1"]) == (0, None, "rejected")
+
+
+async def test_errors_before_the_first_piece_roll_a_canary_back(shared: Running, engine: FakeEngine) -> None:
+    """What people who were refused were told counts as well, in their conversations."""
+    add_checkpoint(shared.database, shared.home)
+    await publish(shared, "v1")
+    new, old = arms_of(shared, 15)
+    record(shared.database, 0, old)
+    engine.fail_after = 0
+    for name in new:
+        answer = await shared.chat(f"hello {name}", stream=True, ruminate={"conversation_id": name})
+        assert answer.status_code == 500
+    await shared.gateway.watcher.look()
+    row, states = newest(shared)
+    assert row.reason.startswith("canary v1 rolled back: errors 100.0% against 0.0% of v0 are more (p = "), row.reason
+    assert (row.live_checkpoint_id, row.canary_checkpoint_id, states["v1"]) == (0, None, "rejected")
+
+
+async def test_regenerations_alone_roll_a_canary_back(shared: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each prompt of the canary's conversations is asked again two minutes after its answer, and answered well."""
+    add_checkpoint(shared.database, shared.home)
+    await publish(shared, "v1")
+    new, old = arms_of(shared, 30)
+    record(shared.database, 0, old)
+    record(shared.database, 1, new)
+    with shared.database.transaction() as session:
+        user = users.ensure_user(session, "ann", "user", "train").id
+        for name in new:
+            begun = datetime.now(UTC) + timedelta(minutes=3)
+            turn = a_turn(user, said(f"{name} asks"), checkpoint_id=1, conversation_id=name, started_at=begun)
+            turns.record_turn(session, turn, its_end(turn, ended_at=begun + timedelta(seconds=1)))
+    await shared.gateway.watcher.look()
+    assert newest(shared)[0].canary_checkpoint_id == 1, "it is not settled yet"
+
+    class Later(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:
+            return datetime.now(tz) + timedelta(hours=1)
+
+    monkeypatch.setattr("server.watcher.datetime", Later)
+    await shared.gateway.watcher.look()
+    row, states = newest(shared)
+    assert row.reason.startswith("canary v1 rolled back: regenerations 100.0% against 0.0% of v0 are more (p = ")
+    assert (row.live_checkpoint_id, row.canary_checkpoint_id, states["v1"]) == (0, None, "rejected")
 
 
 async def test_a_trial_is_ended_by_hand_and_a_second_canary_waits(shared: Running) -> None:

@@ -126,6 +126,84 @@ async def test_a_checkpoint_that_kills_every_engine_again_and_again_is_taken_bac
     assert row.reason.startswith("v1 rolled back to v0: errors went from 0.0% of 60 conversations to ")
 
 
+async def test_errors_before_the_first_piece_take_live_back(shared: Running, engine: FakeEngine) -> None:
+    """A stream whose first event is an error is refused with 500; the engine lives, so each one counts."""
+    add_checkpoint(shared.database, shared.home)
+    record_before(shared.database, 60)
+    await make_live(shared, "v1")
+    engine.fail_after = 0
+    for number in range(12):
+        answer = await shared.chat(f"hello {number}", stream=True)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "engine_error")
+    with shared.database.reading() as session:
+        found = arms.answered(session, [1])
+    assert [(one.ending, one.lost, one.engine) for one in found] == [("error", False, engine.url)] * 12
+    assert len({one.conversation for one in found} - {None}) == 12
+    await shared.gateway.watcher.look()
+    row, states = newest(shared)
+    assert (row.live_checkpoint_id, states["v1"]) == (0, "rejected")
+    assert row.reason.startswith("v1 rolled back to v0: errors went from 0.0% of 60 conversations to 100.0% of 12")
+
+
+async def test_requests_under_which_the_engine_dies_before_it_answers_take_live_back(
+    shared: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not streamed: the whole answer is the first piece. All attempts fail, so the request is refused with 503."""
+    add_checkpoint(shared.database, shared.home)
+    record_before(shared.database, 60)
+    await make_live(shared, "v1")
+    engine.dies_at_once = True
+    for number in range(12):
+        assert (await shared.chat(f"hello {number}")).status_code == 503
+        await shared.until_ready()
+    with shared.database.reading() as session:
+        found = arms.answered(session, [1])
+    assert [(one.ending, one.lost, one.engine) for one in found] == [("error", True, engine.url)] * 12
+    assert None not in {one.conversation for one in found}
+    await shared.gateway.watcher.look()
+    assert newest(shared)[0].live_checkpoint_id == 1, "within seconds of each other they are one death"
+    monkeypatch.setattr("server.outcomes.DEATH", timedelta(0))  # as if an engine took no time to come back
+    await shared.gateway.watcher.look()
+    row, states = newest(shared)
+    assert (row.live_checkpoint_id, states["v1"]) == (0, "rejected")
+    assert row.reason.startswith("v1 rolled back to v0: errors went from 0.0% of 60 conversations to 100.0% of 12")
+
+
+async def test_a_death_under_a_request_that_is_answered_after_it_is_seen_beside_the_answer(
+    shared: Running, engine: FakeEngine
+) -> None:
+    add_checkpoint(shared.database, shared.home)
+    await make_live(shared, "v1")
+    engine.fail_next = 2  # one may be a connection that went stale
+    assert (await shared.chat("hello", ruminate={"consent": "train"})).status_code == 200
+    with shared.database.reading() as session:
+        found = arms.answered(session, [1])
+    assert sorted((one.ending, one.lost, one.conversation is None) for one in found) == [
+        ("complete", False, False), ("error", True, True)
+    ]  # fmt: skip
+
+
+async def test_a_request_that_failed_under_a_key_may_be_tried_again_under_it(
+    shared: Running, engine: FakeEngine
+) -> None:
+    wish = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}]}
+    keyed = {"Idempotency-Key": "the same"}
+    engine.fail_next = 4
+    answers = []
+    for _ in range(2):
+        answers.append(await shared.http.post("/v1/chat/completions", json=wish, headers=keyed))
+        await shared.until_ready()
+    assert [answer.status_code for answer in answers] == [503, 200], answers[1].text
+    with shared.database.reading() as session:
+        assert [one.ending for one in arms.answered(session, [0])] == ["error", "complete"]
+
+
+async def test_what_is_the_clients_own_fault_is_no_error_of_the_checkpoint(shared: Running) -> None:
+    assert (await shared.chat(max_tokens=100_000)).status_code == 400
+    with shared.database.reading() as session:
+        assert arms.answered(session, [0]) == []
+
+
 def deaths(database: Database, engines: list[str]) -> None:
     """Answers of v1 that broke off with their engines, a minute apart."""
     with database.transaction() as session:
@@ -168,10 +246,37 @@ async def test_a_second_rollback_does_not_bring_back_what_the_first_took_away(sh
     await make_live(shared, "previous")
     refused = await shared.http.post("/api/deployments", json={"checkpoint": "previous"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (409, "taken_back_already")
-    assert "v1 was taken back when v0 became live again" in refused.json()["error"]["message"]
+    said = refused.json()["error"]["message"]
+    assert "v1 was taken back when v0 became live again" in said
+    assert said.endswith("promote it by its name; nothing older than v0 is kept")
     await make_live(shared, "v1")
     await make_live(shared, "previous")
     assert newest(shared)[0].live_checkpoint_id == 0
+
+
+async def test_after_an_automatic_rollback_a_rollback_says_how_to_go_further_back(shared: Running) -> None:
+    for _ in range(3):
+        add_checkpoint(shared.database, shared.home)
+        await make_live(shared, f"v{shared.gateway.catalog.live.id + 1}")  # type: ignore[union-attr]
+    await shared.gateway.swap.deploy("v2", "the watch", "a test", disown=True)
+    refused = await shared.http.post("/api/deployments", json={"checkpoint": "previous"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "checkpoint_rejected")
+    assert refused.json()["error"]["message"].endswith("promote an older version by its name, such as v1")
+    await make_live(shared, "v1")
+
+
+async def test_an_older_version_that_was_made_live_by_name_is_watched_as_well(shared: Running) -> None:
+    """It took the place of a newer one, which was not taken back: neither grew out of the other."""
+    for name in ("v1", "v2"):
+        add_checkpoint(shared.database, shared.home)
+        await make_live(shared, name)
+    record_before(shared.database, 60, checkpoint_id=2)
+    await make_live(shared, "v1")
+    assert newest(shared)[1]["v2"] == "published"
+    record(shared.database, 1, [f"bad {n}" for n in range(9)], ending="error")
+    await shared.gateway.watcher.look()
+    row, states = newest(shared)
+    assert (row.live_checkpoint_id, row.by, states["v1"]) == (2, "the watch on live traffic", "rejected")
 
 
 async def test_a_rollback_to_what_live_did_not_grow_out_of_takes_it_back_as_well(shared: Running) -> None:
@@ -191,13 +296,13 @@ async def test_a_rollback_to_what_live_did_not_grow_out_of_takes_it_back_as_well
         assert rounds.get_round(session, asked).state == "cancelled"
 
 
-def record_before(database: Database, count: int) -> None:
-    """Answers of v0 from before anything else became live, a second each."""
+def record_before(database: Database, count: int, **how: object) -> None:
+    """Answers, of v0 unless said otherwise, from before anything else became live, a second each."""
     with database.transaction() as session:
         user = users.ensure_user(session, "ann", "user", "train").id
         for number in range(count):
             begun = datetime.now(UTC) - timedelta(hours=1, seconds=number)
-            turn = a_turn(user, said(f"before {number}"), conversation_id=f"before {number}", started_at=begun)
+            turn = a_turn(user, said(f"before {number}"), conversation_id=f"before {number}", started_at=begun, **how)
             turns.record_turn(session, turn, its_end(turn, ended_at=begun + timedelta(seconds=1)))
 
 

@@ -67,6 +67,14 @@ async def test_the_newest_and_what_is_in_use_keep_their_files(house: Running) ->
     assert names[4] == "v5"
 
 
+async def test_rejected_rounds_push_out_nothing_that_can_be_made_live(house: Running) -> None:
+    publish(house, 3)  # v1 to v3
+    publish(house, 4, "rejected")  # v4 to v7
+    assert await prune(house, keep=2) == ["v5", "v4", "v1"]
+    assert with_path(house) == ["v2", "v3", "v6", "v7"]
+    await deploy(house, "v2")
+
+
 async def test_a_pruning_that_dies_between_row_and_files_is_finished_by_the_next(
     house: Running, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -36,6 +36,7 @@ class FakeEngine:
         self.garbles: bytes | None = None  # what it says instead of an answer in one piece
         self.says_at: dict[int, bytes] = {}  # what it says in place of an event of a stream, by its place
         self.fail_next = 0  # answer so many requests by closing the connection at once
+        self.dies_at_once = False  # every chat breaks its connection before the first piece
         self.ignores_adapters = False
         self.ignores_reloads = False
         self.reload_delay = 0.0  # seconds that replacing the weights takes
@@ -48,6 +49,7 @@ class FakeEngine:
         self.refuses: int | None = None  # the status with which it refuses whatever it is asked
         self.fails_with = 500  # the status that it tells in a stream when it failed
         self.load_delay = 0.0  # seconds that loading an adapter takes
+        self.unload_delay = 0.0
         self.loading = 0
         self.adapters: dict[str, str] = {}
         self.requests: list[tuple[str, dict[str, Any]]] = []
@@ -150,6 +152,7 @@ class FakeEngine:
     async def _unload(self, request: web.Request) -> web.Response:
         name = (await request.json())["lora_name"]
         self._reach("unload")
+        await asyncio.sleep(self.unload_delay)
         if self.adapters.pop(name, None) is None:
             return _error(404, f"The lora adapter '{name}' cannot be found.")
         self.unloads += 1
@@ -218,6 +221,10 @@ class FakeEngine:
         body = await request.json()
         if (refusal := self._refuse(request, body)) is not None:
             return refusal
+        if self.dies_at_once:
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response(status=500)
         model = body["model"]
         await self._resumed()
         reasoning, response = self.text(model)
