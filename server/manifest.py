@@ -78,7 +78,8 @@ def _check_files(path: Path, files: dict[str, str], needed: set[str]) -> None:
 
 
 def _check_probe(path: Path, probe: Any) -> None:
-    """A probe is a few sequences of token ids, with both models' log-probability of each completion token."""
+    """A probe is a few sequences of token ids, with both models' log-probability of each completion token, and where it
+    has them the parent's."""
     try:
         whole = float(probe["tolerance"]) > 0 and len(probe["sequences"]) > 0
         for one in probe["sequences"]:
@@ -90,6 +91,7 @@ def _check_probe(path: Path, probe: Any) -> None:
             f"{path}: the manifest has no probe, so what an engine serves can't be checked ({error!r})"
         ) from error
     if not whole:
+            whole = whole and count == len(one.get("logprobs_parent", one["completion_ids"]))
         raise Unfit(f"{path}: the manifest's probe is not whole: as many log-probabilities as completion ids are due")
 
 

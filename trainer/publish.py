@@ -15,6 +15,7 @@ from trainer.card import card
 from trainer.exam import SAMPLES
 from trainer.files import fresh_folder, publish_folder, read_json, sha256, write_json
 from trainer.gateway import GatewayError
+from trainer.full import start_of
 from trainer.policy import base_hash, is_adapter, local_folder, prompt_ids, weight_files
 from trainer.probe import make_probe
 from trainer.prompts import Prompt
@@ -66,7 +67,7 @@ def manifest(
         "config": work.config.model_dump(),
         "reward": title(read_json(work.folder / PLAN).get("reward", settings.reward_model)),
         "files": {file: sha256(folder / file) for file in weight_files(folder)},
-        "probe": make_probe(base, adapter, _completions(work, adapter, mix)),
+        "probe": make_probe(base, adapter, _completions(work, adapter, mix), _parent(work, base)),
         "prompts": work.ledger.learnt_from(),
         "verdict": verdict,
         "samples": read_json(work.folder / SAMPLES) if (work.folder / SAMPLES).is_file() else [],
@@ -94,6 +95,13 @@ def make_live(work: Work, checkpoint: str, reason: str) -> None:
 
 
 def _completions(work: Work, adapter: Path, mix: Sequence[Prompt]) -> list[tuple[list[int], list[int]]]:
+def _parent(work: Work, base: Path) -> Path | None:
+    """The weights that the candidate was trained from, of its kind; None for the base."""
+    if work.parent.path is None or work.config.weights != "full":
+        return work.parent.path
+    return start_of(work, base)
+
+
     """Answers of the candidate to a few prompts of the mix."""
     versions = Versions(work)
     versions.clear()
