@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from db.base import NOTES, weights_hash
 from db.errors import DatabaseUnavailable
 from db.queries import checkpoints, deployments, users
 from db.session import Database
@@ -189,7 +190,9 @@ class Gateway:
     def found_base(self, base: str) -> None:
         """Make sure of checkpoint v0 and a first deployment. Raises BaseChanged when the database has another base."""
         found = config_hash(Path(base))
-        manifest = {"format": 1, "name": "v0", "kind": "base", "base": {"name": Path(base).name, "config_hash": found}}
+        weights = None if found is None else weights_hash(Path(base), self.settings.home / NOTES)
+        known = {"name": Path(base).name, "config_hash": found} | ({"weights_hash": weights} if weights else {})
+        manifest = {"format": 1, "name": "v0", "kind": "base", "base": known}
         with self.database.transaction() as session:
             row = checkpoints.ensure_base(session, f"sha256:{found}" if found else str(base), manifest)
             if deployments.current(session) is None:

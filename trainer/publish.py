@@ -9,14 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from db.base import NOTES
 from db.values import CheckpointState
 from thinking.templates import template_hash
 from trainer.card import card
 from trainer.exam import SAMPLES
 from trainer.files import fresh_folder, publish_folder, read_json, sha256, write_json
-from trainer.gateway import GatewayError
 from trainer.full import start_of
-from trainer.policy import base_hash, is_adapter, local_folder, prompt_ids, weight_files
+from trainer.gateway import GatewayError
+from trainer.policy import base_hashes, is_adapter, local_folder, prompt_ids, weight_files
 from trainer.probe import make_probe
 from trainer.prompts import Prompt
 from trainer.refresh import title
@@ -58,7 +59,7 @@ def manifest(
         "format": FORMAT,
         "name": name,
         "kind": "adapter" if is_adapter(folder) else "full",
-        "base": {"name": settings.base_model.rstrip("/").rsplit("/", 1)[-1], "config_hash": base_hash(base)},
+        "base": {"name": settings.base_model.rstrip("/").rsplit("/", 1)[-1]} | base_hashes(base, settings.home / NOTES),
         **({"rank": json.loads((folder / "adapter_config.json").read_text())["r"]} if is_adapter(folder) else {}),
         "thinking_format": work.reader.format.id,
         "template_hash": template_hash(settings.template),
@@ -94,7 +95,6 @@ def make_live(work: Work, checkpoint: str, reason: str) -> None:
         raise
 
 
-def _completions(work: Work, adapter: Path, mix: Sequence[Prompt]) -> list[tuple[list[int], list[int]]]:
 def _parent(work: Work, base: Path) -> Path | None:
     """The weights that the candidate was trained from, of its kind; None for the base."""
     if work.parent.path is None or work.config.weights != "full":
@@ -102,6 +102,7 @@ def _parent(work: Work, base: Path) -> Path | None:
     return start_of(work, base)
 
 
+def _completions(work: Work, adapter: Path, mix: Sequence[Prompt]) -> list[tuple[list[int], list[int]]]:
     """Answers of the candidate to a few prompts of the mix."""
     versions = Versions(work)
     versions.clear()
