@@ -130,7 +130,7 @@ class Gateway:
         serving = (self.door, self.catalog, self.swap, self.pool, self.pace, self.relay, self.recorder, self.places)
         pending = lambda: not self.spool.empty or self.recorder.trouble is not None  # noqa: E731
         self.streams = Streams(settings.redis_url)
-        self.feeds = Feeds(self.recorder.open, self.streams.share)
+        self.feeds = Feeds(self.recorder.open, self.streams.share, self.streams.drop)
         self.pickup = Pickup(database, self.lookups, self.feeds, self.streams)
         longest = Longest(self.relay, settings.max_prompt_tokens)
         # Its own threads: it writes, and those who look up what every request needs don't stand behind it.
