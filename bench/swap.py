@@ -3,7 +3,8 @@
 Clients stream greedy answers without pause while four checkpoints are made live in turn, many times, over one or more
 engines. Live and the one before stay loaded, so of four the next one is gone from every engine when its turn comes, and
 each swap loads, probes and lets something go. Then live is rolled back a few times. Every answer is compared, text for
-text, with what its checkpoint alone writes. A restart of vLLM, which a swap replaces, is timed beside it, to its first
+text (the stream has no token ids), with what its checkpoint alone writes, and prompts are counted that the checkpoints
+answer alike, which tell nothing. A restart of vLLM, which a swap replaces, is timed beside it, to its first
 answer as well. The checkpoints are the base with small random LoRA matrices: a swap does not care. With --full they are
 whole weights, for which engines are drained and reloaded, one after another.
 """

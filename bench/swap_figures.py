@@ -40,10 +40,15 @@ def figures(
     engines: Sequence[str],
     between: Sequence[Change] = (),
 ) -> dict[str, Any]:
-    """All figures. `alone`: what each model writes alone, by model and prompt. `between`: changes not to be timed."""
+    """All figures. `alone`: what each model writes alone, by model and prompt. `between`: changes not to be timed.
+
+    `mixed` is None where no answer could have told: none is to one of the `telling_prompts`.
+    """
     failed = [answer.error for answer in answers if answer.error]
     whole = [answer for answer in answers if not answer.error]
     mixed = sum(len(answer.models) > 1 or answer.text != alone[min(answer.models), answer.prompt] for answer in whole)
+    telling, asked = telling_prompts(alone), {prompt for _, prompt in alone}
+    compared = sum(answer.prompt in telling for answer in whole)
     swaps = [change for change in changes if not change.is_rollback]
     calls = [(change.answered - change.began) * 1000 for change in swaps]
     return {
@@ -52,13 +57,24 @@ def figures(
         "requests": len(answers),
         "failed": len(failed),
         "first_errors": failed[:3],
-        "mixed": mixed,
+        "mixed": mixed if mixed or compared else None,
+        "prompts": len(asked),
+        "telling_prompts": len(telling),
+        "compared": compared,
         "checkpoints_seen": sorted({model for answer in answers for model in answer.models}),
         **waits(answers, [*changes, *between]),
         "swap_call_ms": {"p50": percentile(calls, 50), "p99": percentile(calls, 99)},
         "swap_to_first_answer_ms": first_answers(whole, changes, engines, rollbacks=False),
         "rollback_to_first_answer_ms": first_answers(whole, changes, engines, rollbacks=True),
     }
+
+
+def telling_prompts(alone: Mapping[tuple[str, int], str]) -> set[int]:
+    """Those to which each of the models, two or more, writes another text: an answer to these shows whose it is."""
+    texts: dict[int, list[str]] = {}
+    for (_, prompt), text in alone.items():
+        texts.setdefault(prompt, []).append(text)
+    return {prompt for prompt, found in texts.items() if 1 < len(found) == len(set(found))}
 
 
 def waits(answers: Sequence[Answer], changes: Sequence[Change]) -> dict[str, Any]:
@@ -139,6 +155,18 @@ def first_answers(
     }
 
 
+def _mixed(report: Mapping[str, Any]) -> str:
+    if report["mixed"] is None:
+        return (
+            f"answers of mixed checkpoints: not told, since the checkpoints' own answers to the {report['prompts']} "
+            "prompts are alike; ask more of them, or for longer answers"
+        )
+    return (
+        f"answers of mixed checkpoints: {report['mixed']} (goal 0), of {report['compared']} to the "
+        f"{report['telling_prompts']} of {report['prompts']} prompts that each checkpoint answers otherwise"
+    )
+
+
 def _spread(values: list[float]) -> dict[str, float | None]:
     return {"p50": percentile(values, 50), "p99": percentile(values, 99), "max": percentile(values, 100)}
 
@@ -158,7 +186,7 @@ def in_words(report: Mapping[str, Any]) -> list[str]:
         f"{report['swaps']} swaps and {report['rollbacks']} rollbacks of {kind} over {report['engines']} engines, "
         f"{report['clients']} clients, {report['requests']} answers",
         f"failed answers: {report['failed']} (goal 0)",
-        f"answers of mixed checkpoints: {report['mixed']} (goal 0)",
+        _mixed(report),
         f"99th percentile gap between tokens: {report['gap_p99_ms_during']} ms during a change, "
         f"{report['gap_p99_ms_outside']} ms outside, {report['gap_p99_ratio']} times (goal {GOAL_GAP}); "
         f"{report['gap_p99_ms_before_all']} ms before the first change",

@@ -22,7 +22,7 @@ def write_weights(folder: Path, name: str, seed: int, full: bool = False) -> dic
 
     from trainer.files import sha256, write_json
     from trainer.full import save_full
-    from trainer.policy import base_hash, prompt_ids, save_adapter, weight_files
+    from trainer.policy import base_hashes, prompt_ids, save_adapter, weight_files
     from trainer.probe import make_probe
 
     base = Path(TINY.base_model)
@@ -44,7 +44,7 @@ def write_weights(folder: Path, name: str, seed: int, full: bool = False) -> dic
         "format": 1,
         "name": name,
         "kind": "full" if full else "adapter",
-        "base": {"name": base.name, "config_hash": base_hash(base)},
+        "base": {"name": base.name} | base_hashes(base),
         "rank": 8,
         "files": {file: sha256(folder / file) for file in weight_files(folder)},
         "probe": make_probe(base, folder, pairs),

@@ -72,6 +72,9 @@ def add_to(app: typer.Typer, client: Callable[[], Any]) -> None:
         rebuild: Annotated[
             bool, typer.Option("--rebuild", help="Take back what learnt from it, and do the later rounds again.")
         ] = False,
+        keep_words: Annotated[
+            bool, typer.Option("--keep-words", help="Delete nothing; take back what may be trained on.")
+        ] = False,
         yes: Annotated[bool, typer.Option("--yes", help="Don't ask first.")] = False,
         as_json: Json = False,
     ) -> None:
@@ -80,18 +83,22 @@ def add_to(app: typer.Typer, client: Callable[[], Any]) -> None:
         Weights do not forget: the checkpoints that had learnt from it are listed with the last clean one. With
         --rebuild they are rejected, the last clean one is live at once, and the trainer does the later rounds again
         without what was forgotten; what comes of each has to pass the gate. `ruminate rebuild` says what is left.
+        With --keep-words nothing is deleted: what was said may be trained on no more, as after an opt-out of their own.
         """
         _one_of(user, conversation)
         if not yes:
             more = " and go back to weights that have not learnt from it" if rebuild else ""
-            typer.confirm(f"Delete everything of {user or conversation}{more}?", abort=True)
+            what = "Train no more on anything" if keep_words else "Delete everything"
+            typer.confirm(f"{what} of {user or conversation}{more}?", abort=True)
         with client() as gateway:
-            wish = {"user": user, "conversation": conversation} | ({"rebuild": True} if rebuild else {})
+            wish: dict[str, Any] = {"user": user, "conversation": conversation}
+            wish |= ({"rebuild": True} if rebuild else {}) | ({"keep_words": True} if keep_words else {})
             found = gateway.call("POST", "/api/forget", wish)
         if as_json:
             print(json.dumps(found, indent=2))
         else:
-            print(deleted(found["deleted"]), rebuilt(found["rebuild"]) if rebuild else learnt(found), sep="\n")
+            done = withdrawn(found["withdrawn"]) if keep_words else deleted(found["deleted"])
+            print(done, rebuilt(found["rebuild"]) if rebuild else learnt(found), sep="\n")
 
     @app.command()
     def rebuild(
@@ -284,6 +291,12 @@ def deleted(counts: dict[str, int]) -> str:
     """What went, in one sentence."""
     there = [f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count]
     return f"deleted: {', '.join(there) or 'nothing was left'}"
+
+
+def withdrawn(counts: dict[str, int]) -> str:
+    """What may be trained on no more, in one sentence."""
+    copies = counts["round_prompts"]
+    return f"withdrawn: nothing of it is trained on again; {copies} copies in rounds emptied, no words deleted"
 
 
 def _counted(prompts: dict[str, int]) -> str:

@@ -122,7 +122,10 @@ class Catalog:
         probe = next((probe for probe in whole if probe), None)
         if probe is None:
             return None
-        turned = [one | {"logprobs_candidate": one["logprobs_base"]} for one in probe["sequences"]]
+        kept = ("prompt_ids", "completion_ids", "logprobs_base")  # its parent is not the base's
+        turned = [
+            {k: one[k] for k in kept} | {"logprobs_candidate": one["logprobs_base"]} for one in probe["sequences"]
+        ]
         return {"sequences": turned, "tolerance": probe["tolerance"]}
 
     @property

@@ -107,10 +107,16 @@ class Away:
 
 
 class Feeds:
-    """The feeds of this gateway by generation, and the work that fills them. `share` carries one to other gateways."""
+    """The feeds of this gateway by generation, and the work that fills them. `share` carries one to other gateways,
+    `unshare` takes back what of it is there."""
 
-    def __init__(self, begin: Callable[[Turn], None], share: Callable[[Turn, Feed], None]) -> None:
-        self._begin, self._share = begin, share
+    def __init__(
+        self,
+        begin: Callable[[Turn], None],
+        share: Callable[[Turn, Feed], None],
+        unshare: Callable[[Turn], None],
+    ) -> None:
+        self._begin, self._share, self._unshare = begin, share, unshare
         self._feeds: dict[str, tuple[Turn, Feed]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -126,10 +132,13 @@ class Feeds:
         return self._feeds.get(generation_id)
 
     def erase(self, whose: Callable[[Turn], bool]) -> None:
-        """Forget the events of these turns. From any thread: the loop adds some meanwhile."""
+        """Forget the events of these turns, and what other gateways could have of them. From any thread: the loop adds
+        some meanwhile.
+        """
         for key, (turn, _) in self._feeds.copy().items():
             if whose(turn):
                 self._feeds.pop(key, None)
+                self._unshare(turn)
 
     async def stop(self) -> None:
         """Break off what still runs; it is recorded as interrupted."""

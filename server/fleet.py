@@ -11,6 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
+from db.base import weights_hash
 from server.catalog import Catalog
 from server.engine import Engine, EngineFailed
 from server.errors import ApiError
@@ -71,9 +72,10 @@ class Fleet:
             return
         if engine.base.id != known.id:
             raise _unfit(f"engine {url} serves {engine.base.id!r}, the others {known.id!r}; start it with the same")
-        hashes = [await asyncio.to_thread(config_hash, Path(card.root)) for card in (engine.base, known)]
-        if None not in hashes and hashes[0] != hashes[1]:
-            raise _unfit(f"the base model of engine {url} in {engine.base.root} is not the one in {known.root}")
+        for told in (config_hash, weights_hash):
+            hashes = [await asyncio.to_thread(told, Path(card.root)) for card in (engine.base, known)]
+            if None not in hashes and hashes[0] != hashes[1]:
+                raise _unfit(f"the base model of engine {url} in {engine.base.root} is not the one in {known.root}")
 
 
 def _unfit(message: str) -> ApiError:

@@ -1,4 +1,5 @@
-"""Forgetting in every place where a gateway keeps words: rows, the spool, the journal of open turns, its memory.
+"""Forgetting in every place where a gateway keeps words: rows, the spool, the journal of open turns, its memory; and
+taking back what may be trained on, without it.
 
 Rows go first and leave a mark that refuses late turns; then what waits on disk goes, which could come back no more.
 Last the database lets go of the pages that held it.
@@ -8,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from db.errors import NotFound
-from db.queries import conversations
+from db.queries import conversations, users
 from db.queries import forget as queries
-from db.schema import User
-from db.values import Forgotten, Turn
+from db.schema import Conversation, User
+from db.values import Consent, Forgotten, Turn
 from server.auth import LOCAL
 from server.gateway import Gateway
 from server.spool import Claim, Journal, Spool
@@ -41,6 +42,31 @@ def forget(gateway: Gateway, *, user_id: str | None = None, conversation_id: str
     except NotFound:
         rows = Forgotten()
     return _elsewhere(gateway, rows, [conversation_id], lambda turn: turn.conversation_id == conversation_id)
+
+
+def withdraw(gateway: Gateway, *, user_id: str | None = None, conversation_id: str | None = None) -> Forgotten:
+    """Take back what a user, or one conversation, allowed to train on, as an opt-out of their own does.
+
+    Words stay theirs; the copies that rounds kept of them go. Of what is deleted already there is nothing to take back.
+    """
+    with gateway.database.transaction() as session:
+        if user_id is not None:
+            rows = queries.opt_out(session, user_id)
+            user = session.get(User, user_id)
+            if user is not None and user.consent == Consent.TRAIN:
+                users.set_consent(session, user_id, Consent.HISTORY)
+        else:
+            assert conversation_id is not None
+            rows = queries.opt_out_conversation(session, conversation_id)
+            place = session.get(Conversation, conversation_id)
+            if place is not None and place.deleted_at is None and place.consent in (None, Consent.TRAIN):
+                conversations.set_consent(session, conversation_id, place.user_id, Consent.HISTORY)
+    if user_id is not None:
+        gateway.door.forget(user_id)
+    else:
+        gateway.places.forget(str(conversation_id))
+    gateway.database.scrub()
+    return rows
 
 
 def forget_data(gateway: Gateway, user_id: str) -> Gone:

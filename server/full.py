@@ -77,5 +77,4 @@ async def prove(engine: Engine, wanted: FullWeights, asked_as: str, before: np.n
     if wanted.probe is None:
         return ""
     found = await probe_logprobs(engine, asked_as, wanted.probe["sequences"])
-    said = np.concatenate([np.asarray(one["logprobs_candidate"]) for one in wanted.probe["sequences"]])
-    return judge(found, said, before, float(wanted.probe["tolerance"]), "the weights before")
+    return judge(found, wanted.probe, before, "the weights before")

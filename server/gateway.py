@@ -11,6 +11,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from db.base import NOTES, weights_hash
 from db.errors import DatabaseUnavailable
 from db.queries import checkpoints, deployments, users
 from db.session import Database
@@ -129,7 +130,7 @@ class Gateway:
         serving = (self.door, self.catalog, self.swap, self.pool, self.pace, self.relay, self.recorder, self.places)
         pending = lambda: not self.spool.empty or self.recorder.trouble is not None  # noqa: E731
         self.streams = Streams(settings.redis_url)
-        self.feeds = Feeds(self.recorder.open, self.streams.share)
+        self.feeds = Feeds(self.recorder.open, self.streams.share, self.streams.drop)
         self.pickup = Pickup(database, self.lookups, self.feeds, self.streams, pending)
         longest = Longest(self.relay, settings.max_prompt_tokens)
         # Its own threads: it writes, and those who look up what every request needs don't stand behind it.
@@ -190,7 +191,9 @@ class Gateway:
     def found_base(self, base: str) -> None:
         """Make sure of checkpoint v0 and a first deployment. Raises BaseChanged when the database has another base."""
         found = config_hash(Path(base))
-        manifest = {"format": 1, "name": "v0", "kind": "base", "base": {"name": Path(base).name, "config_hash": found}}
+        weights = None if found is None else weights_hash(Path(base), self.settings.home / NOTES)
+        known = {"name": Path(base).name, "config_hash": found} | ({"weights_hash": weights} if weights else {})
+        manifest = {"format": 1, "name": "v0", "kind": "base", "base": known}
         with self.database.transaction() as session:
             row = checkpoints.ensure_base(session, f"sha256:{found}" if found else str(base), manifest)
             if deployments.current(session) is None:

@@ -9,6 +9,7 @@ import os
 import time
 from pathlib import Path
 
+from db.base import weights_hash
 from server.catalog import ALIAS, BASE, Weights
 from server.errors import ApiError
 from server.full import FullWeights
@@ -20,6 +21,8 @@ from server.wanting import adapter_of
 KNOWN_SECONDS = 300.0  # full weights reach several engines one after another, each after it was drained
 
 Stand = tuple[tuple[str, int, int, int, int], ...]
+Hashes = tuple[str | None, str | None]
+"""Of the served base's configuration and weights, as far as they are known."""
 
 
 class Inspection:
@@ -27,7 +30,7 @@ class Inspection:
 
     def __init__(self, ground: Grounds, max_rank: int) -> None:
         self._ground, self._max_rank = ground, max_rank
-        self._known: dict[tuple[str, str, str | None], tuple[Stand, float]] = {}  # how files stood, and when
+        self._known: dict[tuple[str, str, Hashes], tuple[Stand, float]] = {}  # how files stood, and when
 
     async def fit(self, target: Weights) -> None:
         """Raises ApiError 422 for a checkpoint that can't be deployed as it is."""
@@ -49,18 +52,19 @@ class Inspection:
         """Raises Unfit. Blocks for as long as reading the files takes; to be called right before each load, so that an
         engine that restarts gets nothing that was altered since."""
         path, now, base = Path(wanted.path), time.monotonic(), self._ground.base
-        key = (wanted.path, wanted.name, None if base is None else config_hash(base))
+        shape, weights = hashes = _hashes(base)
+        key = (wanted.path, wanted.name, hashes)
         stands = _stand(path)  # before they are read
         before, at = self._known.get(key, ((), 0.0))
         if stands and stands == before and now - at < KNOWN_SECONDS:
             return
         name = wanted.name.removeprefix(f"{ALIAS}-")
         if isinstance(wanted, FullWeights):
-            check_checkpoint(path, name, key[2], "full", base)
+            check_checkpoint(path, name, shape, "full", base, base_weights=weights)
         elif wanted.probe is None:
             check_adapter(path, self._max_rank)
         else:
-            check_checkpoint(path, name, key[2], max_rank=self._max_rank)
+            check_checkpoint(path, name, shape, max_rank=self._max_rank, base_weights=weights)
         self._known = {one: known for one, known in self._known.items() if now - known[1] < KNOWN_SECONDS}
         self._known[key] = (stands, now)
 
@@ -69,6 +73,14 @@ class Inspection:
             await asyncio.to_thread(self.look, wanted)
         except Unfit as error:
             raise _unfit(error) from error
+
+
+def _hashes(base: Path | None) -> Hashes:
+    """Raises Unfit."""
+    try:
+        return (None, None) if base is None else (config_hash(base), weights_hash(base))
+    except OSError as error:
+        raise Unfit(f"the base model in {base} is not readable ({error})") from error
 
 
 def _stand(folder: Path) -> Stand:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import orjson
 
+from db.base import told_weights
 from server.tensors import WIDTH, Unfit, described, finite, floats, open_tensors
 
 FORMAT = 1
@@ -31,10 +32,12 @@ def check_checkpoint(
     base: Path | None = None,
     *,
     max_rank: int = 16,
+    base_weights: str | None = None,
 ) -> dict[str, Any]:
     """Check a published folder against its manifest and return the manifest. Raises Unfit.
 
     `base_hash`: SHA-256 of the served base's config.json; None where it is not known (a base on another machine).
+    `base_weights`: the hash of its weights (`db.base`), compared where the manifest names one as well.
     `kind`: as the row says, "adapter" or "full". `base`: the served base's folder, whose shape full weights must have.
     `max_rank`: what engines are started for.
     """
@@ -48,6 +51,9 @@ def check_checkpoint(
     given = (manifest.get("base") or {}).get("config_hash")
     if base_hash is not None and given != base_hash:
         raise Unfit(f"{path}: made for another base model (config hash {given!r}, served is {base_hash!r})")
+    weights = told_weights(manifest)
+    if None not in (base_weights, weights) and weights != base_weights:
+        raise Unfit(f"{path}: made for another base model (weights hash {weights!r}, served is {base_weights!r})")
     _check_files(path, manifest.get("files") or {}, {_CONFIG, _WEIGHTS} if kind == "adapter" else {_SHAPE})
     _check_probe(path, manifest.get("probe"))
     if kind == "full":
@@ -78,12 +84,14 @@ def _check_files(path: Path, files: dict[str, str], needed: set[str]) -> None:
 
 
 def _check_probe(path: Path, probe: Any) -> None:
-    """A probe is a few sequences of token ids, with both models' log-probability of each completion token."""
+    """A probe is a few sequences of token ids, with both models' log-probability of each completion token, and where it
+    has them the parent's."""
     try:
         whole = float(probe["tolerance"]) > 0 and len(probe["sequences"]) > 0
         for one in probe["sequences"]:
             count = len(one["completion_ids"])
             whole = whole and count == len(one["logprobs_candidate"]) == len(one["logprobs_base"]) > 0
+            whole = whole and count == len(one.get("logprobs_parent", one["completion_ids"]))
             whole = whole and all(isinstance(token, int) for token in (*one["prompt_ids"], *one["completion_ids"]))
     except (TypeError, KeyError, ValueError) as error:
         raise Unfit(

@@ -14,6 +14,7 @@ from server.engine import Engine
 PROBE_SECONDS = 30.0  # for a request of a few short prompts, behind whatever the engine does already
 CALL_SEQUENCES = 32  # sequences in one request: vLLM would take 1,024, but a person waits behind them
 PROBE_TOKENS = 320  # in one request of a probe: an engine reads them in one step, and every answer waits for that
+APART = 0.1  # nats; two checkpoints are told from each other by tokens that they differ on by that, well above rounding
 
 
 class ProbeFailed(Exception):
@@ -76,30 +77,46 @@ def _requests(sequences: Sequence[Mapping[str, Any]], most_tokens: float) -> Ite
 
 async def check(engine: Engine, model: str, probe: Mapping[str, Any]) -> str:
     """Compare `engine` with a manifest's probe. Returns the figures in words; raises ProbeFailed or EngineFailed."""
-    sequences = probe["sequences"]
-    return judge(
-        await probe_logprobs(engine, model, sequences),
-        np.concatenate([np.asarray(one["logprobs_candidate"]) for one in sequences]),
-        np.concatenate([np.asarray(one["logprobs_base"]) for one in sequences]),
-        float(probe["tolerance"]),
-    )
+    found = await probe_logprobs(engine, model, probe["sequences"])
+    return judge(found, probe, said(probe, "base"))
 
 
-def judge(
-    found: np.ndarray, candidate: np.ndarray, other: np.ndarray | None, tolerance: float, others: str = "the base"
-) -> str:
+def said(probe: Mapping[str, Any], of: str) -> np.ndarray | None:
+    """The trainer's log-probabilities of the probe's tokens `of` "candidate", "base" or "parent"; None where the
+    manifest has none: the parent is the base, or the manifest is older than this field."""
+    key = f"logprobs_{of}"
+    if any(key not in one for one in probe["sequences"]):
+        return None
+    return np.concatenate([np.asarray(one[key]) for one in probe["sequences"]])
+
+
+def judge(found: np.ndarray, probe: Mapping[str, Any], other: np.ndarray | None, others: str = "the base") -> str:
     """Mean absolute differences over the probe's tokens, in nats: within tolerance, and nearer to the candidate.
 
     `other`, called `others` in words: what an engine would answer that ignored the load; None where it is not known.
+    The parent's, where the probe has them, count on those tokens alone that it and the candidate differ on by APART.
     """
-    to_candidate = float(np.abs(found - candidate).mean())
+    candidate, parent = said(probe, "candidate"), said(probe, "parent")
+    tolerance = float(probe["tolerance"])
+    assert candidate is not None
+    to_candidate = _mean(found - candidate)
     figures = f"mean |Δlogp| {to_candidate:.4g} to the candidate"
     if other is not None:
-        to_other = float(np.abs(found - other).mean())
+        to_other = _mean(found - other)
         figures += f", {to_other:.4g} to {others}"
     figures += f", tolerance {tolerance:.4g}"
+    telling = np.zeros(len(found), bool) if parent is None else np.abs(candidate - parent) >= APART
+    if parent is not None and telling.any():
+        near, to_parent = _mean((found - candidate)[telling]), _mean((found - parent)[telling])
+        figures += f"; where the parent differs {near:.4g} to the candidate, {to_parent:.4g} to the parent"
     if not np.isfinite(to_candidate) or to_candidate > tolerance:
         raise ProbeFailed(f"the engine serves other weights than were trained: {figures}")
     if other is not None and to_candidate >= to_other:
         raise ProbeFailed(f"the engine ignores what it was given and answers as {others}: {figures}")
+    if telling.any() and near >= to_parent:
+        raise ProbeFailed(f"the engine answers as the checkpoint that this one was trained from: {figures}")
     return figures
+
+
+def _mean(differences: np.ndarray) -> float:
+    return float(np.abs(differences).mean())

@@ -6,7 +6,7 @@ within seconds, one that ended is kept a minute. Turns of which nothing is to be
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
 from db.values import Turn
@@ -33,6 +33,9 @@ class Streams:
         self._url = url
         self._client: Any = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pumps: dict[str, asyncio.Task[None]] = {}
+        self._dropped: set[str] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def carries(self) -> bool:
@@ -42,9 +45,17 @@ class Streams:
     def share(self, turn: Turn, feed: Feed) -> None:
         """Carry a feed to the others from now on."""
         if self._url and turn.consent != "none":
-            task = asyncio.create_task(self._pump(_key(turn.generation_id), feed))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            key, self._loop = _key(turn.generation_id), asyncio.get_running_loop()
+            self._pumps[key] = self._do(self._pump(key, feed))
+            self._pumps[key].add_done_callback(lambda _: self._pumps.pop(key, None))
+
+    def drop(self, turn: Turn) -> None:
+        """Have nothing of an answer of this gateway be left there, in a moment; callable from any thread.
+
+        Where Redis can't be reached its stream runs out, as any other.
+        """
+        if self._loop is not None and turn.consent != "none":
+            self._loop.call_soon_threadsafe(lambda: self._do(self._drop(_key(turn.generation_id))))
 
     async def has(self, generation_id: str) -> bool:
         """Whether its events are there. False as well when Redis does not answer."""
@@ -93,11 +104,33 @@ class Streams:
         if self._client is not None:
             await self._client.aclose()
 
+    def _do(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _drop(self, key: str) -> None:
+        from redis.exceptions import RedisError
+
+        self._dropped.add(key)
+        pump = self._pumps.get(key)
+        try:
+            await self._redis().delete(key)
+            if pump is not None:  # it may be writing just now, and stops at its next look
+                await asyncio.wait([pump])
+                await self._redis().delete(key)
+        except (RedisError, OSError, TimeoutError) as error:
+            log.warning("events of a forgotten answer can't be taken from Redis, where they run out: %r", error)
+        if pump is not None:
+            await asyncio.wait([pump])
+        self._dropped.discard(key)
+
     async def _pump(self, key: str, feed: Feed) -> None:
         from redis.exceptions import RedisError
 
         sent, fresh = 0, True
-        while True:
+        while key not in self._dropped:
             batch = feed.events[sent : sent + BATCH]
             over = feed.ended and sent + len(batch) == len(feed.events)
             pipe = self._redis().pipeline(transaction=True)

@@ -24,7 +24,7 @@ def card(manifest: dict[str, Any]) -> str:
         "",
         f"Made by round {manifest['round']} from {manifest['parent']}, and {decided} by its gate. It thinks before it "
         f"answers (format `{manifest['thinking_format']}`), and {fits} whose config.json has the SHA-256 "
-        f"`{base['config_hash']}`.",
+        f"`{base['config_hash']}`{_weights_of(base)}.",
         "",
         "## What it learnt from",
         "",
@@ -57,6 +57,11 @@ def card(manifest: dict[str, Any]) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _weights_of(base: dict[str, Any]) -> str:
+    known = base.get("weights_hash")
+    return f", and whose weights have `{known}` (SHA-256 over the names and SHA-256 of their files)" if known else ""
 
 
 def _sentence(words: str) -> str:

@@ -1,6 +1,7 @@
 """Which prompts a round learns from and which it is judged on, with a reason for each that was looked at.
 
-Recorded prompts come first, newest first, but for a set share of the round; the base mix fills up. The rules are in
+Recorded prompts come first, newest first, but for a set share of the round; the base mix fills up. A few of the gate's
+are the mix's in any case: answers to those alone may be shown (`trainer.exam`, `trainer.watch`). The rules are in
 `trainer.sieve`: the split is for good, and no prompt is trained on that is nearly a held-out one. Knows no database and
 no tokenizer: it gets prompts and a way to count tokens.
 """
@@ -16,6 +17,9 @@ from trainer.sieve import Sieve, Verdict
 from trainer.unsafe import Unsafe, by_rule
 
 SPARES = 2  # steps' worth of extra mix prompts: they stand in for prompts whose consent is withdrawn on the way
+
+SHOWABLE = 8  # mix prompts among the gate's, so that a house of many people sees what a round changed
+SHOWABLE_SHARE = 8  # and at most one of so many, in a small gate
 
 
 @dataclass
@@ -60,7 +64,8 @@ def curate(
     out = Curation()
     for prompt in asked:
         out.verdicts.append(sieve.judge(prompt))
-    _take(out, wanted - round(config.mix_share * wanted), config.gate_prompts, first)
+    showable = min(SHOWABLE, config.gate_prompts // SHOWABLE_SHARE)
+    over = _take(out, wanted - round(config.mix_share * wanted), config.gate_prompts - showable, first)
     mixed = list(mix)
     shuffled.shuffle(mixed)
     spare = SPARES * config.prompts_per_step
@@ -84,13 +89,20 @@ def curate(
             break
         out.heldout.append(prompt)
         out.verdicts.append(Verdict(prompt, "heldout", True, "set aside for the gate"))
+    for place, verdict in over[: config.gate_prompts - len(out.heldout)]:  # the mix has less than was left to it
+        out.heldout.append(verdict.prompt)
+        out.verdicts[place] = verdict
     random.Random(f"order {config.seed}").shuffle(out.train)
     _require(out, config)
     return out
 
 
-def _take(out: Curation, wanted: int, gate_prompts: int, first: Collection[str]) -> None:
-    """Fill train and held-out from the recorded prompts judged so far; what is over is left, with that reason."""
+def _take(out: Curation, wanted: int, gate_prompts: int, first: Collection[str]) -> list[tuple[int, Verdict]]:
+    """Fill train and held-out from the recorded prompts judged so far; what is over is left, with that reason.
+
+    Returns those held out that are over, with their places among the verdicts, in order.
+    """
+    over = []
     for place in sorted(range(len(out.verdicts)), key=lambda place: out.verdicts[place].prompt.message_id not in first):
         verdict = out.verdicts[place]
         if not verdict.kept:
@@ -101,6 +113,8 @@ def _take(out: Curation, wanted: int, gate_prompts: int, first: Collection[str])
         else:
             why = f"the round is full ({room} prompts)" if room else "the base mix has the whole round (mix_share = 1)"
             out.verdicts[place] = Verdict(verdict.prompt, verdict.split, False, why)
+            over += [(place, verdict)] if verdict.split == "heldout" else []
+    return over
 
 
 def _require(out: Curation, config: RoundConfig) -> None:

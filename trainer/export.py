@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.files import fresh_folder, publish_folder, read_json, sha256
-from trainer.policy import ADAPTER_FILES, base_hash, is_adapter, load_tokenizer, local_folder, weight_files
+from trainer.policy import ADAPTER_FILES, base_hashes, is_adapter, load_tokenizer, local_folder, weight_files
 
 CARD = "README.md"
 
@@ -34,11 +34,11 @@ def export_merged(checkpoint: Path, base: str, template: str, target: Path) -> P
     is stored in: bfloat16 would round its small changes away.
     """
     manifest, folder = check(checkpoint), local_folder(base)
-    wanted, found = manifest["base"]["config_hash"], base_hash(folder)
-    if wanted != found:
-        raise CannotExport(
-            f"{checkpoint.name} was made for another base than {base} (config hash {wanted}, not {found})"
-        )
+    made_for = manifest["base"]
+    for name, found in base_hashes(folder).items():
+        if name in made_for and made_for[name] != found:
+            told = f"{name.replace('_', ' ')} {made_for[name]}, not {found}"
+            raise CannotExport(f"{checkpoint.name} was made for another base than {base} ({told})")
     aside = fresh_folder(_aside(target))
     if is_adapter(checkpoint):
         _merge(folder, checkpoint, aside)

@@ -6,6 +6,7 @@ Leaves out how it learns (`trainer.grpo`) and where it is served.
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from db.base import weights_hash
 from trainer.files import fresh_folder, publish_folder, sha256
 from trainer.full import copy_full, full_files, load_full, save_full
 from trainer.settings import RoundConfig
@@ -135,6 +136,8 @@ def copy_adapter(source: Path, final: Path) -> Path:
     return publish_folder(aside, final)
 
 
-def base_hash(base: Path) -> str:
-    """What tells one base from another in a manifest: the hash of its config."""
-    return sha256(base / "config.json")
+def base_hashes(base: Path, notes: Path | None = None) -> dict[str, str]:
+    """What tells one base from another in a manifest: the hash of its config, and that of its weights, since models of
+    one shape share the first. `notes`: as in `db.base`."""
+    weights = weights_hash(base, notes)
+    return {"config_hash": sha256(base / "config.json")} | ({"weights_hash": weights} if weights else {})

@@ -9,13 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from db.base import NOTES
 from db.values import CheckpointState
 from thinking.templates import template_hash
 from trainer.card import card
 from trainer.exam import SAMPLES
 from trainer.files import fresh_folder, publish_folder, read_json, sha256, write_json
+from trainer.full import start_of
 from trainer.gateway import GatewayError
-from trainer.policy import base_hash, is_adapter, local_folder, prompt_ids, weight_files
+from trainer.policy import base_hashes, is_adapter, local_folder, prompt_ids, weight_files
 from trainer.probe import make_probe
 from trainer.prompts import Prompt
 from trainer.refresh import title
@@ -57,7 +59,7 @@ def manifest(
         "format": FORMAT,
         "name": name,
         "kind": "adapter" if is_adapter(folder) else "full",
-        "base": {"name": settings.base_model.rstrip("/").rsplit("/", 1)[-1], "config_hash": base_hash(base)},
+        "base": {"name": settings.base_model.rstrip("/").rsplit("/", 1)[-1]} | base_hashes(base, settings.home / NOTES),
         **({"rank": json.loads((folder / "adapter_config.json").read_text())["r"]} if is_adapter(folder) else {}),
         "thinking_format": work.reader.format.id,
         "template_hash": template_hash(settings.template),
@@ -66,7 +68,7 @@ def manifest(
         "config": work.config.model_dump(),
         "reward": title(read_json(work.folder / PLAN).get("reward", settings.reward_model)),
         "files": {file: sha256(folder / file) for file in weight_files(folder)},
-        "probe": make_probe(base, adapter, _completions(work, adapter, mix)),
+        "probe": make_probe(base, adapter, _completions(work, adapter, mix), _parent(work, base)),
         "prompts": work.ledger.learnt_from(),
         "verdict": verdict,
         "samples": read_json(work.folder / SAMPLES) if (work.folder / SAMPLES).is_file() else [],
@@ -91,6 +93,13 @@ def make_live(work: Work, checkpoint: str, reason: str) -> None:
                 f"{live.name} is live; {checkpoint} was judged against {work.parent.name}. Start another round"
             ) from error
         raise
+
+
+def _parent(work: Work, base: Path) -> Path | None:
+    """The weights that the candidate was trained from, of its kind; None for the base."""
+    if work.parent.path is None or work.config.weights != "full":
+        return work.parent.path
+    return start_of(work, base)
 
 
 def _completions(work: Work, adapter: Path, mix: Sequence[Prompt]) -> list[tuple[list[int], list[int]]]:

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from db.base import told_weights
 from db.errors import BaseChanged, NotFound
 from db.ids import new_id
 from db.queries.common import insert, utcnow
@@ -19,8 +20,9 @@ BASE_ID = 0
 def ensure_base(session: Session, base: str, manifest: Mapping[str, Any]) -> Checkpoint:
     """Checkpoint "v0" for the base model `base`, made if there is none.
 
-    `base` is what its adapters must fit: a name or hash, not a path that may move. Raises BaseChanged when the database
-    already stands on another one.
+    `base` is what its adapters must fit: a name or hash, not a path that may move. Two models may share it, so the hash
+    of the weights in `manifest` counts too, against the newest that any checkpoint names; where none does, v0 takes it
+    over as long as it is alone. Raises BaseChanged when the database already stands on another one.
     """
     made = insert(session, Checkpoint).values(
         id=BASE_ID,
@@ -35,7 +37,22 @@ def ensure_base(session: Session, base: str, manifest: Mapping[str, Any]) -> Che
     checkpoint = get_checkpoint(session, BASE_ID)
     if checkpoint.base != base:
         raise BaseChanged(checkpoint.base, base)
+    given = told_weights(manifest)
+    if given is None:
+        return checkpoint
+    others = list_checkpoints(session)
+    known = [one.manifest for one in others if told_weights(one.manifest) is not None]
+    if known and told_weights(known[-1]) != given:
+        raise BaseChanged(_with_weights(known[-1]), _with_weights(manifest))
+    if not known and len(others) == 1:
+        checkpoint.manifest = dict(manifest)
+        session.flush()
     return checkpoint
+
+
+def _with_weights(manifest: Mapping[str, Any] | None) -> str:
+    name = ((manifest or {}).get("base") or {}).get("name")
+    return f"{name} of weights sha256:{told_weights(manifest)}"
 
 
 def reserve_checkpoint(

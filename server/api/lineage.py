@@ -12,7 +12,7 @@ from db.queries import audit, lineage, replays
 from db.schema import Checkpoint
 from server.api.common import Admin, House, Limit, Me, Number
 from server.errors import ApiError
-from server.forgetting import forget
+from server.forgetting import forget, withdraw
 from server.refusals import DEPLOYED, INVALID, NO_ADMIN, NOT_FOUND, refused
 from server.views import when
 
@@ -32,6 +32,8 @@ class ForgetRequest(BaseModel):
     conversation: str | None = Field(None, max_length=200)
     rebuild: bool = False
     """Reject what learnt from it, serve the last clean checkpoint, and do the later rounds again without it."""
+    keep_words: bool = False
+    """Delete nothing: take back what may be trained on, as an opt-out of their own does, and go on from there."""
 
 
 @router.get("/checkpoints/{name}/story", responses=refused(NOT_FOUND))
@@ -150,6 +152,7 @@ def tell_conversation(gateway: House, me: Me, conversation_id: str) -> dict[str,
 async def forget_somebody(gateway: House, admin: Admin, wish: ForgetRequest) -> dict[str, Any]:
     """Delete all that a user, or one conversation, left here; tell which checkpoints had learnt from it.
 
+    With `keep_words` their words stay and their consent to train on them goes; `withdrawn` has what became of copies.
     The open round is cancelled if it has trained on it: `cancelled` is its id.
     With `rebuild` those are rejected, and `rebuild` in the answer says what is live and which rounds are done again. An
     answer other than 200 after the deletion can be followed by the same request: it goes on where that one ended.
@@ -158,7 +161,8 @@ async def forget_somebody(gateway: House, admin: Admin, wish: ForgetRequest) -> 
     if plan is None:
         return told
     if plan.taken_back:
-        reason = f"{', '.join(one.name for one in plan.rejected)} learnt from what was forgotten"
+        what = "withdrawn" if wish.keep_words else "forgotten"
+        reason = f"{', '.join(one.name for one in plan.rejected)} learnt from what was {what}"
         await gateway.swap.deploy(plan.clean.name, admin.name, reason, disown=True)
     live = gateway.catalog.live
     return told | {"rebuild": rebuild_view(plan) | {"live": None if live is None else live.name}}
@@ -183,7 +187,13 @@ def give_rebuild_up(gateway: House, admin: Admin) -> dict[str, Any]:
 def _forgotten(gateway: House, admin: Admin, wish: ForgetRequest) -> tuple[dict[str, Any], replays.Rebuild | None]:
     with gateway.database.reading() as session:
         user_id, conversation_id = _whose(session, wish.user, wish.conversation)
-    gone = forget(gateway, user_id=user_id, conversation_id=conversation_id)
+    told: dict[str, Any]
+    if wish.keep_words:
+        left = withdraw(gateway, user_id=user_id, conversation_id=conversation_id)
+        told = {"withdrawn": {"round_prompts": left.round_prompts, "regressions": left.regressions}}
+    else:
+        gone = forget(gateway, user_id=user_id, conversation_id=conversation_id)
+        told = {"deleted": asdict(gone.rows) | {"spooled": gone.spooled}}
     actor = admin.name if user_id != admin.user_id else admin.user_id
     with gateway.database.transaction() as session:
         plan = cancelled = None
@@ -192,11 +202,11 @@ def _forgotten(gateway: House, admin: Admin, wish: ForgetRequest) -> tuple[dict[
         else:
             cancelled = replays.abort(session, actor, user_id=user_id, conversation_id=conversation_id)
         detail = {"user": user_id, "conversation": conversation_id, "cancelled": cancelled}
+        detail |= {"kept_words": True} if wish.keep_words else {}
         detail |= {} if plan is None else rebuild_view(plan)
         audit.note(session, actor, "forget", detail)
         found = lineage.learnt(session, user_id=user_id, conversation_id=conversation_id)
-        told = {"deleted": asdict(gone.rows) | {"spooled": gone.spooled}, "cancelled": cancelled}
-        return told | learnt_view(found), plan
+        return told | {"cancelled": cancelled} | learnt_view(found), plan
 
 
 def _prompts(

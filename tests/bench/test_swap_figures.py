@@ -60,9 +60,34 @@ def test_an_answer_that_its_checkpoint_would_not_write_is_mixed_and_a_failed_one
     assert (report["failed"], report["mixed"]) == (1, 2)
     assert (report["swaps"], report["rollbacks"], report["requests"]) == (2, 1, len(worse))
     said = in_words(report | {"full": False, "engines": 2, "clients": 4, "restart_s": 20.0})
-    assert "answers of mixed checkpoints: 2 (goal 0)" in said
+    assert any(line.startswith("answers of mixed checkpoints: 2 (goal 0)") for line in said)
     assert any("every engine: 900.0 ms" in line and "goal under 1000 ms" in line for line in said)
     assert any("every engine: 1500.0 ms" in line and "goal under 2000 ms" in line for line in said)
+
+
+def told(report: dict[str, object]) -> str:
+    options = {"full": False, "engines": 2, "clients": 4, "restart_s": 20.0}
+    return next(line for line in in_words(report | options) if line.startswith("answers of mixed"))
+
+
+def test_checkpoints_that_answer_alike_are_not_said_to_be_unmixed() -> None:
+    alike = {(f"ruminate-v{number}", 0): "so" for number in range(3)}
+    report = figures(ANSWERS, CHANGES, alike, ENGINES)
+    assert (report["mixed"], report["compared"], report["telling_prompts"], report["prompts"]) == (None, 0, 0, 1)
+    assert "not told" in told(report)
+    one_is_apart = alike | {("ruminate-v2", 0): "otherwise"}  # v0 and v1 could still stand in for each other
+    right = [one for one in ANSWERS if one.models != {"ruminate-v2"}]
+    assert figures(right, CHANGES, one_is_apart, ENGINES)["mixed"] is None
+
+
+def test_mixed_answers_are_told_of_prompts_that_each_checkpoint_answers_otherwise() -> None:
+    alone = {
+        (f"ruminate-v{number}", prompt): f"so {number if prompt else ''}" for number in range(2) for prompt in (0, 1)
+    }
+    written = [Answer(prompt, 9.5, {"ruminate-v1"}, alone["ruminate-v1", prompt], [9.6, 9.7]) for prompt in (0, 1, 1)]
+    report = figures(written, CHANGES, alone, ENGINES)
+    assert (report["mixed"], report["compared"], report["telling_prompts"], report["prompts"]) == (0, 2, 1, 2)
+    assert told(report).endswith("0 (goal 0), of 2 to the 1 of 2 prompts that each checkpoint answers otherwise")
 
 
 def test_gaps_are_told_apart_by_what_went_on_meanwhile() -> None:

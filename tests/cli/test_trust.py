@@ -74,7 +74,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[httpx.Request]:
             "/api/lineage": LEARNT,
             "/api/generations/g1/lineage": ANSWER,
             "/api/prune": {"pruned": ["v1", "v2"]},
-            "/api/forget": LEARNT | {"deleted": {"messages": 2, "round_prompts": 1, "keys": 0}, "rebuild": REBUILD},
+            "/api/forget": LEARNT
+            | {"deleted": {"messages": 2, "round_prompts": 1, "keys": 0}, "rebuild": REBUILD}
+            | {"withdrawn": {"round_prompts": 3, "regressions": 0}},
             "/api/rebuild": {"rounds": [5]},
             "/api/regressions": {"data": [KEPT | {"model": "ruminate-v3", "response": "Hello,\nyou"}]},
             "/api/generations/g1/regression": KEPT,
@@ -165,6 +167,16 @@ def test_a_rebuild_is_asked_about_and_told_in_full(asked: list[httpx.Request]) -
     assert ruminate("rebuild")[1].strip() == "still to be done again: 5"
     assert ruminate("rebuild", "--stop")[1].strip() == "given up: 5"
     assert [one.method for one in asked[1:]] == ["GET", "DELETE"]
+
+
+def test_a_rebuild_after_an_opt_out_keeps_the_words(asked: list[httpx.Request]) -> None:
+    code, said = ruminate("forget", "--user", "ann", "--rebuild", "--keep-words", answer="y\n")
+    wish = {"user": "ann", "conversation": None, "rebuild": True, "keep_words": True}
+    assert (code, json.loads(asked[0].content)) == (0, wish)
+    assert "Delete" not in said
+    asking = "Train no more on anything of ann and go back to weights"
+    for words in (asking, "3 copies in rounds emptied, no words deleted", "rejected: v2, v3"):
+        assert words in said
 
 
 def test_answers_are_kept_listed_and_dropped(asked: list[httpx.Request]) -> None:

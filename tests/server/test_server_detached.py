@@ -24,7 +24,7 @@ from db.ids import new_id
 from db.queries import turns, users
 from db.queries.forget import delete_user_data
 from db.schema import Generation
-from server import feed, pickup
+from server import feed, pickup, streams
 from server.streams import Streams
 
 HELLO = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}], "stream": True}
@@ -296,6 +296,28 @@ async def test_another_gateway_gives_the_events_over_redis_while_they_come(
         await until(lambda: len(rows(two)) == 2)
         assert (await events_of(two.http, secret)).status_code == 409
         assert b"0" in await redis.command("EXISTS", f"ruminate:events:{secret}")
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_of_a_deleted_answer_no_event_is_left_in_redis(
+    tmp_path: Path, engine: FakeEngine, redis: RedisServer, database_url: str, ended: bool
+) -> None:
+    engine.delay = 0.3
+    async with house_of_two(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
+        generation, _ = await leave_after(one.http, "thinks1")
+        key = f"ruminate:events:{generation}"
+        await until(lambda: len(rows(two)) == 1 and (rows(two)[0].ended_at is not None) == ended)
+        await asyncio.sleep(0.5)  # for the last events to be carried
+        assert b"1" in await redis.command("EXISTS", key)
+        place = rows(two)[0].conversation_id
+        assert (await one.http.delete(f"/api/conversations/{place}")).status_code == 200
+        gone = time.monotonic() + 2 * streams.BEAT_SECONDS
+        while b"0" not in await redis.command("EXISTS", key):
+            assert time.monotonic() < gone
+            await asyncio.sleep(0.05)
+        await until(lambda: engine.running == 0)  # what is said after it is carried no more
+        await asyncio.sleep(0.5)
+        assert b"0" in await redis.command("EXISTS", key)
 
 
 @pytest.mark.parametrize("late", ["row", "stream"])

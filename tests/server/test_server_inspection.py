@@ -1,5 +1,6 @@
 """Weights are read whole once for a deployment and all of its engines, and again as soon as somebody wrote to them."""
 
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -7,11 +8,16 @@ from typing import Any
 
 import pytest
 from support.adapters import fake_probe, write_adapter, write_manifest
+from support.gateways import running_gateway
 
+from db.base import weights_hash
+from db.errors import BaseChanged
 from server import inspection
 from server.inspection import KNOWN_SECONDS, Inspection
 from server.keeper import Adapter
-from server.manifest import Unfit
+from server.manifest import Unfit, config_hash
+
+TINY = Path(__file__).parents[2] / "models" / "tiny"
 
 
 @pytest.fixture
@@ -76,3 +82,25 @@ def test_files_that_are_gone_are_not_taken_for_those_that_were_there(tmp_path: P
     (tmp_path / "v1").rename(tmp_path / "away")
     with pytest.raises(Unfit, match="not readable"):
         look(adapter)
+
+
+@pytest.mark.parametrize("hashed", [True, False])
+def test_an_adapter_of_another_base_of_the_same_configuration_is_refused(tmp_path: Path, hashed: bool) -> None:
+    adapter, base = published(tmp_path / "v1", "v1"), TINY / "policy"
+    manifest = json.loads((tmp_path / "v1" / "manifest.json").read_text())
+    manifest["base"] = {"config_hash": config_hash(base)} | ({"weights_hash": weights_hash(base)} if hashed else {})
+    (tmp_path / "v1" / "manifest.json").write_text(json.dumps(manifest))
+    Inspection(SimpleNamespace(base=base), max_rank=16).look(adapter)  # type: ignore[arg-type]
+    other = Inspection(SimpleNamespace(base=TINY / "zero"), max_rank=16)  # type: ignore[arg-type]
+    if hashed:
+        with pytest.raises(Unfit, match="made for another base model .weights hash"):
+            other.look(adapter)
+    else:  # as it was written before: nothing says which
+        other.look(adapter)
+
+
+async def test_a_house_with_the_weights_of_another_base_does_not_start(tmp_path: Path) -> None:
+    async with running_gateway(tmp_path / "home", ["http://127.0.0.1:9"], base_model=str(TINY / "policy")) as running:
+        running.gateway.found_base(str(TINY / "policy"))
+        with pytest.raises(BaseChanged, match="stand on the base model 'policy of weights .* not on 'zero of weights"):
+            running.gateway.found_base(str(TINY / "zero"))

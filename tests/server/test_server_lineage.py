@@ -11,7 +11,7 @@ from support.gateways import Running
 from support.records import a_turn, its_end
 
 from db.queries import checkpoints, curation, lessons, replays, rounds, turns, users
-from db.schema import Base, Message
+from db.schema import Base, Message, User
 from db.values import Completion, CuratedPrompt, Turn
 from server.spool import Journal, Spool
 
@@ -226,6 +226,56 @@ async def test_a_rebuild_takes_back_what_learnt_and_names_the_rounds_to_be_done_
     assert (await house.http.get("/api/rebuild")).json() == {"rounds": []}
     nobody = (await house.http.post("/api/forget", json={"user": "eve", "rebuild": True})).json()["rebuild"]
     assert (nobody["from"], nobody["rejected"], nobody["rounds"], nobody["live"]) == (clean, [], [], clean)
+
+
+@pytest.mark.parametrize("of", ["user", "conversation"])
+async def test_a_rebuild_after_an_opt_out_deletes_no_words(house: Running, of: str) -> None:
+    tainted = await learnt_by(house, "ann")
+    ann, bob = join(house, "ann"), join(house, "bob")
+    conversation = (await house.http.get("/api/conversations", headers=ann)).json()["data"][0]["id"]
+    assert (await house.http.put("/api/me/consent", json={"consent": "history"}, headers=ann)).status_code == 200
+    wish = {of: "ann" if of == "user" else conversation, "keep_words": True, "rebuild": True}
+    assert (await house.http.post("/api/forget", json=wish, headers=bob)).status_code == 403
+    told = (await house.http.post("/api/forget", json=wish)).json()
+    assert "deleted" not in told
+    assert told["rebuild"] == {
+        "from": "v0", "rejected": [tainted], "rounds": [1], "cancelled": None, "live": "v0",
+    }  # fmt: skip
+    assert (await house.http.get("/api/status")).json()["live"]["reason"] == f"{tainted} learnt from what was withdrawn"
+    kept = (await house.http.get(f"/api/conversations/{conversation}", headers=ann)).json()
+    assert [one["role"] for one in kept["messages"]] == ["user", "assistant"]
+
+
+@pytest.mark.parametrize("of", ["user", "conversation"])
+async def test_what_is_withdrawn_for_somebody_is_trained_on_no_more_and_stays_theirs(house: Running, of: str) -> None:
+    ann = join(house, "ann")
+    conversation, name = await taught(house, "ann", ann)
+    said = await house.http.post("/v1/chat/completions", json={"model": "ruminate", "messages": MORE}, headers=ann)
+    other = said.headers["x-ruminate-conversation"]
+    wish = {of: "ann" if of == "user" else conversation, "keep_words": True}
+    told = (await house.http.post("/api/forget", json=wish)).json()
+    assert told["withdrawn"] == {"round_prompts": 1, "regressions": 0}
+    assert [one["name"] for one in told["learnt"]] == [name]
+    assert (await house.http.get("/api/rebuild")).json() == {"rounds": []}
+    for place, trainable in ((conversation, False), (other, of == "conversation")):
+        found = (await house.http.get(f"/api/conversations/{place}/lineage", headers=ann)).json()
+        assert found["may_train"] is trainable
+        assert (await house.http.get(f"/api/conversations/{place}", headers=ann)).json()["messages"]
+    own = {"user": "history", "conversation": "train"}[of]
+    assert (await house.http.get("/api/me/consent", headers=ann)).json() == {"consent": own}
+    gone = {of: "ann" if of == "user" else conversation}
+    assert (await house.http.post("/api/forget", json=gone)).json()["deleted"]["messages"]
+    again = (
+        await house.http.post("/api/forget", json=wish | ({"user": gone_id(house)} if of == "user" else {}))
+    ).json()
+    assert again["withdrawn"] == {"round_prompts": 0, "regressions": 0}, (
+        "of what is deleted nothing is left to take back"
+    )
+
+
+def gone_id(house: Running) -> str:
+    with house.database.reading() as session:
+        return str(session.scalars(select(User.id).where(User.deleted_at.is_not(None))).one())
 
 
 async def test_a_rebuild_whose_gateway_died_before_live_was_taken_back_is_gone_on_with(house: Running) -> None:

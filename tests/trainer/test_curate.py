@@ -1,6 +1,7 @@
 """Which prompts a round learns from: properties that hold for any record and any mix."""
 
 import json
+import random
 
 import pyarrow
 import pytest
@@ -140,6 +141,23 @@ def test_a_set_share_of_a_round_is_the_mixs_however_many_were_recorded(share, re
     assert left == {words}
     quiet = curate(asked[:2], mix(), heldout(), count, config)
     assert len(quiet.train) == 8  # the mix fills up what the recorded ones leave, whatever its share
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_however_much_is_recorded_a_few_of_the_gates_prompts_are_of_the_mix(apart):
+    config = CONFIG.model_copy(update={"gate_prompts": 192, "heldout_share": 0.5, "per_user_cap": 999})
+    dice = random.Random(1)
+    asked = [" ".join("".join(dice.choices("abcdefgh", k=5)) for _ in range(6)) for _ in range(600)]
+    recorded = [Prompt(said(text), "recorded", f"m{n}", f"c{n}", f"u{n}") for n, text in enumerate(asked)]
+    chosen = curate(recorded, mix(400), heldout(40) if apart else None, count, config)
+    assert [prompt.source for prompt in chosen.heldout] == ["recorded"] * 184 + ["mix"] * 8
+    kept = [one.prompt for one in chosen.verdicts if one.kept and one.split == "heldout"]
+    assert sorted(map(str, kept)) == sorted(map(str, chosen.heldout))
+    few = curate(recorded, mix(20), heldout(3), count, config)  # what the mix has not, people asked
+    assert [prompt.source for prompt in few.heldout] == ["recorded"] * 184 + ["mix"] * 3 + ["recorded"] * 5
+    assert len([one for one in few.verdicts if one.kept and one.split == "heldout"]) == 192
+    small = curate(recorded, mix(), heldout(), count, CONFIG.model_copy(update={"heldout_share": 0.5}))
+    assert {prompt.source for prompt in small.heldout} == {"recorded"}  # of six none is given up
 
 
 def test_without_a_file_for_the_gate_the_held_out_share_of_the_mix_is_asked():

@@ -10,7 +10,7 @@ from trainer.exam import before_and_after
 from trainer.export import CannotExport, export_adapter, export_merged
 from trainer.files import sha256, write_json
 from trainer.gate import Answers
-from trainer.policy import ADAPTER_FILES, base_hash, load_policy, save_adapter
+from trainer.policy import ADAPTER_FILES, base_hashes, load_policy, save_adapter
 from trainer.prompts import Prompt
 from trainer.settings import REPOSITORY, RoundConfig
 
@@ -22,7 +22,7 @@ def manifest(folder: Path) -> dict:
     checks = [{"name": "judge", "passed": True, "words": "a | b"}, {"name": "kl", "passed": False, "words": "far"}]
     verdict = {"publish": False, "words": "rejected: far", "checks": checks, "prompts": 192, "samples": 4}
     return {
-        "format": 1, "name": "v7", "kind": "adapter", "base": {"name": "policy", "config_hash": base_hash(BASE)},
+        "format": 1, "name": "v7", "kind": "adapter", "base": {"name": "policy"} | base_hashes(BASE),
         "rank": 8, "thinking_format": "think", "parent": "v3", "round": 9, "config": RoundConfig().model_dump(),
         "files": {name: sha256(folder / name) for name in ADAPTER_FILES}, "prompts": {"recorded": 5, "mix": 275},
         "verdict": verdict | {"confidence": 0.95},
@@ -51,7 +51,7 @@ def test_a_card_says_where_it_comes_from_and_every_check(checkpoint: Path) -> No
     for words in ("# v7: a LoRA adapter of policy", "round 9 from v3, and rejected by its gate", "5 prompts that users",
                   "275 of the base mix", "Rejected: far.", "| judge | passed | a \\| b |", "| kl | not passed | far |",
                   "192 held-out prompts, 4 answers each", f"| learning_rate | {RoundConfig().learning_rate} |",
-                  base_hash(BASE), sha256(checkpoint / "adapter_model.safetensors")):  # fmt: skip
+                  *base_hashes(BASE).values(), sha256(checkpoint / "adapter_model.safetensors")):  # fmt: skip
         assert words in page
 
 
@@ -95,6 +95,8 @@ def test_an_altered_checkpoint_or_another_base_is_not_exported(checkpoint: Path,
     (other / "config.json").write_text("{}")
     with pytest.raises(CannotExport, match="made for another base"):
         export_merged(copied, str(other), "chatml", tmp_path / "merged")
+    with pytest.raises(CannotExport, match="another base than .*zero .weights hash"):  # of the same configuration
+        export_merged(copied, str(BASE.with_name("zero")), "chatml", tmp_path / "merged")
     weights = copied / "adapter_model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
     with pytest.raises(CannotExport, match="altered or cut off"):
@@ -103,6 +105,14 @@ def test_an_altered_checkpoint_or_another_base_is_not_exported(checkpoint: Path,
         export_adapter(tmp_path / "nothing", tmp_path / "again")
     assert not (tmp_path / "again").exists()
     assert not (tmp_path / "merged").exists()
+
+
+def test_a_checkpoint_from_before_is_exported_by_the_configuration_alone(checkpoint: Path, tmp_path: Path) -> None:
+    copied = export_adapter(checkpoint, tmp_path / "v7")
+    said = json.loads((copied / "manifest.json").read_text())
+    del said["base"]["weights_hash"]
+    write_json(copied / "manifest.json", said)
+    assert (export_merged(copied, str(BASE), "chatml", tmp_path / "merged") / "model.safetensors").is_file()
 
 
 def test_samples_of_before_and_after_are_of_prompts_that_no_user_wrote() -> None:

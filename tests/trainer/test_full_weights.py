@@ -24,6 +24,7 @@ from trainer.loop import AGAIN, FAILED, PUBLISHED, REJECTED, claim, work_on
 from trainer.own_engine import OwnEngine
 from trainer.policy import load_policy, policy_of
 from trainer.ppo import models_of
+from trainer.probe import all_sides
 from trainer.settings import RoundConfig, TrainerSettings
 
 LEARNS = {"steps": 12, "prompts_per_step": 6, "group_size": 8, "micro_batch": 48, "learning_rate": 2e-3, "kl_beta": 0.0}
@@ -94,7 +95,12 @@ def test_it_starts_from_an_adapter_that_is_live_and_resumes_where_it_failed(site
     row = site.round(full)
     assert site.metrics(full)["reward_well_formed"][0][1] > taught[0][1] + 0.1
     assert [step for step, _ in site.metrics(full)["reward"]] == [1, 2, 3, 4]
-    assert site.checkpoint(row.candidate_checkpoint_id).kind == "full"
+    candidate = site.checkpoint(row.candidate_checkpoint_id)
+    assert candidate.kind == "full"
+    asked = candidate.manifest["probe"]["sequences"]
+    pairs = [(one["prompt_ids"], one["completion_ids"]) for one in asked]
+    parents = all_sides(policy, site.settings.home / "checkpoints" / "v1", pairs)
+    assert [one["logprobs_parent"][0] for one in asked] == pytest.approx([t[0].candidate for t in parents], abs=1e-4)
     assert not (site.settings.home / "rounds" / str(full) / "start").exists()
 
 

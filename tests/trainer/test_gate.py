@@ -211,6 +211,24 @@ def test_a_simulated_gate_is_fair():
         assert won == pytest.approx(expected, abs=0.01)
 
 
+def test_the_defaults_err_as_rarely_as_promised(monkeypatch):
+    """300 drawn candidates of each kind through the gate's own decision, as in docs/trust.md, which has 1,000. Fewer
+    resamples than a round's, for the time that it takes."""
+    from bench.gate_simulation import simulate
+    from trainer import intervals
+
+    monkeypatch.setattr(intervals, "RESAMPLES", 1000)
+    intervals._shares.cache_clear()
+    (found,) = simulate([RoundConfig()], 300, seed=1, kinds=["same", "longer", "better"])
+    intervals._shares.cache_clear()
+    published, stopped = found["published"], found["better_stopped_by"]
+    assert published["same"] < 0.05
+    assert 0.01 < published["longer"] < 0.05
+    assert 0.8 < published["better"] < 0.87  # more than that is a gate that has become laxer, as by 90 % intervals
+    assert set(stopped) == {"reward", "judge", "equal_length", "transfer"}, "a check without noise stops good ones"
+    assert stopped["transfer"] < 0.05
+
+
 @pytest.mark.parametrize("tokens", [20.0, 120.0])
 def test_one_whose_answers_grew_or_shrank_does_not(tokens):
     assert failed(verdict(1.0, 1.0, tokens=tokens)) == {"length"}

@@ -11,11 +11,12 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+from support.tiny_adapters import write_tiny_adapter, write_tiny_full
 
 from trainer.files import publish_folder, read_json, sha256, write_json
 from trainer.gateway import Gateway, GatewayError
 from trainer.lease import Heartbeat, LeaseLost
-from trainer.probe import MAX_TOKENS, Token, choose
+from trainer.probe import APART, MAX_TOKENS, Token, all_sides, choose, make_probe
 from trainer.settings import BadSetting, RoundConfig, TrainerSettings, read_settings
 from trainer.work import algorithm
 
@@ -190,14 +191,37 @@ def test_a_probe_takes_the_tokens_that_differ_most_and_are_not_unlikely():
     assert choose([early] * 20) == [early[0]] * MAX_TOKENS
 
 
+def test_half_of_a_probe_tells_the_parent_where_it_can_be_told():
+    near = [Token([at], 2, -0.5, -4.5 - at / 100, -0.5) for at in range(MAX_TOKENS)]  # as the parent says it
+    far = [Token([50 + at], 2, -0.5, -0.5, -0.5 - APART * (1 + at)) for at in range(MAX_TOKENS)]
+    chosen = choose([[token] for token in (*near, *far)])
+    assert chosen == near[::-1][: MAX_TOKENS // 2] + far[::-1][: MAX_TOKENS // 2]
+    rounding = [Token([50 + at], 2, -0.5, -0.5, -0.5 - APART / 2) for at in range(MAX_TOKENS)]
+    assert choose([[token] for token in (*near, *rounding)]) == near[::-1]
+
+
+@pytest.mark.parametrize("write", [write_tiny_adapter, write_tiny_full])
+def test_a_probe_has_the_numbers_of_the_weights_that_the_candidate_was_trained_from(policy, tmp_path, write):
+    parent, candidate = write(policy, tmp_path / "v1", 1), write(policy, tmp_path / "v2", 2)
+    pairs = [([1, 2, 3], [4, 5, 6, 7, 8]), ([9, 10], [11, 12, 13, 14])]
+    probe = make_probe(policy, candidate, pairs, parent)
+    asked = [(one["prompt_ids"], one["completion_ids"]) for one in probe["sequences"]]
+    for folder, key in ((candidate, "logprobs_candidate"), (parent, "logprobs_parent")):
+        told = [tokens[0].candidate for tokens in all_sides(policy, folder, asked)]
+        assert told == pytest.approx([one[key][0] for one in probe["sequences"]], abs=1e-5)
+    assert probe["sequences"][0]["logprobs_parent"] != probe["sequences"][0]["logprobs_candidate"]
+    assert "logprobs_parent" not in make_probe(policy, candidate, pairs)["sequences"][0]
+
+
 def test_a_published_checkpoints_probe_is_what_the_engine_says(site):
     from trainer.loop import PUBLISHED, claim, work_on
 
     learns = {"steps": 14, "prompts_per_step": 6, "group_size": 8, "micro_batch": 48, "learning_rate": 1e-2}
-    learns |= {"gate_max_kl": 10.0, "gate_max_repetition": 1.0}  # one word of ten for everything
+    learns |= {"gate_max_kl": 10.0, "gate_max_repetition": 1.0, "gate_max_malformed": 1.0}  # one word of ten for all
     site.request(kl_beta=0.0, **learns)
     house = site.open()
-    assert work_on(house, claim(house)) == PUBLISHED
+    ended = work_on(house, claim(house))
+    assert ended == PUBLISHED, site.round(1).verdict["words"]
     live = site.live()
     probe = json.loads((Path(live.path) / "manifest.json").read_text())["probe"]
     house.gateway.load_adapter("ruminate-v1", Path(live.path))
