@@ -131,6 +131,21 @@ async def test_a_deployment_does_not_wait_for_an_engine_that_is_removed(
         assert done.json() == {"live": name, "previous": "v0"}
 
 
+async def test_an_engine_that_is_added_and_not_seen_yet_is_said_so(
+    house: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows can't be read again, or another gateway removes it in the same moment."""
+
+    async def refresh() -> bool:
+        return False
+
+    async with another() as second:
+        monkeypatch.setattr(house.gateway.catalog, "refresh", refresh)
+        answer = await add(house, second.url)
+        assert (answer.status_code, second.url in answer.text) == (503, True)
+        monkeypatch.undo()
+
+
 def model_in(folder: Path, name: str) -> str:
     (folder / name).mkdir()
     (folder / name / "config.json").write_text(f'{{"model_type": "{name}"}}')
