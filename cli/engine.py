@@ -10,6 +10,7 @@ from pathlib import Path
 from cli.profiles import Profile
 from thinking.templates import template_path
 
+NOWHERE = "nowhere.invalid"  # no host has this name; without any, vLLM fetches from all of them
 _PARSER = Path(__file__).resolve().parent.parent / "thinking" / "vllm_parser.py"
 
 
@@ -32,6 +33,8 @@ def engine_command(profile: Profile, port: int, host: str = "127.0.0.1") -> list
         *("--lora-target-modules", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"),
         # log-probabilities after temperature, which is what the policy sampled from and the trainer must correct for
         *("--logprobs-mode", "processed_logprobs"),
+        # an engine stands where its clients don't: what they name must not be asked of the hosts around it
+        *("--allowed-media-domains", *(size.media_domains or (NOWHERE,))),
         "--scheduling-policy=priority",  # people before rollouts
         "--no-enable-log-requests",  # prompts stay out of logs
     ]
@@ -51,6 +54,7 @@ def engine_environment(profile: Profile, offline: bool) -> dict[str, str]:
     env = {
         "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1",  # adapters are swapped while serving
         "VLLM_SERVER_DEV_MODE": "1",  # prefix-cache reset and pause, for full weights
+        "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",  # to a host that was not allowed
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
     }

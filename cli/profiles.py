@@ -27,6 +27,7 @@ class EngineSize:
     kv_cache_gib: int = 1
     gpu_memory_utilization: float = 0.45  # the rest of the card is the trainer's
     dtype: str = "auto"  # the checkpoint's own
+    media_domains: tuple[str, ...] = ()  # hosts from which it may fetch pictures that a request names by their URL
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,9 @@ class HouseSettings(BaseSettings):
     judge_model: str = Field("", description="Sequence classifier that judges; empty takes the profile's.")
     base_mix: str = Field("", description="Prompts that fill rounds up, jsonl or parquet; empty takes the profile's.")
     max_lora_rank: int = Field(0, description="Highest rank of an adapter; 0 takes the profile's, which is 16.")
+    media_domains: str = Field(
+        "", description="Hosts, with commas, of which a picture may be asked for by its URL; empty: of none."
+    )
     hub: bool = Field(False, description="Whether the tiny profile may ask a model hub; other profiles always may.")
 
     @field_validator("profile")
@@ -108,6 +111,8 @@ class HouseSettings(BaseSettings):
         names = ("base_model", "reward_model", "judge_model", "base_mix")
         sizes = {name: getattr(self, name) for name in ("max_model_len", "gpu_memory_utilization", "max_lora_rank")}
         engine = replace(profile.engine, **{name: size for name, size in sizes.items() if size})
+        if domains := tuple(filter(None, map(str.strip, self.media_domains.split(",")))):
+            engine = replace(engine, media_domains=domains)
         named = {name: getattr(self, name) for name in names if getattr(self, name)}
         return replace(profile, engine=engine, **named)
 

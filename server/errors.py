@@ -75,3 +75,8 @@ def not_in_place(name: str, live: str) -> ApiError:
 
 def unavailable(message: str, code: str = "engine_unavailable") -> ApiError:
     return ApiError(503, message, code=code, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+
+def broken_off() -> ApiError:
+    """Of an answer that its gateway did not live to end."""
+    return ApiError(502, "this answer was interrupted: the gateway that wrote it ended", code="interrupted")

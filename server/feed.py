@@ -67,6 +67,8 @@ class Feed:
 class Away:
     """Stands where an answer's client would: it is written into a feed. `opened` tells that its turn begins."""
 
+    left = True  # from the beginning, as it were; whoever follows is told by `over` how it ended
+
     def __init__(self, opened: Callable[[Turn, Feed], None]) -> None:
         self.headers: list[tuple[bytes, bytes]] = []
         self.feed = Feed()

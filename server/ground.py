@@ -9,6 +9,7 @@ import asyncio
 from pathlib import Path
 
 from db.queries import wishes
+from db.queries.checkpoints import BASE_ID
 from server.catalog import ALIAS, Catalog, Weights
 from server.engine import Engine
 from server.full import FullWeights
@@ -55,6 +56,12 @@ class Grounds:
         """The folder of the base model; None where it is not on this machine."""
         roots = (Path(engine.base.root) for engine in self._pool.engines if engine.base is not None)
         return next((root for root in roots if (root / "config.json").is_file()), None)
+
+    @property
+    def base_hash(self) -> str | None:
+        base = self._catalog.known(f"v{BASE_ID}")
+        found = (base.manifest.get("base") or {}).get("config_hash") if base is not None else None
+        return None if found is None else str(found)
 
     def _coming(self) -> Weights | None:
         """The candidate of a deployment, where engines must change their weights for it."""

@@ -5,7 +5,8 @@ them), and adapters.
 
 What is wanted comes from `server.swap`. Every gateway has a keeper for each engine, and those of the gateway that holds
 the lease load and unload; the others look, and send requests to what stands in the shared rows. A loaded adapter counts
-only once its probe has passed, so an engine that comes back serves nothing that was not checked again.
+only once its probe has passed, so an engine that comes back serves nothing that was not checked again. One that comes
+back with another base model serves nothing at all.
 """
 
 import asyncio
@@ -13,13 +14,14 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from db.errors import DatabaseUnavailable, LeaseTaken
 from server.engine import AS_STARTED, Card, Engine, EngineDown, EngineFailed
 from server.full import FullWeights, name_of, prove, put_in_place
 from server.lease import Lease
-from server.manifest import Unfit
+from server.manifest import Unfit, config_hash
 from server.observed import Observed, Verdict
 from server.pool import Pool
 from server.probe import ProbeFailed, check
@@ -54,6 +56,11 @@ class Ground(Protocol):
         """Whether engines may have other weights than they were started with."""
         ...
 
+    @property
+    def base_hash(self) -> str | None:
+        """Of the base model's config.json; None where it is not known."""
+        ...
+
     def of(self, engine: Engine) -> FullWeights | None:
         """What this engine should have; None before that is known."""
         ...
@@ -86,6 +93,7 @@ class Keeper:
         self._interval, self._load_seconds = interval, load_seconds
         self._inspect = inspect
         self._ground, self._drain_seconds = ground, drain_seconds
+        self._compared: tuple[Card, str | None] | None = None  # the base it was seen with, and what it was to be
         self._proven = ""  # the version of full weights that passed its probe
         self._strikes = 0
         self._wake = asyncio.Event()
@@ -179,6 +187,7 @@ class Keeper:
         there = self._there = {card.id: card.root for card in cards if card.parent is not None}
         for name in [name for name, path in engine.loaded.items() if there.get(name) != path]:
             del engine.loaded[name]  # it restarted between two looks
+        await self._compare()
         if not engine.healthy:
             log.info("engine %s answers", engine.url)
             engine.mark_up()
@@ -199,6 +208,19 @@ class Keeper:
             behind = [adapter.name for adapter in self._wanted() if adapter.name not in engine.loaded]
         engine.state = "behind" if behind else "ready"
         engine.detail = "; ".join(f"{name}: {self._said(name)}" for name in behind)
+
+    async def _compare(self) -> None:
+        """Raises EngineDown for one that was started with another base model, where its files can be read here."""
+        base, wanted = self.engine.base, self._ground.base_hash
+        if base is None or (self.engine.healthy and self._compared == (base, wanted)):
+            return
+        found = await asyncio.to_thread(config_hash, Path(base.root))
+        if None not in (found, wanted) and found != wanted:
+            why = f"its base model in {base.root} is not the one that v0 is; start it with that one"
+            if self.engine.detail != why:
+                log.error("engine %s is left out: %s", self.engine.url, why)
+            raise EngineDown(self.engine.url, why)
+        self._compared = (base, wanted)
 
     def _believe(self, there: dict[str, str]) -> None:
         """As the one who looks after the engine says in the rows."""

@@ -15,7 +15,7 @@ from db.errors import DatabaseUnavailable
 from db.schema import Generation, Message
 from db.session import Database
 from server.arrivals import began_within
-from server.errors import ApiError, invalid, not_found, unavailable
+from server.errors import ApiError, broken_off, invalid, not_found, unavailable
 from server.feed import Feeds
 from server.lookups import Lookups
 from server.streams import Lost, Streams
@@ -177,7 +177,7 @@ def _lost(row: Generation | None) -> ApiError:
         message = f"the gateway {row.gateway}, which writes this answer, can't be heard; ask again in a moment"
         return ApiError(503, message, code="gateway_lost")
     if row.ending == "interrupted":
-        return ApiError(502, "this answer was interrupted: the gateway that wrote it ended", code="interrupted")
+        return broken_off()
     if row.ending == "error":
         return ApiError(502, f"this answer was broken off: {row.error or 'its engine failed'}", code="engine_lost")
     return ApiError(503, "the rest of this answer is in the record: ask again from the beginning", code="recorded")

@@ -17,7 +17,7 @@ from server.asking import PATHS, Ask, narrowest
 from server.auth import Door, Identity, address_of
 from server.catalog import ALIAS, Catalog, Weights
 from server.ends import completion_of, deaths, decisive
-from server.errors import ApiError, invalid, unavailable
+from server.errors import ApiError, broken_off, invalid, unavailable
 from server.exchange import Exchange, Receive, Send, read_request
 from server.feed import Away, Feeds
 from server.forms.form import Form, Renamed, Writer, read_whole
@@ -152,7 +152,7 @@ class Serving:
         except ApiError as refused:
             error = refused
         except asyncio.CancelledError:
-            error = ApiError(502, "this answer was interrupted: the gateway that wrote it ended", code="interrupted")
+            error = broken_off()
             raise
         except Exception:
             log.exception("a detached answer failed")
@@ -335,6 +335,8 @@ class Serving:
         except asyncio.CancelledError:
             answer.cut()  # the record may take its time, and nobody wants what the engine goes on writing
             await asyncio.shield(finish("interrupted"))
+            if not exchange.left:  # the gateway is ending
+                await exchange.end(writer.broken(broken_off()))
             raise
         await (finish() if short() else asyncio.shield(finish()))  # its client may leave while a long one is read
         if trouble is None:

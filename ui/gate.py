@@ -136,7 +136,7 @@ class Gate:
         before: dict[str, str] = {}
         while page := items(self.get("/api/me/data", limit=200, **before)):
             found += page
-            before = {"before": page[-1]["updated_at"]}
+            before = {"before": page[-1]["updated_at"], "before_id": page[-1]["id"]}
         return found
 
     def conversation(self, name: str) -> Conversation:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import select, true, update
+from sqlalchemy import ColumnElement, select, true, tuple_, update
 from sqlalchemy.orm import Session
 
 from db.errors import NotFound
@@ -13,13 +13,20 @@ from db.values import Consent
 
 
 def list_conversations(
-    session: Session, user_id: str, limit: int = 50, before: datetime | None = None
+    session: Session, user_id: str, limit: int = 50, before: datetime | None = None, before_id: str | None = None
 ) -> Sequence[Conversation]:
-    """The latest first; `before` (an `updated_at`) goes on with the next page."""
+    """The latest first; `before` and `before_id`, `updated_at` and `id` of the last one, go on with the next page."""
     wanted = select(Conversation).where(Conversation.user_id == user_id, Conversation.deleted_at.is_(None))
     if before is not None:
-        wanted = wanted.where(Conversation.updated_at < before)
+        wanted = wanted.where(further(before, before_id))
     return session.scalars(wanted.order_by(Conversation.updated_at.desc(), Conversation.id.desc()).limit(limit)).all()
+
+
+def further(before: datetime, before_id: str | None) -> ColumnElement[bool]:
+    """What a list has after a conversation, the latest first; without its id those of the same time are left out."""
+    if before_id is None:
+        return Conversation.updated_at < before
+    return tuple_(Conversation.updated_at, Conversation.id) < (before, before_id)
 
 
 def get_conversation(session: Session, conversation_id: str, user_id: str) -> Conversation:

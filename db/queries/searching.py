@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Text, cast, exists, or_, select, tuple_
+from sqlalchemy import ColumnElement, Text, cast, exists, or_, select
 from sqlalchemy.orm import Session
 
+from db.queries.conversations import further
 from db.schema import Conversation, Message
 
 CHUNK = 100  # conversations looked at together
@@ -31,16 +32,21 @@ class Found:
 
 
 def search_conversations(
-    session: Session, user_id: str, words: str, limit: int = 50, before: datetime | None = None
+    session: Session,
+    user_id: str,
+    words: str,
+    limit: int = 50,
+    before: datetime | None = None,
+    before_id: str | None = None,
 ) -> list[Found]:
-    """Those that have `words` in a row, in any case, the latest first; `before` as in listing them."""
+    """Those that have `words` in a row, in any case, the latest first; `before` and `before_id` as in listing them."""
     wanted = " ".join(words.split())
     if not wanted:
         return []
     pattern = re.compile(re.escape(wanted), re.IGNORECASE)
     like = f"%{_UNSURE.sub('%', wanted)}%"
     found: list[Found] = []
-    for chunk in _candidates(session, user_id, like, before):
+    for chunk in _candidates(session, user_id, like, before, before_id):
         excerpts = _excerpts(session, [row.id for row in chunk], like, pattern)
         for row in chunk:
             if row.id in excerpts or pattern.search(_flat(row.title or "")):
@@ -50,7 +56,9 @@ def search_conversations(
     return found[:limit]
 
 
-def _candidates(session: Session, user_id: str, like: str, before: datetime | None) -> Iterator[list[Conversation]]:
+def _candidates(
+    session: Session, user_id: str, like: str, before: datetime | None, before_id: str | None
+) -> Iterator[list[Conversation]]:
     said = exists().where(Message.conversation_id == Conversation.id, _alike(session, Message.content, like))
     wanted = select(Conversation).where(
         Conversation.user_id == user_id,
@@ -58,13 +66,12 @@ def _candidates(session: Session, user_id: str, like: str, before: datetime | No
         or_(_alike(session, Conversation.title, like), said),
     )
     if before is not None:
-        wanted = wanted.where(Conversation.updated_at < before)
+        wanted = wanted.where(further(before, before_id))
     wanted = wanted.order_by(Conversation.updated_at.desc(), Conversation.id.desc()).limit(CHUNK)
-    place = tuple_(Conversation.updated_at, Conversation.id)
     last: Conversation | None = None
     while True:
-        further = wanted if last is None else wanted.where(place < (last.updated_at, last.id))
-        chunk = list(session.scalars(further))
+        rest = wanted if last is None else wanted.where(further(last.updated_at, last.id))
+        chunk = list(session.scalars(rest))
         if not chunk:
             return
         yield chunk

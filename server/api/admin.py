@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from db.errors import NotFound
 from db.queries import audit, users
 from db.schema import User
-from server.api.common import House, Limit, Operator
+from server.api.common import OPERATOR, House, Limit, Operator
 from server.auth import LOCAL
 from server.errors import ApiError
 from server.refusals import INVALID, NOT_FOUND, USER_EXISTS, USER_NEEDED, refused
@@ -26,6 +26,8 @@ class NewUser(BaseModel):
     """Null: the house's default for new users."""
 
 
+RESERVED = frozenset({LOCAL, OPERATOR, "gateway", "trainer"})
+"""Whom the audit and the deployments mean by these names is no user."""
 MOST = 2**31 - 1  # that a column holds
 Cap = Annotated[int | None, Field(ge=0, le=MOST)]
 """Null: as the house says; 0: no limit."""
@@ -59,7 +61,9 @@ def list_users(gateway: House, _: Operator) -> dict[str, Any]:
 
 @router.post("/users", status_code=201, responses=refused(USER_EXISTS))
 def add_user(gateway: House, by: Operator, wish: NewUser) -> dict[str, Any]:
-    """Without a key yet. 409 when there is one of this name."""
+    """Without a key yet. 409 when there is one of this name, or the audit means the house itself by it."""
+    if wish.name.lower() in RESERVED:
+        raise ApiError(409, f"{wish.name!r} is the house's own name in the audit", code="user_reserved", param="name")
     with gateway.database.transaction() as session:
         try:
             users.find_user(session, wish.name)

@@ -15,6 +15,7 @@ from server.refusals import NO_ADMIN, NO_DATABASE, NO_KEY, NO_SCOPE, NO_SERVICE_
 from server.tracing import trace_of
 
 SHOWN_BYTES = 4096  # how an answer was shown, not what: the words stand in the generations
+OPERATOR = "operator"  # as whom the audit names the holder of the service key
 SERVICE = "service"  # as which the holder of the service key stands in the log
 
 
@@ -56,7 +57,7 @@ async def _admin(request: Request) -> Identity:
 async def _operator(request: Request) -> str:
     if _of(request).door.is_service(dict(request.headers.raw)):
         trace_of(request.scope).key = SERVICE
-        return "operator"  # whoever holds the service key runs the house; the first administrator is made with it
+        return OPERATOR  # whoever holds the service key runs the house; the first administrator is made with it
     return (await _admin(request)).name
 
 
@@ -127,5 +128,7 @@ ANSWERED = Depends(_arrived)
 """Of a route about `generation_id`, which its client may ask for as soon as it has the answer."""
 Limit = Annotated[int, Query(ge=1, le=1000)]
 """How many rows a list has at most."""
+BeforeId = Annotated[str | None, Query(max_length=200)]
+"""Beside `before`, the id of the last one that was listed: without it others of the same time are left out."""
 Number = Annotated[int, Path(ge=0, lt=2**31)]
 """The id of a row that is counted, as databases hold it."""

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from db.queries import conversations, feedback, forget, regressions
 from db.queries.searching import search_conversations
 from db.schema import Conversation
-from server.api.common import ANSWERED, House, Limit, Me, Shown
+from server.api.common import ANSWERED, BeforeId, House, Limit, Me, Shown
 from server.forgetting import erase_files
 from server.refusals import NOT_FOUND, refused
 from server.views import comparison_view, conversation_view, message_view, when
@@ -45,9 +45,10 @@ def list_conversations(
     me: Me,
     limit: Limit = 50,
     before: datetime | None = None,
+    before_id: BeforeId = None,
     search: Annotated[str | None, Query(max_length=200)] = None,
 ) -> dict[str, Any]:
-    """The latest first; `before` (the last one's `updated_at`) goes on with the next page.
+    """The latest first; `before` and `before_id` (`updated_at` and `id` of the last one) go on with the next page.
 
     With `search` those that have these words in their title or in any message; `excerpt` then shows them in the newest
     message, and is null where only the title has them.
@@ -55,9 +56,9 @@ def list_conversations(
     most = min(max(limit, 1), 500)
     with gateway.database.reading() as session:
         if search and search.strip():
-            found = search_conversations(session, me.user_id, search, most, before)
+            found = search_conversations(session, me.user_id, search, most, before, before_id)
             return {"data": [conversation_view(one.conversation) | {"excerpt": one.excerpt} for one in found]}
-        rows = conversations.list_conversations(session, me.user_id, most, before)
+        rows = conversations.list_conversations(session, me.user_id, most, before, before_id)
     return {"data": [conversation_view(row) for row in rows]}
 
 

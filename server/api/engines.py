@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from db.queries import audit, engines
 from server.api.common import House, Operator
-from server.errors import ApiError, not_found
+from server.errors import ApiError, not_found, unavailable
 from server.gateway import Gateway
 from server.refusals import ENGINE_EXISTS, ENGINE_NEEDED, ENGINE_UNFIT, NOT_FOUND, refused
 from server.settings import EngineUrl
@@ -38,7 +38,10 @@ async def add_engine(gateway: House, by: Operator, wish: NewEngine) -> dict[str,
         raise ApiError(409, f"engine {wish.url} is there already", code="engine_exists", param="url")
     await gateway.fleet.examine(wish.url)
     await _change(gateway, wish.url, True, by)
-    return engine_view(next(one for one in gateway.pool.engines if one.url == wish.url))
+    there = next((one for one in gateway.pool.engines if one.url == wish.url), None)
+    if there is None:  # the rows could not be read again, or it was removed in the same moment
+        raise unavailable(f"engine {wish.url} was added, and this gateway does not see it; look at the list again")
+    return engine_view(there)
 
 
 @router.delete("", status_code=204, responses=refused(NOT_FOUND, ENGINE_NEEDED))

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from db.errors import NotFound
 from db.queries import conversations, users
-from server.api.common import House, Limit, Me
+from server.api.common import BeforeId, House, Limit, Me
 from server.api.conversations import whole
 from server.forgetting import forget_data
 from server.refusals import NOT_FOUND, refused
@@ -67,13 +67,16 @@ def set_consent(gateway: House, me: Me, choice: ConsentChoice) -> dict[str, Any]
 
 
 @router.get("/data")
-def export_data(gateway: House, me: Me, limit: Limit = 50, before: datetime | None = None) -> dict[str, Any]:
+def export_data(
+    gateway: House, me: Me, limit: Limit = 50, before: datetime | None = None, before_id: BeforeId = None
+) -> dict[str, Any]:
     """Everything that is kept of this user, conversation by conversation, the latest first.
 
-    `before` (the last one's `updated_at`) goes on with the next page; an empty one is the end.
+    `before` and `before_id` (`updated_at` and `id` of the last one) go on with the next page; an empty one is the end.
     """
     with gateway.database.reading() as session:
-        rows = conversations.list_conversations(session, me.user_id, min(max(limit, 1), 200), before)
+        most = min(max(limit, 1), 200)
+        rows = conversations.list_conversations(session, me.user_id, most, before, before_id)
         return {"data": [whole(session, row) for row in rows]}
 
 

@@ -188,6 +188,22 @@ def test_a_gpu_profile_sizes_the_card_and_may_ask_the_hub() -> None:
     assert engine_environment(TINY, offline=True)["HF_HUB_OFFLINE"] == "1"
 
 
+def test_an_engine_fetches_pictures_from_nowhere_unless_hosts_are_named() -> None:
+    """Else whoever chats could ask the hosts around it."""
+
+    def allowed(profile: Profile) -> list[str]:
+        command = engine_command(profile, 1)
+        begin = command.index("--allowed-media-domains") + 1
+        end = next(place for place in range(begin, len(command)) if command[place].startswith("--"))
+        return command[begin:end]
+
+    for profile in (TINY, SINGLE_GPU):
+        assert allowed(profile) == ["nowhere.invalid"]
+        assert engine_environment(profile, offline=True)["VLLM_MEDIA_URL_ALLOW_REDIRECTS"] == "0"
+    named = settings.load(profile="tiny", media_domains="a.example, b.example,").chosen_profile()
+    assert allowed(named) == ["a.example", "b.example"]
+
+
 def test_a_cpu_engine_asks_for_no_compiler() -> None:
     assert engine_environment(TINY, offline=True)["TORCH_COMPILE_DISABLE"] == "1"
     assert "TORCH_COMPILE_DISABLE" not in engine_environment(SINGLE_GPU, offline=False)

@@ -131,6 +131,74 @@ async def test_a_deployment_does_not_wait_for_an_engine_that_is_removed(
         assert done.json() == {"live": name, "previous": "v0"}
 
 
+async def test_an_engine_that_is_added_and_not_seen_yet_is_said_so(
+    house: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows can't be read again, or another gateway removes it in the same moment."""
+
+    async def refresh() -> bool:
+        return False
+
+    async with another() as second:
+        monkeypatch.setattr(house.gateway.catalog, "refresh", refresh)
+        answer = await add(house, second.url)
+        assert (answer.status_code, second.url in answer.text) == (503, True)
+        monkeypatch.undo()
+
+
+def model_in(folder: Path, name: str) -> str:
+    (folder / name).mkdir()
+    (folder / name / "config.json").write_text(f'{{"model_type": "{name}"}}')
+    return str(folder / name)
+
+
+async def test_an_engine_that_comes_back_with_another_base_model_answers_nothing(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    """Under the name that the house's has. Also where the gateway does not see that it was gone."""
+    ours, other = model_in(tmp_path, "ours"), model_in(tmp_path, "other")
+    engine.root = ours
+    settings = {"base_model": ours, "engine_wait_seconds": 0.2}
+    async with running_gateway(tmp_path / "home", [engine.url], **settings) as house:
+        await house.until_ready()
+        keeper = house.gateway.swap.keepers[0]
+        for seen in (True, False):
+            if seen:
+                await engine.stop()
+                await until(lambda: not house.gateway.pool.engines[0].healthy)
+            engine.root = other
+            if seen:
+                await engine.start()
+            await keeper.next_look()
+            await keeper.next_look()
+            asked = len(engine.requests)
+            assert (await house.chat()).status_code == 503
+            assert len(engine.requests) == asked
+            (told,) = (await house.http.get("/health")).json()["engines"]
+            assert other in told["detail"]
+            engine.root = ours
+            await house.until_ready()
+            assert (await house.chat()).status_code == 200
+        engine.root = "/not/on/this/machine"  # nothing is known of it
+        await keeper.next_look()
+        await keeper.next_look()
+        assert (await house.chat()).status_code == 200
+
+
+async def test_an_engine_of_the_settings_with_another_base_model_is_left_out_once_the_base_is_learnt(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    engine.root = model_in(tmp_path, "ours")
+    async with another() as second:
+        second.root = model_in(tmp_path, "other")
+        async with running_gateway(tmp_path / "home", [engine.url, second.url]) as house:
+            await house.until_ready()
+            engines = house.gateway.pool.engines
+            await until(lambda: sum(one.healthy for one in engines) == 1)
+            (left,) = [one for one in engines if not one.healthy]
+            assert "is not the one that v0 is" in left.detail
+
+
 async def test_only_an_administrator_changes_engines(tmp_path: Path, engine: FakeEngine) -> None:
     async with running_gateway(tmp_path / "home", [engine.url], loopback_without_key=False) as house:
         assert (await add(house, "http://127.0.0.1:9")).status_code == 401

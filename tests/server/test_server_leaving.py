@@ -177,3 +177,25 @@ async def test_a_turn_on_its_way_to_the_spool_arrives_when_its_client_leaves(hou
     await until(lambda: recorder.waiting == 1)
     recorder._down_until, recorder._busy_since = 0.0, float("inf")
     await until(lambda: recorded(house) == [("complete", "Hello.")])
+
+
+@pytest.mark.parametrize("form", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])
+async def test_a_stream_that_its_gateway_does_not_live_to_end_ends_with_an_error(
+    tmp_path: Path, engine: FakeEngine, form: str
+) -> None:
+    engine.delay = 0.3
+    engine.words = 100
+    said = {"input": "hello"} if form == "/v1/responses" else {"messages": [{"role": "user", "content": "hello"}]}
+    wish = {"model": "ruminate", "stream": True, "max_tokens": 9, **said}
+    if form == "/v1/responses":
+        del wish["max_tokens"]
+    async with running_gateway(tmp_path / "home", [engine.url]) as house:
+        await house.until_ready()
+        read = ""
+        async with house.http.stream("POST", form, json=wish) as answer:
+            async for text in answer.aiter_text():
+                read += text
+                if "thinks1" in read:
+                    house.server.should_exit = True
+        assert "the gateway that wrote it ended" in read.rsplit("\n\n", 2)[-2]
+        assert recorded(house)[0][0] == "interrupted"

@@ -7,10 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import update
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 
 from db.queries import users
+from db.schema import Conversation
 from server.asking import SERVICE_ONLY
 
 BODY = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}]}
@@ -158,6 +160,25 @@ async def test_a_user_takes_everything_with_them_and_nothing_of_anybody_else(key
     assert len({one["id"] for one in first + second}) == len(first + second) == 3
     hers = {one["id"] for one in first + second}
     assert not hers & {one["id"] for one in (await keyed.http.get("/api/me/data", headers=bob)).json()["data"]}
+
+
+async def test_conversations_of_the_same_time_are_listed_each_once_over_pages(house: Running) -> None:
+    names = {(await house.chat(f"walrus {number}")).headers["x-ruminate-conversation"] for number in range(5)}
+    with house.database.transaction() as session:
+        session.execute(update(Conversation).values(updated_at=datetime(2026, 1, 1, tzinfo=UTC)))
+    for path, more in (("/api/conversations", {}), ("/api/conversations", {"search": "walrus"}), ("/api/me/data", {})):
+        listed: list[str] = []
+        place: dict[str, str] = {}
+        while page := (await house.http.get(path, params={"limit": 2} | more | place)).json()["data"]:
+            listed += [one["id"] for one in page]
+            place = {"before": page[-1]["updated_at"], "before_id": page[-1]["id"]}
+        assert (len(listed), set(listed)) == (5, names), (path, more)
+
+
+@pytest.mark.parametrize("name", ["operator", "Gateway", "trainer", "local"])
+async def test_nobody_is_named_as_the_audit_names_the_house(keyed: Running, name: str) -> None:
+    refused = await keyed.service.post("/api/admin/users", json={"name": name})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "user_reserved")
 
 
 async def test_without_keys_the_local_user_is_shown_and_cannot_be_disabled(house: Running) -> None:

@@ -25,6 +25,7 @@ class FakeEngine:
 
     def __init__(self, words: int = 6, base: str = BASE) -> None:
         self.words, self.base = words, base
+        self.root = ROOT  # the folder of the base, as it tells
         self.delay = 0.0  # seconds between two events
         self.first_delay = 0.0  # before the first
         self.slow: dict[str, float] = {}  # seconds that a completion by this model takes more
@@ -131,7 +132,7 @@ class FakeEngine:
         return web.Response(status=503 if self.unhealthy else 200)
 
     async def _models(self, _: web.Request) -> web.Response:
-        cards = [{"id": self.base, "root": ROOT, "parent": None, "max_model_len": 1024}]
+        cards = [{"id": self.base, "root": self.root, "parent": None, "max_model_len": 1024}]
         cards += [{"id": name, "root": path, "parent": BASE} for name, path in self.adapters.items()]
         return web.json_response({"object": "list", "data": cards})
 
@@ -191,7 +192,7 @@ class FakeEngine:
         await asyncio.sleep(self.reload_delay)
         path = body["kwargs"]["weights_path"]
         if not self.ignores_reloads:
-            self.weights = "" if path == ROOT else path
+            self.weights = "" if path == self.root else path
         self.reloads += 1
         self._reach("reloaded")
         return web.json_response({"results": [None]})
