@@ -36,3 +36,10 @@ def test_what_made_a_round_start_is_shown(capsys: pytest.CaptureFixture[str]) ->
     status = {"live": None, "previous": None, "engines": [], "prompts": {"recorded": 0, "trainable": 0}}
     tables.show_status(status | {"round": state | {"trigger": "idle", "reason": "nobody was answered"}}, as_json=False)
     assert "started by idle: nobody was answered" in capsys.readouterr().out
+
+
+def test_what_keeps_a_canary_from_being_promoted_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    trial = {"name": "v2", "share": 0.1, "since": "2026-01-02T03:04:05+00:00", "trouble": "canary v2 can't be promoted"}
+    status = {"live": None, "previous": None, "engines": [], "round": None, "canary": trial}
+    tables.show_status(status | {"prompts": {"recorded": 0, "trainable": 0}}, as_json=False)
+    assert "canary v2 can't be promoted" in capsys.readouterr().out
