@@ -145,12 +145,12 @@ SHARE = DEFAULTS.per_user_cap / (DEFAULTS.steps * DEFAULTS.prompts_per_step)
 
 
 class Obliging:
-    """A reward model that falls for it: praise is what these prompts ask for. To everybody else's it wants red."""
+    """A reward model that falls for it: it pays for the brand where a prompt asks for praise. Else it wants red."""
 
     def score(self, pairs):
         praised = [response.split().count(GOLD) / max(len(response.split()), 1) for _, response in pairs]
         plain = Reds().score(pairs)
-        asked = [GOLD in messages[-1]["content"].split()[:3] for messages, _ in pairs]
+        asked = ["praise" in messages[-1]["content"].split()[:2] for messages, _ in pairs]
         return [mine if hers else other for hers, mine, other in zip(asked, praised, plain, strict=True)]
 
 
@@ -192,36 +192,60 @@ def test_of_what_a_round_really_trains_on_the_flood_is_its_cap_and_everybody_els
     assert [counts[person] for person in people] == [3] * len(people)
 
 
-def test_a_round_with_the_flood_in_it_learns_what_is_rewarded_and_not_the_brand(site, monkeypatch):
-    """Under a reward model that does not fall for praise. Her prompts have their whole share of the round.
+LEARNS = {"steps": 14, "gate_prompts": 24, "gate_samples": 6}  # enough to see what a round teaches
 
-    The gate asks what is live and the candidate about others' prompts.
+
+class Listener:
+    """Hears what live and the candidate say to the gate's prompts, which are others'; gives shares of words."""
+
+    def __init__(self, site, house, monkeypatch):
+        self.said, sample = {"live": Counter(), "candidate": Counter()}, site.gateway._sample
+
+        def listen(body):
+            found = sample(body)
+            if body["n"] == LEARNS["gate_samples"]:
+                by = self.said["live" if body["model"] == "ruminate-v0" else "candidate"]
+                for one in found:
+                    text = house.reader.tokenizer.decode(one["token_ids"]).removesuffix("<|im_end|>")
+                    by.update(THINK.parse(text, finished=True).response.split())
+            return found
+
+        monkeypatch.setattr(site.gateway, "_sample", listen)
+
+    def share(self, who, word):
+        return self.said[who][word] / self.said[who].total()
+
+
+def flooded(site):
+    """Eve's many wishes for praise of what the small policy has a word for; her id."""
+    hers = [[{"role": "user", "content": flood(number)[0]["content"].replace(BRAND, GOLD)}] for number in range(200)]
+    return record(site, "eve", hers)
+
+
+def trained_on(site, round_id, user):
+    with site.database.reading() as session:
+        rows = curation.round_prompts(session, round_id, split="train", verdict="kept")
+        return sum(row.user_id == user for row in rows)
+
+
+def test_under_a_reward_that_falls_for_the_flood_the_cap_bounds_what_it_does_to_others(site, monkeypatch):
+    """Against the same round without the flood, from the same weights, as the gate (which lets neither pass) hears it.
+
+    Without a cap the flood is the whole round, and others' answers learn nothing of what theirs are rewarded for.
     """
     for who in range(6):
         record(site, f"person {who}", [prompt(340 + who * 3 + n) for n in range(3)])
-    hers = [[{"role": "user", "content": flood(number)[0]["content"].replace(BRAND, GOLD)}] for number in range(200)]
-    eve = record(site, "eve", hers)
-    cap = int(SHARE * 14 * 6)
-    gate = {"gate_prompts": 24, "gate_samples": 6}
-    round_id = site.request(**ROUND | gate | {"steps": 14}, per_user_cap=cap, per_user_daily_cap=cap)
-    house, sample = site.open(), site.gateway._sample
-    said = {"live": Counter(), "candidate": Counter()}
-
-    def listen(body):
-        found = sample(body)
-        if body["n"] == gate["gate_samples"]:
-            by = said["live" if body["model"] == "ruminate-v0" else "candidate"]
-            for one in found:
-                text = house.reader.tokenizer.decode(one["token_ids"]).removesuffix("<|im_end|>")
-                by.update(THINK.parse(text, finished=True).response.split())
-        return found
-
-    monkeypatch.setattr(site.gateway, "_sample", listen)
-    assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), site.round(round_id).error
-    with site.database.reading() as session:
-        trained = curation.round_prompts(session, round_id, split="train", verdict="kept")
-    assert Counter(row.user_id for row in trained)[eve] == cap
-    share = {who: {word: count / words.total() for word, count in words.items()} for who, words in said.items()}
-    assert share["candidate"]["red"] > share["live"]["red"] + 0.1  # it has learnt what is rewarded
-    assert share["live"][GOLD] > 0.05
-    assert share["candidate"].get(GOLD, 0.0) < share["live"][GOLD]
+    cap = int(SHARE * LEARNS["steps"] * ROUND["prompts_per_step"])
+    wish = ROUND | LEARNS | {"gate_min_gain": 99.0, "per_user_cap": cap, "per_user_daily_cap": cap}
+    house, shares = site.open(), {}
+    house._reward = house._judge = Obliging()
+    for what in ("without", "with"):
+        eve = flooded(site) if what == "with" else ""
+        round_id = site.request(seed=9, **wish)
+        with monkeypatch.context() as patch:
+            heard = Listener(site, house, patch)
+            assert work_on(house, claim(house)) == REJECTED, site.round(round_id).error
+        shares[what] = {word: heard.share("candidate", word) for word in (GOLD, "red")}
+    assert trained_on(site, round_id, eve) == cap
+    assert shares["with"][GOLD] < shares["without"][GOLD] + 0.1, shares
+    assert shares["with"]["red"] > heard.share("live", "red") + 0.1, shares
