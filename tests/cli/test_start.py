@@ -188,6 +188,18 @@ def test_a_gpu_profile_sizes_the_card_and_may_ask_the_hub() -> None:
     assert engine_environment(TINY, offline=True)["HF_HUB_OFFLINE"] == "1"
 
 
+def test_only_the_tiny_profile_lets_this_machine_in_without_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    from server.settings import ServerSettings
+
+    monkeypatch.delenv("RUMINATE_SERVER_LOOPBACK_WITHOUT_KEY", raising=False)
+    keyless = []
+    for name, profile in PROFILES.items():
+        given = {key.lower(): value for key, value in profile.server.items()}
+        if ServerSettings.model_validate(given).loopback_without_key:
+            keyless.append(name)
+    assert keyless == ["tiny"]
+
+
 def test_an_engine_fetches_pictures_from_nowhere_unless_hosts_are_named() -> None:
     """Else whoever chats could ask the hosts around it."""
 

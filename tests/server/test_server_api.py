@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -9,7 +10,7 @@ from support.fake_engine import FakeEngine
 from support.gateways import Running
 
 from db.queries import curation, rounds
-from db.schema import Generation
+from db.schema import Generation, Message
 from db.values import Completion, Turn
 
 pytestmark = pytest.mark.usefixtures("kind")  # on SQLite and on PostgreSQL
@@ -63,6 +64,39 @@ async def test_conversations_are_listed_renamed_pinned_and_deleted(house: Runnin
     assert (await house.http.delete(f"/api/conversations/{first}")).json()["deleted"]["messages"] == 2
     assert (await house.http.get(f"/api/conversations/{first}")).status_code == 404
     assert (await house.chat("again", ruminate={"conversation_id": first})).status_code == 404
+
+
+SECRET = "walruses"
+SECRETS: dict[str, dict[str, Any]] = {
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": SECRET}]},
+    "/v1/completions": {"prompt": SECRET},
+    "/v1/responses": {"input": SECRET},
+    "/v1/messages": {"max_tokens": 9, "messages": [{"role": "user", "content": SECRET}]},
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("by", ["header", "user"])
+async def test_a_header_or_the_users_setting_keeps_a_turn_out_of_the_record(
+    house: Running, by: str, stream: bool
+) -> None:
+    headers = {"X-Ruminate-Consent": "none"} if by == "header" else {}
+    if by == "user":
+        assert (await house.http.put("/api/me/consent", json={"consent": "none"})).status_code == 200
+    for path, body in SECRETS.items():
+        wish = {"model": "ruminate", **body} | ({"stream": True} if stream and path != "/v1/completions" else {})
+        answer = await house.http.post(path, json=wish, headers=headers)
+        assert answer.status_code == 200, (path, answer.text)
+        assert "x-ruminate-conversation" not in answer.headers
+    with house.database.reading() as session:
+        assert list(session.scalars(select(Message))) == []
+        rows = list(session.scalars(select(Generation)))
+        assert [(row.consent, row.reasoning or "", row.response or "") for row in rows] == [("none", "", "")] * 4
+    assert (await house.http.get("/api/conversations")).json()["data"] == []
+    files = [path for path in (house.home / "spool").rglob("*") if path.is_file()]
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+    kept = await house.http.post("/v1/chat/completions", json={"model": "ruminate", **SECRETS["/v1/chat/completions"]})
+    assert ("x-ruminate-conversation" in kept.headers) == (by == "header")
 
 
 async def test_a_search_finds_words_inside_conversations_page_by_page(house: Running) -> None:

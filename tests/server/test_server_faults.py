@@ -1,7 +1,9 @@
 """What is killed under load (a gateway, its engines, its PostgreSQL): what clients saw, held against the record."""
 
 import asyncio
+import os
 import random
+import signal
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +16,7 @@ from sqlalchemy import select
 from support.databases import own_postgresql
 from support.fake_engine import FakeEngine
 from support.gateways import running_gateway
-from support.processes import Forked
+from support.processes import Forked, engine_process
 
 from db.schema import Generation, Message
 from db.session import Database
@@ -158,6 +160,65 @@ async def test_engines_that_are_killed_under_streams_break_off_with_an_error_and
     assert {text: answers[text] for text in complete if answers[text] != [("complete", whole)]} == {}
     assert set(broken.values()) == {"engine_lost"}
     assert {answers[text][0][0] for text in broken} == {"error"}
+
+
+async def test_an_engine_that_is_stopped_under_streams_costs_those_that_it_wrote_and_each_turn_is_recorded_once(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    """Its connections stay open and nothing comes, as of a machine that swaps or a driver that hangs."""
+    engine.delay = 0.02
+    with engine_process(delay=0.02) as (url, pid):
+        settings = {"engine_silence_seconds": 0.5, "engine_wait_seconds": 60.0}
+        async with running_gateway(tmp_path / "home", [engine.url, url], **settings) as house:
+            await house.until_ready()
+            engines = house.gateway.pool.engines
+            await until(lambda: all(one.healthy for one in engines))
+            stopped = next(one for one in engines if one.url == url)
+            async with crowd(house.url, CLIENTS, always_streams=True) as clients:
+                await until(lambda: answered(clients) >= CLIENTS and stopped.in_flight >= 2)
+                os.kill(pid, signal.SIGSTOP)
+                await until(lambda: not stopped.healthy)
+                goal = answered(clients) + CLIENTS
+                await until(lambda: answered(clients) >= goal)
+                os.kill(pid, signal.SIGCONT)
+                await until(lambda: stopped.healthy)
+            complete = {text for client in clients for text in client.complete}
+            broken = {text: code for client in clients for text, code in client.broken.items()}
+            await until(lambda: recorded(house.database).keys() >= complete | broken.keys())
+            answers = recorded(house.database)
+    _, whole = engine.text("ruminate-v0")
+    assert {text: given for text, given in answers.items() if len(given) != 1} == {}
+    assert answers.keys() == complete | broken.keys()
+    assert {text: answers[text] for text in complete if answers[text] != [("complete", whole)]} == {}
+    assert set(broken.values()) == {"engine_lost"}
+    assert {answers[text][0][0] for text in broken} == {"error"}
+
+
+async def test_a_gateway_that_is_ended_under_load_breaks_nothing_off_and_each_turn_is_recorded_once(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    engine.delay = 0.02
+    gateway = Forked(tmp_path / "home", [engine.url], WATCH_SECONDS="0.05")
+    await gateway.start()
+    try:
+        async with crowd(gateway.url, CLIENTS) as clients:
+            for _ in range(3):
+                goal = answered(clients) + CLIENTS
+                await until(lambda goal=goal: answered(clients) >= goal)  # type: ignore[misc]
+                assert await gateway.end_in_order() == 0
+                await gateway.start()
+            goal = answered(clients) + CLIENTS
+            await until(lambda: answered(clients) >= goal)
+        assert await gateway.end_in_order() == 0
+    finally:
+        gateway.kill()
+    assert list((tmp_path / "home" / "spool").glob("*/turns-*")) == []
+    database = Database(f"sqlite:///{tmp_path}/home/ruminate.db")
+    answers = recorded(database)
+    database.close()
+    _, whole = engine.text("ruminate-v0")
+    assert [client.broken for client in clients] == [{}] * CLIENTS
+    assert answers == {text: [("complete", whole)] for client in clients for text in client.complete}
 
 
 async def test_postgresql_that_is_killed_under_load_costs_no_answer_and_each_turn_is_in_it_once_afterwards(

@@ -190,17 +190,23 @@ async def test_without_keys_the_local_user_is_shown_and_cannot_be_disabled(house
 async def test_every_administrative_action_is_in_the_audit(house: Running) -> None:
     _, root = await add_key(house, "root", "admin")
     key_id, _ = await add_key(house, "ann")
+    await house.http.patch(f"/api/admin/keys/{key_id}", json={"requests_per_minute": 7}, headers=root)
     await house.http.delete(f"/api/admin/keys/{key_id}", headers=root)
     await house.http.post("/api/admin/users/ann/disable", headers=root)
     number = (await house.http.post("/api/rounds", json={}, headers=root)).json()["id"]
     await house.http.post(f"/api/rounds/{number}/cancel", headers=root)
     await house.http.post("/api/deployments", json={"checkpoint": "v0"}, headers=root)
+    await house.http.post("/api/forget", json={"user": "ann"}, headers=root)
+    await house.http.delete("/api/rebuild", headers=root)
     noted = (await house.http.get("/api/admin/audit")).json()["data"]
     assert [(one["actor"], one["action"]) for one in reversed(noted)] == [
         ("operator", "user.add"), ("operator", "key.add"), ("operator", "user.add"), ("operator", "key.add"),
-        ("root", "key.revoke"), ("root", "user.disable"),
+        ("root", "key.limit"), ("root", "key.revoke"), ("root", "user.disable"),
         ("root", "round.request"), ("root", "round.cancel"), ("root", "deploy"),
+        ("root", "forget"), ("root", "rebuild.stop"),
     ]  # fmt: skip
+    limited = next(one["detail"] for one in noted if one["action"] == "key.limit")
+    assert (limited["key"], limited["limits"]) == (key_id, {"requests_per_minute": 7})
     assert noted[-1]["detail"]["name"] == "root"
 
 

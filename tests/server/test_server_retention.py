@@ -54,6 +54,9 @@ async def test_the_newest_and_what_is_in_use_keep_their_files(house: Running) ->
         rounds.save_progress(session, round_id, "trainer", "train", 0, parent_id=4)
     candidate = add_checkpoint(house.database, house.home)  # v9, not judged yet
     assert await prune(house, keep=2) == ["v7", "v6", "v5"]
+    noted = (await house.http.get("/api/admin/audit")).json()["data"][0]
+    assert (noted["actor"], noted["action"]) == ("local", "prune")
+    assert noted["detail"] == {"checkpoints": ["v7", "v6", "v5"]}
     assert on_disk(house) == ["v1", "v2", "v3", "v4", "v8", candidate] == with_path(house)
     with house.database.reading() as session:
         assert [row.state for row in checkpoints.list_checkpoints(session) if row.name in ("v5", "v8")] == [

@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from support.fake_engine import FakeEngine
-from support.gateways import Running, two_gateways
+from support.gateways import Running, running_gateway, two_gateways
+from support.processes import gateway_process
 from support.redis_server import RedisServer
 
 from server import limiting, slots
@@ -107,3 +109,58 @@ async def test_a_redis_that_has_forgotten_everything_hears_of_the_slots_again(
     finally:
         renewing.cancel()
         await asyncio.gather(one.stop(), two.stop())
+
+
+async def test_the_answers_of_a_gateway_process_that_was_killed_count_no_longer(
+    tmp_path: Path, engine: FakeEngine, redis: RedisServer
+) -> None:
+    where = f"sqlite:///{tmp_path / 'shared.db'}"
+    shared = {"redis_url": redis.url, "database_url": where, "concurrent_answers": 1}
+    told = {"RUMINATE_REDIS_URL": redis.url, "RUMINATE_DATABASE_URL": where, "CONCURRENT_ANSWERS": "1"}
+    async with (
+        running_gateway(tmp_path / "one", [engine.url], **shared) as one,
+        gateway_process(tmp_path / "two", [engine.url], **told) as two,
+    ):
+        await one.until_ready()
+        await two.until_ready()
+        engine.delay = 60.0
+        wish = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+        running = asyncio.create_task(two.http.post("/v1/chat/completions", json=wish))
+        await until(lambda: engine.running == 1)
+        assert (await one.chat()).status_code == 429
+        two.kill()
+        engine.delay = 0.0
+        assert (await one.chat()).status_code == 429  # nothing has told yet that it is gone
+        await answered(one, seconds=3 * slots.ALIVE_SECONDS)
+        with pytest.raises(httpx.TransportError):
+            await running
+
+
+async def test_a_redis_that_hangs_keeps_no_chat_waiting_and_each_gateway_counts_alone_meanwhile(
+    tmp_path: Path, engine: FakeEngine, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limiting, "REDIS_SECONDS", 0.5)
+    settings = {"redis_url": redis.url, "concurrent_answers": 1, "requests_per_minute": 1000}
+    async with running_gateway(tmp_path / "home", [engine.url], **settings) as house:
+        await house.until_ready()
+        assert (await house.chat()).status_code == 200
+        redis.hang()
+        try:
+            async with asyncio.timeout(20):  # not for ever, and not for a minute of each of these
+                for _ in range(5):
+                    assert (await house.chat()).status_code == 200
+            assert "Redis" in (await house.http.get("/health")).json()["trouble"]
+            engine.first_delay = 120.0
+            running = asyncio.create_task(house.chat(stream=True))
+            await until(lambda: engine.running == 1)
+            engine.first_delay = 0.0
+            assert (await house.chat()).status_code == 429
+            running.cancel()
+            await until(lambda: engine.running == 0)
+        finally:
+            redis.go_on()
+        await answered(house)
+        async with asyncio.timeout(20):
+            while (await house.http.get("/health")).json()["trouble"] is not None:
+                await house.chat()
+                await asyncio.sleep(0.1)

@@ -108,6 +108,24 @@ def test_a_spool_gives_back_what_it_took_in_order_and_keeps_it_when_taking_fails
     assert spool.empty
 
 
+def test_what_is_spooled_is_on_the_disk_when_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut loses what was not synced, and the name of a new file while its folder was not."""
+    spool, sync = Spool(tmp_path), os.fsync
+    synced: list[tuple[str, int]] = []
+
+    def note(fd: int) -> None:
+        path = Path(os.readlink(f"/proc/self/fd/{fd}"))
+        synced.append((path.name, path.read_bytes().count(b"\n") if path.is_file() else 0))
+        sync(fd)
+
+    monkeypatch.setattr(os, "fsync", note)
+    spool.append([record(1), record(2)])
+    (file,) = spool.files()
+    assert synced == [(file.name, 2), (tmp_path.name, 0)]
+    spool.append([record(3)])
+    assert synced[2:] == [(file.name, 3)]
+
+
 def test_the_depth_of_a_spool_is_right_after_more_was_spooled_erased_and_replayed(tmp_path: Path) -> None:
     spool, depths = Spool(tmp_path), []
     for start in (0, 5):

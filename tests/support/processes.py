@@ -9,9 +9,10 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -96,6 +97,14 @@ class Forked:
                     pass
                 await asyncio.sleep(0.02)
 
+    async def end_in_order(self) -> int:
+        """As a supervisor ends it. Returns its exit code."""
+        assert self._process is not None
+        os.kill(self.pid, signal.SIGTERM)
+        await asyncio.to_thread(self._process.join, START_SECONDS)
+        assert self._process.exitcode is not None, "it did not end"
+        return self._process.exitcode
+
     def kill(self) -> None:
         """kill -9. Returns once it is gone."""
         if self._process is not None and self._process.pid is not None:
@@ -106,6 +115,34 @@ class Forked:
         """The same at the end of a test, also where it never started."""
         if self._process is not None:
             self.kill()
+
+
+@contextmanager
+def engine_process(delay: float) -> Iterator[tuple[str, int]]:
+    """A fake engine as a process of its own, so that a test can stop it: its URL and process id."""
+    ours, theirs = forking().Pipe()
+    process = forking().Process(target=_engine, args=(theirs, delay), daemon=True)
+    process.start()
+    try:
+        assert ours.poll(START_SECONDS), "the engine did not start"
+        assert process.pid is not None
+        yield ours.recv(), process.pid
+    finally:
+        process.kill()
+        process.join()
+
+
+def _engine(told: Connection, delay: float) -> None:
+    from support.fake_engine import FakeEngine
+
+    async def run() -> None:
+        engine = FakeEngine()
+        engine.delay = delay
+        await engine.start()
+        told.send(engine.url)
+        await asyncio.Event().wait()
+
+    asyncio.run(run())
 
 
 def _serve(environment: dict[str, str], log: str) -> None:

@@ -45,6 +45,17 @@ class RedisServer:
     async def stop(self) -> None:
         await self._end(signal.SIGTERM)
 
+    def hang(self) -> None:
+        """It takes connections and says nothing, until `go_on`."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, which: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(which)
+
     async def command(self, *words: str) -> bytes:
         """Its answer, as it comes over the wire."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
