@@ -214,7 +214,7 @@ async def test_a_user_can_be_forgotten_while_others_come_in(
     ann.revoke()
     ann.door.forget(Busy(ann.door._seen))  # type: ignore[arg-type]
     assert await ann.knock(1) == 401
-    feeds = Feeds(lambda turn: None, lambda turn, feed: None)
+    feeds = Feeds(lambda turn: None, lambda turn, feed: None, lambda turn: None)
     held: Any = feeds._feeds
     held["one"] = held["two"] = (SimpleNamespace(user_id="ann"), Feed())
     feeds.erase(lambda turn: Busy(held) == turn.user_id)

@@ -255,7 +255,7 @@ async def test_errors_before_the_first_piece_roll_a_canary_back(shared: Running,
     engine.fail_after = 0
     for name in new:
         answer = await shared.chat(f"hello {name}", stream=True, ruminate={"conversation_id": name})
-        assert answer.status_code == 500
+        assert answer.status_code == 502
     await shared.gateway.watcher.look()
     row, states = newest(shared)
     assert row.reason.startswith("canary v1 rolled back: errors 100.0% against 0.0% of v0 are more (p = "), row.reason

@@ -134,7 +134,7 @@ async def test_errors_before_the_first_piece_take_live_back(shared: Running, eng
     engine.fail_after = 0
     for number in range(12):
         answer = await shared.chat(f"hello {number}", stream=True)
-        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "engine_error")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (502, "engine_error")
     with shared.database.reading() as session:
         found = arms.answered(session, [1])
     assert [(one.ending, one.lost, one.engine) for one in found] == [("error", False, engine.url)] * 12
