@@ -191,7 +191,7 @@ def test_a_killed_round_of_another_algorithm_ends_like_one_that_was_not(
 
 def test_a_trainer_that_dies_right_after_the_swap_finds_it_done(site):
     learns = {"steps": 14, "prompts_per_step": 6, "group_size": 8, "micro_batch": 48, "learning_rate": 1e-2}
-    learns |= {"gate_max_kl": 10.0, "gate_max_repetition": 1.0}  # one word of ten for everything
+    learns |= {"gate_max_kl": 10.0, "gate_max_repetition": 1.0, "gate_max_malformed": 1.0}  # one word of ten for all
     round_id = site.request(kl_beta=0.0, **learns)
     house = site.open()
     deploy = house.gateway.deploy

@@ -12,7 +12,7 @@ from trainer.tidy import sweep
 
 LEARNS = {"steps": 14, "prompts_per_step": 6, "group_size": 8, "micro_batch": 48, "learning_rate": 1e-2, "kl_beta": 0.0}
 # One word of ten for all of them: far from the base, and all the same.
-LEARNS |= {"gate_max_kl": 10.0, "gate_max_repetition": 1.0}
+LEARNS |= {"gate_max_kl": 10.0, "gate_max_repetition": 1.0, "gate_max_malformed": 1.0}
 
 
 class Constant:
