@@ -335,6 +335,8 @@ class FakeEngine:
         if body.get("prompt_logprobs") is not None:
             self._reach("probe")
         n = body.get("n") or 1
+        if not prompts or n < 1:
+            return _error(400, f"1 validation error: {len(prompts)} prompts, n is {n}")
         if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
             prompts = [prompts]
         self.running += n * len(prompts)
