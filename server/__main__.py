@@ -1,9 +1,10 @@
 """Starts the gateway: `python -m server`. Settings come from the environment; a wrong one ends it with one sentence."""
 
 import ctypes
+import signal
 import socket
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -59,6 +60,7 @@ def _serve(settings: "ServerSettings", listener: socket.socket) -> int:
             backlog=2048, timeout_graceful_shutdown=5, server_header=False, proxy_headers=False,
         )  # fmt: skip
         server = uvicorn.Server(config)
+        _end_by_ourselves(server)
         print(f"gateway on http://{settings.host}:{settings.port}", flush=True)
         server.run(sockets=[listener])
         if isinstance(app.state.failure, (StorageError, OSError)):
@@ -69,6 +71,17 @@ def _serve(settings: "ServerSettings", listener: socket.socket) -> int:
         return _refuse(f"RUMINATE_HOME={settings.home}: {error}")
     database.close()
     return 0 if server.started else 1
+
+
+def _end_by_ourselves(server: Any) -> None:
+    """Have a signal that ended the server, which uvicorn raises once more at its very end, end nothing else."""
+
+    def ended(*_: object) -> None:
+        if not server.should_exit:  # it came before the server had begun to listen for signals
+            raise SystemExit(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ended)
 
 
 def _share_memory() -> None:

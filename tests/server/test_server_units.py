@@ -1,12 +1,16 @@
 """The small parts by themselves: where a stream is cut, what an answer was, the spool, the start-up's sentences."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import orjson
 import pytest
 from hypothesis import given
@@ -277,6 +281,33 @@ def test_a_port_in_use_is_one_sentence_with_the_port(tmp_path: Path) -> None:
         ended = start(tmp_path, RUMINATE_SERVER_PORT=port)
     assert ended.returncode == 2
     assert port in ended.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_with_exit_code_0_and_the_database_closed(tmp_path: Path, number: int) -> None:
+    values = os.environ | {"RUMINATE_HOME": str(tmp_path), "RUMINATE_SERVER_PORT": "0"}
+    said = tmp_path / "said.txt"
+    with said.open("w") as out:
+        process = subprocess.Popen([sys.executable, "-m", "server"], env=values, stdout=out, stderr=out)
+    try:
+        deadline = time.monotonic() + 60
+        while not _answers(said.read_text().partition("gateway on ")[2].split("\n")[0]):
+            assert (process.poll(), time.monotonic() < deadline) == (None, True), said.read_text()
+            time.sleep(0.1)
+        process.send_signal(number)
+        assert process.wait(timeout=30) == 0, said.read_text()
+    finally:
+        process.kill()
+        process.wait()
+    assert "Traceback" not in said.read_text()
+    assert (tmp_path / "ruminate.db").exists()
+    assert not (tmp_path / "ruminate.db-wal").exists()  # the last to close it folds it in
+
+
+def _answers(url: str) -> bool:
+    with suppress(httpx.HTTPError):
+        return bool(url) and httpx.get(f"{url}/health", timeout=5).status_code in {200, 503}
+    return False
 
 
 def test_settings_are_read_before_anything_heavy_is_imported() -> None:
