@@ -21,8 +21,7 @@ from typing import ParamSpec, TypeVar
 from db.errors import DatabaseUnavailable, StorageError
 from db.queries import turns
 from db.session import Database
-from db.values import LOST, Completion, Turn
-from server.outcome import Outcome, Times, ending_of
+from db.values import Completion, Turn
 from server.spool import Journal, Record, Spool
 
 log = logging.getLogger(__name__)
@@ -308,29 +307,3 @@ def interrupted(turn: Turn, reasoning: str = "", response: str = "") -> Completi
 def numbered(turn: Turn, index: int, generation_id: str) -> Turn:
     """The turn of a further choice of the same request (`n` above 1): an answer of its own beside the first."""
     return turn if index == 0 else replace(turn, request_id=f"{turn.request_id}-{index}", generation_id=generation_id)
-
-
-def completion_of(turn: Turn, outcome: Outcome, index: int, times: Times, ending: str | None) -> Completion:
-    """How a choice of an answer ended. `ending`: where it did not come to its end; None: as its words say."""
-    choice = outcome.choice(index)
-    kept = turn.consent != "none"
-    reasoning, response = "".join(choice.reasoning), "".join(choice.response)
-    counted = index == 0  # engines count all choices together; over all rows the sums are right so
-    if ending is None:
-        calls = bool(choice.tool_calls)
-        ending = "error" if outcome.error else ending_of(reasoning, response, choice.finish_reason, calls)
-    return Completion(
-        request_id=turn.request_id,
-        reasoning=reasoning if kept else "",
-        response=response if kept else "",
-        ending=ending,
-        ended_at=datetime.now(UTC),
-        finish_reason=LOST if outcome.lost else choice.finish_reason,
-        prompt_tokens=outcome.prompt_tokens if counted else None,
-        completion_tokens=outcome.completion_tokens if counted else None,
-        reasoning_tokens=outcome.reasoning_tokens if counted else None,
-        first_token_at=times.first,
-        thought_ended_at=times.thought_ended,
-        error=outcome.error,
-        tool_calls=choice.tool_calls or None if kept else None,
-    )
