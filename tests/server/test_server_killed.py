@@ -67,6 +67,7 @@ HOLDER, OTHER, FOLLOWER = "holder", "other", "follower"
 one is killed; or one that is killed and does not look after the engines."""
 CASES = [
     *[("sqlite", "adapter", asked, point) for asked in (HOLDER, OTHER) for point in LOAD + UNLOAD],
+    *[("sqlite", "adapter", HOLDER, point) for point in RECORD],
     *[("postgresql", "adapter", HOLDER, point) for point in ("loaded", "unload")],
     *[("sqlite", "full", HOLDER, point) for point in ("unloaded", *REPLACE)],
     *[("sqlite", "full", OTHER, point) for point in ("paused", "in change", "named", "proven")],
@@ -75,7 +76,8 @@ CASES = [
     *[("sqlite", "back", HOLDER, point) for point in ("in change", "adapter proven")],
     *[("sqlite", "trial", HOLDER, point) for point in LOAD],
     ("sqlite", "trial", FOLLOWER, "probed"),
-    *[("sqlite", "promotion", HOLDER, point) for point in RECORD + UNLOAD],
+    # what is on trial is loaded, so that no wish for it is written
+    *[("sqlite", "promotion", HOLDER, point) for point in ("written", *UNLOAD)],
     ("sqlite", "promotion", OTHER, "unload"),
 ]
 

@@ -28,7 +28,8 @@ from trainer.probe import all_sides
 from trainer.settings import RoundConfig, TrainerSettings
 
 LEARNS = {"steps": 12, "prompts_per_step": 6, "group_size": 8, "micro_batch": 48, "learning_rate": 2e-3, "kl_beta": 0.0}
-LEARNS |= {"gate_max_kl": 10.0, "gate_max_repetition": 1.0, "gate_max_empty": 1.0, "weights": "full"}
+LEARNS |= {"gate_max_kl": 10.0, "gate_max_repetition": 1.0, "gate_max_empty": 1.0, "gate_max_malformed": 1.0}
+LEARNS |= {"weights": "full"}
 
 
 @pytest.fixture

