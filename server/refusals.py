@@ -114,6 +114,9 @@ ON_TRIAL = Refusal(
     "canary_on_trial",
 )
 USER_EXISTS = Refusal(409, "The name is taken.", "there is a user 'ann' already", "user_exists")
+USER_RESERVED = Refusal(
+    409, "The audit means the house itself by it.", "'gateway' is the house's own name in the audit", "user_reserved"
+)
 USER_NEEDED = Refusal(
     409, "The house needs this user, or it is the one who asks.", "'ann' can't be disabled: it is asking", "user_needed"
 )

@@ -13,7 +13,7 @@ from db.schema import User
 from server.api.common import OPERATOR, House, Limit, Operator
 from server.auth import LOCAL
 from server.errors import ApiError
-from server.refusals import INVALID, NOT_FOUND, USER_EXISTS, USER_NEEDED, refused
+from server.refusals import INVALID, NOT_FOUND, USER_EXISTS, USER_NEEDED, USER_RESERVED, refused
 from server.views import key_view, when
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
@@ -59,7 +59,7 @@ def list_users(gateway: House, _: Operator) -> dict[str, Any]:
         return {"data": [_view(user, users.list_keys(session, user.id)) for user in users.list_users(session)]}
 
 
-@router.post("/users", status_code=201, responses=refused(USER_EXISTS))
+@router.post("/users", status_code=201, responses=refused(USER_EXISTS, USER_RESERVED))
 def add_user(gateway: House, by: Operator, wish: NewUser) -> dict[str, Any]:
     """Without a key yet. 409 when there is one of this name, or the audit means the house itself by it."""
     if wish.name.lower() in RESERVED:

@@ -67,8 +67,7 @@ async def _service(request: Request) -> None:
 
 
 async def _watching(request: Request) -> None:
-    gateway: Gateway = request.app.state.gateway
-    gateway.door.require_service(dict(request.headers.raw), address_of(request.scope))
+    _of(request).door.require_service(dict(request.headers.raw), address_of(request.scope))
 
 
 def _kept(value: dict[str, Any]) -> dict[str, Any]:
