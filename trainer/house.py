@@ -72,11 +72,14 @@ class House:
         """Reads them where no thought is wanted."""
         return without_thought(self.reader, self.settings.template)
 
-    def prepare(self, row: Round) -> Work:
+    def ledger(self, row: Round) -> Ledger:
+        """A claimed round's rows. One for all who work on it: a heartbeat asks it whether they have ended the round."""
+        return Ledger(self.database, row.id, self.owner)
+
+    def prepare(self, row: Round, ledger: Ledger) -> Work:
         """Everything that work on a claimed round needs. What it decides is decided once, at the first claim."""
         folder = (self.settings.home / "rounds" / str(row.id)).absolute()
         folder.mkdir(parents=True, exist_ok=True)
-        ledger = Ledger(self.database, row.id, self.owner)
         plan = folder / PLAN
         if not plan.is_file():
             write_json(plan, self._plan(row, ledger))

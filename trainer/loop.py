@@ -85,12 +85,12 @@ def claim(house: House) -> Round | None:
 
 def work_on(house: House, row: Round) -> int:
     """One claimed round, to its end or until interrupted. Returns how it ended."""
-    ledger = Ledger(house.database, row.id, house.owner)
+    ledger = house.ledger(row)
     log.info("round %d: attempt %d, phase %s, step %d", row.id, row.attempts, row.phase or "new", row.step)
     lease = house.settings.lease_seconds
     try:
         with Heartbeat(lambda: ledger.heartbeat(lease), lease):
-            ended = _or_failed(ledger, row, lambda: learn(house, house.prepare(row)))
+            ended = _or_failed(ledger, row, lambda: learn(house, house.prepare(row, ledger)))
         if ended == AGAIN:
             ledger.heartbeat(0)  # free at once for whoever tries it again
         return ended

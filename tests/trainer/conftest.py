@@ -14,7 +14,9 @@ from support.tiny_policy import Reds, make_policy, write_prompts
 from db.queries import checkpoints, deployments, rounds
 from db.session import Database
 from trainer.house import House
+from trainer.loop import claim
 from trainer.settings import TrainerSettings
+from trainer.work import Work
 
 
 @pytest.fixture(scope="session")
@@ -49,6 +51,12 @@ class Site:
     def round(self, round_id: int) -> Any:
         with self.database.reading() as session:
             return rounds.get_round(session, round_id)
+
+    def begin(self, house: House) -> Work:
+        """Claim the round that waits, and make ready for work on it."""
+        row = claim(house)
+        assert row is not None
+        return house.prepare(row, house.ledger(row))
 
     def let_lapse(self, round_id: int) -> None:
         """As if the one who holds the round had been silent for the whole of its lease."""

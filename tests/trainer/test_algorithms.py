@@ -42,7 +42,7 @@ def lessons(tmp_path):
 def test_a_round_that_names_no_algorithm_takes_the_trainers(site):
     round_id = site.request(algorithm="")
     house = site.open(algorithm="ppo", preset="")
-    assert house.prepare(claim(house)).config.algorithm == "ppo"
+    assert site.begin(house).config.algorithm == "ppo"
     assert site.round(round_id).algorithm == "ppo"  # as it is shown from then on, and done again by
 
 

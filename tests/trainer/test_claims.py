@@ -42,7 +42,7 @@ def test_a_trainer_whose_round_was_taken_writes_nothing_more(site):
     site.request(**CONFIG)
     first, second = site.open(lease_seconds=0.0), site.open()
     second.owner = "another"
-    work = first.prepare(claim(first))
+    work = site.begin(first)
     time.sleep(0.01)
     assert claim(second) is not None
     with pytest.raises(LeaseLost):
@@ -65,7 +65,7 @@ def test_stopping_a_trainer_again_and_again_is_no_failure_of_its_round(site):
     round_id = site.request(**CONFIG)
     house = site.open(max_attempts=2)
 
-    def stop(row):
+    def stop(row, ledger):
         raise Stopped("SIGINT")
 
     house.prepare = stop
@@ -83,7 +83,7 @@ def test_stopping_a_trainer_again_and_again_is_no_failure_of_its_round(site):
 def test_what_a_person_took_back_while_its_trainer_was_dead_is_not_made_live_again(site):
     site.request(**CONFIG)
     house = site.open()
-    work = house.prepare(claim(house))
+    work = site.begin(house)
     name = work.ledger.reserve(work.parent.id, "adapter").name
     make_live(work, name, "it wins")
     assert site.live().name == name

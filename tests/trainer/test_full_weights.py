@@ -193,7 +193,7 @@ def test_ppo_trains_two_whole_models_and_ends_as_if_it_had_not_been_interrupted(
 def test_actor_critic_and_reference_of_ppo_are_three_models(site, sampler, policy, tmp_path, reference):
     site.request(**(LEARNS | {"algorithm": "ppo", "reference": reference, "kl_beta": 0.1}))
     house = site.open(sampling_engine=sampler.url)
-    work = house.prepare(claim(house))
+    work = site.begin(house)
     taught = load_full(work, policy)
     with torch.no_grad():
         for parameter in taught.parameters():
@@ -308,7 +308,7 @@ def test_full_weights_are_exported_as_the_model_that_they_are(site, sampler, pol
 def test_the_policy_under_training_is_whole(site, sampler):
     site.request(**LEARNS)
     house = site.open(sampling_engine=sampler.url)
-    work = house.prepare(claim(house))
+    work = site.begin(house)
     model = policy_of(work)
     assert all(parameter.requires_grad for parameter in model.parameters())
     assert not hasattr(model, "peft_config") or not model.peft_config

@@ -226,7 +226,6 @@ def refreshed(settings, number, messages, before=None):
 @pytest.mark.parametrize("how", ["deleted", "withdrawn"])
 def test_a_model_that_learnt_from_what_was_forgotten_is_used_no_more_and_its_checkpoints_are_named(site, settings, how):
     from trainer.house import House
-    from trainer.loop import claim
 
     asked = {}
     with site.database.transaction() as session:
@@ -242,7 +241,7 @@ def test_a_model_that_learnt_from_what_was_forgotten_is_used_no_more_and_its_che
     settings = settings.model_copy(update={"refresh_after": 0})
     site.request()
     house = House(settings)
-    house.prepare(claim(house))
+    site.begin(house)
     house.close()
     with site.database.transaction() as session:
         made = checkpoints.reserve_checkpoint(session, 0, 1).name
@@ -256,11 +255,10 @@ def test_a_model_that_learnt_from_what_was_forgotten_is_used_no_more_and_its_che
 
 
 def test_a_round_uses_the_reward_model_of_its_plan_also_when_it_is_resumed(site, settings):
-    from trainer.loop import claim
 
     round_id = site.request()
     house = House(settings)
-    work = house.prepare(claim(house))
+    work = site.begin(house)
     assert read_json(work.folder / "plan.json")["reward"] == settings.reward_model
     accepted = settings.home.absolute() / "rewards" / "0001"
     refreshed(settings, 1, [])

@@ -252,7 +252,7 @@ def test_a_trainer_that_dies_in_curation_chooses_the_same_once_more(
     assert site.round(round_id).attempts == 2
     left_alone = second_site.open()
     second_site.request(**QUICK)
-    selection.select(left_alone.prepare(claim(left_alone)))
+    selection.select(site.begin(left_alone))
     assert chosen(site, round_id) == chosen(second_site, 1) != []
 
 

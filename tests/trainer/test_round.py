@@ -2,10 +2,12 @@
 
 import json
 import re
+import time
 from pathlib import Path
 
 from support.tiny_policy import Reds
 
+from trainer import loop
 from trainer.files import sha256
 from trainer.ledger import Ledger
 from trainer.loop import AGAIN, FAILED, PUBLISHED, REJECTED, claim, work_on
@@ -134,14 +136,20 @@ def test_a_round_that_failed_once_goes_on_from_its_last_step_and_forgets_the_fai
     assert house.reward.calls == 3 + 2 + 1  # the third step again, the fourth, and the gate
 
 
-def test_a_heartbeat_that_comes_when_a_round_has_just_been_ended_takes_nothing_from_it(site):
+def test_a_heartbeat_that_comes_when_a_round_has_just_been_ended_takes_nothing_from_it(site, monkeypatch):
+    site.request(steps=1)
+    house = site.open(lease_seconds=0.4)
+    monkeypatch.setattr(loop, "make_room", lambda work: time.sleep(0.5))  # five heartbeats
+    assert work_on(house, claim(house)) in (PUBLISHED, REJECTED)
+
+
+def test_a_heartbeat_tells_that_somebody_else_has_ended_the_round(site):
     site.request()
     house = site.open()
-    work = house.prepare(claim(house))
+    work = site.begin(house)
     assert work.ledger.heartbeat(8)
     work.ledger.failed("it was given up")
-    assert work.ledger.heartbeat(8)
-    assert not Ledger(house.database, work.round_id, house.owner).heartbeat(8)  # as it is when somebody else ended it
+    assert not Ledger(house.database, work.round_id, house.owner).heartbeat(8)
 
 
 def test_a_round_with_a_wrong_setting_fails_at_once(site):
@@ -170,7 +178,7 @@ def test_an_engine_that_restarts_in_the_middle_gets_the_adapter_again(site):
 def test_what_a_killed_trainer_was_writing_goes_once_its_round_has_ended(site):
     round_id = site.request()
     house = site.open()
-    work = house.prepare(claim(house))
+    work = site.begin(house)
     name, home = work.ledger.reserve(work.parent.id, "adapter").name, site.settings.home
     asides = [work.folder / ".candidate.aside", home / "checkpoints" / f".{name}.aside"]
     of_others = home / "checkpoints" / ".v99.aside"  # nothing is known of it

@@ -10,6 +10,8 @@ from ui.titles import shortened, usable
 from ui.words import load_words
 
 WALRUS = "How long does a walrus sleep?"
+THOUGHT = "() => document.querySelector('.row.live .thought')?.pending"
+"""The thought of the answer that is being written has come: shown, or closed where it has ended already."""
 
 
 def test_a_conversation_is_named_by_the_model_and_has_its_address(behind: Behind, ann: Person) -> None:
@@ -105,7 +107,7 @@ def test_an_answer_goes_on_while_the_page_reloads_and_when_its_tab_is_closed(beh
     expect(page.locator(".row.live .thought-text")).not_to_be_empty()
     page.wait_for_url(re.compile(r"\?c="))
     page.reload()
-    expect(page.locator(".row.live .thought-text")).not_to_be_empty()
+    page.wait_for_function(THOUGHT)
     expect(page.locator(".row.user .bubble")).to_have_text(ASK)
     expect(page.locator(".row.live .md")).not_to_be_empty()
     address, words = page.url, page.inner_text(".row.live .md").split()
@@ -132,7 +134,7 @@ def test_two_tabs_do_not_disturb_each_other(behind: Behind, ann: Person) -> None
         page.fill("#message", words)
         page.press("#message", "Enter")
     for page in (one, two):
-        expect(page.locator(".row.live .thought-text")).not_to_be_empty()
+        page.wait_for_function(THOUGHT)
     two.click("#stop")
     ann.answered(page=two)
     expect(one.locator(".row.live")).to_have_count(1)
