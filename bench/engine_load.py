@@ -1,5 +1,5 @@
-"""The real engine asked directly, through a bare pass-through and through the gateway, by the client of vLLM's own
-`bench serve`.
+"""The real engine asked directly, through a bare pass-through, the gateway and, where its environment is named,
+LiteLLM's proxy, by the client of vLLM's own `bench serve`.
 
 The gateway has authentication, limits, routing and recording on. The ways are asked in turns, so that a machine that
 grows busier meets all alike; what is compared is the tokens per second of the same requests, of a fixed length.
@@ -14,39 +14,45 @@ import statistics
 import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import ExitStack, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from bench.fronts import WIDE, bare, cpu_seconds, make_key
+from bench.fronts import WIDE, bare, cpu_seconds, litellm_proxy, make_key
 from bench.stack import running
 from cli.profiles import TINY
 
 TOKENS = 128  # of each answer; the engine is told to go on past its end
 REQUESTS = {1: 32, 16: 256, 64: 768, 128: 768}  # so that each measurement takes some 10 s
-DIRECT, BARE, GATEWAY = "direct", "bare", "gateway"
+LITELLM_REQUESTS = {1: 8, 16: 64, 64: 192, 128: 256}  # which takes an answer at a time
+DIRECT, BARE, GATEWAY, LITELLM = "direct", "bare", "gateway", "litellm"
 
 
-def measure(concurrencies: Sequence[int], repeats: int = 2, apart: bool = False) -> dict[str, Any]:
+def measure(
+    concurrencies: Sequence[int], repeats: int = 2, apart: bool = False, litellm: Path | None = None
+) -> dict[str, Any]:
     """By concurrency: tokens per second and first pieces (ms) of each way, its share of direct, and the processor time
     for a token of what stands before the engine."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         limits = {name.lower(): value for name, value in WIDE.items()} | {"loopback_without_key": "false"}
-        with running(home, 1, TINY, **limits) as stack, bare(stack.engines[0], home) as passing:
+        with ExitStack() as opened:
+            stack = opened.enter_context(running(home, 1, TINY, **limits))
+            before = [opened.enter_context(bare(stack.engines[0], home))]
+            if litellm is not None:
+                before.append(opened.enter_context(litellm_proxy(stack.engines[0], home, litellm)))
+            own = stack.processes["server"].pid
             if apart:
                 engines = [one.pid for name, one in stack.processes.items() if name != "server"]
-                _keep_apart(engines, [stack.processes["server"].pid, passing.process.pid, os.getpid()])
-            key = make_key(home)
+                _keep_apart(engines, [own, os.getpid(), *(front.process.pid for front in before)])
             prompts = home / "prompts.jsonl"
             _write_prompts(prompts)
-            own = stack.processes["server"].pid
             ways: dict[str, tuple[str, str, int | None]] = {
                 DIRECT: (stack.engines[0], "none", None),
-                BARE: (f"http://127.0.0.1:{passing.port}", "none", passing.process.pid),
-                GATEWAY: (stack.gateway, key, own),
+                GATEWAY: (stack.gateway, make_key(home), own),
+                **{one.name: (f"http://127.0.0.1:{one.port}", one.key, one.process.pid) for one in before},
             }
             found: dict[str, Any] = {}
             for concurrency in concurrencies:
@@ -54,7 +60,8 @@ def measure(concurrencies: Sequence[int], repeats: int = 2, apart: bool = False)
                 for _ in range(repeats):
                     for name, (url, secret, pid) in ways.items():
                         used = 0.0 if pid is None else cpu_seconds(pid)
-                        run = _ask(url, secret, prompts, concurrency, home / "client.log")
+                        count = (LITELLM_REQUESTS if name == LITELLM else REQUESTS).get(concurrency, 8 * concurrency)
+                        run = _ask(url, secret, prompts, concurrency, count, home / "client.log")
                         took = 0.0 if pid is None else cpu_seconds(pid) - used
                         runs[name].append(run | {"cpu_us": took / run["total_output_tokens"] * 1e6})
                 found[f"x{concurrency}"] = row = _row(runs)
@@ -101,7 +108,7 @@ def _row(runs: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str, Any]]:
     return row
 
 
-def _ask(url: str, key: str, prompts: Path, concurrency: int, log: Path) -> dict[str, Any]:
+def _ask(url: str, key: str, prompts: Path, concurrency: int, count: int, log: Path) -> dict[str, Any]:
     """One run of vLLM's client; its result. What it prints goes to `log`."""
     from vllm.benchmarks.serve import add_cli_args, main
     from vllm.utils.argparse_utils import FlexibleArgumentParser
@@ -109,7 +116,6 @@ def _ask(url: str, key: str, prompts: Path, concurrency: int, log: Path) -> dict
     os.environ["OPENAI_API_KEY"] = key
     parser = FlexibleArgumentParser()
     add_cli_args(parser)
-    count = REQUESTS.get(concurrency, 8 * concurrency)
     arguments: Namespace = parser.parse_args(
         [
             *("--backend", "openai-chat", "--endpoint", "/v1/chat/completions", "--base-url", url),

@@ -56,34 +56,21 @@ def cpu_seconds(pid: int) -> float:
 def fronts(home: Path, gap: float, litellm: Path | None, events: int = EVENTS) -> Iterator[list[Front]]:
     """The stub engine itself (`direct`) and what stands before it; LiteLLM where its environment is given."""
     with ended_by_sigterm(), ExitStack() as stack:
-
-        def start(name: str, port: int, command: list[str], key: str, path: str, env: dict[str, str]) -> Front:
-            with (home / f"{name}.log").open("wb") as log:
-                process = subprocess.Popen(command, env=os.environ | env, stdout=log, stderr=log, process_group=0)
-            stack.callback(_end, process)
-            front = Front(name, port, key, process)
-            _wait(front, path, home / f"{name}.log")
-            return front
-
-        ports = [free_port("127.0.0.1") for _ in range(4)]
+        ports = [free_port("127.0.0.1") for _ in range(2)]
         engine = f"http://127.0.0.1:{ports[0]}"
         stub = [sys.executable, "-m", "bench.stub_engine", "--port", str(ports[0]), "--gap", str(gap)]
         stub += ["--events", str(events)]
-        found = [start("direct", ports[0], stub, "none", "/health", {})]
-        bare = [sys.executable, "-m", "bench.bare", "--port", str(ports[1]), "--engine", engine]
-        found.append(start("bare", ports[1], bare, "none", "/health", {}))
+        found = [stack.enter_context(_front("direct", home, ports[0], stub))]
+        found.append(stack.enter_context(bare(engine, home)))
         settings = {
-            "RUMINATE_HOME": str(home), "RUMINATE_SERVER_PORT": str(ports[2]), "RUMINATE_SERVER_BASE_MODEL": "stub",
+            "RUMINATE_HOME": str(home), "RUMINATE_SERVER_PORT": str(ports[1]), "RUMINATE_SERVER_BASE_MODEL": "stub",
             "RUMINATE_SERVER_ENGINES": json.dumps([engine]), "RUMINATE_SERVICE_KEY": "sk-bench",
             **{f"RUMINATE_SERVER_{name}": value for name, value in WIDE.items()},
         }  # fmt: skip
-        key = make_key(home)
-        found.append(start("gateway", ports[2], [sys.executable, "-m", "server"], key, "/health", settings))
+        command, key = [sys.executable, "-m", "server"], make_key(home)
+        found.append(stack.enter_context(_front("gateway", home, ports[1], command, key, env=settings)))
         if litellm is not None:
-            command = [str(litellm / "bin" / "litellm"), "--config", str(_litellm_config(home, engine))]
-            command += ["--host", "127.0.0.1", "--port", str(ports[3]), "--num_workers", "1"]
-            off = {"LITELLM_TELEMETRY": "False", "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-            found.append(start("litellm", ports[3], command, LITELLM_KEY, "/health/liveliness", off))
+            found.append(stack.enter_context(litellm_proxy(engine, home, litellm)))
         yield found
 
 
@@ -92,14 +79,19 @@ def bare(engine: str, home: Path) -> Iterator[Front]:
     """The bare pass-through before any engine."""
     port = free_port("127.0.0.1")
     command = [sys.executable, "-m", "bench.bare", "--port", str(port), "--engine", engine]
-    with (home / "bare.log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, process_group=0)
-    try:
-        front = Front("bare", port, "none", process)
-        _wait(front, "/health", home / "bare.log")
+    with _front("bare", home, port, command) as front:
         yield front
-    finally:
-        _end(process)
+
+
+@contextmanager
+def litellm_proxy(engine: str, home: Path, folder: Path) -> Iterator[Front]:
+    """LiteLLM's proxy, of the virtual environment `folder`, before any engine."""
+    port = free_port("127.0.0.1")
+    command = [str(folder / "bin" / "litellm"), "--config", str(_litellm_config(home, engine))]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
+    off = {"LITELLM_TELEMETRY": "False", "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
+    with _front("litellm", home, port, command, LITELLM_KEY, "/health/liveliness", off) as front:
+        yield front
 
 
 def litellm_of(folder: str | None) -> Path | None:
@@ -136,6 +128,28 @@ def _litellm_config(home: Path, engine: str) -> Path:
     path = home / "litellm.yaml"
     path.write_text(json.dumps(config))  # JSON is YAML
     return path
+
+
+@contextmanager
+def _front(
+    name: str,
+    home: Path,
+    port: int,
+    command: list[str],
+    key: str = "none",
+    path: str = "/health",
+    env: dict[str, str] | None = None,
+) -> Iterator[Front]:
+    """A process that answers at `path` once it is ready; what it says is in `home`."""
+    log = home / f"{name}.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, env=os.environ | (env or {}), stdout=out, stderr=out, process_group=0)
+    try:
+        front = Front(name, port, key, process)
+        _wait(front, path, log)
+        yield front
+    finally:
+        _end(process)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -5,8 +5,7 @@ Authentication, limits, routing and recording are on. Two loads: `burst` (the st
 stands before it is the bottleneck: requests per second) and `paced` (an event each 10 ms: what is added to the time to
 the first event and to the gap between events). Requests per second depend on what else the machine does, so compare
 ways within a row of one run, and the processor's time per request. Then the gateway's memory over many requests
-(`--soak`), and the real engine directly and through the gateway, by vLLM's own client (`--engine`). The last line is
-JSON.
+(`--soak`), and the real engine in the same ways, by vLLM's own client (`--engine`). The last line is JSON.
 """
 
 import argparse
@@ -158,7 +157,7 @@ def main() -> None:
     if arguments.engine:
         from bench.engine_load import measure as of_engine
 
-        report["engine"] = of_engine(concurrencies, apart=arguments.apart)
+        report["engine"] = of_engine(concurrencies, apart=arguments.apart, litellm=litellm)
     print(json.dumps(report | {"rows": rows}))
 
 
