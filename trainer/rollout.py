@@ -279,9 +279,7 @@ class Rollout:
             if prompt.message_id is None or prompt.message_id in allowed:
                 asked[key] = prompt
             else:
-                if step * self._work.config.prompts_per_step < len(
-                    self._prompts.train
-                ):  # not trained on in a first pass
+                if step <= int(key) // self._work.config.prompts_per_step:  # no step before has trained on it
                     self._work.ledger.withdraw(position, f"its consent was gone before step {step + 1}")
                 asked[key] = self._stand_in(step, place)
         return asked
