@@ -31,7 +31,7 @@ class Server:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.bodies.append(body)
                 status, headers, reply = answer(self.path, body)
-                data = json.dumps(reply).encode()
+                data = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
@@ -156,11 +156,69 @@ def test_a_judge_that_is_busy_is_asked_again_and_one_that_refuses_is_not(tmp_pat
     assert len(wrong.bodies) == 1
 
 
+class Clock:
+    """Stands where `trainer.remote` has the clock: it goes only while somebody sleeps."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr("trainer.remote.time", self)
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        (429, {}, {}),
+        (503, {}, b"<html>the upstream loads its model</html>"),
+        (200, {}, b"<html>the upstream loads its model</html>"),
+        (200, {}, {"error": {"code": 502, "message": "the provider is away"}}),
+    ],
+)
+def test_a_judge_that_is_away_for_minutes_ends_nothing(tmp_path, serve, monkeypatch, trouble):
+    clock = Clock(monkeypatch)
+    server = serve(lambda *_: trouble if clock.now < 200 else says('{"score": 7}'))
+    assert LlmJudge(server.url, "m", tmp_path / "a.db").score(PAIRS[:1]) == [7.0]
+
+
+def test_a_judge_that_stays_away_is_said(tmp_path, serve, monkeypatch):
+    clock = Clock(monkeypatch)
+    server = serve(lambda *_: (200, {}, {"error": {"message": "the provider is away"}}))
+    with pytest.raises(RemoteError, match=r"the provider is away.*after \d+ attempts"):
+        LlmJudge(server.url, "m", tmp_path / "a.db").score(PAIRS[:1])
+    assert 300 <= clock.now < 400
+
+
 def test_a_judge_that_rambles_is_an_error_and_nothing_is_kept(tmp_path, serve):
     server = serve(lambda *_: says("I would say it is quite good: 8 of 10"))
-    with pytest.raises(ValueError, match="quite good.*3 times"):
-        LlmJudge(server.url, "m", tmp_path / "a.db").score(PAIRS[:1])
-    assert len(server.bodies) == 3
+    judge = LlmJudge(server.url, "m", tmp_path / "a.db")
+    assert judge.score(PAIRS) == [1.0] * 7
+    with pytest.raises(ValueError, match="gave no verdict in 6. of 6. cases.*quite good"):
+        judge.score([(prompt(number), words) for number in range(9) for _, words in PAIRS])
+    asked_of_first = len(server.bodies)
+    with pytest.raises(ValueError, match="gave no verdict"):
+        judge.score(PAIRS[:1])
+    assert len(server.bodies) == asked_of_first + 3
+
+
+@pytest.mark.parametrize(("mode", "worst"), [("rubric", 1.0), ("pairwise", 0.5)])
+@pytest.mark.parametrize("refusal", [(400, {}, {"error": "content filter"}), says("I can't help with that."),
+                                     (200, {}, {"choices": []})])  # fmt: skip
+def test_an_answer_that_a_judge_will_not_look_at_ends_no_round(tmp_path, serve, mode, worst, refusal):
+    well = says('{"score": 6}' if mode == "rubric" else '{"better": "B"}')
+    server = serve(lambda _, body: refusal if "harm" in body["messages"][1]["content"] else well)
+    judge = LlmJudge(server.url, "m", tmp_path / "a.db", mode=mode, opponents=1)
+    group = [(prompt(1), "red"), (prompt(1), "harm"), (prompt(2), "blue"), (prompt(2), "gold")]
+    usual = 6.0 if mode == "rubric" else 0.5
+    assert judge.score(group) == [usual if mode == "rubric" else worst, worst, usual, usual]
+    asked_before = len(server.bodies)
+    judge.score(group)  # what was refused is asked again, and nothing else
+    assert all("harm" in body["messages"][1]["content"] for body in server.bodies[asked_before:])
+    assert judge.score([(prompt(3), f"red {number}") for number in range(9)]) == [usual] * 9
 
 
 def test_verdicts_are_read_in_their_form_only():
