@@ -81,6 +81,11 @@ class House:
         if not plan.is_file():
             write_json(plan, self._plan(row, ledger))
         decided = read_json(plan)
+        if decided.get("asked_at") != _asked_at(row) and (row.attempts == 1 or "asked_at" in decided):
+            raise ValueError(
+                f"{folder} is of another database's round {row.id}; move {folder.parent} and "
+                f"{self.settings.home / 'checkpoints'} away, or give this database a home of its own (RUMINATE_HOME)"
+            )
         parent = ledger.checkpoint(decided["parent"])
         self._reward_by_plan(decided.get("reward", self.settings.reward_model))
         config = RoundConfig(**decided["config"])
@@ -154,7 +159,7 @@ class House:
             )
         reward = self._newest_reward()
         ledger.taught_by(taught(self.settings, reward))
-        return {"parent": live.id, "config": config, "reward": reward}
+        return {"parent": live.id, "config": config, "reward": reward, "asked_at": _asked_at(row)}
 
     def _reward_by_plan(self, name: str) -> None:
         """From now on this one, which is loaded when it is first needed; a given one stays."""
@@ -187,6 +192,11 @@ class House:
             mixes = [mix for mix in (settings.base_mix, settings.gate_file) if mix]
             return read_reward_file(model).build(settings.home / "judged", mixes, [redacted])
         return SequenceClassifier(local_folder(model))
+
+
+def _asked_at(row: Round) -> str:
+    """What tells a round from one of another database that has its number."""
+    return row.created_at.isoformat()
 
 
 def without_thought(reader: Reader, template: str) -> Reader:

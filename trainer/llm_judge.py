@@ -1,9 +1,9 @@
 """A judge model over any OpenAI-compatible API: marks a response by a rubric, or compares the responses to one prompt.
 
 What was judged once is not asked again (a file beside the round's), what fails for a moment is tried again, what gets
-no verdict counts as the worst or as a tie, and what it costs is counted. A judge sees the conversation and the response,
-never a thought. It can be talked to by what it reads: the texts stand between marks that they cannot hold themselves,
-and only a verdict in the asked form counts.
+no verdict counts as the worst or as a tie, and what it costs is counted. A judge sees the conversation and the
+response, never a thought. It can be talked to by what it reads: the texts stand between marks that they cannot hold
+themselves, and only a verdict in the asked form counts.
 """
 
 import hashlib
