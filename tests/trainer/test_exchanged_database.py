@@ -1,4 +1,4 @@
-"""A home whose database was exchanged for another: what is left of the old one's rounds is not taken for the new one's."""
+"""A home whose database was exchanged: what is left of the old one's rounds is not taken for the new one's."""
 
 import shutil
 

@@ -319,6 +319,33 @@ def test_a_schema_decides():
     assert rule.check(prompt(1), "[1]", {"schema": {"type": "array"}}) == 1
 
 
+def test_brackets_without_end_keep_no_schema():
+    nested = {"$ref": "#/$defs/list", "$defs": {"list": {"type": "array", "items": {"$ref": "#/$defs/list"}}}}
+    rule = JsonSchema(kind="json_schema", schema=nested)
+    assert rule.check(prompt(1), "[[], [[]]]", {}) == 1.0
+    for text in ("[" * 5000, "[" * 400 + "]" * 400):  # one is met by the reader, the other by the validator
+        assert rule.check(prompt(1), text, {}) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("rule", "arguments", "told"),
+    [
+        (Regex(kind="regex", pattern=r"\b{answer}\b"), {}, "its pattern has {answer}, and the row brings none"),
+        (Regex(kind="regex", pattern=r"\b{answer}\b"), {"answer": " "}, "the row brings none"),
+        (JsonSchema(kind="json_schema"), {"schema": {"type": "objekt"}}, r"no JSON schema: 'objekt'.* at \$.type"),
+        (JsonSchema(kind="json_schema"), {"schema": "{}"}, "no JSON schema"),
+    ],
+)
+def test_a_row_that_does_not_bring_what_its_rule_needs_is_said_before_anything_is_scored(
+    tmp_path, rule, arguments, told
+):
+    path = tmp_path / "mix.jsonl"
+    path.write_text(json.dumps({"messages": prompt(1), "source": "mine", "arguments": arguments}) + "\n")
+    with pytest.raises(ValueError, match=f"line 1, of the source 'mine': .*{told}"):
+        read_checks(path, {"mine": rule}, [])
+    assert len(read_checks(path, {"mine": Regex(kind="regex", pattern="red")}, [])) == 1
+
+
 def test_a_function_decides(tmp_path, monkeypatch):
     (tmp_path / "of_the_operator.py").write_text(
         "def short(messages, response, most=2):\n    return len(response.split()) <= most\n"
@@ -353,7 +380,7 @@ def test_a_mix_says_which_rule_holds_for_which_row(tmp_path):
     path = tmp_path / "mix.jsonl"
     rows = [
         {"messages": prompt(1), "source": "maths", "arguments": {"answer": "4"}},
-        {"messages": [{"role": "user", "content": "mail a@b.org"}], "source": "maths"},
+        {"messages": [{"role": "user", "content": "mail a@b.org"}], "source": "maths", "arguments": {"answer": 7}},
         {"messages": prompt(3), "source": "chat"},
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -421,9 +448,11 @@ def test_a_rounds_reward_may_be_a_file_and_what_its_judges_cost_is_counted(site,
         ("combine = 'best'\n[[models]]\nkind='classifier'\nmodel='x'\n", "combine = 'best'"),
         ("[[models]]\nkind='oracle'\n", "oracle"),
         ("[[models]]\nkind='classifier'\nmodel='x'\n[rules.a]\nkind='regex'\npattern='('\n", "no regular expression"),
+        ("[[models]]\nkind='classifier'\nmodel='x'\n[rules.a]\nkind='json_schema'\nschema={type='objekt'}\n",
+         "no JSON schema: 'objekt'"),
         ("= 1", "no TOML"),
     ],
-)
+)  # fmt: skip
 def test_a_file_that_is_wrong_is_said_at_the_start(tmp_path, text, told):
     file = tmp_path / "reward.toml"
     file.write_text(text)
