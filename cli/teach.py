@@ -54,7 +54,7 @@ def teach(
         try:
             mix = (prompt.messages for prompt in read_mix(prompts))
             left = to_ask(islice(mix, limit or None), answers)
-        except ValueError as error:
+        except (ValueError, OSError) as error:  # no such file, no such hub, or not what it should be
             raise typer.BadParameter(str(error)) from None
         about = estimate(left, mean_tokens)
         money = f", which costs about {about.cost(prices):.2f}" if about.cost(prices) else ""
