@@ -5,6 +5,7 @@ Models are loaded when a round first needs them and kept.
 
 import logging
 import os
+import secrets
 import socket
 from dataclasses import replace
 from functools import cached_property
@@ -40,7 +41,8 @@ class House:
         torch.set_num_threads(settings.threads)
         transformers_logging.disable_progress_bar()
         self.settings = settings
-        self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        # containers may share a host's name, and each has its process 1
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.database = Database(settings.database)
         stop = FORMATS[settings.thinking_format].stop
         self.gateway = Gateway(settings.gateway, settings.key, settings.gateway_patience, stop)
@@ -150,7 +152,7 @@ class House:
         if live is None:
             raise RuntimeError("no checkpoint is live; start the gateway once, it makes the base live")
         overrides = dict(row.config) | ({"algorithm": row.algorithm} if row.algorithm else {})
-        seed = row.seed or self.settings.seed
+        seed = overrides.get("seed", row.seed or self.settings.seed)
         config = self.settings.round_config(overrides, seed).model_dump()
         if live.kind == "full" and config["weights"] == "lora":
             raise ValueError(
