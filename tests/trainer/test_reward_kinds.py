@@ -96,6 +96,8 @@ def test_an_endpoint_scores_as_the_classifier_in_this_process(policy, tmp_path, 
     long = [({"role": "user", "content": "tell red cat " * 50}, "red fox")]
     EndpointClassifier(server.url, "skywork", path, max_tokens=16).score([([long[0][0]], long[0][1])])
     assert len(server.bodies[-1]["input"][0]) == 16
+    far.score([([{"role": "user", "content": "tell red cat " * 900}], "red fox")])
+    assert len(server.bodies[-1]["input"][0]) == 512  # the model's own places, as in this process
 
 
 def test_an_endpoint_with_two_labels_is_refused(policy, tmp_path, serve):
