@@ -261,6 +261,8 @@ def test_a_later_round_that_was_stopped_goes_on_from_its_own_weights(
             house = where.open()
         assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), where.round(round_id).error
         assert where.round(round_id).parent_checkpoint_id == 1
+        (_, apart), *_ = where.metrics(round_id)["implicit_chosen" if algorithm == "dpo" else "kl"]
+        assert (abs(apart) < 1e-5) == (reference == "round_start"), apart  # in the first step
         after.append(load_file(Path(where.checkpoint(2).path) / "adapter_model.safetensors"))
     whole, resumed = after
     assert max((whole[name] - resumed[name]).abs().max().item() for name in whole) < 1e-6
