@@ -22,7 +22,7 @@ from typing import Any, Literal
 
 import httpx
 
-from trainer.prompts import Messages, text_of
+from trainer.prompts import Messages, answered, text_of
 from trainer.remote import REFUSED_ONE, RemoteError, call
 from trainer.rewards import SUMMED
 
@@ -164,7 +164,7 @@ class LlmJudge:
                     raise
                 said = str(error)
                 break
-            found = read(said)
+            found = read(answered(said))  # a judge may think first, and weigh verdicts as it does
             if found is not None:
                 self._cache.put(key, found)
                 break

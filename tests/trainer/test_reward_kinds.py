@@ -223,6 +223,11 @@ def test_an_answer_that_a_judge_will_not_look_at_ends_no_round(tmp_path, serve, 
     assert judge.score([(prompt(3), f"red {number}") for number in range(9)]) == [usual] * 9
 
 
+def test_what_a_judge_thinks_before_it_answers_is_no_verdict(tmp_path, serve):
+    server = serve(lambda *_: says('<think>\nAt first sight {"score": 2}, but no.\n</think>\n\n{"score": 8}'))
+    assert LlmJudge(server.url, "m", tmp_path / "a.db").score(PAIRS[:1]) == [8.0]
+
+
 def test_verdicts_are_read_in_their_form_only():
     assert mark('{"score": 8}') == 8.0
     assert mark('```json\n{"score": 7.5, "why": "x"}\n```') == 7.5
