@@ -34,6 +34,7 @@ def teach(
 ) -> None:
     """Ask a teacher for a thought and a response to each prompt; run it again to go on where it ended."""
     import os
+    from collections import Counter
     from itertools import islice
 
     from cli import settings
@@ -54,7 +55,7 @@ def teach(
         try:
             mix = (prompt.messages for prompt in read_mix(prompts))
             left = to_ask(islice(mix, limit or None), answers)
-        except ValueError as error:
+        except (ValueError, OSError) as error:  # no such file, no such hub, or not what it should be
             raise typer.BadParameter(str(error)) from None
         about = estimate(left, mean_tokens)
         money = f", which costs about {about.cost(prices):.2f}" if about.cost(prices) else ""
@@ -88,7 +89,12 @@ def teach(
         except ValueError as error:
             _say(f"ruminate: {error}")
             raise typer.Exit(1) from None
-    print(f"{count} examples in {out}; learn from them with RUMINATE_TRAINER_TEACHER_DATA={out} and --algorithm sft")
+    reasons = Counter(row["left"] for row in answers.rows.values() if "left" in row)
+    dropped = ", ".join(f"{why} {number}" for why, number in sorted(reasons.items())) or "none"
+    print(
+        f"{count} examples in {out} (dropped in all: {dropped}); "
+        f"learn from them with RUMINATE_TRAINER_TEACHER_DATA={out} and --algorithm sft"
+    )
 
 
 class _Progress:

@@ -5,6 +5,7 @@ Models are loaded when a round first needs them and kept.
 
 import logging
 import os
+import secrets
 import socket
 from dataclasses import replace
 from functools import cached_property
@@ -40,7 +41,8 @@ class House:
         torch.set_num_threads(settings.threads)
         transformers_logging.disable_progress_bar()
         self.settings = settings
-        self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        # containers may share a host's name, and each has its process 1
+        self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.database = Database(settings.database)
         stop = FORMATS[settings.thinking_format].stop
         self.gateway = Gateway(settings.gateway, settings.key, settings.gateway_patience, stop)
@@ -84,6 +86,11 @@ class House:
         if not plan.is_file():
             write_json(plan, self._plan(row, ledger))
         decided = read_json(plan)
+        if decided.get("asked_at") != _asked_at(row) and (row.attempts == 1 or "asked_at" in decided):
+            raise ValueError(
+                f"{folder} is of another database's round {row.id}; move {folder.parent} and "
+                f"{self.settings.home / 'checkpoints'} away, or give this database a home of its own (RUMINATE_HOME)"
+            )
         parent = ledger.checkpoint(decided["parent"])
         self._reward_by_plan(decided.get("reward", self.settings.reward_model))
         config = RoundConfig(**decided["config"])
@@ -148,7 +155,7 @@ class House:
         if live is None:
             raise RuntimeError("no checkpoint is live; start the gateway once, it makes the base live")
         overrides = dict(row.config) | ({"algorithm": row.algorithm} if row.algorithm else {})
-        seed = row.seed or self.settings.seed
+        seed = overrides.get("seed", row.seed or self.settings.seed)
         config = self.settings.round_config(overrides, seed).model_dump()
         if live.kind == "full" and config["weights"] == "lora":
             raise ValueError(
@@ -157,7 +164,7 @@ class House:
             )
         reward = self._newest_reward()
         ledger.taught_by(taught(self.settings, reward))
-        return {"parent": live.id, "config": config, "reward": reward}
+        return {"parent": live.id, "config": config, "reward": reward, "asked_at": _asked_at(row)}
 
     def _reward_by_plan(self, name: str) -> None:
         """From now on this one, which is loaded when it is first needed; a given one stays."""
@@ -190,6 +197,11 @@ class House:
             mixes = [mix for mix in (settings.base_mix, settings.gate_file) if mix]
             return read_reward_file(model).build(settings.home / "judged", mixes, [redacted])
         return SequenceClassifier(local_folder(model))
+
+
+def _asked_at(row: Round) -> str:
+    """What tells a round from one of another database that has its number."""
+    return row.created_at.isoformat()
 
 
 def without_thought(reader: Reader, template: str) -> Reader:

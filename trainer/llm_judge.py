@@ -1,12 +1,14 @@
 """A judge model over any OpenAI-compatible API: marks a response by a rubric, or compares the responses to one prompt.
 
-What was judged once is not asked again (a file beside the round's), what fails for a moment is tried again, and what it
-costs is counted. A judge sees the conversation and the response, never a thought. It can be talked to by what it reads:
-the texts stand between marks that they cannot hold themselves, and only a verdict in the asked form counts.
+What was judged once is not asked again (a file beside the round's), what fails for a moment is tried again, what gets
+no verdict counts as the worst or as a tie, and what it costs is counted. A judge sees the conversation and the
+response, never a thought. It can be talked to by what it reads: the texts stand between marks that they cannot hold
+themselves, and only a verdict in the asked form counts.
 """
 
 import hashlib
 import json
+import logging
 import re
 import sqlite3
 import threading
@@ -20,9 +22,11 @@ from typing import Any, Literal
 
 import httpx
 
-from trainer.prompts import Messages, text_of
-from trainer.remote import call
+from trainer.prompts import Messages, answered, text_of
+from trainer.remote import REFUSED_ONE, RemoteError, call
 from trainer.rewards import SUMMED
+
+log = logging.getLogger(__name__)
 
 RUBRIC = (
     "You grade an assistant's response to a conversation: how well it does what the user asked, whether what it says "
@@ -37,6 +41,11 @@ PAIRWISE = (
     'or {"better": "tie"}.'
 )
 MISREAD = 3  # a verdict that can't be read is asked for so often
+NO_VERDICT = {"rubric": 1.0, "pairwise": 0.5}
+"""What counts where the judge gives none: the lowest mark, so that no answer gains by it; in a comparison, a tie."""
+FEW, SHARE = 64, 0.2
+"""So many may be without a verdict (a few prompts that it declines, each with a group of answers), or this share of all
+that were asked for; a judge of more is none."""
 
 Spent = dict[str, float]
 """What one call asked and what it cost, by names of SUMMED."""
@@ -79,6 +88,7 @@ class LlmJudge:
         self._cache = Verdicts(cache)
         self._lock = threading.Lock()
         self._costs = dict.fromkeys(SUMMED, 0.0)
+        self._asked, self._without = 0, 0  # verdicts that were not known, and of those the ones that were never given
         self._newest = threading.local()
 
     @property
@@ -135,7 +145,7 @@ class LlmJudge:
         return [fmean(shares) if shares else 0.5 for shares in won]
 
     def _verdict(self, text: str, read: Callable[[str], float | None], spent: Spent) -> float:
-        """The cached verdict, or a new one. Raises ValueError where the judge answers in no form that can be read."""
+        """The cached verdict, a new one, or NO_VERDICT. Raises ValueError where the judge gives too few."""
         body = {
             "model": self._name,
             "messages": [{"role": "system", "content": self._instructions}, {"role": "user", "content": text}],
@@ -145,25 +155,48 @@ class LlmJudge:
         known = self._cache.get(key)
         if known is not None:
             return known
-        said = ""
+        said, found = "", None
         for _ in range(MISREAD):
-            said = self._ask(body, spent)
-            found = read(said)
+            try:
+                said = self._ask(body, spent)
+            except RemoteError as error:
+                if error.status not in REFUSED_ONE:
+                    raise
+                said = str(error)
+                break
+            found = read(answered(said))  # a judge may think first, and weigh verdicts as it does
             if found is not None:
                 self._cache.put(key, found)
-                return found
-        raise ValueError(f"the judge {self._name} answered {said[:200]!r} {MISREAD} times; expected {self._mode} JSON")
+                break
+        self._count(found is not None, said)
+        return NO_VERDICT[self._mode] if found is None else found
+
+    def _count(self, given: bool, said: str) -> None:
+        """Judges decline, ramble and filter now and then, which must not end a round; one that mostly does is wrong."""
+        with self._lock:
+            self._asked += 1
+            self._without += not given
+            asked, without = self._asked, self._without
+        if given:
+            return
+        if without > max(FEW, SHARE * asked):
+            raise ValueError(
+                f"the judge {self._name} gave no verdict in {without} of {asked} cases, the newest time it said "
+                f"{said[:300]!r}; expected {self._mode} JSON"
+            )
+        log.warning("the judge %s gave no verdict in %d of %d cases", self._name, without, asked)  # its words may quote
 
     def _ask(self, body: dict[str, Any], spent: Spent) -> str:
         reply = call(self._http, "/chat/completions", body)
         usage = reply.get("usage") or {}
-        cost = usage.get("prompt_tokens", 0) * self._prices.prompt
-        cost += usage.get("completion_tokens", 0) * self._prices.completion
+        cost = (usage.get("prompt_tokens") or 0) * self._prices.prompt
+        cost += (usage.get("completion_tokens") or 0) * self._prices.completion
         with self._lock:
             for told in (spent, self._costs):
                 told["judge_cost"] += cost / 1e6
                 told["judge_calls"] += 1.0
-        return reply["choices"][0]["message"]["content"] or ""
+        choices = reply.get("choices") or [{}]
+        return str((choices[0].get("message") or {}).get("content") or "")
 
 
 class Verdicts:

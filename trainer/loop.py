@@ -23,6 +23,7 @@ from trainer.house import House
 from trainer.lease import Heartbeat, LeaseLost, Stopped, stop_on_signals
 from trainer.ledger import Ledger
 from trainer.lookout import lookout_of
+from trainer.policy import let_go
 from trainer.publish import make_live, write_checkpoint
 from trainer.selection import Selection, select
 from trainer.settings import TrainerSettings
@@ -136,7 +137,10 @@ def train(house: House, work: Work, prompts: Selection) -> Path:
     work.ledger.phase("train", work.step)
     lookout = lookout_of(work, prompts.training.spares, house.reward, house.judge)
     work.ledger.after_step = Brakes(work.config, work.ledger.metrics(), lookout)
-    return algorithm(work.config.algorithm).train(work, prompts.training, house.reward)
+    let_go()  # of what an attempt that failed has left
+    candidate = algorithm(work.config.algorithm).train(work, prompts.training, house.reward)
+    let_go()
+    return candidate
 
 
 def judge(house: House, work: Work, candidate: Path, prompts: Selection) -> dict[str, Any]:

@@ -10,7 +10,7 @@ What a person withdraws is taken out of the files at the next step. Leaves out h
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,11 +108,15 @@ class Pairs:
             )
 
     def allowed(self, places: Sequence[int]) -> list[Pair]:
-        """The pairs at these places; another one where a person has withdrawn since. Asks about all, and forgets."""
-        ids = {pair.message_id for pair in self.all if pair.message_id is not None}
+        """The pairs at these places; another one where a person has withdrawn since. Asks about all, and forgets.
+
+        What was forgotten once stays so, whatever its person allows later.
+        """
+        ids = {pair.message_id for pair in self.all if pair.message_id is not None and pair.chosen_ids}
         gone = ids - self._work.ledger.still_trainable(sorted(ids)) if ids else set()
         if gone:
             self._forget(gone)
+        gone |= {pair.message_id for pair in self.all if pair.message_id is not None and not pair.chosen_ids}
         left = [pair for pair in self.all if pair.message_id not in gone]
         if not left:
             raise ValueError("consent was withdrawn for every pair of this round; there is nothing left to train on")
@@ -171,12 +175,14 @@ class Pairs:
 
     def _forget(self, gone: set[str]) -> None:
         """Take the words out of the files, and out of memory; a place keeps its number."""
+        empty: dict[str, Any] = {"prompt_ids": [], "chosen_ids": [], "rejected_ids": []}
+        self.all = [replace(pair, **empty) if pair.message_id in gone else pair for pair in self.all]
         for file in self._parts:
             kept = read_json(file)
             if any(one["message_id"] in gone for one in kept["pairs"]):
                 for one in kept["pairs"]:
                     if one["message_id"] in gone:
-                        one |= {"prompt_ids": [], "chosen_ids": [], "rejected_ids": []}
+                        one |= empty
                 write_json(file, kept)
 
 

@@ -3,6 +3,7 @@
 Leaves out how it learns (`trainer.grpo`) and where it is served.
 """
 
+import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,15 @@ def load_policy(base: Path, parent: Path | None, config: RoundConfig) -> Any:
         task_type="CAUSAL_LM",
     )
     return get_peft_model(model, lora)
+
+
+def let_go() -> None:
+    """Give back the memory of policies that nobody uses any more: TRL's trainers hold themselves in circles."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def local_folder(model: str) -> Path:

@@ -16,6 +16,7 @@ EARLY = 0.5  # of a completion's greatest difference is enough: an earlier token
 LIKELY = -4.0  # tokens less likely than this to the candidate are left out: bfloat16 is too coarse for them
 SHARE = 0.25  # of the distance between base and candidate is the tolerance
 NARROWEST = 0.02  # nats; what a bfloat16 engine differs from float32 by, with room
+ROOM = 1.3  # of a model's own size that it needs, with what it computes
 APART = 0.1  # nats; a token on which candidate and parent differ by less says nothing, as the gateway sees it
 
 
@@ -83,6 +84,17 @@ def _from_parent(token: Token) -> float:
     return 0.0 if token.parent is None else abs(token.candidate - token.parent)
 
 
+def device_for(weights: int) -> str:
+    """Where a float32 model of so many weights has room: a card has none beside an engine, or is not there."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    torch.cuda.empty_cache()
+    free, _ = torch.cuda.mem_get_info()
+    return "cuda" if free > ROOM * 4 * weights else "cpu"  # slower, and a round that is trained is not lost
+
+
 def all_sides(
     base: Path, weights: Path, sequences: Sequence[tuple[list[int], list[int]]], parent: Path | None = None
 ) -> list[list[Token]]:
@@ -91,24 +103,22 @@ def all_sides(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-
     def model(folder: Path) -> Any:
         loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-        return loaded.to(device).eval()
+        return loaded.to(device_for(loaded.num_parameters())).eval()
 
     @torch.inference_mode()
     def logprobs(policy: Any, prompt: list[int], completion: list[int]) -> list[float]:
-        logits = policy(input_ids=torch.tensor([prompt + completion], device=device)).logits[0].float()
+        logits = policy(input_ids=torch.tensor([prompt + completion], device=policy.device)).logits[0].float()
         told = torch.log_softmax(logits[len(prompt) - 1 : -1], -1)
-        return told.gather(-1, torch.tensor(completion, device=device)[:, None]).squeeze(-1).tolist()
+        return told.gather(-1, torch.tensor(completion, device=policy.device)[:, None]).squeeze(-1).tolist()
 
     policy = model(base)
     old = [logprobs(policy, *pair) for pair in sequences]
     trained = []
     for folder in (weights, *([] if parent is None else [parent])):
         if is_adapter(folder):
-            adapted = PeftModel.from_pretrained(policy, folder).to(device).eval()
+            adapted = PeftModel.from_pretrained(policy, folder).to(policy.device).eval()
             trained.append([logprobs(adapted, *pair) for pair in sequences])
             policy = adapted.unload()
         else:

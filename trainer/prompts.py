@@ -13,6 +13,8 @@ from thinking.format import ZERO
 
 Messages = list[dict[str, Any]]
 BUCKETS = 10_000  # resolution of the held-out share
+FILES = (".jsonl", ".json", ".parquet")
+COLUMNS = ("messages", "prompt")  # where a row may have what was asked; the first of them that is there counts
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,8 @@ def is_heldout(messages: Messages, share: float) -> bool:
 def read_mix(name: str | Path) -> Iterator[Prompt]:
     """The prompts of a file, of a folder written by `save_to_disk`, or of a hub's data set, in their order.
 
-    jsonl with `messages`; parquet, a folder, or the split `train` of a data set, with `messages` or `prompt` (text or
-    messages).
-    Raises ValueError, naming the file and the line or column, when it is neither.
+    jsonl, parquet, a folder, or the split `train` of a data set, with `messages` or `prompt` (text or messages; a null
+    is a prompt without words). Raises ValueError, naming the file and the line or column, when it is neither.
     """
     return (Prompt(row["messages"], "mix") for _, row in read_rows(name))
 
@@ -82,6 +83,8 @@ def read_rows(name: str | Path, more: Sequence[str] = ()) -> Iterator[tuple[str,
     """The rows of what `read_mix` reads, each with where it stands: `messages`, and those of `more` that it has."""
     path = Path(name)
     if not path.exists():
+        if path.suffix in FILES or len(path.parts) != 2:
+            raise ValueError(f"{name}: there is no such file or folder (a hub's data set is named owner/name)")
         from datasets import load_dataset  # only who names a hub's data set pays for the import
 
         return _table_rows(str(name), load_dataset(str(name), split="train"), more)
@@ -124,10 +127,10 @@ def _json_rows(path: Path, more: Sequence[str]) -> Iterator[tuple[str, dict[str,
                 where = f"{path}, line {number}"
                 try:
                     row = json.loads(line)
-                    messages = up_to_user(row["messages"])
-                except (ValueError, KeyError, TypeError) as error:
-                    raise ValueError(f"{where}: expected an object with `messages` ({error!r})") from None
-                yield where, {"messages": messages} | {name: row[name] for name in more if name in row}
+                    column = next(name for name in COLUMNS if name in row)
+                except (ValueError, TypeError, StopIteration) as error:
+                    raise ValueError(f"{where}: expected an object with `messages` or `prompt` ({error!r})") from None
+                yield where, _from_row(where, row, column, [name for name in more if name in row])
 
 
 def _parquet_rows(path: Path, more: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -140,7 +143,8 @@ def _parquet_rows(path: Path, more: Sequence[str]) -> Iterator[tuple[str, dict[s
     for batch in file.iter_batches(columns=[column, *beside]):
         for row in batch.to_pylist():
             number += 1
-            yield f"{path}, row {number}", _from_row(row, column, beside)
+            where = f"{path}, row {number}"
+            yield where, _from_row(where, row, column, beside)
 
 
 def _folder(path: Path) -> Any:
@@ -157,17 +161,23 @@ def _folder(path: Path) -> Any:
 def _table_rows(source: str, table: Any, more: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     column, beside = _column(source, table.column_names), [name for name in more if name in table.column_names]
     for number, row in enumerate(table.select_columns([column, *beside]), 1):
-        yield f"{source}, row {number}", _from_row(row, column, beside)
+        where = f"{source}, row {number}"
+        yield where, _from_row(where, row, column, beside)
 
 
 def _column(source: str, names: list[str]) -> str:
-    column = next((name for name in ("messages", "prompt") if name in names), None)
+    column = next((name for name in COLUMNS if name in names), None)
     if column is None:
         raise ValueError(f"{source}: expected a column `messages` or `prompt`, found {', '.join(names)}")
     return column
 
 
-def _from_row(row: dict[str, Any], column: str, beside: Sequence[str]) -> dict[str, Any]:
-    asked: str | Messages = row[column]
-    messages = up_to_user([{"role": "user", "content": asked}] if isinstance(asked, str) else asked)
+def _from_row(where: str, row: dict[str, Any], column: str, beside: Sequence[str]) -> dict[str, Any]:
+    asked: str | Messages | None = row[column]
+    try:
+        messages = up_to_user([{"role": "user", "content": asked}] if isinstance(asked, str) else asked or [])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{where}: expected `{column}` as text or messages with role and content ({error!r})"
+        ) from None
     return {"messages": messages} | {name: row[name] for name in beside}

@@ -34,18 +34,27 @@ class LiveChanged(RuntimeError):
 
 
 def write_checkpoint(work: Work, adapter: Path, verdict: dict[str, Any], mix: Sequence[Prompt]) -> tuple[int, str]:
-    """Reserve a checkpoint and put its folder in place. Returns its id and name. `mix`: prompts for the probe."""
+    """Reserve a checkpoint and put its folder in place. Returns its id and name. `mix`: prompts for the probe.
+
+    Raises ValueError where other weights stand in that place.
+    """
     reserved = work.ledger.reserve(work.parent.id, "adapter" if is_adapter(adapter) else "full")
     final = (work.settings.home / "checkpoints" / reserved.name).absolute()
+    files = weight_files(adapter)
     if not final.is_dir():
         final.parent.mkdir(parents=True, exist_ok=True)
         aside = fresh_folder(final.with_name(f".{final.name}.aside"))
-        for name in weight_files(adapter):
+        for name in files:
             shutil.copyfile(adapter / name, aside / name)
         said = manifest(work, reserved.name, aside, adapter, verdict, mix)
         (aside / "README.md").write_text(card(said), encoding="utf-8")
         write_json(aside / "manifest.json", said)
         publish_folder(aside, final)
+    elif any(not (final / name).is_file() or sha256(final / name) != sha256(adapter / name) for name in files):
+        raise ValueError(
+            f"{final} is there already with other weights, so it is another database's; move {final.parent} away, or "
+            f"give this database a home of its own (RUMINATE_HOME)"
+        )
     work.ledger.complete(reserved.id, str(final), read_json(final / "manifest.json"))
     return reserved.id, reserved.name
 

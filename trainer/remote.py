@@ -1,13 +1,16 @@
 """One call to a model behind HTTP, tried again while it is busy or restarts. Knows no model."""
 
+import math
 import time
 from typing import Any
 
 import httpx
 
 TEMPORARY = {408, 409, 425, 429, 500, 502, 503, 504}  # busy, or away for a moment
-ATTEMPTS = 6
-LONGEST_WAIT = 60.0  # seconds; a provider's limits are per minute
+REFUSED_ONE = (400, 413, 422)  # the server's words on this request alone: too long for it, or filtered
+ATTEMPTS = 6  # at least so many, also where each takes long
+PATIENCE = 300.0  # seconds, as for the gateway: a model takes minutes to load, and a provider's limits are per minute
+LONGEST_WAIT = 60.0
 
 
 class RemoteError(RuntimeError):
@@ -18,21 +21,43 @@ class RemoteError(RuntimeError):
         self.status = status
 
 
-def call(http: httpx.Client, path: str, body: dict[str, Any], first_wait: float = 0.5) -> dict[str, Any]:
-    """POST and return the answer's JSON. Waits as long as the server says, else twice as long each time."""
-    for attempt in range(1, ATTEMPTS + 1):
+def call(
+    http: httpx.Client, path: str, body: dict[str, Any], first_wait: float = 0.5, patience: float = PATIENCE
+) -> dict[str, Any]:
+    """POST and return the answer's JSON. Waits as long as the server says, else twice as long each time.
+
+    `patience`: seconds since the first trouble. An answer that is no JSON object, or an error object under status 200
+    as routers send it, is trouble that passes.
+    """
+    deadline, attempt = math.inf, 0
+    where = f"POST {str(http.base_url).rstrip('/')}{path}"
+    while True:
+        attempt += 1
+        asked, status = None, None
         try:
             response = http.post(path, json=body)
         except httpx.TransportError as error:
-            trouble, asked, status = f"{type(error).__name__}: {error}", None, None
+            trouble = f"{type(error).__name__}: {error}"
         else:
-            if response.is_success:
-                return response.json()
+            found = _found(response) if response.is_success else None
+            if found is not None:
+                return found
             trouble, status = f"{response.status_code} {response.text[:300]}", response.status_code
-            if response.status_code not in TEMPORARY:
-                raise RemoteError(f"POST {http.base_url}{path.lstrip('/')}: {trouble}", status)
+            if not response.is_success and response.status_code not in TEMPORARY:
+                raise RemoteError(f"{where}: {trouble}", status)
             asked = response.headers.get("retry-after")
-        if attempt < ATTEMPTS:
-            wait = float(asked) if asked and asked.replace(".", "", 1).isdigit() else first_wait * 2 ** (attempt - 1)
-            time.sleep(min(wait, LONGEST_WAIT))
-    raise RemoteError(f"POST {http.base_url}{path.lstrip('/')}: {trouble}, after {ATTEMPTS} attempts", status)
+        deadline = min(deadline, time.monotonic() + patience)
+        if attempt >= ATTEMPTS and time.monotonic() >= deadline:
+            raise RemoteError(f"{where}: {trouble}, after {attempt} attempts", status)
+        wait = float(asked) if asked and asked.replace(".", "", 1).isdigit() else first_wait * 2 ** min(attempt - 1, 9)
+        time.sleep(min(wait, LONGEST_WAIT))
+
+
+def _found(response: httpx.Response) -> dict[str, Any] | None:
+    """The answer's JSON; None where it is none, or an error in place of an answer."""
+    try:
+        found = response.json()
+    except ValueError:
+        return None
+    failed = not isinstance(found, dict) or (found.get("error") and not (found.get("choices") or found.get("data")))
+    return None if failed else found

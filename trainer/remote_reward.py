@@ -15,7 +15,7 @@ import httpx
 
 from trainer.prompts import Messages, text_of
 from trainer.remote import call
-from trainer.transcript import Transcript
+from trainer.transcript import Transcript, longest
 
 
 class EndpointClassifier:
@@ -30,7 +30,7 @@ class EndpointClassifier:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=300.0, trust_env=False)
         self._name, self._batch, self._connections = name, batch, connections
-        self._transcript = Transcript(tokenizer, max_tokens)
+        self._transcript = Transcript(tokenizer, max_tokens, longest(tokenizer))
 
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
         """Scores in the model's own scale. Too long a conversation loses its beginning, never the response's end."""

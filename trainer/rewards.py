@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from thinking.format import Parsed, ThinkingFormat
 from trainer.prompts import Messages
 from trainer.traits import read_traits
-from trainer.transcript import Transcript
+from trainer.transcript import Transcript, longest
 
 
 class RewardModel(Protocol):
@@ -160,12 +160,11 @@ class SequenceClassifier:
 
     def __init__(self, path: Path, *, batch: int = 32, max_tokens: int | None = None) -> None:
         import torch
-        from transformers import AutoConfig, AutoModelForSequenceClassification
+        from transformers import AutoModelForSequenceClassification
 
         self._torch = torch
         self.traits = read_traits(path)
-        own = getattr(AutoConfig.from_pretrained(path).get_text_config(), "max_position_embeddings", None)
-        self._transcript = Transcript(path, max_tokens, own)
+        self._transcript = Transcript(path, max_tokens, longest(path))
         device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if device == "cuda" else torch.float32
         self._model = AutoModelForSequenceClassification.from_pretrained(path, dtype=dtype).to(device).eval()

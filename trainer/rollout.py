@@ -193,7 +193,7 @@ class Rollout:
         found = [train[int(key)][1] for key in others(fit, keys, seed)[: OTHERS_LOOKED_AT * count]]
         ids = [prompt.message_id for prompt in found if prompt.message_id is not None]
         allowed = ledger.still_trainable(ids) if ids else set()
-        return [one for one in found if one.message_id is None or one.message_id in allowed][:count]
+        return [one for one in found if one.message_id is None or (one.message_id in allowed and one.messages)][:count]
 
     def _begin(self, step: int) -> None:
         assert self._following is not None
@@ -276,12 +276,10 @@ class Rollout:
         allowed = self._work.ledger.still_trainable(ids) if ids else set()
         asked: dict[str, Prompt] = {}
         for place, (key, (position, prompt)) in enumerate(found.items()):
-            if prompt.message_id is None or prompt.message_id in allowed:
+            if prompt.message_id is None or (prompt.message_id in allowed and prompt.messages):
                 asked[key] = prompt
             else:
-                if step * self._work.config.prompts_per_step < len(
-                    self._prompts.train
-                ):  # not trained on in a first pass
+                if step <= int(key) // self._work.config.prompts_per_step:  # no step before has trained on it
                     self._work.ledger.withdraw(position, f"its consent was gone before step {step + 1}")
                 asked[key] = self._stand_in(step, place)
         return asked

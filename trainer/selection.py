@@ -142,7 +142,7 @@ def _numbered(listed: Sequence[tuple[Prompt, str, str, str]]) -> list[CuratedPro
 
 
 def _prompt(row: RoundPrompt) -> Prompt:
-    """A forgotten one has no messages left, and its id can't be trained on any more: a stand-in takes its place."""
+    """A forgotten one has no messages left: a stand-in takes its place, also where it may be asked again since."""
     return Prompt(row.prompt or [], row.source, row.message_id, row.conversation_id, row.user_id)
 
 
@@ -150,4 +150,4 @@ def _allowed(work: Work, prompts: Sequence[Prompt]) -> list[Prompt]:
     """Without those whose consent is gone since they were chosen."""
     ids = [prompt.message_id for prompt in prompts if prompt.message_id is not None]
     allowed = work.ledger.still_trainable(ids) if ids else set()
-    return [prompt for prompt in prompts if prompt.message_id is None or prompt.message_id in allowed]
+    return [one for one in prompts if one.message_id is None or (one.message_id in allowed and one.messages)]

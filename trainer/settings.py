@@ -44,7 +44,11 @@ class RoundConfig(BaseModel):
     rlhf: bool = Field(
         False, description="The control: sampled, trained and judged without a thought, whatever the algorithm."
     )
-    seed: int = Field(1, ge=0, description="Everything random in a round follows from it.")
+    seed: int = Field(
+        1,
+        ge=0,
+        description="Everything random in a round follows from it; rounds that are asked for bring one of their own.",
+    )
 
     # -- training
     steps: int = Field(35, ge=1, description="Updates of the policy in a round.")
@@ -92,7 +96,9 @@ class RoundConfig(BaseModel):
         0, ge=0, description="And once it has sampled so many tokens (in dpo, its sampling ends); 0: no limit."
     )
     stop_kl: float = Field(
-        1.0, ge=0, description="And when the divergence rises by this in a round, in nats per token; 0: never."
+        1.0,
+        ge=0,
+        description="And when the divergence (kl_beta above 0) rises by this in a round, in nats per token; 0: never.",
     )
     stop_malformed: float = Field(
         0.3, ge=0, le=1, description="And when the malformed share rises by this in a round; 0: never."
@@ -220,7 +226,7 @@ class RoundConfig(BaseModel):
         if self.algorithm == "dpo" and self.dpo_min_valid > self.group_size:
             raise ValueError(f"dpo_min_valid = {self.dpo_min_valid} is more than group_size = {self.group_size}")
         samples = self.prompts_per_step * self.group_size
-        if samples % min(self.micro_batch, samples):
+        if self.algorithm in ("grpo", "ppo") and samples % min(self.micro_batch, samples):
             raise ValueError(
                 f"prompts_per_step x group_size = {samples} must be a multiple of micro_batch = {self.micro_batch}"
             )

@@ -63,12 +63,20 @@ class Sft:
 
 
 def tokenized(work: Work, prompts: list[Prompt]) -> list[dict[str, list[int]]]:
-    """Rows of `input_ids` and `labels`, one for each prompt whose lesson can be written and is short enough."""
+    """Rows of `input_ids` and `labels`, one for each prompt whose lesson can be written and is short enough.
+
+    Raises ValueError where a prompt has no lesson.
+    """
     lessons = by_prompt(read_lessons(work.settings.teacher_data))
     rows: list[dict[str, list[int]]] = []
     left = {"with a marker in it": 0, "too long": 0}
     for prompt in prompts:
-        lesson = lessons[identity(prompt.messages)]
+        lesson = lessons.get(identity(prompt.messages))
+        if lesson is None:
+            raise ValueError(
+                f"teacher_data = {work.settings.teacher_data!r} has no lesson any more for a prompt that this round "
+                f"chose when it began; put its rows back, or cancel the round and start another one"
+            )
         try:
             answer = completion(work.reader, lesson)
         except ValueError:

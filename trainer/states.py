@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 
 KEPT_STATES = 2  # saved states on disk: the newest, and the one before it while the newest is written
 COMPLETE = "complete.json"
+REFERENCE = "ref"
+"""TRL's name for the adapter that a round began with, where the divergence is measured from that."""
 
 
 def trained(work: Work, run: Callable[[Path, Path | None], None]) -> Path:
@@ -149,6 +151,8 @@ class Complete(TrainerCallback):
     def run(self, trainer: Any, saved: Path | None) -> None:
         """Train with `trainer`, which has this callback. Raises Enough when it ended early."""
         trainer.remove_callback(PrinterCallback)
+        if saved is not None:  # transformers would load adapters that have folders of their own, and these alone
+            shutil.rmtree(saved / REFERENCE, ignore_errors=True)  # it is what the round began with, and loaded already
         trainer.train(resume_from_checkpoint=str(saved) if saved else None)
         if self._enough is not None:
             raise self._enough

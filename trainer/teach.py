@@ -29,7 +29,7 @@ from trainer.language import surely_other
 from trainer.llm_judge import Prices
 from trainer.prompts import Messages, text_of
 from trainer.refusals import declines
-from trainer.remote import RemoteError, call
+from trainer.remote import REFUSED_ONE, RemoteError, call
 
 INSTRUCTIONS = (
     "Before you respond, plan: what is asked for, what it needs, what could go wrong, how to order and word it. Write "
@@ -39,7 +39,7 @@ INSTRUCTIONS = (
     "were asked to plan. Plan and respond in the language of the user."
 )
 CHARACTERS_PER_TOKEN = 4  # of English, about: for an estimate before any answer has come
-REFUSED_ONE = (400, 413, 422)  # the server's words on this prompt alone: too long for it, or filtered
+PATIENCE = 60.0  # seconds: somebody may be looking on, and the same command goes on where this one ended
 TAGS = re.compile(r"</?(?:think|thinking|response|answer|plan)\s*>", re.I)
 LET_SLIP = re.compile(
     r"\b(?:(?:my|the) (?:plan|thinking) (?:above|tags?)|asked to (?:plan|think)|as planned above)\b", re.I
@@ -253,7 +253,7 @@ def _row(http: httpx.Client, teacher: Teacher, messages: Messages, languages: st
     }
     name = name_of(messages)
     try:
-        reply = call(http, "/chat/completions", body)
+        reply = call(http, "/chat/completions", body, patience=PATIENCE)
     except RemoteError as error:
         if error.status not in REFUSED_ONE:
             raise

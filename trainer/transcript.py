@@ -6,6 +6,15 @@ from typing import Any
 from trainer.prompts import Messages
 
 
+def longest(path: Path) -> int | None:
+    """How many tokens the model in `path` has places for; None where its config is not there or names no limit."""
+    from transformers import AutoConfig
+
+    if not (path / "config.json").is_file():  # a folder of a tokenizer alone
+        return None
+    return getattr(AutoConfig.from_pretrained(path).get_text_config(), "max_position_embeddings", None)
+
+
 class Transcript:
     """Writes conversations for the model in `path`. `limits` beside the tokenizer's own: None is none."""
 

@@ -48,6 +48,11 @@ class Regex(_Rule):
             raise ValueError(f"no regular expression: {error}") from None
         return pattern
 
+    def lacks(self, arguments: Mapping[str, Any]) -> str | None:
+        """What a row must bring and does not: without an answer its place is empty, which nearly everything matches."""
+        wanted = "{answer}" in self.pattern and not str(arguments.get("answer", "")).strip()
+        return "its pattern has {answer}, and the row brings none" if wanted else None
+
     def check(self, messages: Messages, response: str, arguments: Mapping[str, Any]) -> float:
         import regex
 
@@ -65,15 +70,27 @@ class JsonSchema(_Rule):
     kind: Literal["json_schema"]
     json_schema: dict[str, Any] = Field(default_factory=dict, alias="schema")
 
+    @field_validator("json_schema")
+    @classmethod
+    def _is_one(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        if trouble := _no_schema(schema):
+            raise ValueError(trouble)
+        return schema
+
+    def lacks(self, arguments: Mapping[str, Any]) -> str | None:
+        """What is wrong with a schema that a row brings."""
+        trouble = _no_schema(arguments["schema"]) if "schema" in arguments else None
+        return trouble and f"{trouble} (in a table, where every row has every field, write `arguments` as JSON text)"
+
     def check(self, messages: Messages, response: str, arguments: Mapping[str, Any]) -> float:
         from jsonschema import Draft202012Validator
 
         text = response.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
         try:
             value = json.loads(text)
-        except ValueError:
+            return float(Draft202012Validator(arguments.get("schema", self.json_schema)).is_valid(value))
+        except (ValueError, RecursionError):  # no JSON; or a thousand brackets in one another, as a policy may write
             return 0.0
-        return float(Draft202012Validator(arguments.get("schema", self.json_schema)).is_valid(value))
 
 
 class Function(_Rule):
@@ -91,6 +108,10 @@ class Function(_Rule):
         named(name)
         return name
 
+    def lacks(self, arguments: Mapping[str, Any]) -> str | None:
+        """Nothing that could be known before it is called."""
+        return None
+
     def check(self, messages: Messages, response: str, arguments: Mapping[str, Any]) -> float:
         found = float(named(self.name)(messages, response, **arguments))
         if not 0 <= found <= 1:
@@ -107,6 +128,10 @@ class UnitTests(_Rule):
     kind: Literal["unit_tests"]
     seconds: float = Field(5.0, gt=0, le=600, description="Time that code and tests have together.")
     memory_mib: int = Field(512, ge=64, description="And memory.")
+
+    def lacks(self, arguments: Mapping[str, Any]) -> str | None:
+        """What a row must bring and does not."""
+        return None if isinstance(arguments.get("tests"), str) else "it has unit tests, and the row brings no `tests`"
 
     def check(self, messages: Messages, response: str, arguments: Mapping[str, Any]) -> float:
         code = code_of(response)
@@ -213,7 +238,7 @@ def read_checks(
     """The checks of a mix (a file, a folder, or a hub's data set) by the identity of their prompts.
 
     `same`: ways in which curation may rewrite a prompt, after which its check still holds. Raises ValueError for a
-    source without rule.
+    source without rule, and for a row that does not bring what its rule needs.
     """
     checks: dict[str, Check] = {}
     rewrites = list(same)
@@ -225,8 +250,8 @@ def read_checks(
                 f"rules are there for {', '.join(sorted(rules)) or 'none'}"
             )
         if source in rules:
-            if isinstance(rules[source], UnitTests) and not isinstance(arguments.get("tests"), str):
-                raise ValueError(f"{where}: source {source!r} has unit tests, and the row brings no `tests`")
+            if lack := rules[source].lacks(arguments):
+                raise ValueError(f"{where}, of the source {source!r}: {lack}")
             messages, check = row["messages"], Check(rules[source], arguments)
             for written in (messages, *(rewrite(messages) for rewrite in rewrites)):
                 checks[identity(written)] = check
@@ -240,6 +265,17 @@ def _arguments(cell: Any, where: str) -> dict[str, Any]:
         return {name: value for name, value in found.items() if value is not None}
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{where}: expected `arguments` as an object, or as JSON of one ({error})") from None
+
+
+def _no_schema(schema: Any) -> str | None:
+    """Why it is no JSON schema; None where it is one."""
+    from jsonschema import Draft202012Validator, SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+    except SchemaError as error:
+        return f"no JSON schema: {error.message[:300]} at {error.json_path}"
+    return None
 
 
 def named(name: str) -> Callable[..., Any]:

@@ -39,7 +39,9 @@ def start_round(gateway: House, admin: Admin, wish: RoundRequest) -> dict[str, A
             f"and trainer with a higher RUMINATE_MAX_LORA_RANK",
             param="config.lora_rank",
         )
-    seed = secrets.randbelow(2**31) if wish.seed is None else wish.seed
+    among = wish.config.get("seed")  # where it counts as well, and the row is to say so
+    seed = among if isinstance(among, int) and 0 <= among < 2**31 else wish.seed
+    seed = secrets.randbelow(2**31) if seed is None else seed
     try:
         with gateway.database.transaction() as session:
             row = rounds.request_round(

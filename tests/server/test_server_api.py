@@ -239,8 +239,8 @@ async def test_a_round_without_an_algorithm_leaves_it_to_the_trainer(house: Runn
     refused = await house.http.post("/api/rounds", json={"config": {"lora_rank": 64}})
     assert refused.status_code == 400
     assert "lora_rank = 64: the engines take adapters of rank 16 at most" in refused.json()["error"]["message"]
-    asked = await house.http.post("/api/rounds", json={"config": {"lora_rank": 16}})
-    assert (asked.status_code, asked.json()["algorithm"]) == (201, "")
+    asked = await house.http.post("/api/rounds", json={"config": {"lora_rank": 16, "seed": 11}})
+    assert (asked.status_code, asked.json()["algorithm"], asked.json()["seed"]) == (201, "", 11)
 
 
 async def test_checkpoints_and_deployments_are_listed(house: Running) -> None:

@@ -122,6 +122,24 @@ def test_a_teacher_that_is_not_there_is_said(site):
     assert "needs teacher_data" in site.round(1).error
 
 
+def test_a_lesson_that_is_gone_when_a_round_goes_on_is_said(site, lessons, tmp_path):
+    site.request(algorithm="sft", **SHORT)
+    house = site.open(teacher_data=str(lessons))
+
+    def stop(step, figures):
+        raise Stopped("SIGTERM")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Ledger, "step", lambda ledger, *told: stop(*told))
+        with pytest.raises(Stopped):
+            work_on(house, claim(house))
+    other = tmp_path / "others.jsonl"
+    other.write_text(json.dumps({"messages": prompt(99), "thought": "plan", "response": "red"}) + "\n")
+    house = site.open(teacher_data=str(other))
+    assert work_on(house, claim(house)) == FAILED
+    assert "others.jsonl' has no lesson any more for a prompt that this round chose" in site.round(1).error
+
+
 def test_the_gates_prompts_are_never_taught(site, tmp_path):
     path = tmp_path / "lessons.jsonl"
     numbers = [*range(300, 330), *range(60)]  # the gate's, and others

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 import pytest
-from support.tiny_policy import prompt
+from support.tiny_policy import prompt, write_prompts
 
 from db.queries import curation, forget, turns, users
 from db.values import Completion, Turn
@@ -73,6 +73,30 @@ def test_what_is_withdrawn_while_a_round_runs_is_in_none_of_its_later_steps(site
     assert [row.position for row in left] == [row.position for row in third]
     assert all("consent was gone before step 3" in row.why for row in left)
     assert all(row.prompt is None for row in rows(site, round_id) if row.user_id == people["bob"])
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
+def test_what_is_withdrawn_in_a_second_pass_was_learnt_from_and_stays_so_in_the_record(
+    site, people, tmp_path, algorithm
+):
+    round_id = site.request(algorithm=algorithm, **CONFIG | {"steps": 4})
+    house = site.open(base_mix=str(write_prompts(tmp_path / "short.jsonl", [0])))
+
+    def withdraw(body):
+        if body["model"].endswith("step-2"):  # all that a first pass trains on has been sampled by then
+            with site.database.transaction() as session:
+                for user in people.values():
+                    users.set_consent(session, user, "none")
+
+    site.gateway.before_sample = withdraw
+    assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), site.round(round_id).error
+    trained = [row for row in rows(site, round_id) if row.split == "train"]
+    assert len(trained) == 7  # two for each step, and one that three steps leave
+    seventh = trained[6].user_id is not None and algorithm == "ppo"  # it takes what is left, and then begins again
+    assert [row.position for row in trained if row.verdict == "left"] == [6] * seventh
+    with site.database.reading() as session:
+        for user in people.values():
+            assert forget.rounds_that_learnt_from(session, user_id=user) == {round_id}
 
 
 def contains(ids, part):

@@ -181,6 +181,8 @@ def test_a_mix_is_read_from_lines(tmp_path):
     path = tmp_path / "mix.jsonl"
     path.write_text(json.dumps({"messages": said("a", "b", "c", "an answer to cut")[:4], "kind": "x"}) + "\n\n")
     assert [prompt.messages for prompt in read_mix(path)] == [said("a", "b", "c")]
+    path.write_text(json.dumps({"prompt": "one"}) + "\n" + json.dumps({"prompt": said("two"), "messages": None}))
+    assert [prompt.messages for prompt in read_mix(path)] == [said("one"), []]  # curation leaves what has no words
 
 
 def test_a_mix_is_read_from_a_column_of_text_or_of_messages(tmp_path):
@@ -211,6 +213,33 @@ def test_a_file_that_is_no_mix_is_refused_by_line_or_column(tmp_path):
         list(read_mix(lines))
     with pytest.raises(ValueError, match="found text"):
         list(read_mix(table))
+
+
+@pytest.mark.parametrize("kind", ["lines", "parquet", "folder"])
+def test_a_row_of_another_form_is_named_and_one_without_words_is_no_prompt(tmp_path, kind):
+    from datasets import Dataset
+
+    def written(rows):
+        path = tmp_path / f"{len(rows)}.{'jsonl' if kind == 'lines' else kind}"
+        if kind == "lines":
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        elif kind == "parquet":
+            parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+        else:
+            Dataset.from_list(rows).save_to_disk(path)
+        return path
+
+    well = {"messages": [{"role": "user", "content": "one"}]}
+    assert [p.messages for p in read_mix(written([well, {"messages": None}]))] == [said("one"), []]
+    other = {"messages": [{"from": "human", "value": "two"}]}
+    with pytest.raises(ValueError, match=r"(line|row) 1: expected `messages` as text or messages with role and conten"):
+        list(read_mix(written([other])))
+
+
+@pytest.mark.parametrize("name", ["promts.jsonl", "data/promts.parquet", "promts", "a/b/promts"])
+def test_a_file_that_is_not_there_is_not_looked_for_on_a_hub(name):
+    with pytest.raises(ValueError, match=f"{name}: there is no such file or folder"):
+        read_mix(name)
 
 
 @pytest.mark.parametrize(

@@ -145,6 +145,17 @@ def step_of(rollout, first, step):
     return found, rewards, told
 
 
+def test_a_prompt_that_was_forgotten_and_is_allowed_again_is_not_asked_without_its_words():
+    rollout, engine = rollout_of(Judge(flat=[]), people={1})
+    train = list(rollout._prompts.train)
+    train[1] = (1, Prompt([], "recorded", "m1"))  # as a resumed round reads it from its row
+    rollout._prompts = TrainingPrompts(train, [Prompt([{"role": "user", "content": "99"}], "mix")])
+    step_of(rollout, 0, 0)
+    ((first, _),) = engine.asked
+    assert first == [0, 99, 2]
+    assert rollout._work.ledger.prompts()[1].verdict == "left"
+
+
 @pytest.mark.parametrize("replace_flat", [0, 1])
 def test_which_prompts_were_flat_is_noted_for_later_rounds(replace_flat):
     rollout, engine = rollout_of(Judge(flat=[1]), replace_flat=replace_flat)

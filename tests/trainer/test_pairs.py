@@ -56,6 +56,10 @@ def test_a_withdrawn_pair_is_replaced_at_the_next_step_and_its_words_leave_the_d
     assert [pair.message_id for pair in made.allowed([1, 2])] == ["m2", None]
     assert [one["prompt_ids"] for one in read_json(file)["pairs"]] == [[], [4], [7]]
     assert all(pair.message_id != "m1" for pair in made.allowed([0, 1, 2]))
+    assert [pair.prompt_ids for pair in made.all] == [[], [4], [7]]
+    allowed.add("m1")  # asked once more, and allowed this time: the answers that are gone do not come back by it
+    made.all = [Pair(**one) for one in read_json(file)["pairs"]]  # as a resumed round has them
+    assert all(pair.chosen_ids for pair in made.allowed([0, 1, 2]))
 
 
 def test_with_everything_withdrawn_nothing_is_trained_on(pairs):

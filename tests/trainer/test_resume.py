@@ -13,13 +13,15 @@ from safetensors.torch import load_file
 from support.tiny_policy import make_classifier, prompt
 from support.trainer_copies import Copies
 
-from db.queries import curation
+from db.queries import checkpoints, curation, deployments
 from trainer import publish, selection
 from trainer.files import read_json, sha256
 from trainer.lease import Stopped
 from trainer.ledger import Ledger
 from trainer.loop import FAILED, PUBLISHED, REJECTED, claim, work_on
+from trainer.policy import load_policy, save_adapter
 from trainer.rewards import SequenceClassifier
+from trainer.settings import RoundConfig
 
 CONFIG = {"steps": 4, "prompts_per_step": 3, "group_size": 4, "micro_batch": 6, "learning_rate": 5e-3, "kl_beta": 0.02}
 QUICK = CONFIG | {"steps": 1, "gate_prompts": 4, "gate_samples": 1}
@@ -209,6 +211,61 @@ def test_a_trainer_that_dies_right_after_the_swap_finds_it_done(site):
     assert work_on(resumed, claim(resumed)) == PUBLISHED
     assert [one["checkpoint"] for one in site.gateway.deployed] == ["v1"]
     assert site.round(round_id).candidate_checkpoint_id == 1
+
+
+@pytest.fixture(scope="module")
+def parent(policy, tmp_path_factory):
+    """An adapter that does something, as rounds before would have left it."""
+    import torch
+
+    model = load_policy(policy, None, RoundConfig())
+    torch.manual_seed(3)
+    for name, weights in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(weights, std=0.02)
+    return save_adapter(model, tmp_path_factory.mktemp("parent") / "v1")
+
+
+def make_live(site, adapter):
+    with site.database.transaction() as session:
+        row = checkpoints.reserve_checkpoint(session, 0)
+        checkpoints.complete_checkpoint(session, row.id, str(adapter), {})
+        checkpoints.set_state(session, row.id, "published")
+        deployments.propose(session, row.id, "test", "for the test", deployments.current(session).id)
+    loaded = {"name": f"ruminate-{row.name}", "path": str(adapter)}
+    assert site.gateway.answer("POST", "/internal/adapters", loaded, "Bearer service")[0] == 200
+
+
+@pytest.mark.parametrize("reference", ["base", "round_start"])
+@pytest.mark.parametrize("algorithm", ["grpo", "dpo", "ppo"])
+def test_a_later_round_that_was_stopped_goes_on_from_its_own_weights(
+    site, second_site, parent, monkeypatch, algorithm, reference
+):
+    settings = QUICK | {"steps": 3, "algorithm": algorithm, "reference": reference, "dpo_min_valid": 2}
+    note, after = Ledger.step, []
+
+    def stop(ledger, step, figures):
+        note(ledger, step, figures)
+        if step == 3:
+            raise Stopped("SIGTERM")
+
+    for where, stops in ((site, False), (second_site, True)):
+        make_live(where, parent)
+        round_id = where.request(**settings)
+        house = where.open()
+        if stops:
+            with monkeypatch.context() as patch:
+                patch.setattr(Ledger, "step", stop)
+                with pytest.raises(Stopped):
+                    work_on(house, claim(house))
+            house = where.open()
+        assert work_on(house, claim(house)) in (PUBLISHED, REJECTED), where.round(round_id).error
+        assert where.round(round_id).parent_checkpoint_id == 1
+        (_, apart), *_ = where.metrics(round_id)["implicit_chosen" if algorithm == "dpo" else "kl"]
+        assert (abs(apart) < 1e-5) == (reference == "round_start"), apart  # in the first step
+        after.append(load_file(Path(where.checkpoint(2).path) / "adapter_model.safetensors"))
+    whole, resumed = after
+    assert max((whole[name] - resumed[name]).abs().max().item() for name in whole) < 1e-6
 
 
 def kill_at(monkeypatch, module, name, after=False):

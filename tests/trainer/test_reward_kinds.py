@@ -31,7 +31,7 @@ class Server:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.bodies.append(body)
                 status, headers, reply = answer(self.path, body)
-                data = json.dumps(reply).encode()
+                data = reply if isinstance(reply, bytes) else json.dumps(reply).encode()
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)
@@ -96,6 +96,8 @@ def test_an_endpoint_scores_as_the_classifier_in_this_process(policy, tmp_path, 
     long = [({"role": "user", "content": "tell red cat " * 50}, "red fox")]
     EndpointClassifier(server.url, "skywork", path, max_tokens=16).score([([long[0][0]], long[0][1])])
     assert len(server.bodies[-1]["input"][0]) == 16
+    far.score([([{"role": "user", "content": "tell red cat " * 900}], "red fox")])
+    assert len(server.bodies[-1]["input"][0]) == 512  # the model's own places, as in this process
 
 
 def test_an_endpoint_with_two_labels_is_refused(policy, tmp_path, serve):
@@ -156,11 +158,74 @@ def test_a_judge_that_is_busy_is_asked_again_and_one_that_refuses_is_not(tmp_pat
     assert len(wrong.bodies) == 1
 
 
+class Clock:
+    """Stands where `trainer.remote` has the clock: it goes only while somebody sleeps."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr("trainer.remote.time", self)
+
+    def monotonic(self):
+        return self.now
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        (429, {}, {}),
+        (503, {}, b"<html>the upstream loads its model</html>"),
+        (200, {}, b"<html>the upstream loads its model</html>"),
+        (200, {}, {"error": {"code": 502, "message": "the provider is away"}}),
+    ],
+)
+def test_a_judge_that_is_away_for_minutes_ends_nothing(tmp_path, serve, monkeypatch, trouble):
+    clock = Clock(monkeypatch)
+    server = serve(lambda *_: trouble if clock.now < 200 else says('{"score": 7}'))
+    assert LlmJudge(server.url, "m", tmp_path / "a.db").score(PAIRS[:1]) == [7.0]
+
+
+def test_a_judge_that_stays_away_is_said(tmp_path, serve, monkeypatch):
+    clock = Clock(monkeypatch)
+    server = serve(lambda *_: (200, {}, {"error": {"message": "the provider is away"}}))
+    with pytest.raises(RemoteError, match=r"the provider is away.*after \d+ attempts"):
+        LlmJudge(server.url, "m", tmp_path / "a.db").score(PAIRS[:1])
+    assert 300 <= clock.now < 400
+
+
 def test_a_judge_that_rambles_is_an_error_and_nothing_is_kept(tmp_path, serve):
     server = serve(lambda *_: says("I would say it is quite good: 8 of 10"))
-    with pytest.raises(ValueError, match="quite good.*3 times"):
-        LlmJudge(server.url, "m", tmp_path / "a.db").score(PAIRS[:1])
-    assert len(server.bodies) == 3
+    judge = LlmJudge(server.url, "m", tmp_path / "a.db")
+    assert judge.score(PAIRS) == [1.0] * 7
+    with pytest.raises(ValueError, match="gave no verdict in 6. of 6. cases.*quite good"):
+        judge.score([(prompt(number), words) for number in range(9) for _, words in PAIRS])
+    asked_of_first = len(server.bodies)
+    with pytest.raises(ValueError, match="gave no verdict"):
+        judge.score(PAIRS[:1])
+    assert len(server.bodies) == asked_of_first + 3
+
+
+@pytest.mark.parametrize(("mode", "worst"), [("rubric", 1.0), ("pairwise", 0.5)])
+@pytest.mark.parametrize("refusal", [(400, {}, {"error": "content filter"}), says("I can't help with that."),
+                                     (200, {}, {"choices": []})])  # fmt: skip
+def test_an_answer_that_a_judge_will_not_look_at_ends_no_round(tmp_path, serve, mode, worst, refusal):
+    well = says('{"score": 6}' if mode == "rubric" else '{"better": "B"}')
+    server = serve(lambda _, body: refusal if "harm" in body["messages"][1]["content"] else well)
+    judge = LlmJudge(server.url, "m", tmp_path / "a.db", mode=mode, opponents=1)
+    group = [(prompt(1), "red"), (prompt(1), "harm"), (prompt(2), "blue"), (prompt(2), "gold")]
+    usual = 6.0 if mode == "rubric" else 0.5
+    assert judge.score(group) == [usual if mode == "rubric" else worst, worst, usual, usual]
+    asked_before = len(server.bodies)
+    judge.score(group)  # what was refused is asked again, and nothing else
+    assert all("harm" in body["messages"][1]["content"] for body in server.bodies[asked_before:])
+    assert judge.score([(prompt(3), f"red {number}") for number in range(9)]) == [usual] * 9
+
+
+def test_what_a_judge_thinks_before_it_answers_is_no_verdict(tmp_path, serve):
+    server = serve(lambda *_: says('<think>\nAt first sight {"score": 2}, but no.\n</think>\n\n{"score": 8}'))
+    assert LlmJudge(server.url, "m", tmp_path / "a.db").score(PAIRS[:1]) == [8.0]
 
 
 def test_verdicts_are_read_in_their_form_only():
@@ -261,6 +326,33 @@ def test_a_schema_decides():
     assert rule.check(prompt(1), "[1]", {"schema": {"type": "array"}}) == 1
 
 
+def test_brackets_without_end_keep_no_schema():
+    nested = {"$ref": "#/$defs/list", "$defs": {"list": {"type": "array", "items": {"$ref": "#/$defs/list"}}}}
+    rule = JsonSchema(kind="json_schema", schema=nested)
+    assert rule.check(prompt(1), "[[], [[]]]", {}) == 1.0
+    for text in ("[" * 5000, "[" * 400 + "]" * 400):  # one is met by the reader, the other by the validator
+        assert rule.check(prompt(1), text, {}) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("rule", "arguments", "told"),
+    [
+        (Regex(kind="regex", pattern=r"\b{answer}\b"), {}, "its pattern has {answer}, and the row brings none"),
+        (Regex(kind="regex", pattern=r"\b{answer}\b"), {"answer": " "}, "the row brings none"),
+        (JsonSchema(kind="json_schema"), {"schema": {"type": "objekt"}}, r"no JSON schema: 'objekt'.* at \$.type"),
+        (JsonSchema(kind="json_schema"), {"schema": "{}"}, "no JSON schema"),
+    ],
+)
+def test_a_row_that_does_not_bring_what_its_rule_needs_is_said_before_anything_is_scored(
+    tmp_path, rule, arguments, told
+):
+    path = tmp_path / "mix.jsonl"
+    path.write_text(json.dumps({"messages": prompt(1), "source": "mine", "arguments": arguments}) + "\n")
+    with pytest.raises(ValueError, match=f"line 1, of the source 'mine': .*{told}"):
+        read_checks(path, {"mine": rule}, [])
+    assert len(read_checks(path, {"mine": Regex(kind="regex", pattern="red")}, [])) == 1
+
+
 def test_a_function_decides(tmp_path, monkeypatch):
     (tmp_path / "of_the_operator.py").write_text(
         "def short(messages, response, most=2):\n    return len(response.split()) <= most\n"
@@ -295,7 +387,7 @@ def test_a_mix_says_which_rule_holds_for_which_row(tmp_path):
     path = tmp_path / "mix.jsonl"
     rows = [
         {"messages": prompt(1), "source": "maths", "arguments": {"answer": "4"}},
-        {"messages": [{"role": "user", "content": "mail a@b.org"}], "source": "maths"},
+        {"messages": [{"role": "user", "content": "mail a@b.org"}], "source": "maths", "arguments": {"answer": 7}},
         {"messages": prompt(3), "source": "chat"},
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -363,9 +455,11 @@ def test_a_rounds_reward_may_be_a_file_and_what_its_judges_cost_is_counted(site,
         ("combine = 'best'\n[[models]]\nkind='classifier'\nmodel='x'\n", "combine = 'best'"),
         ("[[models]]\nkind='oracle'\n", "oracle"),
         ("[[models]]\nkind='classifier'\nmodel='x'\n[rules.a]\nkind='regex'\npattern='('\n", "no regular expression"),
+        ("[[models]]\nkind='classifier'\nmodel='x'\n[rules.a]\nkind='json_schema'\nschema={type='objekt'}\n",
+         "no JSON schema: 'objekt'"),
         ("= 1", "no TOML"),
     ],
-)
+)  # fmt: skip
 def test_a_file_that_is_wrong_is_said_at_the_start(tmp_path, text, told):
     file = tmp_path / "reward.toml"
     file.write_text(text)

@@ -188,13 +188,15 @@ def test_the_estimate_is_prompts_times_tokens_times_prices():
 def test_the_command_says_what_it_costs_before_and_counts_it(tmp_path, api):
     teacher = api(lambda text: says(GOOD if text != words(2) else "Blue."))
     mix, out = tmp_path / "mix.jsonl", tmp_path / "lessons"
-    mix.write_text("".join(json.dumps({"messages": prompt(n)}) + "\n" for n in range(1, 4)))
+    talk = [*prompt(9), {"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}]
+    mix.write_text("".join(json.dumps({"messages": each}) + "\n" for each in (*asked(1, 2, 3), talk)))
     command = [sys.executable, "-m", "cli.main", "teach", str(mix), str(out), "--url", teacher.url, "--model", "m",
                "--key-variable", "MY_KEY", "--price-completion", "1000", "--mean-tokens", "500"]  # fmt: skip
     env = os.environ | {"MY_KEY": "k", "RUMINATE_HOME": str(tmp_path / "home")}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    assert "3 prompts to ask, 0 known already" in done.stderr
+    assert "3 prompts to ask, 1 known already" in done.stderr
+    assert f"2 examples in {out} (dropped in all: not single-turn 1, stray tags 1)" in done.stdout
     assert "1,500 to write, which costs about 1.50" in done.stderr
     assert "3 of 3: kept 2; dropped: stray tags 1; 150 tokens read, 300 written, cost 0.30" in done.stderr
     assert teacher.keys == {"Bearer k"}

@@ -84,6 +84,8 @@ def test_a_round_overrides_settings_and_nothing_else():
         settings.round_config({"steps": 0}, 1)
     with pytest.raises(BadSetting, match=r"= 15 must be a multiple of micro_batch = 4"):
         settings.round_config({"prompts_per_step": 5, "group_size": 3, "micro_batch": 4}, 1)
+    uneven = {"algorithm": "sft", "prompts_per_step": 5, "group_size": 3, "micro_batch": 4}
+    assert settings.round_config(uneven, 1).prompts_per_step == 5  # a lesson is no group
 
 
 def test_an_algorithm_is_chosen_by_name():

@@ -29,7 +29,7 @@ def first_step(policy, tmp_path, settings, *, parent=None, log_ratio=0.0, bridge
     asked = tokenizer("red cat")["input_ids"]
     texts = ("red", "blue fox", "gold", "hen owl")
     answers = [tokenizer(text)["input_ids"] + [tokenizer.eos_token_id] for text in texts]
-    exact = engine_logprobs(policy, parent, asked, answers)
+    exact = engine_logprobs(policy, parent, asked, answers, settings.temperature)
     made, published = {}, []
 
     class Watched(BridgedGRPOTrainer if bridged else GRPOTrainer):
@@ -57,6 +57,7 @@ def first_step(policy, tmp_path, settings, *, parent=None, log_ratio=0.0, bridge
             num_generations=4,
             learning_rate=1e-3,
             beta=settings.kl_beta,
+            temperature=settings.temperature,
             loss_type="dapo",
             logging_steps=1,
             save_strategy="no",
@@ -84,12 +85,13 @@ def first_step(policy, tmp_path, settings, *, parent=None, log_ratio=0.0, bridge
     return trainer, made | {"published": published}, logs
 
 
-def engine_logprobs(policy, parent, asked, answers):
+def engine_logprobs(policy, parent, asked, answers, temperature=1.0):
     model = load_policy(policy, parent, config()).eval()
     rows = []
     with torch.inference_mode():
         for answer in answers:
-            told = torch.log_softmax(model(input_ids=torch.tensor([asked + answer])).logits[0, len(asked) - 1 : -1], -1)
+            said = model(input_ids=torch.tensor([asked + answer])).logits[0, len(asked) - 1 : -1]
+            told = torch.log_softmax(said / temperature, -1)
             rows.append(told.gather(-1, torch.tensor(answer)[:, None]).squeeze(-1).tolist())
     return rows
 
@@ -115,6 +117,15 @@ def test_the_importance_ratio_is_really_applied(policy, tmp_path):
     assert norms[1.5] / norms[1.0] == pytest.approx(1.5, rel=1e-3)
     assert norms[1.0 / 3] / norms[1.0] == pytest.approx(1 / 3, rel=1e-3)
     assert norms[7.0] / norms[1.0] == pytest.approx(2.0, rel=1e-3)  # truncated at the cap
+
+
+def test_log_probabilities_are_those_of_the_sampling_temperature(policy, tmp_path, adapter):
+    settings = config(temperature=0.7, kl_beta=0.05, reference="base")
+    _, batch, logs = first_step(policy, tmp_path, settings, parent=adapter)
+    assert torch.allclose(batch["weights"], torch.ones_like(batch["weights"]), atol=1e-4)
+    assert logs["sampling/sampling_logp_difference/mean"] < 1e-4
+    base = engine_logprobs(policy, None, batch["prompt_ids"][0].tolist(), unpadded(batch), temperature=0.7)
+    assert flat(batch["ref_per_token_logps"], batch) == pytest.approx(sum(base, []), abs=1e-4)
 
 
 @pytest.mark.parametrize(("beta", "passes"), [(0.0, 1), (0.05, 2)])

@@ -89,5 +89,5 @@ def test_a_rule_of_a_file_decides_with_the_tests_of_a_row(tmp_path):
     assert model.figures["verified_passed"] == 0.5
     mix = tmp_path / "mix.jsonl"
     mix.write_text(json.dumps({"messages": prompt(1), "source": "code", "arguments": {"answer": "3"}}))
-    with pytest.raises(ValueError, match="line 1: source 'code' has unit tests, and the row brings no `tests`"):
+    with pytest.raises(ValueError, match="line 1, of the source 'code': it has unit tests, and .* no `tests`"):
         read_checks(mix, {"code": rule}, [])
