@@ -228,9 +228,9 @@ def activations(plan: Plan, base: Model, gpu: bool) -> int:
     On a GPU layers are computed again in the backward pass: kept are each layer's input (2 bytes) and all of one layer,
     in bfloat16 and, where adapters read it, in float32 (8 bytes a number). On a CPU all of every layer is kept in
     float32. Log-probabilities come from tiles of the output layer in TRL (grpo, dpo, sft); our ppo has all of it, five
-    times in float32. A pair of dpo is two samples.
+    times in float32. In dpo a micro-batch is half as many pairs of samples, one at least.
     """
-    samples = plan.micro_batch * (2 if plan.algorithm == "dpo" else 1)
+    samples = 2 * max(1, plan.micro_batch // 2) if plan.algorithm == "dpo" else plan.micro_batch
     tokens = samples * (plan.max_prompt_tokens + plan.max_completion_tokens)
     q, kv = base.heads * base.head_dim, base.kv_heads * base.head_dim
     layer = 4 * base.hidden + q + 2 * kv + 3 * base.intermediate

@@ -125,10 +125,15 @@ def plan_of(settings: HouseSettings, profile: Profile) -> Plan:
             "classifiers": tuple(_classifiers(profile)),
             "engines": 2 if full and not trained.sampling_engine else 1,
             "full": full,
-            "reference": config.kl_beta > 0 and (full or config.reference == "round_start"),
+            "reference": _measures_from_another(config) and (full or config.reference == "round_start"),
             "trained_bytes": BYTES.get(config.dtype, 2 if profile.gpu else 4),
         }
     )
+
+
+def _measures_from_another(config: Any) -> bool:
+    """Whether a round compares the policy with a reference: dpo always does, sft never."""
+    return config.algorithm == "dpo" or (config.algorithm != "sft" and config.kl_beta > 0)
 
 
 _OF_A_ROUND = ("algorithm", "lora_rank", "micro_batch", "max_prompt_tokens", "max_completion_tokens")

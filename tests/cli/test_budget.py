@@ -148,7 +148,9 @@ def test_full_weights_have_gradients_and_optimizer_and_ppo_its_logits() -> None:
     four = model(QWEN3_4B)
     grpo, ppo = activations(SINGLE, four, True), activations(replace(SINGLE, algorithm="ppo"), four, True)
     assert ppo - grpo == 4096 * 151936 * 20
-    assert activations(replace(SINGLE, algorithm="dpo"), four, True) == 2 * grpo
+    assert activations(replace(SINGLE, algorithm="dpo"), four, True) == 2 * grpo  # a pair at least
+    wide = replace(SINGLE, micro_batch=4)
+    assert activations(replace(wide, algorithm="dpo"), four, True) == activations(wide, four, True)
     two_adapters = size_of("trainer", "adapter", replace(SINGLE, algorithm="ppo"), CARD_80)
     assert two_adapters == 2 * size_of("trainer", "adapter", SINGLE, CARD_80)
 
@@ -231,6 +233,19 @@ def test_what_was_set_is_what_is_counted(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(sizing, "model_of", lambda name: model(QWEN3_4B))
     lora = sizing.plan_of(settings.load(trainer=False), single)
     assert (lora.trains, lora.utilization) == (False, 0.6)
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "kl_beta", "counted"),
+    [("grpo", "0.1", True), ("grpo", "0", False), ("ppo", "0", False), ("dpo", "0", True), ("sft", "0.1", False)],
+)
+def test_a_reference_is_counted_where_a_round_has_one(
+    monkeypatch: pytest.MonkeyPatch, algorithm: str, kl_beta: str, counted: bool
+) -> None:
+    for name, value in {"WEIGHTS": "full", "ALGORITHM": algorithm, "KL_BETA": kl_beta}.items():
+        monkeypatch.setenv(f"RUMINATE_TRAINER_{name}", value)
+    house = settings.load(profile="tiny")
+    assert sizing.plan_of(house, house.chosen_profile()).reference == counted
 
 
 def test_a_persons_preset_is_counted_above_the_profile(monkeypatch: pytest.MonkeyPatch) -> None:
