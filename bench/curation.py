@@ -43,7 +43,7 @@ def curate_all(prompts: str, tokenizer: str, given: dict[str, Any]) -> tuple[dic
     """The figures, and every verdict."""
     from trainer.policy import load_tokenizer, local_folder, prompt_ids
     from trainer.prompts import read_mix
-    from trainer.settings import RoundConfig
+    from trainer.round_config import RoundConfig
     from trainer.sieve import Sieve
 
     counter = load_tokenizer(local_folder(tokenizer), TINY.template)

@@ -15,7 +15,7 @@ import numpy as np
 from trainer.exam import KL_PROMPTS
 from trainer.gate import habits_kept
 from trainer.habits import Habits
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 DEFAULTS = RoundConfig.model_validate({})
 SIZE = (DEFAULTS.gate_prompts, DEFAULTS.gate_samples)

@@ -21,7 +21,7 @@ from bench.gate_habits import DEFAULTS, decline, habits, refusals
 from trainer.gate import Evidence, Sides, decide
 from trainer.habits import Habits
 from trainer.rewards import rank_malformed
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 AGREEMENT = 0.66
 """Correlation of both judges' noise: they agree on 73 % of pairs (docs/learning.md); asin(0.66) / pi + 1/2 = 0.73."""

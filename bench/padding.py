@@ -176,7 +176,7 @@ def _policy() -> Any:
     import trainer.trl_bridge  # noqa: F401  it keeps TRL from importing the engine
     from cli.profiles import TINY
     from trainer.policy import load_policy
-    from trainer.settings import RoundConfig
+    from trainer.round_config import RoundConfig
 
     from trl.trainer.utils import add_fused_lm_head  # isort: skip  after the bridge
 

@@ -9,7 +9,7 @@ import json
 import numpy as np
 
 from trainer.regressions import Regressions
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 KEPT = (1, 4, 16, 64)
 CHANCES = ((0.8, 0.8), (0.8, 0.7), (0.8, 0.5), (1.0, 0.75))

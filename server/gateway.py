@@ -16,6 +16,7 @@ from db.errors import DatabaseUnavailable
 from db.queries import checkpoints, deployments, users
 from db.session import Database
 from server.auth import FIRST_ADMIN, LOCAL, Door, Identity, first_admin, service_key
+from server.bookkeeping import Books
 from server.catalog import Catalog
 from server.claim import claim_free, has_ended
 from server.engine import new_session, settle
@@ -147,7 +148,8 @@ class Gateway:
             Responses(database, self.lookups, pending),
             Messages(),
         ]
-        more = (fmt, name, settings.max_body_bytes, settings.client_silence_seconds)
+        books = Books(self.recorder, self.limiter, self.metrics, fmt, name)
+        more = (fmt, books, settings.max_body_bytes, settings.client_silence_seconds)
         self.answering = {form.path: Serving(form, *parts, *more) for form in forms}
         """The endpoints that write answers, by path."""
         self._tasks: list[asyncio.Task[Any]] = []

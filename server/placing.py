@@ -7,6 +7,7 @@ hash of its chain. A database that is down or hangs costs nobody an answer: then
 import logging
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from db.errors import DatabaseUnavailable
 from db.ids import new_id
@@ -22,6 +23,13 @@ log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 5.0  # how old what is known of a conversation may be
 MOST = 10_000  # conversations remembered at once
+
+
+class Place(NamedTuple):
+    """Which conversation a turn belongs to, and what may be kept of it."""
+
+    conversation: str
+    consent: str
 
 
 @dataclass(frozen=True)

@@ -9,45 +9,36 @@ import time
 from collections.abc import Awaitable, MutableMapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from typing import Any
 
-from db.ids import new_id
-from db.values import ASIDE, Turn
+from db.values import Turn
 from server.asking import PATHS, Ask, narrowest
 from server.auth import Door, Identity, address_of
+from server.bookkeeping import Books
 from server.catalog import ALIAS, Catalog, Weights
-from server.ends import completion_of, deaths, decisive
 from server.errors import ApiError, broken_off, invalid, unavailable
 from server.exchange import Exchange, Receive, Send, read_request
 from server.feed import Away, Feeds
 from server.forms.form import Form, Renamed, Writer, read_whole
 from server.limiting import Allowance, Limiter, lesser
 from server.metrics import Metrics
-from server.outcome import UNREADABLE, Outcome, Times, read_timed, split_texts, unreadable
+from server.outcome import UNREADABLE, Outcome, Times, read_timed, unreadable
 from server.pace import Pace
-from server.pickup import HIDES
-from server.placing import Places
+from server.placing import Place, Places
 from server.pool import Moved, Pool
 from server.prompts import Longest
-from server.recording import Recorder, numbered
+from server.recording import Recorder
 from server.relay import Answer, Broken, Failure, Relay, is_dead
-from server.repeats import BODY, Key, Repeats, key_of
+from server.repeats import Key, Repeats, key_of
 from server.stream import Tail
 from server.swap import Swap
-from server.tracing import CURRENT, HEADER, end, trace_of
+from server.tracing import HEADER, end, trace_of
 from thinking.format import ThinkingFormat
 
 log = logging.getLogger(__name__)
 
 MOVES = 5  # swaps that one request may wait through
 INLINE_BYTES = 256 * 1024  # reading an answer takes 2 ms per 256 KiB; longer ones are read on a thread
-
-
-class Place(NamedTuple):
-    """Which conversation a turn belongs to, and what may be kept of it."""
-
-    conversation: str
-    consent: str
 
 
 class Serving:
@@ -70,7 +61,7 @@ class Serving:
         feeds: Feeds,
         longest: Longest,
         fmt: ThinkingFormat,
-        gateway: str,
+        books: Books,
         max_body: int,
         patience: float,
     ) -> None:
@@ -79,7 +70,7 @@ class Serving:
         self._pool, self._pace, self._relay, self._recorder, self._places = pool, pace, relay, recorder, places
         self._limiter, self._metrics, self._repeats = limiter, metrics, repeats
         self._feeds, self._longest = feeds, longest
-        self._fmt, self._gateway, self._max_body, self._patience = fmt, gateway, max_body, patience
+        self._fmt, self._books, self._max_body, self._patience = fmt, books, max_body, patience
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         status = 500
@@ -223,7 +214,7 @@ class Serving:
             if ask.model != ALIAS:
                 await self._swap.admit(weights)
             await self._longest.check(ask, identity.limits, weights, moved)
-            turn = self._turn(ask, place, identity, weights, key)
+            turn = self._books.turn(ask, place, identity, weights, key)
             self._recorder.begin(turn)
             failures: list[Failure] = []
             try:
@@ -237,15 +228,15 @@ class Serving:
                     failures,
                 )
             except ApiError as error:
-                await asyncio.shield(self._refused(error, ask, turn, failures, allowance))
+                await asyncio.shield(self._books.refused(error, ask, turn, failures, allowance))
                 raise
             except Moved:
                 self._recorder.abandon(turn)
-                await asyncio.shield(self._record_deaths(turn, failures))
+                await asyncio.shield(self._books.record_deaths(turn, failures))
                 raise
             except asyncio.CancelledError:
-                await asyncio.shield(self._record(ask, turn, Outcome(), allowance, Times(), "interrupted"))
-                await asyncio.shield(self._record_deaths(turn, failures))
+                await asyncio.shield(self._books.record(ask, turn, Outcome(), allowance, Times(), "interrupted"))
+                await asyncio.shield(self._books.record_deaths(turn, failures))
                 raise
             turn = replace(turn, engine=answer.engine.url)
             try:
@@ -258,31 +249,14 @@ class Serving:
                     await self._stream(ask, turn, answer, writer, allowance, exchange)
                 else:
                     outcome, told = read_whole(answer.first, writer)
-                    await self._record(ask, turn, outcome, allowance, Times(datetime.now(UTC)))
+                    await self._books.record(ask, turn, outcome, allowance, Times(datetime.now(UTC)))
                     if outcome.error is not None:
                         raise ApiError(502, f"{answer.engine.url}: {outcome.error}", code="engine_error")
                     await exchange.whole(told)
             finally:
                 answer.close()
                 if failures:
-                    await asyncio.shield(self._record_deaths(turn, failures))
-
-    async def _refused(
-        self, error: ApiError, ask: Ask, turn: Turn, failures: list[Failure], allowance: Allowance
-    ) -> None:
-        """Record that an engine's error, or its death, was all that came of a request. Any other refusal is no turn."""
-        last, ended = decisive(failures) if error.status >= 500 else None, turn
-        if last is None or BODY in turn.sampling:  # a key stays free for another try
-            self._recorder.abandon(turn)
-            ended = replace(turn, request_id=new_id())
-        if last is not None:
-            ended = replace(ended, engine=last.engine.url)
-            await self._record(ask, ended, Outcome(error=last.words, lost=not last.told), allowance, Times())
-        await self._record_deaths(turn, [one for one in failures if last is None or one.engine is not last.engine])
-
-    async def _record_deaths(self, turn: Turn, failures: list[Failure]) -> None:
-        for died, how in deaths(turn, failures):
-            await self._recorder.complete(died, how)
+                    await asyncio.shield(self._books.record_deaths(turn, failures))
 
     async def _stream(
         self, ask: Ask, turn: Turn, answer: Answer, writer: Writer, allowance: Allowance, exchange: Exchange | Away
@@ -309,7 +283,7 @@ class Serving:
                         trouble = f"engine {answer.engine.url}: {unreadable(error)}"
                 outcome.lost = trouble is not None if outcome.error is None else is_dead(outcome.error)
                 outcome.error = outcome.error or trouble
-            await self._record(ask, turn, outcome, allowance, times, ending)
+            await self._books.record(ask, turn, outcome, allowance, times, ending)
 
         def short() -> bool:
             return sum(map(len, said)) < INLINE_BYTES
@@ -344,64 +318,6 @@ class Serving:
         else:
             log.error("answer %s was broken off: %s", turn.generation_id, trouble)
             await exchange.end(writer.broken(ApiError(502, trouble, code="engine_lost")))
-
-    def _turn(self, ask: Ask, place: Place, identity: Identity, weights: Weights, key: Key | None) -> Turn:
-        consent = place.consent
-        if ask.kind == "text" and consent == "train":
-            consent = "history"  # a raw prompt is no conversation: kept, but not learnt from
-        kept = consent != "none"
-        trace, generation = CURRENT.get(), new_id()
-        own = trace.id if trace is not None and not trace.given else new_id()
-        if trace is not None:
-            trace.model, trace.generation = weights.model, generation
-        return Turn(
-            request_id=own if key is None else key.request_id,
-            generation_id=generation,
-            user_id=identity.user_id,
-            messages=ask.messages if kept else (),
-            checkpoint_id=weights.id,
-            model=weights.model,
-            started_at=datetime.now(UTC),
-            conversation_id=place.conversation if kept else None,
-            sampling=ask.sampling
-            | ({ASIDE: True} if ask.model != ALIAS or ask.kind == "text" else {})
-            | ({} if key is None else {BODY: key.body})
-            | ({HIDES: True} if ask.detached and ask.hides_thought else {}),
-            origin=ask.origin,
-            consent=consent,
-            gateway=self._gateway,
-        )
-
-    async def _record(
-        self,
-        ask: Ask,
-        turn: Turn,
-        outcome: Outcome,
-        allowance: Allowance,
-        times: Times,
-        ending: str | None = None,
-    ) -> None:
-        """Make the turn durable, one generation for each choice, and count its tokens."""
-        tokens = {
-            "prompt": outcome.prompt_tokens,
-            "completion": outcome.completion_tokens,
-            "reasoning": outcome.reasoning_tokens,
-        }
-        seconds = (datetime.now(UTC) - turn.started_at).total_seconds()
-        self._metrics.answer(turn.model, turn.engine, seconds, tokens)
-        if ask.kind == "text":
-            split_texts(outcome, self._fmt)
-        records = []
-        for index in range(max(1, len(outcome.choices))):
-            one = numbered(turn, index, turn.generation_id if index == 0 else new_id())
-            records.append((one, completion_of(one, outcome, index, times, ending)))
-        completing = [self._recorder.complete(one, completion) for one, completion in records]
-        if self._limiter.is_quick:
-            await self._limiter.spend(allowance, outcome.tokens)
-        elif allowance.counts_tokens:
-            completing.append(self._limiter.spend(allowance, outcome.tokens))
-        # One is with the recorder before its first wait; of several, none has begun when the client leaves just now.
-        await (completing[0] if len(completing) == 1 else asyncio.shield(asyncio.gather(*completing)))
 
 
 def _headers(turn: Turn, weights: Weights) -> list[tuple[bytes, bytes]]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from trainer.policy import load_policy
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 ACTOR, CRITIC, REFERENCE = "default", "critic", "ref"
 HEAD = "value_head.pt"

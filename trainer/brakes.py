@@ -11,7 +11,7 @@ from statistics import fmean
 from typing import Any
 
 from trainer.files import read_json
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 from trainer.work import Work
 
 STOPPED = "stopped.json"

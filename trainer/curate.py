@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from trainer.prompts import Messages, Prompt
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 from trainer.sieve import Sieve, Verdict
 from trainer.unsafe import Unsafe, by_rule
 

@@ -19,7 +19,7 @@ from trainer.intervals import Paired, paired, pairings
 from trainer.prompts import Messages
 from trainer.regressions import Regressions
 from trainer.rewards import RewardModel, grade
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from trainer.personal import kinds, redacted
 from trainer.policy import prompt_ids
 from trainer.prompts import Messages
 from trainer.rewards import Reader
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 from trainer.work import TrainingPrompts, Work
 
 

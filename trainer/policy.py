@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from db.base import weights_hash
 from trainer.files import fresh_folder, publish_folder, sha256
 from trainer.full import copy_full, full_files, load_full, save_full
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 if TYPE_CHECKING:
     from trainer.work import Work

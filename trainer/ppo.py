@@ -34,7 +34,7 @@ from trainer.ppo_math import (
 )
 from trainer.rewards import RewardModel
 from trainer.rollout import Rollout
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 from trainer.states import COMPLETE, drop_old, schedule, step_of, trained
 from trainer.versions import Versions
 from trainer.work import TrainingPrompts, Work

@@ -18,7 +18,7 @@ from trainer.near import Near
 from trainer.personal import kinds, redacted
 from trainer.prompts import up_to_user
 from trainer.rewards import RewardModel, scores_of
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 SAME = 0.8
 """Share of common runs of words from which two answers nearly say the same, as among prompts."""

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from trainer.prompts import Messages
 from trainer.rewards import SUMMED, Graded, Reader, RewardModel, figures_of, grade
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from trainer.language import surely_other
 from trainer.near import Near
 from trainer.personal import kinds, redacted
 from trainer.prompts import Messages, Prompt, identity, is_heldout, root, text_of
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 from trainer.unsafe import Unsafe, by_rule
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from trainer.prompts import Prompt
-from trainer.settings import RoundConfig, TrainerSettings
+from trainer.round_config import RoundConfig
+from trainer.settings import TrainerSettings
 
 PLAN = "plan.json"
 """In a round's folder: what was decided at its first claim (parent, config, which reward model)."""

@@ -58,7 +58,7 @@ class Asked:
         """What a round of this arm runs with. `tokens`: its budget, where it has one."""
         config = {**EVEN, **self.common, **arm.config, **self.own.get(arm.name, {})}
         if arm.tokens_of:
-            from trainer.settings import RoundConfig
+            from trainer.round_config import RoundConfig
 
             config["steps"] = AT_MOST * int(config.get("steps", RoundConfig.model_fields["steps"].default))
             config["max_sampled_tokens"] = tokens

@@ -13,8 +13,9 @@ from trainer.files import read_json
 from trainer.gate import Answers, decide, measure
 from trainer.house import House
 from trainer.ledger import Ledger
+from trainer.round_config import RoundConfig
 from trainer.selection import select
-from trainer.settings import RoundConfig, read_settings
+from trainer.settings import read_settings
 from trainer.work import PLAN, Parent, Work
 
 NAME = "round-bench-look"

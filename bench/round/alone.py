@@ -91,7 +91,8 @@ def training(plan: dict[str, Any]) -> list[float]:
     from trainer.grpo import Grpo
     from trainer.prompts import Prompt
     from trainer.rewards import SequenceClassifier
-    from trainer.settings import RoundConfig, read_settings
+    from trainer.round_config import RoundConfig
+    from trainer.settings import read_settings
     from trainer.work import Parent, TrainingPrompts, Work
 
     torch.set_num_threads(plan["threads"])

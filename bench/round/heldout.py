@@ -19,7 +19,7 @@ def rewards(gateway: Gateway, profile: Profile, setup: Setup, kept: Mapping[int,
     from trainer.policy import prompt_ids
     from trainer.prompts import read_mix
     from trainer.rewards import SequenceClassifier, grade
-    from trainer.settings import RoundConfig
+    from trainer.round_config import RoundConfig
 
     reader, model = reader_of(profile), SequenceClassifier(Path(profile.reward_model))
     margin = RoundConfig.model_fields["malformed_margin"].default

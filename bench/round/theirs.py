@@ -25,7 +25,7 @@ from thinking.format import FORMATS
 from trainer.house import without_thought
 from trainer.policy import eos_ids, load_tokenizer
 from trainer.rewards import Reader, RewardModel, SequenceClassifier, grade
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 
 class Timed(GRPOTrainer):

@@ -14,7 +14,8 @@ from bench.learning.contrasts import contrast, of_arm, summary
 from bench.learning.notes import Notes
 from bench.learning.pooling import pooled
 from bench.rounds import Ended
-from trainer.settings import RoundConfig, TrainerSettings
+from trainer.round_config import RoundConfig
+from trainer.settings import TrainerSettings
 
 PNG = b"\x89PNG\r\n\x1a\n"
 

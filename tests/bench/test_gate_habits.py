@@ -5,7 +5,7 @@ import pytest
 
 from bench.gate_habits import TABLES, habits
 from trainer.habits import Habits
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 DEFAULTS = RoundConfig.model_validate({})
 RUNS = 200

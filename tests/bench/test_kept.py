@@ -1,8 +1,9 @@
 """Adapters of a round are kept while its trainer deletes its older states."""
 
 import shutil
-import time
 from pathlib import Path
+
+from support.waiting import wait_until
 
 from bench.kept import Keeper, keep, kept
 
@@ -23,10 +24,8 @@ def test_every_second_adapter_is_kept_although_its_state_is_deleted(tmp_path: Pa
     with Keeper(tmp_path / "round", to, every=2) as keeper:
         for step in range(1, 6):
             made = state(tmp_path / "round", step)
-            deadline = time.monotonic() + 10
-            there = lambda one=step: one in (kept(to) if one % 2 == 0 else keeper.saved)  # noqa: E731
-            while not there() and time.monotonic() < deadline:
-                time.sleep(0.01)
+            saw = (lambda: list(kept(to))) if step % 2 == 0 else (lambda: list(keeper.saved))
+            wait_until(saw, f"step {step} was not seen", lambda steps, step=step: step in steps)
             shutil.rmtree(made)
     assert list(kept(to)) == [2, 4]
     assert sorted(path.name for path in kept(to)[4].iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]

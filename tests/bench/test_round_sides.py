@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file
 from support.tiny_policy import make_classifier, make_policy, prompt
 
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 STEPS, PROMPTS, GROUP = 3, 2, 4
 SAMPLES = PROMPTS * GROUP

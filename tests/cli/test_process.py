@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import pytest
+from support.waiting import wait_until
 
 from cli.process import Supervised
 
@@ -33,11 +33,15 @@ def start(tmp_path: Path) -> Iterator[Callable[..., tuple[Supervised, list[str]]
 
 
 def tick_until(process: Supervised, condition: Callable[[], bool], seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "nothing happened in time"
+    """Let its owner look after it until the condition holds."""
+
+    def holds() -> bool:
+        if condition():
+            return True
         process.tick()
-        time.sleep(0.02)
+        return False
+
+    wait_until(holds, "nothing happened", seconds=seconds)
 
 
 def test_a_dead_process_is_reported_and_started_again(start: Callable[..., tuple[Supervised, list[str]]]) -> None:
@@ -56,10 +60,7 @@ def test_a_process_has_its_own_group_within_its_owners_session(
 ) -> None:
     """Ctrl-C in a terminal reaches its owner alone, and the kernel weighs all that the owner started together."""
     process, _ = start("import os; print('in', os.getsid(0), 'leads', os.getpgrp() == os.getpid())")
-    deadline = time.monotonic() + 10
-    while "leads" not in process.last_sentence():
-        assert time.monotonic() < deadline, process.last_lines()
-        time.sleep(0.02)
+    wait_until(process.last_sentence, "it said nothing", lambda said: "leads" in said)
     assert process.last_sentence() == f"in {os.getsid(0)} leads True"
 
 

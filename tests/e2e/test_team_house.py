@@ -16,6 +16,7 @@ from support.crowd import PATIENCE_SECONDS, Answer, Crowd, alone, ask, client_of
 from support.house import RunningHouse, another_gateway, running_house
 from support.redis_server import RedisServer
 from support.tiny_adapters import publish_tiny
+from support.waiting import wait_until
 
 from cli.client import GatewayClient
 from cli.profiles import TINY
@@ -159,10 +160,12 @@ async def swap_and_lose_redis(house: RunningHouse, second: str, database: Databa
 
 def wait_for_trouble(url: str) -> None:
     """Until the gateway says itself that Redis is gone."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while "Redis" not in str(httpx.get(f"{url}/health", timeout=30).json()["trouble"]):
-        assert time.monotonic() < deadline, f"{url} does not say that Redis is gone"
-        time.sleep(0.1)
+    wait_until(
+        lambda: str(httpx.get(f"{url}/health", timeout=30).json()["trouble"]),
+        f"{url} does not say that Redis is gone",
+        lambda said: "Redis" in said,
+        PATIENCE_SECONDS,
+    )
 
 
 def end_in_the_middle_of_a_round(house: RunningHouse, database: Database) -> None:

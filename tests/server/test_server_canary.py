@@ -10,6 +10,7 @@ from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.records import a_turn, its_end, said
 from support.trials import newest, record
+from support.waiting import until
 
 from db.queries import arms, feedback, rounds, turns, users
 from server.outcomes import firsts, regenerated
@@ -212,9 +213,9 @@ async def test_a_canary_that_an_engine_refuses_later_is_told_and_given_up_when_i
         assert (await house.http.get("/health")).json()["trouble"] is None
         other.ignores_adapters = True
         del other.adapters["ruminate-v1"]
-        async with asyncio.timeout(5):
-            while "other weights" not in house.gateway.pool.engines[1].detail:  # noqa: ASYNC110  it signals nothing
-                await asyncio.sleep(0.02)
+        await until(
+            lambda: house.gateway.pool.engines[1].detail, "its probe did not fail", lambda said: "other weights" in said
+        )
         with house.database.transaction() as session:
             rounds.request_round(session, "grpo", {}, "ann")
             assert rounds.claim_round(session, "trainer", 60) is None

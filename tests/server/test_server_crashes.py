@@ -4,8 +4,7 @@ test_server_killed.py.
 """
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -14,6 +13,7 @@ from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.processes import gateway_process
+from support.waiting import until
 
 from db.queries import checkpoints, deployments
 
@@ -28,14 +28,6 @@ async def other() -> AsyncIterator[FakeEngine]:
     await fake.start()
     yield fake
     await fake.stop()
-
-
-async def until(condition: Callable[[], bool], seconds: float = CONVERGED_SECONDS) -> None:
-    if os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
-        seconds *= 3  # then seconds are no measure of this program
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  rows and engines signal nothing
-            await asyncio.sleep(0.01)
 
 
 async def two_live(house: Running, folder: Path) -> list[str]:
@@ -68,8 +60,15 @@ async def agree(house: Running, engines: list[FakeEngine]) -> str:
     live, previous = rows(house)
     has = {f"ruminate-{live}", f"ruminate-{previous}"}
     keepers = house.gateway.swap.keepers
-    await until(lambda: all(set(one.adapters) == has for one in engines))
-    await until(lambda: all(keeper.engine.serves(f"ruminate-{live}") for keeper in keepers))
+    await until(
+        lambda: [set(one.adapters) for one in engines], "an engine has others", [has] * len(engines), CONVERGED_SECONDS
+    )
+    await until(
+        lambda: [keeper.engine.serves(f"ruminate-{live}") for keeper in keepers],
+        f"{live} is not served",
+        all,
+        CONVERGED_SECONDS,
+    )
     told = {(await house.chat(f"number {number}")).json()["model"] for number in range(8)}
     assert told == {f"ruminate-{live}"}
     assert rows(house) == (live, previous)
@@ -84,7 +83,7 @@ async def test_an_engine_that_dies_at_any_point_of_a_swap_leaves_one_live_checkp
         tmp_path / "home", [engine.url, other.url], engine_wait_seconds=10.0, lease_seconds=30.0
     ) as house:
         await house.until_ready()
-        await until(lambda: all(keeper.engine.healthy for keeper in house.gateway.swap.keepers))
+        await house.until_all_up()
         names = await two_live(house, tmp_path)
         await agree(house, [engine, other])
         died: list[str] = []
@@ -95,7 +94,7 @@ async def test_an_engine_that_dies_at_any_point_of_a_swap_leaves_one_live_checkp
 
         engine.at, engine.then = point, die
         answer = await deploy(house.http, names[2])
-        await until(lambda: died == [point])
+        await until(lambda: died, f"the engine did not come to {point}", [point])
         live = await agree(house, [engine, other])
         assert (live == names[2]) == (answer.status_code == 200), answer.text
         if live != names[2]:
@@ -142,7 +141,7 @@ async def test_a_trainer_that_dies_at_any_point_of_its_swap_finds_it_done_when_i
         engine.at, engine.then = point, asked.cancel
         with pytest.raises(asyncio.CancelledError):
             await asked
-        await until(lambda: rows(house) == (names[2], names[1]))
+        await until(lambda: rows(house), "the swap was not done", (names[2], names[1]), CONVERGED_SECONDS)
         assert await agree(house, [engine]) == names[2]
         again = await house.service.post("/internal/deploy", json=wish)
         assert (again.status_code, again.json()) == (200, {"live": names[2], "previous": names[1]})

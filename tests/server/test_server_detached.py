@@ -18,6 +18,7 @@ from support.gateways import Running, running_gateway, two_gateways
 from support.processes import gateway_process
 from support.redis_server import RedisServer
 from support.stores import alone
+from support.waiting import until
 
 from db.errors import DatabaseUnavailable
 from db.ids import new_id
@@ -35,13 +36,6 @@ CHAT = "/v1/chat/completions"
 def rows(house: Running) -> list[Generation]:
     with house.database.reading() as session:
         return list(session.scalars(select(Generation).order_by(Generation.id)))
-
-
-async def until(condition: Any, seconds: float = 10.0) -> None:
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.01)
 
 
 def parsed(text: str) -> list[tuple[str, str]]:
@@ -106,8 +100,8 @@ async def test_a_detached_answer_goes_on_without_its_client_and_is_picked_up_whe
 async def test_a_chat_without_the_flag_is_cancelled_when_its_client_leaves(house: Running, engine: FakeEngine) -> None:
     engine.delay = 0.3
     generation, _ = await leave_after(house.http, "thinks1", HELLO)
-    await until(lambda: engine.cancelled == 1)
-    await until(lambda: len(rows(house)) == 1)
+    await until(lambda: engine.cancelled, "the engine was not told to stop", 1)
+    await until(lambda: len(rows(house)), "the answer was not recorded", 1)
     told = parsed((await events_of(house.http, generation)).text)
     assert code(told) == "interrupted"
     assert "ruminate-v0-thinks1" in words(told)[0]
@@ -145,7 +139,7 @@ async def test_the_record_answers_once_the_events_are_gone(
     monkeypatch.setattr(feed, "KEPT_SECONDS", 0.0)
     answer = await house.http.post(CHAT, json=DETACHED | {"reasoning": {"exclude": True}})
     generation = answer.headers["x-ruminate-generation"]
-    await until(lambda: house.gateway.feeds.get(generation) is None)
+    await until(lambda: house.gateway.feeds.get(generation), "its events are still kept", None)
     told = await events_of(house.http, generation, 3)
     assert told.headers["x-ruminate-events"] == "record"
     events = parsed(told.text)
@@ -183,9 +177,9 @@ async def test_the_events_of_an_answer_that_waits_in_the_spool_can_be_had(
         monkeypatch.undo()
         lock.execute("ROLLBACK")
         lock.close()
-        await until(lambda: len(rows(house)) == 1 and not house.gateway.recorder.waiting)
+        await until(lambda: (len(rows(house)), house.gateway.recorder.waiting), "the answer was not recorded", (1, 0))
         assert (await events_of(house.http, generation)).status_code == 200
-        await until(lambda: house.gateway.trouble is None)
+        await until(lambda: house.gateway.trouble, "the gateway still tells of trouble", None)
         with house.database.transaction() as session:  # as another gateway would, which does not reach this memory
             delete_user_data(session, rows(house)[0].user_id)
         assert (await events_of(house.http, generation)).status_code == 404
@@ -212,7 +206,7 @@ async def test_what_is_not_to_be_kept_can_be_picked_up_from_memory_only(
     engine.delay = 0.05
     generation, _ = await leave_after(house.http, "thinks0", DETACHED | {"store": False})
     assert words(parsed((await events_of(house.http, generation)).text)) == engine.text("ruminate-v0")
-    await until(lambda: house.gateway.feeds.get(generation) is None)
+    await until(lambda: house.gateway.feeds.get(generation), "its events are still kept", None)
     gone = await events_of(house.http, generation)
     assert (gone.status_code, gone.json()["error"]["code"]) == (410, "not_kept")
 
@@ -249,9 +243,12 @@ async def test_a_gateway_that_was_killed_says_that_the_answer_was_interrupted(
         generation, _ = await leave_after(one.http, "thinks1")
         one.kill()
     async with gateway_process(home, [engine.url], RUMINATE_DATABASE_URL=database_url) as again:
-        async with asyncio.timeout(30):
-            while (answer := await events_of(again.http, generation)).status_code == 409:  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
+
+        async def status() -> int:
+            return (await events_of(again.http, generation)).status_code
+
+        await until(status, "the answer is still said to be written", lambda code: code != 409)
+        answer = await events_of(again.http, generation)
         assert answer.headers["x-ruminate-events"] == "record"
         assert code(parsed(answer.text)) == "interrupted"
 
@@ -284,7 +281,7 @@ async def test_another_gateway_gives_the_events_over_redis_while_they_come(
     async with house_of_two(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
         generation, read = await leave_after(one.http, "thinks1")
         seen = [event for event in parsed(read) if event[0]]
-        await until(lambda: len(rows(two)) == 1)
+        await until(lambda: len(rows(two)), "the beginning was not recorded", 1)
         rest = await events_of(two.http, generation, len(seen))
         assert rest.headers["x-ruminate-events"] == "stream"
         assert rows(two)[0].ending == "complete"
@@ -293,7 +290,7 @@ async def test_another_gateway_gives_the_events_over_redis_while_they_come(
         assert events[-1][1] == "[DONE]"
         assert parsed((await events_of(two.http, generation)).text) == seen + events
         secret, _ = await leave_after(one.http, "thinks0", DETACHED | {"store": False})
-        await until(lambda: len(rows(two)) == 2)
+        await until(lambda: len(rows(two)), "the beginning was not recorded", 2)
         assert (await events_of(two.http, secret)).status_code == 409
         assert b"0" in await redis.command("EXISTS", f"ruminate:events:{secret}")
 
@@ -306,16 +303,15 @@ async def test_of_a_deleted_answer_no_event_is_left_in_redis(
     async with house_of_two(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
         generation, _ = await leave_after(one.http, "thinks1")
         key = f"ruminate:events:{generation}"
-        await until(lambda: len(rows(two)) == 1 and (rows(two)[0].ended_at is not None) == ended)
+        await until(lambda: [row.ended_at is not None for row in rows(two)], "its row is not as far", [ended])
         await asyncio.sleep(0.5)  # for the last events to be carried
         assert b"1" in await redis.command("EXISTS", key)
         place = rows(two)[0].conversation_id
         assert (await one.http.delete(f"/api/conversations/{place}")).status_code == 200
-        gone = time.monotonic() + 2 * streams.BEAT_SECONDS
-        while b"0" not in await redis.command("EXISTS", key):
-            assert time.monotonic() < gone
-            await asyncio.sleep(0.05)
-        await until(lambda: engine.running == 0)  # what is said after it is carried no more
+        gone, seconds = b":0\r\n", 2 * streams.BEAT_SECONDS
+        await until(lambda: redis.command("EXISTS", key), "its events are still in Redis", gone, seconds)
+        # what is said after it is carried no more
+        await until(lambda: engine.running, "the engine goes on with what nobody waits for", 0)
         await asyncio.sleep(0.5)
         assert b"0" in await redis.command("EXISTS", key)
 
@@ -359,11 +355,11 @@ async def test_without_redis_another_gateway_says_who_has_them_and_tells_the_rec
     engine.delay = 0.2
     async with house_of_two(tmp_path, engine, database_url) as (one, two):
         generation, _ = await leave_after(one.http, "thinks0")
-        await until(lambda: len(rows(two)) == 1)
+        await until(lambda: len(rows(two)), "the beginning was not recorded", 1)
         elsewhere = await events_of(two.http, generation)
         assert (elsewhere.status_code, elsewhere.json()["error"]["code"]) == (409, "answered_elsewhere")
         assert elsewhere.headers["retry-after"]
-        await until(lambda: rows(two)[0].ended_at is not None)
+        await until(lambda: rows(two)[0].ended_at, "the end was not recorded")
         told = await events_of(two.http, generation)
         assert told.headers["x-ruminate-events"] == "record"
         assert words(parsed(told.text)) == engine.text("ruminate-v0")
@@ -375,7 +371,7 @@ async def test_losing_redis_in_the_middle_is_said_and_loses_nothing(
     engine.delay = 0.4
     async with house_of_two(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
         generation, _ = await leave_after(one.http, "thinks0")
-        await until(lambda: len(rows(two)) == 1)
+        await until(lambda: len(rows(two)), "the beginning was not recorded", 1)
         reading = asyncio.create_task(events_of(two.http, generation))
         await asyncio.sleep(0.5)
         await redis.kill()
@@ -397,7 +393,7 @@ async def test_events_followed_elsewhere_go_on_without_the_database_and_end_with
     engine.words = 2
     async with house_of_two(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
         generation, _ = await leave_after(one.http, "thinks0")
-        await until(lambda: len(rows(two)) == 1)
+        await until(lambda: len(rows(two)), "the beginning was not recorded", 1)
         reading = asyncio.create_task(events_of(two.http, generation))
         await asyncio.sleep(0.5)
         monkeypatch.setattr(two.gateway.pickup, "_lookups", Away())

@@ -1,6 +1,5 @@
 """A disk that is full and a spool of another version: what is recorded, set aside and told then."""
 
-import asyncio
 import os
 import resource
 import threading
@@ -14,16 +13,11 @@ from sqlalchemy import select
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.records import a_turn, its_end
+from support.waiting import until
 
 from db.queries.users import ensure_user
 from db.schema import Generation
 from server.spool import ASIDE, Journal, Spool, inherit
-
-
-async def until(condition, seconds: float = 20.0) -> None:  # type: ignore[no-untyped-def]
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 def endings(house: Running) -> list[str | None]:
@@ -60,8 +54,8 @@ async def test_a_full_disk_stops_neither_the_record_nor_later_replays(
     house.gateway.recorder._down_until = float("inf")
     assert (await house.chat("spooled")).status_code == 200
     house.gateway.recorder._down_until = 0.0
-    await until(lambda: endings(house) == ["complete"] * 6)
-    await until(lambda: house.gateway.trouble is None)
+    await until(lambda: endings(house), "turns were not recorded", ["complete"] * 6)
+    await until(lambda: house.gateway.trouble, "the gateway still tells of trouble", None)
     assert Journal(house.gateway.spool.folder).recover() == []
 
 
@@ -85,14 +79,18 @@ async def test_a_gateway_starts_on_a_full_disk_and_what_the_last_one_left_is_rec
             house = await house_and_disk.enter_async_context(running_gateway(home, [engine.url]))
             await house.until_ready()
             assert (await house.chat("during")).status_code == 200
-            await until(lambda: sorted(map(str, endings(house))) == ["complete", "interrupted"])
+            await until(
+                lambda: sorted(map(str, endings(house))), "turns were not recorded", ["complete", "interrupted"]
+            )
             assert "No space left" in (await house.http.get("/health")).json()["trouble"]
             assert (own.read_bytes()[: len(begun[0])], other.read_bytes()) == tuple(begun)
         assert (await house.chat("after")).status_code == 200
         assert "stays there" in (await house.http.get("/health")).json()["trouble"]
     async with running_gateway(home, [engine.url]) as house:
-        await until(lambda: sorted(map(str, endings(house))) == ["complete", "complete", "interrupted", "interrupted"])
-        await until(lambda: house.gateway.trouble is None)
+        await until(
+            lambda: sorted(map(str, endings(house))), "turns were not recorded", ["complete"] * 2 + ["interrupted"] * 2
+        )
+        await until(lambda: house.gateway.trouble, "the gateway still tells of trouble", None)
         assert (spool / ASIDE).read_bytes() == OPEN[0]
         assert not other.parent.exists()
         assert Journal(spool).recover() == []
@@ -168,8 +166,8 @@ async def test_lines_that_are_no_turns_are_set_aside_and_hold_up_nothing(house: 
     (waiting,) = spool.files()
     waiting.write_bytes(UNFIT[0] + waiting.read_bytes() + UNFIT[1] + UNFIT[2] + b'{"record": [{"cut o')
     recorder._down_until = 0.0
-    await until(lambda: endings(house) == ["complete"])
-    await until(lambda: spool.empty)
+    await until(lambda: endings(house), "the turn was not recorded", ["complete"])
+    await until(lambda: spool.empty, "the spool still has turns")
     aside = spool.folder / ASIDE
     assert aside.read_bytes() == b"".join(UNFIT)
     assert (await house.chat("two")).status_code == 200
@@ -249,8 +247,8 @@ async def test_a_recorder_that_ends_ends_the_gateway(
         monkeypatch.setattr("server.gateway.end_process", lambda: ended.append(True))
         monkeypatch.setattr(house.gateway.recorder, "_next", lambda *_: 1 / 0)
         assert (await house.chat("one")).status_code == 200
-        await until(lambda: bool(ended))
+        await until(lambda: ended, "the gateway was not ended")
         assert (await house.chat("two")).status_code == 200
         assert house.gateway.recorder.waiting >= 1
     async with running_gateway(tmp_path / "home", [engine.url]) as house:
-        await until(lambda: endings(house) == ["complete"] * 2)
+        await until(lambda: endings(house), "turns were not recorded", ["complete"] * 2)

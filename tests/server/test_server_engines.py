@@ -1,7 +1,7 @@
 """Engines that are added and removed while people chat."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -10,6 +10,7 @@ import pytest
 from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
+from support.waiting import until
 
 from server import engine as engines
 from server.tracing import CURRENT, Trace
@@ -23,13 +24,6 @@ async def another(base: str | None = None) -> AsyncIterator[FakeEngine]:
     await fake.start()
     yield fake
     await fake.stop()
-
-
-async def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.01)
 
 
 async def add(house: Running, url: str) -> httpx.Response:
@@ -48,13 +42,14 @@ async def test_no_answer_fails_while_one_engine_takes_the_place_of_another(
     engine.delay = 0.05
     async with another() as second:
         long = asyncio.create_task(house.chat(stream=True))
-        await until(lambda: engine.running == 1)
+        await until(lambda: engine.running, "the engine was not asked", 1)
         added = await add(house, second.url)
         assert (added.status_code, added.json()["url"]) == (201, second.url)
-        await until(lambda: second.adapters != {})  # it gets what is live, probed, before anything is asked of it
+        # it gets what is live, probed, before anything is asked of it
+        await until(lambda: second.adapters, "the new engine was given nothing")
         assert (await remove(house, engine.url)).status_code == 204
         assert [one["url"] for one in (await house.http.get(ENGINES)).json()["data"]] == [second.url]
-        await until(lambda: house.gateway.ready)
+        await until(lambda: house.gateway.ready, "the gateway is not ready")
         answers = await asyncio.gather(*(house.chat(f"number {number}") for number in range(8)))
         assert {answer.status_code for answer in answers} == {200}
         assert {answer.json()["model"] for answer in answers} == {f"ruminate-{name}"}
@@ -79,12 +74,12 @@ async def test_every_gateway_follows_and_so_does_one_that_starts_later(
             await one.until_ready()
             await two.until_ready()
             assert (await add(two, second.url)).status_code == 201
-            for house in (one, two):
-                await until(lambda house=house: len(house.gateway.pool.engines) == 2)  # type: ignore[misc]
+            both = (one.gateway, two.gateway)
+            await until(lambda: [len(one.pool.engines) for one in both], "the engine was not added", [2, 2])
             assert (await remove(one, engine.url)).status_code == 204
+            await until(lambda: [len(one.pool.engines) for one in both], "the engine was not removed", [1, 1])
+            await until(lambda: [one.ready for one in both], "a gateway is not ready", all)
             for house in (one, two):
-                await until(lambda house=house: len(house.gateway.pool.engines) == 1)  # type: ignore[misc]
-                await until(lambda house=house: house.gateway.ready)  # type: ignore[misc]
                 assert (await house.chat()).status_code == 200
             assert engine.served.total() == 0
             assert second.served.total() >= 2
@@ -122,10 +117,10 @@ async def test_a_deployment_does_not_wait_for_an_engine_that_is_removed(
     name = add_checkpoint(house.database, tmp_path)
     async with another() as second:
         assert (await add(house, second.url)).status_code == 201
-        await until(lambda: all(one.healthy for one in house.gateway.pool.engines))
+        await house.until_all_up()
         second.load_delay = 60.0
         deploying = asyncio.create_task(house.http.post("/api/deployments", json={"checkpoint": name}))
-        await until(lambda: second.loading == 1)
+        await until(lambda: second.loading, "the engine was not told to load", 1)
         assert (await remove(house, second.url)).status_code == 204
         done = await asyncio.wait_for(deploying, 20)
         assert done.json() == {"live": name, "previous": "v0"}
@@ -165,7 +160,7 @@ async def test_an_engine_that_comes_back_with_another_base_model_answers_nothing
         for seen in (True, False):
             if seen:
                 await engine.stop()
-                await until(lambda: not house.gateway.pool.engines[0].healthy)
+                await until(lambda: house.gateway.pool.engines[0].healthy, "the engine does not count as down", False)
             engine.root = other
             if seen:
                 await engine.start()
@@ -194,7 +189,9 @@ async def test_an_engine_of_the_settings_with_another_base_model_is_left_out_onc
         async with running_gateway(tmp_path / "home", [engine.url, second.url]) as house:
             await house.until_ready()
             engines = house.gateway.pool.engines
-            await until(lambda: sum(one.healthy for one in engines) == 1)
+            await until(
+                lambda: [one.healthy for one in engines], "not one of the two is left out", lambda up: sum(up) == 1
+            )
             (left,) = [one for one in engines if not one.healthy]
             assert "is not the one that v0 is" in left.detail
 

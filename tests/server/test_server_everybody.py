@@ -1,7 +1,7 @@
 """The trainer at one gateway yields to the people of all, over a real Redis, for as long as there is one."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway, two_gateways
 from support.processes import gateway_process
 from support.redis_server import RedisServer
+from support.waiting import until
 
 from server import everybody
 from server.everybody import ALIVE_SECONDS, NAMES, Everybody, Word
@@ -49,12 +50,6 @@ def answered(monkeypatch: pytest.MonkeyPatch) -> None:
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a crowded machine is late to say anew still counts."""
     monkeypatch.setattr(everybody, "ALIVE_SECONDS", 60.0)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  gateways signal nothing
-            await asyncio.sleep(0.02)
 
 
 async def people(house: Running) -> dict[str, Any]:
@@ -108,8 +103,7 @@ async def test_a_gateway_that_says_no_more_runs_out_and_is_forgotten(
     assert await redis.command("SCARD", NAMES) == b":2\r\n"
     monkeypatch.setattr(everybody, "ALIVE_SECONDS", 0.1)
     await two.everybody.speak()
-    while b":1" in await redis.command("EXISTS", "ruminate:people:two"):  # noqa: ASYNC110
-        await asyncio.sleep(0.02)
+    await until(lambda: redis.command("EXISTS", "ruminate:people:two"), "its people do not run out", b":0\r\n")
     await one.everybody.speak()
     assert one.everybody.chats == 0
     assert await redis.command("SCARD", NAMES) == b":1\r\n"
@@ -169,17 +163,17 @@ async def test_samples_at_one_gateway_yield_to_the_people_at_another(
         assert rollouts.limit == IDLE
         engine.delay = 0.05
         async with chatting(two.http):
-            await until(lambda: rollouts.limit == LEAST)
+            await until(lambda: rollouts.limit, "the samples do not yield", LEAST)
             assert (await people(one))["chats"] == 1
             assert rollouts.reason.startswith("1 answers are being written for people")
             engine.most_running, engine.first_delay = 0, 0.2
             assert await sampled(one, 3 * LEAST) == 200
             assert engine.most_running <= LEAST + 1  # the chat
-        await until(lambda: rollouts.limit == IDLE)
+        await until(lambda: rollouts.limit, "the samples still yield", IDLE)
         assert await people(one) == {"chats": 0, "pressed": False}
         waits = asyncio.create_task(two.chat(stream=True))
         engine.first_delay, engine.words = 1.5, 6
-        await until(lambda: one.gateway.everybody.pressed)
+        await until(lambda: one.gateway.everybody.pressed, "the one who waits is not seen")
         assert await people(one) == {"chats": 1, "pressed": True}
         assert (await waits).status_code == 200
 
@@ -191,8 +185,7 @@ async def test_a_trainer_that_begins_hears_of_the_people_before_its_first_sample
     engine.words, engine.delay = 1000, 0.05
     async with house_of_two(tmp_path, engine, redis.url) as (one, two), chatting(two.http):
         name = two.gateway.everybody._name
-        while b":0" in await redis.command("EXISTS", f"ruminate:people:{name}"):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
+        await until(lambda: redis.command("EXISTS", f"ruminate:people:{name}"), "its people are not told", b":1\r\n")
         assert one.gateway.everybody.chats == 0, "it does not listen without a trainer"
         engine.most_running, engine.first_delay = 0, 0.2
         assert await sampled(one, 3 * LEAST) == 200
@@ -209,9 +202,9 @@ async def test_a_gateway_that_was_killed_stops_counting(tmp_path: Path, engine: 
             await two.until_ready()
             async with chatting(two.http):
                 await people(one)
-                await until(lambda: one.gateway.rollouts.limit == LEAST)
+                await until(lambda: one.gateway.rollouts.limit, "the samples do not yield", LEAST)
                 two.kill()
-            await until(lambda: one.gateway.rollouts.limit == IDLE)
+            await until(lambda: one.gateway.rollouts.limit, "the samples still yield", IDLE)
 
 
 async def test_without_redis_each_gateway_counts_its_own_people_and_nobody_waits(
@@ -222,9 +215,9 @@ async def test_without_redis_each_gateway_counts_its_own_people_and_nobody_waits
         rollouts = one.gateway.rollouts
         await people(one)
         async with chatting(two.http):
-            await until(lambda: rollouts.limit == LEAST)
+            await until(lambda: rollouts.limit, "the samples do not yield", LEAST)
             await redis.kill()
-            await until(lambda: rollouts.limit == IDLE)
+            await until(lambda: rollouts.limit, "the samples still yield", IDLE)
             assert (await people(one))["chats"] == 0
             assert (await people(two))["chats"] == 1
             async with chatting(one.http), chatting(two.http):
@@ -233,4 +226,4 @@ async def test_without_redis_each_gateway_counts_its_own_people_and_nobody_waits
             said = [record for record in caplog.records if record.name == "server.everybody"]
             assert len(said) == 2, "each gateway says so once"
             await redis.start()
-            await until(lambda: rollouts.limit == LEAST)
+            await until(lambda: rollouts.limit, "the samples do not yield", LEAST)

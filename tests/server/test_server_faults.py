@@ -5,7 +5,7 @@ import os
 import random
 import signal
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -17,6 +17,7 @@ from support.databases import own_postgresql
 from support.fake_engine import FakeEngine
 from support.gateways import running_gateway
 from support.processes import Forked, engine_process
+from support.waiting import until
 
 from db.schema import Generation, Message
 from db.session import Database
@@ -24,6 +25,7 @@ from db.session import Database
 KILLS = 6
 CLIENTS = 8
 ENDED = (0, -signal.SIGTERM)  # once all is written, uvicorn hands the signal on
+LONG = 60.0  # seconds: what is killed has to start again, and a crowd asks meanwhile
 PATIENCE = ("1.0", "0.002")  # of an answer with the database: with the second one nearly all go to the spool first
 
 
@@ -88,9 +90,8 @@ async def test_no_kill_loses_or_doubles_an_answer_and_those_that_it_broke_off_ar
         complete = {text for client in clients for text in client.complete}
         database = Database(f"sqlite:///{tmp_path}/home/ruminate.db")
         spool = tmp_path / "home" / "spool"
-        async with asyncio.timeout(60):
-            while list(spool.glob("*/turns-*")) or reached - recorded(database).keys():  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await until(lambda: list(spool.glob("*/turns-*")), "turns still wait in the spool", [], LONG)
+        await until(lambda: reached - recorded(database).keys(), "turns were not recorded", set(), LONG)
     finally:
         stop.set()
         gateway.kill()
@@ -105,12 +106,6 @@ async def test_no_kill_loses_or_doubles_an_answer_and_those_that_it_broke_off_ar
     assert all(said == whole for ending, said in broken_off.values() if ending == "complete")
     assert len(complete) > KILLS
     assert sum(ending == "interrupted" for ending, _ in broken_off.values()) >= KILLS
-
-
-async def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -129,6 +124,17 @@ def answered(clients: list[Client]) -> int:
     return sum(len(client.complete) for client in clients)
 
 
+async def more_answers(clients: list[Client], count: int) -> None:
+    """Wait until the crowd has so many answers more."""
+    goal = answered(clients) + count
+    await until(lambda: answered(clients), f"the crowd has no {goal} answers", lambda has: has >= goal, LONG)
+
+
+async def two_streams_of(engine: FakeEngine) -> None:
+    """Wait until the engine writes two answers at once."""
+    await until(lambda: engine.running, "the engine has no two streams", lambda has: has >= 2, LONG)
+
+
 async def test_engines_that_are_killed_under_streams_break_off_with_an_error_and_each_turn_is_recorded_once(
     tmp_path: Path, engine: FakeEngine
 ) -> None:
@@ -137,22 +143,22 @@ async def test_engines_that_are_killed_under_streams_break_off_with_an_error_and
     engine.delay = other.delay = 0.02
     async with running_gateway(tmp_path / "home", [engine.url, other.url]) as house:
         await house.until_ready()
-        engines = house.gateway.pool.engines
         async with crowd(house.url, CLIENTS, always_streams=True) as clients:
             for kill in range(10):
-                await until(lambda: all(one.healthy for one in engines))
+                await house.until_all_up(LONG)
                 victim = (engine, other)[kill % 2]
-                await until(lambda victim=victim: victim.running >= 2)  # type: ignore[misc]
+                await two_streams_of(victim)
                 await asyncio.sleep(0.1)
                 victim.die(0.1)
-                goal = answered(clients) + CLIENTS
-                await until(lambda goal=goal: answered(clients) >= goal)  # type: ignore[misc]
+                await more_answers(clients, CLIENTS)
                 if kill >= 3 and any(client.broken for client in clients):
                     break
-            await until(lambda: all(one.healthy for one in engines))
+            await house.until_all_up(LONG)
         complete = {text for client in clients for text in client.complete}
         broken = {text: code for client in clients for text, code in client.broken.items()}
-        await until(lambda: recorded(house.database).keys() >= complete | broken.keys())
+        await until(
+            lambda: (complete | broken.keys()) - recorded(house.database).keys(), "turns were not recorded", set(), LONG
+        )
         answers = recorded(house.database)
     await other.stop()
     _, whole = engine.text("ruminate-v0")
@@ -173,19 +179,24 @@ async def test_an_engine_that_is_stopped_under_streams_costs_those_that_it_wrote
         async with running_gateway(tmp_path / "home", [engine.url, url], **settings) as house:
             await house.until_ready()
             engines = house.gateway.pool.engines
-            await until(lambda: all(one.healthy for one in engines))
+            await house.until_all_up(LONG)
             stopped = next(one for one in engines if one.url == url)
             async with crowd(house.url, CLIENTS, always_streams=True) as clients:
-                await until(lambda: answered(clients) >= CLIENTS and stopped.in_flight >= 2)
+                await more_answers(clients, CLIENTS)
+                await until(lambda: stopped.in_flight, "the engine has no two streams", lambda has: has >= 2, LONG)
                 os.kill(pid, signal.SIGSTOP)
-                await until(lambda: not stopped.healthy)
-                goal = answered(clients) + CLIENTS
-                await until(lambda: answered(clients) >= goal)
+                await until(lambda: stopped.healthy, "the stopped engine does not count as down", False, LONG)
+                await more_answers(clients, CLIENTS)
                 os.kill(pid, signal.SIGCONT)
-                await until(lambda: stopped.healthy)
+                await until(lambda: stopped.healthy, "the engine that goes on still counts as down", True, LONG)
             complete = {text for client in clients for text in client.complete}
             broken = {text: code for client in clients for text, code in client.broken.items()}
-            await until(lambda: recorded(house.database).keys() >= complete | broken.keys())
+            await until(
+                lambda: (complete | broken.keys()) - recorded(house.database).keys(),
+                "turns were not recorded",
+                set(),
+                LONG,
+            )
             answers = recorded(house.database)
     _, whole = engine.text("ruminate-v0")
     assert {text: given for text, given in answers.items() if len(given) != 1} == {}
@@ -204,12 +215,10 @@ async def test_a_gateway_that_is_ended_under_load_breaks_nothing_off_and_each_tu
     try:
         async with crowd(gateway.url, CLIENTS) as clients:
             for _ in range(3):
-                goal = answered(clients) + CLIENTS
-                await until(lambda goal=goal: answered(clients) >= goal)  # type: ignore[misc]
+                await more_answers(clients, CLIENTS)
                 assert await gateway.end_in_order() in ENDED
                 await gateway.start()
-            goal = answered(clients) + CLIENTS
-            await until(lambda: answered(clients) >= goal)
+            await more_answers(clients, CLIENTS)
         assert await gateway.end_in_order() in ENDED
     finally:
         gateway.kill()
@@ -232,15 +241,14 @@ async def test_postgresql_that_is_killed_under_load_costs_no_answer_and_each_tur
         async with running_gateway(tmp_path / "home", [engine.url], database_url=server.url) as house:
             await house.until_ready()
             async with crowd(house.url, 4) as clients:
-                await until(lambda: answered(clients) >= 8)
+                await more_answers(clients, 8)
                 await asyncio.to_thread(server.kill)
-                goal = answered(clients) + 12
-                await until(lambda: answered(clients) >= goal)
+                await more_answers(clients, 12)
                 assert house.gateway.recorder.waiting > 0
                 await asyncio.to_thread(server.start)
-                goal = answered(clients) + 8
-                await until(lambda: answered(clients) >= goal and house.gateway.recorder.waiting == 0)
-            await until(lambda: house.gateway.recorder.waiting == 0)
+                await more_answers(clients, 8)
+                await until(lambda: house.gateway.recorder.waiting, "turns still wait in the spool", 0, LONG)
+            await until(lambda: house.gateway.recorder.waiting, "turns still wait in the spool", 0, LONG)
             answers = recorded(house.database)
             assert house.gateway.recorder.spooled > 0
     _, whole = engine.text("ruminate-v0")

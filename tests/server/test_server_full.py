@@ -11,6 +11,7 @@ from sqlalchemy import delete, select
 from support.adapters import add_checkpoint, add_full, write_adapter
 from support.fake_engine import BASE, FakeEngine
 from support.gateways import Running, running_gateway
+from support.waiting import until
 
 from db.schema import EngineState, Generation
 
@@ -18,13 +19,6 @@ from db.schema import EngineState, Generation
 async def deploy(house: Running, name: str, **more: object) -> tuple[int, dict]:
     answer = await house.http.post("/api/deployments", json={"checkpoint": name, "reason": "a test", **more})
     return answer.status_code, answer.json()
-
-
-async def until(condition, seconds: float = 5.0) -> None:  # type: ignore[no-untyped-def]
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.01)
 
 
 @asynccontextmanager
@@ -115,7 +109,7 @@ async def test_requests_wait_longer_than_their_time_for_weights_that_take_longer
         await house.until_ready()
         full = add_full(house.database, house.home)
         deploying = asyncio.create_task(deploy(house, full))
-        await until(lambda: engine.paused)
+        await until(lambda: engine.paused, "the engine was not paused")
         waited = await asyncio.gather(*(house.chat() for _ in range(4)))
         assert [answer.status_code for answer in waited] == [200] * 4
         assert {answer.json()["model"] for answer in waited} == {"ruminate-v1"}
@@ -130,7 +124,7 @@ async def test_several_engines_change_one_after_another_and_somebody_always_answ
     try:
         async with running_gateway(tmp_path / "home", [engine.url for engine in engines]) as house:
             await house.until_ready()
-            await until(lambda: all(engine.healthy for engine in house.gateway.pool.engines))
+            await house.until_all_up()
             full = add_full(house.database, house.home)
             async with chatting(house) as answers:
                 await asyncio.sleep(0.2)
@@ -182,7 +176,7 @@ async def test_an_answer_that_does_not_end_in_time_puts_the_swap_off(engine: Fak
         await house.until_ready()
         full = add_full(house.database, house.home)
         slow = asyncio.create_task(house.chat(stream=True))
-        await until(lambda: engine.running == 1)
+        await until(lambda: engine.running, "the engine was not asked", 1)
         status, body = await deploy(house, full)
         assert (status, body["error"]["code"]) == (422, "weights_refused")
         assert "/pause?mode=wait gave no answer within 0.5 s" in body["error"]["message"]

@@ -11,6 +11,7 @@ from fastapi.routing import APIRoute
 from starlette.routing import Route
 from support.fake_engine import FakeEngine
 from support.gateways import SERVICE_KEY, Running, http_to, running_gateway
+from support.waiting import until
 
 from db.queries import conversations, users
 from server import guarding
@@ -106,8 +107,7 @@ async def test_slow_reads_of_the_app_are_bounded_and_keep_neither_chats_nor_metr
         monkeypatch.setattr(conversations, "list_conversations", slow)
         try:
             reads = [asyncio.create_task(house.http.get("/api/conversations")) for _ in range(55)]
-            while sum(read.done() for read in reads) < 5:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            await until(lambda: sum(read.done() for read in reads), "none was refused", lambda done: done >= 5)
             refused = [await read for read in reads if read.done()]
             assert {answer.status_code for answer in refused} == {503}
             assert refused[0].json()["error"]["code"] == "overloaded"

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import make_url, select
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
+from support.waiting import until
 
 from db.schema import Generation, Message
 
@@ -75,9 +76,7 @@ async def test_chats_go_on_while_postgresql_hangs_and_all_turns_are_recorded_onc
             unknown = await house.http.get("/v1/models", headers={"Authorization": "Bearer rk-never-seen"})
             assert (unknown.status_code, unknown.json()["error"]["code"]) == (503, "database_unavailable")
             assert house.gateway.pool.engines[0].healthy
-        async with asyncio.timeout(40):
-            while house.gateway.recorder.waiting:  # noqa: ASYNC110
-                await asyncio.sleep(0.05)
+        await until(lambda: house.gateway.recorder.waiting, "turns still wait in the spool", 0, seconds=40.0)
         with house.database.reading() as session:
             recorded = session.scalars(select(Generation.ending)).all()
             asked = Counter(session.scalars(select(Message.content).where(Message.role == "user")))
@@ -86,7 +85,9 @@ async def test_chats_go_on_while_postgresql_hangs_and_all_turns_are_recorded_onc
         assert {text: asked[text] for text in (*wanted, "during it, later")} == dict.fromkeys(
             (*wanted, "during it, later"), 1
         )
-        async with asyncio.timeout(20):
-            while (await house.http.get("/v1/models", headers=keys[0])).status_code != 200:  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
+
+        async def models() -> int:
+            return (await house.http.get("/v1/models", headers=keys[0])).status_code
+
+        await until(models, "who has a key is not let in again", 200)
         assert house.gateway.trouble is None

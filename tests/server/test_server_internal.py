@@ -10,6 +10,7 @@ from sqlalchemy import func, select
 from support.adapters import add_checkpoint, write_adapter
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
+from support.waiting import until
 
 from cli.profiles import PROFILES
 from db.queries import checkpoints
@@ -132,8 +133,7 @@ async def test_who_takes_an_adapter_back_may_delete_its_files_then(
     engine.first_delay = engine.unload_delay = 0.5
     wish = {"model": "round-1-step-1", "prompts": [[1]], "max_tokens": 1}
     sampling = asyncio.create_task(house.service.post("/internal/sample", json=wish))
-    while not engine.running:  # noqa: ASYNC110  it signals nothing
-        await asyncio.sleep(0.01)
+    await until(lambda: engine.running, "the sample was not asked for")
     assert (await house.service.delete("/internal/adapters/round-1-step-1")).status_code == 204
     assert engine.adapters == {}
     assert sampling.done()
@@ -179,15 +179,9 @@ async def test_work_for_a_trainer_that_went_away_is_stopped(house: Running, engi
     engine.first_delay = 30.0
     wish = {"model": "ruminate-v0", "prompts": [[1, 2]], "n": 1, "max_tokens": 5, "stream": stream}
     asked = asyncio.create_task(house.service.post("/internal/sample", json=wish))
-    deadline = asyncio.get_running_loop().time() + 5
-    while house.gateway.rollouts.running != 1:
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.02)
+    await until(lambda: house.gateway.rollouts.running, "the sample was not asked for", 1)
     asked.cancel()
-    deadline = asyncio.get_running_loop().time() + 5
-    while house.gateway.rollouts.running:
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.02)
+    await until(lambda: house.gateway.rollouts.running, "the work goes on", 0)
 
 
 async def test_a_step_whose_files_are_gone_is_let_go(house: Running, engine: FakeEngine, tmp_path: Path) -> None:
@@ -195,9 +189,7 @@ async def test_a_step_whose_files_are_gone_is_let_go(house: Running, engine: Fak
     wish = {"name": "round-1-step-1", "path": str(folder)}
     assert (await house.service.post("/internal/adapters", json=wish)).status_code == 200
     shutil.rmtree(folder)
-    async with asyncio.timeout(10):
-        while "round-1-step-1" in engine.adapters:  # noqa: ASYNC110  the engine signals nothing
-            await asyncio.sleep(0.02)
+    await until(lambda: engine.adapters, "the step was not unloaded", {})
     assert house.gateway.catalog.wishes == ()
 
 

@@ -7,7 +7,6 @@ comes to nothing tells what was found instead. Other things that die in a swap a
 """
 
 import asyncio
-import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from support.adapters import add_checkpoint, add_full
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.processes import Forked
+from support.waiting import patience
 
 from db.queries import checkpoints, deployments, wishes
 from db.session import Database
@@ -167,8 +167,7 @@ class Walk:
 
     @asynccontextmanager
     async def within(self, seconds: float, what: str) -> AsyncIterator[None]:
-        if os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
-            seconds *= 3  # then seconds are no measure of this program
+        seconds = patience(seconds)
         try:
             async with asyncio.timeout(seconds):
                 yield

@@ -13,17 +13,12 @@ from sqlalchemy import func, select
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.records import a_turn, its_end
+from support.waiting import until
 
 from db.queries import forget
 from db.schema import Generation, Message
 from server import serving
 from server.outcome import Outcome, Times, read_timed
-
-
-async def until(condition, seconds: float = 20.0) -> None:  # type: ignore[no-untyped-def]
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 def recorded(house: Running) -> list[tuple[str | None, str | None]]:
@@ -53,11 +48,11 @@ async def test_a_long_answer_whose_client_leaves_at_its_end_is_kept(
 
     monkeypatch.setattr(serving, "read_timed", slow)
     _, writer = await ask(house)
-    await until(reading.is_set)
+    await until(reading.is_set, "the answer is not read")
     writer.close()
-    await until(lambda: house.gateway.pool.chats == 0)
+    await until(lambda: house.gateway.pool.chats, "the chat still counts", 0)
     go_on.set()
-    await until(lambda: bool(recorded(house)))
+    await until(lambda: recorded(house), "the turn was not recorded")
     assert recorded(house) == [("complete", engine.text("ruminate-v0")[1])]
 
 
@@ -69,9 +64,9 @@ async def test_a_client_that_takes_nothing_more_of_its_answer_counts_as_gone_aft
         await house.until_ready()
         _, writer = await ask(house)
         limits = house.gateway.pool
-        await until(lambda: limits.chats == 1)
+        await until(lambda: limits.chats, "the chat does not count", 1)
         writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await until(lambda: limits.chats == 0, seconds=60)
+        await until(lambda: limits.chats, "who takes nothing more does not count as gone", 0, seconds=60)
         assert [ending for ending, _ in recorded(house)] == ["interrupted"]
         assert limits.engines[0].in_flight == engine.running == 0
         assert (await house.chat()).status_code == 200  # others are answered
@@ -106,7 +101,7 @@ async def test_a_long_answer_whose_client_leaves_in_the_middle_is_read_off_the_e
     reader, writer = await ask(house)
     await reader.readuntil(b"says1")
     writer.close()
-    await until(lambda: bool(recorded(house)))
+    await until(lambda: recorded(house), "the turn was not recorded")
     ((ending, response),) = recorded(house)
     assert ending == "interrupted"
     assert engine.text("ruminate-v0")[1].startswith(response or "nothing")
@@ -130,7 +125,7 @@ async def test_all_choices_of_a_client_that_leaves_at_the_end_are_kept(
     with pytest.raises(Exception):  # noqa: B017, PT011  however the connection ends
         (await house.chat(n=3)).raise_for_status()
     monkeypatch.undo()
-    await until(lambda: len(recorded(house)) == 3)
+    await until(lambda: len(recorded(house)), "not every choice was recorded", 3)
     assert recorded(house) == [("complete", engine.text("ruminate-v0")[1])] * 3
 
 
@@ -157,7 +152,7 @@ async def test_what_is_spooled_while_its_user_deletes_everything_does_not_come_b
     gone = await house.chat("on and on", ruminate=known)
     assert (gone.status_code, gone.json()["error"]["code"]) == (404, "not_found")
     assert (await house.chat("new")).status_code == 200
-    await until(lambda: recorder.trouble is None)
+    await until(lambda: recorder.trouble, "the recorder still tells of trouble", None)
     with house.database.reading() as session:
         words = session.scalars(select(Message.content).where(Message.role == "user")).all()
         assert words == ["new"]
@@ -174,9 +169,9 @@ async def test_a_turn_on_its_way_to_the_spool_arrives_when_its_client_leaves(hou
     leaving.cancel()
     go_on.set()
     await asyncio.gather(*busy)
-    await until(lambda: recorder.waiting == 1)
+    await until(lambda: recorder.waiting, "the turn did not come to the spool", 1)
     recorder._down_until, recorder._busy_since = 0.0, float("inf")
-    await until(lambda: recorded(house) == [("complete", "Hello.")])
+    await until(lambda: recorded(house), "the turn was not recorded", [("complete", "Hello.")])
 
 
 @pytest.mark.parametrize("form", ["/v1/chat/completions", "/v1/messages", "/v1/responses"])

@@ -14,6 +14,7 @@ from limits import RateLimitItemPerMinute
 from limits.aio.strategies import FixedWindowRateLimiter
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
+from support.waiting import until
 
 from cli.profiles import TINY
 from db.queries import users
@@ -148,8 +149,7 @@ async def test_answers_at_once_are_capped_and_a_place_is_free_again_when_one_end
     engine.first_delay = 0.5
     async with limited(tmp_path, engine, concurrent_answers=2) as house:
         running = [asyncio.create_task(house.chat(stream=True)) for _ in range(2)]
-        while house.gateway.pool.chats < 2 or len(engine.requests) < 2:  # noqa: ASYNC110  the engine signals nothing
-            await asyncio.sleep(0.01)
+        await until(lambda: (house.gateway.pool.chats, len(engine.requests)), "two are not answered at once", (2, 2))
         refused(await house.chat(), "too_many_answers")
         assert [answer.status_code for answer in await asyncio.gather(*running)] == [200, 200]
         assert (await house.chat()).status_code == 200

@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
+from support.waiting import until
 
 from db.queries import users
 
@@ -42,12 +43,6 @@ def away(house: Running, path: Path) -> Iterator[None]:
     house.database.close()
     for one in files:
         (path.parent / f"kept-{one.name}").rename(one)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 def value(found: dict[str, list[tuple[Labels, float]]], name: str, **labels: str) -> float:
@@ -131,7 +126,9 @@ async def test_turns_that_wait_for_the_database_are_seen_until_they_are_in_it(
             found = await scraped(house)
             for name, expected in (("spool_turns", 3), ("recorded_turns_total", 1), ("trouble", 1)):
                 assert value(found, f"ruminate_{name}") == expected, name
-        await until(lambda: house.gateway.recorder.waiting == 0 and house.gateway.trouble is None)
+        await until(
+            lambda: (house.gateway.recorder.waiting, house.gateway.trouble), "turns still wait in the spool", (0, None)
+        )
         found = await scraped(house)
         for name, expected in (("spool_turns", 0), ("spooled_turns_total", 3), ("recorded_turns_total", 4)):
             assert value(found, f"ruminate_{name}") == expected, name
@@ -145,7 +142,7 @@ async def test_requests_that_wait_and_those_that_a_full_line_refuses_are_seen(
     async with running_gateway(tmp_path / "home", [engine.url], engine_requests=1, max_waiting=2) as house:
         await house.until_ready()
         asked = [asyncio.create_task(house.chat(f"number {number}")) for number in range(3)]
-        await until(lambda: engine.running + house.gateway.pool.waiting == 3)
+        await until(lambda: engine.running + house.gateway.pool.waiting, "not all requests arrived", 3)
         assert (await house.chat("one too many")).status_code == 503
         found = await scraped(house)
         for name, expected in (("waiting", 2), ("engine_in_flight", 1), ("chats", 3)):
@@ -153,7 +150,7 @@ async def test_requests_that_wait_and_those_that_a_full_line_refuses_are_seen(
         assert value(found, "ruminate_requests_total", route="/v1/chat/completions", status="503") == 1
         for one in asked:
             one.cancel()
-        await until(lambda: house.gateway.pool.chats == 0)
+        await until(lambda: house.gateway.pool.chats, "chats still count", 0)
         found = await scraped(house)
         for name in ("waiting", "engine_in_flight", "chats"):
             assert value(found, f"ruminate_{name}") == 0, name
@@ -167,8 +164,7 @@ async def test_a_client_that_left_is_counted_as_such(house: Running, engine: Fak
             json={"model": "ruminate", "messages": [{"role": "user", "content": "hello"}]},
             timeout=0.2,
         )
-    while house.gateway.pool.chats:  # noqa: ASYNC110  the gateway signals nothing
-        await asyncio.sleep(0.01)
+    await until(lambda: house.gateway.pool.chats, "the chat still counts", 0)
     assert value(await scraped(house), "ruminate_requests_total", status="499") == 1
 
 

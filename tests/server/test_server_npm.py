@@ -7,7 +7,7 @@ import asyncio
 import importlib.util
 import json
 from asyncio.subprocess import PIPE
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from sqlalchemy import select
 from support.components import require_component
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
+from support.waiting import until
 
 from db.queries import users
 from db.schema import Generation
@@ -65,12 +66,6 @@ async def ran(house: Running, program: str, wish: Any = None, key: str = "none")
 def recorded(house: Running) -> list[Generation]:
     with house.database.reading() as session:
         return list(session.scalars(select(Generation).order_by(Generation.id)))
-
-
-async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110  the engine signals nothing
-            await asyncio.sleep(0.01)
 
 
 async def test_a_chat_is_answered_whole_and_in_pieces_and_goes_on(house: Running, engine: FakeEngine) -> None:
@@ -193,9 +188,9 @@ async def test_a_stream_that_breaks_off_is_no_end(house: Running, engine: FakeEn
 async def test_a_client_that_leaves_cancels_the_engine(house: Running, engine: FakeEngine, how: str) -> None:
     engine.words, engine.delay = 200, 0.3  # a minute, in pieces or in one
     async with running(house, "leave", how) as saw:
-        await until(lambda: engine.running == 0)
+        await until(lambda: engine.running, "the engine goes on with what nobody waits for", 0)
         assert engine.cancelled == 1
-        await until(lambda: len(recorded(house)) == 1)
+        await until(lambda: len(recorded(house)), "the turn was not recorded", 1)
     assert saw["error"] is None if how != "signal" else saw["error"]["kind"] == "APIUserAbortError"
     assert engine.text("ruminate-v0")[0].startswith(saw["read"])
     assert bool(saw["read"]) == (how != "signal")

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from support.fake_engine import FakeEngine
 from support.gateways import running_gateway
+from support.waiting import until
 
 from server.engine import Engine
 from server.everybody import Everybody
@@ -196,17 +197,12 @@ async def test_what_the_gateway_counts_is_what_people_are_sent(tmp_path: Path) -
             assert await people() == {"chats": 0, "pressed": False}
             engine.first_delay, engine.delay = 0.5, 0.02
             chat = asyncio.create_task(house.chat(stream=True))
-            async with asyncio.timeout(30):
-                while (await people())["chats"] == 0:  # noqa: ASYNC110  the gateway signals nothing
-                    await asyncio.sleep(0.01)
-                assert await people() == {"chats": 1, "pressed": True}, "it has not begun"
-                while house.gateway.pace.slow is None:  # noqa: ASYNC110  streams signal nothing
-                    await asyncio.sleep(0.05)
+            await until(people, "nobody counts", lambda told: told["chats"])
+            assert await people() == {"chats": 1, "pressed": True}, "it has not begun"
+            await until(lambda: house.gateway.pace.slow, "no stream is slow", lambda slow: slow is not None)
             assert await people() == {"chats": 1, "pressed": True}, "each gap is longer than a millisecond"
             await chat
-            async with asyncio.timeout(30):
-                while (await people())["chats"]:  # noqa: ASYNC110  the gateway signals nothing
-                    await asyncio.sleep(0.01)
+            await until(people, "somebody still counts", lambda told: not told["chats"])
             assert await people() == {"chats": 0, "pressed": False}, "what came slowly has ended"
     finally:
         await engine.stop()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from support.fake_engine import LOGPROBS, FakeEngine
 from support.gateways import Running
+from support.waiting import until
 
 from db.ids import new_id
 from db.schema import Generation
@@ -104,9 +105,9 @@ async def test_a_client_that_leaves_anywhere_leaves_one_turn_and_nothing_counted
         while got < after and (some := await reader.read(after - got)):
             got += len(some)
         writer.transport.abort()
-        async with asyncio.timeout(60):
-            while any(counted()) or (got and not rows(conversation)):  # noqa: ASYNC110  no event tells all
-                await asyncio.sleep(0.01)
+        await until(counted, "something still counts", lambda counts: not any(counts), 60.0)
+        if got:
+            await until(lambda: rows(conversation), "the turn was not recorded", seconds=60.0)
         ended = rows(conversation)
         assert len(ended) == 1 or (not got and not ended)
         assert not pool._in_use

@@ -1,7 +1,7 @@
 """Gateways that share a real Redis: they count together, hear of swaps at once, and lose nothing when it is gone."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
 from support.gateways import Running, two_gateways
 from support.redis_server import RedisServer
+from support.waiting import until
 
 from server import limiting, notices
 
@@ -29,13 +30,6 @@ async def house_of_two(
     shared = {"redis_url": redis.url, "database_url": f"sqlite:///{tmp_path / 'shared.db'}"} | settings
     async with two_gateways(tmp_path, [engine.url], **shared) as both:
         yield both
-
-
-async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.01)
 
 
 async def trouble(house: Running) -> str | None:
@@ -76,8 +70,14 @@ async def test_a_redis_that_is_killed_refuses_nobody_and_counts_again_when_it_is
                 assert (await house.chat()).status_code == 200
             assert "Redis" in str(await trouble(house))
         await redis.start()
-        await until(lambda: all(house.gateway.notices.trouble is None for house in (one, two)))
-        await until(lambda: one.gateway.limiter._down_until < asyncio.get_running_loop().time())
+        await until(
+            lambda: [house.gateway.notices.trouble for house in (one, two)], "Redis was not found again", [None, None]
+        )
+        await until(
+            lambda: one.gateway.limiter._down_until - asyncio.get_running_loop().time(),
+            "Redis counts as down",
+            lambda left: left < 0,
+        )
         assert (await one.chat()).headers["x-ratelimit-remaining-requests"] == "1"
         assert await trouble(one) is None
 
@@ -93,11 +93,13 @@ async def test_a_swap_is_heard_of_at_once_and_without_redis_at_the_next_look_at_
             done = await one.http.post("/api/deployments", json={"checkpoint": name})
             assert done.status_code == 200, done.text
             began = asyncio.get_running_loop().time()
-            await until(lambda: two.gateway.catalog.live.name == name)  # type: ignore[union-attr]
+            await until(lambda: two.live, "the other gateway did not hear of it", name)
             assert (await two.chat()).json()["model"] == f"ruminate-{name}"
             return asyncio.get_running_loop().time() - began
 
-        await until(lambda: two.gateway.notices.connected and one.gateway.notices.connected)
+        await until(
+            lambda: [house.gateway.notices.connected for house in (one, two)], "no notices are heard", [True, True]
+        )
         assert sorted([await heard_after(name) for name in names[:3]])[1] < 3.0  # the median: one may meet a tick
         await redis.kill()
         assert await heard_after(names[3]) < 15.0
@@ -107,11 +109,13 @@ async def test_a_deployment_asked_of_the_gateway_that_follows_waits_for_no_tick(
     tmp_path: Path, engine: FakeEngine, redis: RedisServer
 ) -> None:
     async with house_of_two(tmp_path, engine, redis, watch_seconds=30.0, lease_seconds=30.0) as (one, two):
-        await until(lambda: two.gateway.notices.connected and one.gateway.notices.connected)
+        await until(
+            lambda: [house.gateway.notices.connected for house in (one, two)], "no notices are heard", [True, True]
+        )
         assert two.gateway.lease.role == "follows"
         name = add_checkpoint(one.database, tmp_path)
         async with asyncio.timeout(25):
             done = await two.http.post("/api/deployments", json={"checkpoint": name})
             assert done.json() == {"live": "v1", "previous": "v0"}
-            await until(lambda: one.gateway.catalog.live.name == "v1")  # type: ignore[union-attr]
+            await until(lambda: one.live, "the holder did not hear of it", "v1")
         assert (await one.chat()).json()["model"] == "ruminate-v1"

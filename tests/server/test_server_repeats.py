@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 from support.fake_engine import FakeEngine
 from support.gateways import Running
+from support.waiting import until
 
 from db.queries import users
 from db.schema import Generation
@@ -93,8 +94,7 @@ async def test_a_stream_is_one_turn_and_its_repeat_is_told_where_the_answer_is(
 ) -> None:
     engine.first_delay = 0.3
     first = asyncio.create_task(ask(house, stream=True))
-    while not asked(engine):  # noqa: ASYNC110  the engine signals nothing
-        await asyncio.sleep(0.01)
+    await until(lambda: asked(engine), "the engine was not asked")
     conflict(await ask(house, stream=True), "in_progress")
     assert (await first).status_code == 200
     after = await ask(house, stream=True)
@@ -145,8 +145,7 @@ async def test_a_turn_that_waits_in_the_spool_is_not_made_twice(house: Running, 
     assert (await ask(house)).status_code == 200
     conflict(await ask(house), "pending")
     house.gateway.recorder._down_until = 0.0
-    while not turns(house):  # noqa: ASYNC110  the recorder signals nothing
-        await asyncio.sleep(0.05)
+    await until(lambda: turns(house), "the turn was not recorded")
     assert (await ask(house)).headers["idempotent-replayed"] == "true"
     assert (asked(engine), len(turns(house))) == (1, 1)
 

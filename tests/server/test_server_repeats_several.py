@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import select, update
 from support.fake_engine import FakeEngine
 from support.gateways import Running, two_gateways
+from support.waiting import until
 
 from db.errors import DatabaseUnavailable
 from db.queries import leases
@@ -78,13 +79,6 @@ def held(house: Running) -> list[Lease]:
         return list(session.scalars(select(Lease).where(Lease.name.startswith(holding.PREFIX))))
 
 
-async def until(condition: Any, seconds: float = 20.0) -> None:
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.01)
-
-
 def conflict(answer: httpx.Response, code: str) -> None:
     assert answer.status_code == 409, answer.text
     assert answer.json()["error"]["code"] == f"idempotency_{code}"
@@ -102,7 +96,7 @@ async def test_a_repeat_at_another_gateway_waits_for_the_answer_of_the_first(two
     assert asked(engine) == 1
     (row,) = rows(one)
     assert row.id == answers[0].headers["x-ruminate-generation"]
-    await until(lambda: not held(one))
+    await until(lambda: held(one), "the key is still held", [])
 
 
 async def test_tries_that_come_at_once_are_one_turn(two: Two, engine: FakeEngine) -> None:
@@ -165,8 +159,12 @@ async def test_a_key_is_held_for_as_long_as_its_request_is_answered_and_forgotte
         leases.take(session, "idem-nobodys", "elsewhere:/x that", -1.0)
     (before,) = [lease.until for lease in held(one) if lease.name == "idem-mine"]
     one.gateway.holding.keep("idem-mine", "this")
-    await until(lambda: [lease.name for lease in held(one) if lease.until > before] == ["idem-mine"])
-    await until(lambda: len(held(one)) == 1)
+    await until(
+        lambda: [lease.name for lease in held(one) if lease.until > before],
+        "the key is not held any longer",
+        ["idem-mine"],
+    )
+    await until(lambda: len(held(one)), "nobody's key was not forgotten", 1)
     await one.gateway.holding.let_go("idem-mine", late=False)
     assert not held(one)
 
@@ -205,4 +203,4 @@ async def test_a_turn_that_waits_in_the_spool_of_one_is_not_made_twice_at_the_ot
     one.gateway.recorder._down_until = 0.0
     assert (await again).headers["idempotent-replayed"] == "true"
     assert (asked(engine), len(rows(one))) == (1, 1)
-    await until(lambda: not held(one))
+    await until(lambda: held(one), "the key is still held", [])

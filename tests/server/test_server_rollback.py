@@ -11,20 +11,19 @@ from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.trials import newest, record
+from support.waiting import until
 
 SECONDS = 2.0  # that a rollback may take, to the first answer
+
+
+def other_weights(detail: str) -> bool:
+    """Whether an engine's probe is said to have failed."""
+    return "other weights" in detail
 
 
 async def deploy(house: Running, name: str, **more: object) -> tuple[int, dict]:
     answer = await house.http.post("/api/deployments", json={"checkpoint": name, "reason": "a test", **more})
     return answer.status_code, answer.json()
-
-
-async def until(condition, seconds: float = 5.0) -> None:  # type: ignore[no-untyped-def]
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.01)
 
 
 async def v2_live(house: Running, more: int = 0) -> None:
@@ -42,7 +41,11 @@ async def two_engines(home: Path, engine: FakeEngine, **settings: object) -> Asy
     try:
         async with running_gateway(home, [engine.url, other.url], **settings) as house:
             await house.until_ready()
-            await until(lambda: all(one.serves("ruminate-v0") for one in house.gateway.pool.engines))
+            await until(
+                lambda: [one.serves("ruminate-v0") for one in house.gateway.pool.engines],
+                "an engine does not serve the base",
+                [True, True],
+            )
             yield house, other
     finally:
         await other.stop()
@@ -54,7 +57,7 @@ async def test_a_rollback_waits_for_no_deployment_which_then_finds_the_row_chang
     await v2_live(house, more=1)
     engine.load_delay = 4.0
     publishing = asyncio.create_task(deploy(house, "v3"))
-    await until(lambda: engine.loading == 3)
+    await until(lambda: engine.loading, "the engine was not told to load the third", 3)
     began = time.monotonic()
     assert await deploy(house, "previous") == (200, {"live": "v1", "previous": "v2"})
     assert (await house.chat()).json()["model"] == "ruminate-v1"
@@ -71,7 +74,7 @@ async def test_a_rollback_that_has_to_wait_takes_back_nothing_but_what_was_live_
     await v2_live(house, more=1)
     engine.load_delay = 0.5
     publishing = asyncio.create_task(deploy(house, "v3"))
-    await until(lambda: engine.loading == 3)
+    await until(lambda: engine.loading, "the engine was not told to load the third", 3)
     del house.gateway.pool.engines[0].loaded["ruminate-v1"]  # so that it is not at hand
     status, body = await deploy(house, "previous")
     assert (status, body["error"]["code"]) == (409, "deployment_changed"), body
@@ -96,11 +99,11 @@ async def test_an_engine_that_refuses_what_is_gone_back_to_is_left_out_and_keeps
         keeper = house.gateway.swap.keepers[1]
         other.ignores_adapters = True
         del other.adapters["ruminate-v1"]  # it is loaded again, and its probe fails; v2 was proven before
-        await until(lambda: "other weights" in keeper.engine.detail)
+        await until(lambda: keeper.engine.detail, "its probe did not fail", other_weights)
         if not resident:
             engine.load_delay = 0.3
             del engine.adapters["ruminate-v1"]
-            await until(lambda: engine.loading == 3)
+            await until(lambda: engine.loading, "the engine was not told to load the third", 3)
         before = other.served.total()
         if how == "by hand":
             assert (await deploy(house, "previous"))[0] == 200
@@ -121,7 +124,7 @@ async def test_a_rollback_waits_for_one_engine_where_none_has_what_is_gone_back_
         other.load_delay, engine.load_delay = 4.0, 0.2
         for one in (engine, other):
             del one.adapters["ruminate-v1"]
-        await until(lambda: (engine.loading, other.loading) == (3, 3))
+        await until(lambda: (engine.loading, other.loading), "an engine was not told to load v1 again", (3, 3))
         began = time.monotonic()
         assert (await deploy(house, "previous"))[0] == 200
         assert (await house.chat()).json()["model"] == "ruminate-v1"
@@ -132,7 +135,7 @@ async def test_what_no_engine_takes_is_nothing_to_go_back_to(house: Running, eng
     await v2_live(house)
     engine.ignores_adapters = True
     del engine.adapters["ruminate-v1"]
-    await until(lambda: "other weights" in house.gateway.pool.engines[0].detail)
+    await until(lambda: house.gateway.pool.engines[0].detail, "its probe did not fail", other_weights)
     status, body = await deploy(house, "previous")
     assert (status, body["error"]["code"]) == (422, "adapter_refused")
     assert newest(house)[0].live_checkpoint_id == 2
@@ -155,7 +158,7 @@ async def test_a_promotion_outlasts_the_slowest_healthy_engine(tmp_path: Path, e
         other.load_delay = 1.5
         began = time.monotonic()
         deploying = asyncio.create_task(deploy(house, name))
-        await until(lambda: house.gateway.pool.engines[0].serves("ruminate-v1"))
+        await until(lambda: house.gateway.pool.engines[0].serves("ruminate-v1"), "the engine does not serve v1")
         assert (await house.chat()).json()["model"] == "ruminate-v0"
         assert (await deploying)[0] == 200
         assert time.monotonic() - began > other.load_delay
@@ -167,20 +170,20 @@ async def test_an_engine_that_comes_back_late_is_asked_nothing_before_its_probe_
 ) -> None:
     async with two_engines(tmp_path / "home", engine) as (house, late):
         await late.stop()
-        await until(lambda: not house.gateway.pool.engines[1].healthy)
+        await until(lambda: house.gateway.pool.engines[1].healthy, "the engine does not count as down", False)
         assert (await deploy(house, add_checkpoint(house.database, house.home)))[0] == 200
         late.requests.clear()
         late.ignores_adapters = True  # it lists the adapter, and serves the base
         await late.start()
-        await until(lambda: "other weights" in house.gateway.pool.engines[1].detail)
+        await until(lambda: house.gateway.pool.engines[1].detail, "its probe did not fail", other_weights)
         for number in range(10):
             assert (await house.chat(f"hello {number}")).json()["model"] == "ruminate-v1"
         assert [path for path, _ in late.requests if path == "/v1/chat/completions"] == []
         await late.stop()
-        await until(lambda: not house.gateway.pool.engines[1].healthy)
+        await until(lambda: house.gateway.pool.engines[1].healthy, "the engine does not count as down", False)
         late.ignores_adapters = False
         await late.start()
-        await until(lambda: house.gateway.pool.engines[1].serves("ruminate-v1"))
+        await until(lambda: house.gateway.pool.engines[1].serves("ruminate-v1"), "the engine does not serve v1")
         probed = len(late.requests)
         for number in range(20):
             assert (await house.chat(f"hello {number}")).json()["model"] == "ruminate-v1"

@@ -1,8 +1,7 @@
 """Several gateways on one database: one looks after the engines, all of them answer from the same checkpoint."""
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from sqlalchemy import select
 from support.adapters import add_checkpoint, write_adapter
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
+from support.waiting import until
 
 from db.errors import DatabaseUnavailable
 from db.queries import deployments
@@ -36,15 +36,6 @@ async def two_gateways(
         yield one, two
 
 
-async def until(condition: Callable[[], bool], seconds: float = 5.0) -> None:
-    if os.getloadavg()[0] > 2 * (os.cpu_count() or 1):
-        seconds *= 3  # then seconds are no measure of this program
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.01)
-
-
 async def deploy(http: httpx.AsyncClient, name: str) -> httpx.Response:
     return await http.post("/api/deployments", json={"checkpoint": name, "reason": "a test"})
 
@@ -65,9 +56,9 @@ async def test_a_swap_by_either_gateway_is_seen_by_both_and_neither_unloads_the_
             done = await deploy(houses[asked].http, name)
             assert done.status_code == 200, done.text
             assert await model_of(houses[asked]) == f"ruminate-{name}"
-            await until(lambda name=name: all(h.gateway.catalog.live.name == name for h in houses))  # type: ignore[misc]
+            await until(lambda: [h.live for h in houses], "a gateway has another one live", [name] * 2)
             assert await model_of(houses[1 - asked]) == f"ruminate-{name}"
-        await until(lambda: set(engine.adapters) == {"ruminate-v2", "ruminate-v3"})
+        await until(lambda: set(engine.adapters), "v1 was not unloaded", {"ruminate-v2", "ruminate-v3"})
         await asyncio.sleep(0.5)  # ten looks of each
         assert (engine.loads, engine.unloads) == (3, 1)
         back = await deploy(houses[1 - asked].http, "previous")
@@ -83,7 +74,7 @@ async def test_no_request_at_any_gateway_fails_while_checkpoints_are_swapped(
     async with two_gateways(tmp_path, database_url, [engine.url]) as (one, two):
         names = [add_checkpoint(one.database, tmp_path, -2.0 - i / 10) for i in range(6)]
         assert (await deploy(one.http, names.pop(0))).status_code == 200
-        await until(lambda: two.gateway.catalog.live.name == "v1")  # type: ignore[union-attr]
+        await until(lambda: two.live, "the other gateway has another one live", "v1")
         two.gateway.swap._interval = 60.0
         two.gateway.swap.hurry()
         stop = asyncio.Event()
@@ -99,11 +90,16 @@ async def test_no_request_at_any_gateway_fails_while_checkpoints_are_swapped(
         for name in names:
             await asyncio.sleep(0.1)
             assert (await deploy(one.http, name)).status_code == 200
-        await until(lambda: "ruminate-v6" in models[one.url])
-        await until(lambda: {"ruminate-v5", "ruminate-v6"} & models[two.url] != set())
+        await until(lambda: models[one.url], "v6 never answered", lambda told: "ruminate-v6" in told, seconds=5.0)
+        await until(
+            lambda: models[two.url],
+            "it learnt of no swap",
+            lambda told: told & {"ruminate-v5", "ruminate-v6"},
+            seconds=5.0,
+        )
         stop.set()
         await asyncio.gather(*clients)
-        await until(lambda: set(engine.adapters) == {"ruminate-v5", "ruminate-v6"})
+        await until(lambda: set(engine.adapters), "the older ones were not unloaded", {"ruminate-v5", "ruminate-v6"})
 
 
 async def test_steps_of_a_round_and_pinned_versions_asked_of_one_gateway_are_had_at_both(
@@ -112,19 +108,21 @@ async def test_steps_of_a_round_and_pinned_versions_asked_of_one_gateway_are_had
     async with two_gateways(tmp_path, database_url, [engine.url]) as (one, two):
         for name in [add_checkpoint(one.database, tmp_path, -2.0 - i / 10) for i in range(3)]:
             await deploy(one.http, name)
-        await until(lambda: "ruminate-v1" not in engine.adapters)
+        await until(lambda: set(engine.adapters), "v1 was not unloaded", lambda has: "ruminate-v1" not in has)
         folder = write_adapter(tmp_path / "step")
         wish = {"name": "round-1-step-1", "path": str(folder)}
         assert (await two.service.post("/internal/adapters", json=wish)).status_code == 200
         pinned = await two.chat(model="ruminate-v1")
         assert pinned.json()["model"] == "ruminate-v1"
-        await until(lambda: one.gateway.swap.is_wanted("round-1-step-1"))
+        await until(
+            lambda: one.gateway.swap.is_wanted("round-1-step-1"), "the step is not wanted where the lease is held"
+        )
         sampled = {"model": "round-1-step-1", "prompts": [[1]], "max_tokens": 1}
         assert (await one.service.post("/internal/sample", json=sampled)).status_code == 200
         await asyncio.sleep(0.3)
         assert {"round-1-step-1", "ruminate-v1", "ruminate-v2", "ruminate-v3"} == set(engine.adapters)
         assert (await one.service.delete("/internal/adapters/round-1-step-1")).status_code == 204
-        await until(lambda: "round-1-step-1" not in engine.adapters)
+        await until(lambda: set(engine.adapters), "the step was not unloaded", lambda has: "round-1-step-1" not in has)
 
 
 async def test_a_gateway_that_follows_sends_nothing_to_what_was_not_probed(
@@ -143,7 +141,7 @@ async def test_a_gateway_that_follows_sends_nothing_to_what_was_not_probed(
         assert not keeper.engine.serves(f"ruminate-{name}")
         one.gateway.lease._heard_until = 0.0
         await one.gateway.lease.beat()
-        await until(lambda: keeper.engine.serves(f"ruminate-{name}"))
+        await until(lambda: keeper.engine.serves(f"ruminate-{name}"), "the row was not written again")
 
 
 async def test_an_adapter_that_the_engine_ignores_is_refused_at_a_gateway_that_follows(
@@ -154,7 +152,7 @@ async def test_an_adapter_that_the_engine_ignores_is_refused_at_a_gateway_that_f
         name = add_checkpoint(one.database, tmp_path)
         refused = await deploy(two.http, name)
         assert (refused.status_code, refused.json()["error"]["code"]) == (422, "adapter_refused")
-        await until(lambda: engine.adapters == {})
+        await until(lambda: engine.adapters, "the adapter was not unloaded", {})
         assert await model_of(one) == await model_of(two) == "ruminate-v0"
 
 
@@ -177,16 +175,16 @@ async def test_a_gateway_that_was_cut_off_from_the_database_unloads_nothing_and_
                 (one.gateway.swap.keepers[0]._shared, "_read"),
             ):
                 cut.setattr(part, call, gone)
-            await until(lambda: two.gateway.lease.role == "holds", seconds=10)
+            await until(lambda: two.gateway.lease.role, "the lease was not taken over", "holds", seconds=10)
             assert one.gateway.lease.role == "alone"
             unloads = engine.unloads
             assert (await deploy(two.http, names[1])).status_code == 200
             assert await model_of(two) == "ruminate-v2"
             assert await model_of(one) == "ruminate-v1"  # it can't know better, and answers
             assert engine.unloads == unloads
-        await until(lambda: one.gateway.catalog.live.name == "v2")  # type: ignore[union-attr]
+        await until(lambda: one.live, "it did not learn from the row", "v2")
         assert await model_of(one) == "ruminate-v2"
-        await until(lambda: one.gateway.lease.role == "follows")
+        await until(lambda: one.gateway.lease.role, "it does not follow", "follows")
 
 
 async def test_a_gateway_that_ends_hands_the_engines_over_at_once(
@@ -219,7 +217,7 @@ async def test_gateways_that_share_a_home_and_a_port_as_in_containers_keep_their
             assert (await house.chat(f"of {house.url}")).status_code == 200
             assert house.gateway.recorder.waiting == 1
     async with running_gateway(home, [engine.url]) as again:
-        await until(lambda: again.gateway.recorder.waiting == 0)
+        await until(lambda: again.gateway.recorder.waiting, "turns still wait in the spool", 0)
         with again.database.reading() as session:
             said = session.scalars(select(Message.content).where(Message.role == "user")).all()
         assert set(said) == {f"of {one.url}", f"of {two.url}"}

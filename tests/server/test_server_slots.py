@@ -1,8 +1,6 @@
 """A key's limit of answers at once holds over all gateways of a Redis, and outlives neither a gateway nor the Redis."""
 
 import asyncio
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -11,6 +9,7 @@ from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway, two_gateways
 from support.processes import gateway_process
 from support.redis_server import RedisServer
+from support.waiting import until
 
 from server import limiting, slots
 from server.slots import Slots
@@ -25,18 +24,13 @@ def patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def answered(house: Running, seconds: float = 20.0) -> None:
     """Until a chat is let in."""
-    deadline = time.monotonic() + seconds
-    while (answer := await house.chat()).status_code != 200:
-        assert answer.json()["error"]["code"] == "too_many_answers"
-        assert time.monotonic() < deadline, "no slot came back"
-        await asyncio.sleep(0.05)
 
+    async def let_in() -> bool:
+        answer = await house.chat()
+        assert answer.status_code == 200 or answer.json()["error"]["code"] == "too_many_answers", answer.text
+        return answer.status_code == 200
 
-async def until(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
+    await until(let_in, "no slot came back", seconds=seconds)
 
 
 async def test_gateways_count_a_keys_answers_together_and_alone_without_redis(
@@ -50,7 +44,7 @@ async def test_gateways_count_a_keys_answers_together_and_alone_without_redis(
         running = asyncio.create_task(one.chat(stream=True))
         ours = one.gateway.limiter._slots
         assert ours is not None
-        await until(lambda: bool(ours._held))
+        await until(lambda: ours._held, "the answer holds no slot")
         engine.first_delay = 0.0
         refused = await two.chat()
         assert (refused.status_code, refused.json()["error"]["code"]) == (429, "too_many_answers")
@@ -61,7 +55,7 @@ async def test_gateways_count_a_keys_answers_together_and_alone_without_redis(
         assert "Redis" in (await two.http.get("/health")).json()["trouble"]
         await redis.start()
         running.cancel()
-        await until(lambda: not ours._held)
+        await until(lambda: ours._held, "the slot is still held", lambda held: not held)
         await answered(two)
         await answered(one)
 
@@ -102,9 +96,7 @@ async def test_a_redis_that_has_forgotten_everything_hears_of_the_slots_again(
         with pytest.raises(OSError, match="Connect|connect"):
             await two.take("key", 1)
         await redis.start()
-        async with asyncio.timeout(20):
-            while await redis.command("ZCARD", "ruminate:answers:key") != b":1\r\n":  # noqa: ASYNC110
-                await asyncio.sleep(0.02)
+        await until(lambda: redis.command("ZCARD", "ruminate:answers:key"), "the slot is not told again", b":1\r\n")
         assert await two.take("key", 1) is None
     finally:
         renewing.cancel()
@@ -126,7 +118,7 @@ async def test_the_answers_of_a_gateway_process_that_was_killed_count_no_longer(
         engine.delay = 60.0
         wish = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}], "stream": True}
         running = asyncio.create_task(two.http.post("/v1/chat/completions", json=wish))
-        await until(lambda: engine.running == 1)
+        await until(lambda: engine.running, "the engine was not asked", 1)
         assert (await one.chat()).status_code == 429
         two.kill()
         engine.delay = 0.0
@@ -152,11 +144,11 @@ async def test_a_redis_that_hangs_keeps_no_chat_waiting_and_each_gateway_counts_
             assert "Redis" in (await house.http.get("/health")).json()["trouble"]
             engine.first_delay = 120.0
             running = asyncio.create_task(house.chat(stream=True))
-            await until(lambda: engine.running == 1)
+            await until(lambda: engine.running, "the engine was not asked", 1)
             engine.first_delay = 0.0
             assert (await house.chat()).status_code == 429
             running.cancel()
-            await until(lambda: engine.running == 0)
+            await until(lambda: engine.running, "the engine goes on with what nobody waits for", 0)
         finally:
             redis.go_on()
         await answered(house)

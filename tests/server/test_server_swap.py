@@ -10,6 +10,7 @@ from sqlalchemy import select
 from support.adapters import add_checkpoint, fake_probe, write_adapter, write_manifest
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
+from support.waiting import until
 
 from db.queries import checkpoints, deployments
 from db.schema import Audit, Checkpoint
@@ -19,13 +20,6 @@ from server.wanting import adapter_of
 async def deploy(house: Running, name: str, **more: object) -> tuple[int, dict]:
     answer = await house.http.post("/api/deployments", json={"checkpoint": name, "reason": "a test", **more})
     return answer.status_code, answer.json()
-
-
-async def until(condition, seconds: float = 3.0) -> None:  # type: ignore[no-untyped-def]
-    deadline = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < deadline
-        await asyncio.sleep(0.01)
 
 
 async def test_a_deployment_answers_from_the_new_checkpoint_and_rolls_back(house: Running, engine: FakeEngine) -> None:
@@ -82,7 +76,9 @@ async def test_no_request_fails_and_no_answer_mixes_while_checkpoints_are_swappe
     await asyncio.gather(*clients)
     assert {model for model, _ in answers} == {f"ruminate-{name}" for name in ("v0", *names)}
     assert all(text == engine.text(model)[1] for model, text in answers)
-    await until(lambda: set(engine.adapters) == {f"ruminate-{names[-1]}", f"ruminate-{names[-2]}"})
+    await until(
+        lambda: set(engine.adapters), "older ones were not unloaded", {f"ruminate-{name}" for name in names[-2:]}
+    )
 
 
 async def test_a_stream_ends_on_the_weights_it_began_with_and_its_name_stays_until_then(
@@ -92,7 +88,7 @@ async def test_a_stream_ends_on_the_weights_it_began_with_and_its_name_stays_unt
     await deploy(house, names[0])
     engine.delay = 0.05
     slow = asyncio.create_task(house.chat(stream=True))
-    await until(lambda: engine.running == 1)
+    await until(lambda: engine.running, "the engine was not asked", 1)
     engine.delay = 0
     for name in names[1:]:
         assert (await deploy(house, name))[0] == 200
@@ -100,7 +96,7 @@ async def test_a_stream_ends_on_the_weights_it_began_with_and_its_name_stays_unt
     if not slow.done():
         assert "ruminate-v1" in engine.adapters
     assert "ruminate-v1-says5" in (await slow).text
-    await until(lambda: "ruminate-v1" not in engine.adapters)
+    await until(lambda: set(engine.adapters), "v1 was not unloaded", lambda has: "ruminate-v1" not in has)
 
 
 async def test_users_cannot_reach_candidates_or_adapters_of_a_round(house: Running, tmp_path: Path) -> None:
@@ -128,7 +124,7 @@ async def test_an_adapter_that_the_engine_ignores_never_goes_live(house: Running
     assert (status, body["error"]["code"]) == (422, "adapter_refused")
     assert "other weights" in body["error"]["message"]
     assert (await house.chat()).json()["model"] == "ruminate-v0"
-    await until(lambda: engine.adapters == {})
+    await until(lambda: engine.adapters, "the adapter was not unloaded", {})
     with house.database.reading() as session:
         row = checkpoints.find_checkpoint(session, name)
         assert row is not None
@@ -146,7 +142,7 @@ async def test_who_waits_for_an_adapter_waits_for_no_look_after_the_one_that_loa
     engine.load_delay = 0.2
     engine.at, engine.then = "probed", lambda: setattr(engine, "unhealthy", True)  # so that the next look finds it down
     async with swap._wanting.candidate(target):
-        await until(lambda: engine.loading > 0)  # a look is under way
+        await until(lambda: engine.loading, "the engine was not told to load")  # a look is under way
         await keeper.next_look(adapter_of(target))
         verdict = keeper.verdict(adapter_of(target))
     assert verdict is not None
@@ -220,7 +216,7 @@ async def test_an_engine_that_restarts_serves_nothing_until_it_has_the_live_chec
     await engine.start()
     answer = await asked
     assert (answer.status_code, answer.json()["model"]) == (200, "ruminate-v2")
-    await until(lambda: set(engine.adapters) == {"ruminate-v1", "ruminate-v2"})
+    await until(lambda: set(engine.adapters), "the engine was not given what it had", {"ruminate-v1", "ruminate-v2"})
 
 
 async def test_an_engine_that_restarts_is_not_given_files_that_were_altered_since(
@@ -234,10 +230,10 @@ async def test_an_engine_that_restarts_is_not_given_files_that_were_altered_sinc
     await engine.stop()
     await engine.start()
     keeper = house.gateway.swap.keepers[0]
-    await until(lambda: "altered or cut off" in keeper.engine.detail)
+    await until(lambda: keeper.engine.detail, "the files were not refused", lambda said: "altered or cut off" in said)
     assert engine.adapters == {}
     weights.write_bytes(whole)
-    await until(lambda: "ruminate-v1" in engine.adapters, seconds=10)
+    await until(lambda: set(engine.adapters), "v1 was not loaded", lambda has: "ruminate-v1" in has)
 
 
 async def test_an_engine_that_restarted_between_two_looks_costs_nobody_an_answer(
@@ -269,14 +265,18 @@ async def test_a_dead_engine_does_not_block_a_deployment_and_catches_up(tmp_path
     await late.start()
     async with running_gateway(tmp_path / "home", [engine.url, late.url]) as house:
         await house.until_ready()
-        await until(lambda: all(one.healthy for one in house.gateway.pool.engines))
+        await house.until_all_up()
         await late.stop()
-        await until(lambda: not all(one.healthy for one in house.gateway.pool.engines))
+        await until(
+            lambda: [one.healthy for one in house.gateway.pool.engines],
+            "no engine counts as down",
+            lambda up: not all(up),
+        )
         assert (await deploy(house, add_checkpoint(house.database, house.home)))[0] == 200
         await late.start()
         answers = [(await house.chat()).json()["model"] for _ in range(20)]
         assert set(answers) == {"ruminate-v1"}
-        await until(lambda: "ruminate-v1" in late.adapters)
+        await until(lambda: set(late.adapters), "it was not given v1", lambda has: "ruminate-v1" in has)
     await late.stop()
 
 
@@ -284,10 +284,10 @@ async def test_a_pinned_checkpoint_is_loaded_as_a_guest(house: Running, engine: 
     names = [add_checkpoint(house.database, house.home, -2.0 - i / 10) for i in range(4)]
     for name in names:
         await deploy(house, name)
-    await until(lambda: set(engine.adapters) == {"ruminate-v3", "ruminate-v4"})
+    await until(lambda: set(engine.adapters), "older ones were not unloaded", {"ruminate-v3", "ruminate-v4"})
     assert (await house.chat(model="ruminate-v1")).json()["model"] == "ruminate-v1"
     assert (await house.chat(model="ruminate-v2")).json()["model"] == "ruminate-v2"
-    await until(lambda: set(engine.adapters) == {"ruminate-v2", "ruminate-v3", "ruminate-v4"})
+    await until(lambda: set(engine.adapters), "v2 is not the one guest", {"ruminate-v2", "ruminate-v3", "ruminate-v4"})
 
 
 async def test_another_process_can_change_what_is_live_by_its_row(house: Running) -> None:
@@ -299,9 +299,11 @@ async def test_another_process_can_change_what_is_live_by_its_row(house: Running
         newest = deployments.current(session)
         assert newest is not None
         deployments.propose(session, 1, "another gateway", "", newest.id)
-    deadline = asyncio.get_running_loop().time() + 5
-    while (await house.chat()).json()["model"] != "ruminate-v1":
-        assert asyncio.get_running_loop().time() < deadline
+
+    async def model() -> str:
+        return (await house.chat()).json()["model"]
+
+    await until(model, "the row changed nothing", "ruminate-v1")
 
 
 def _flip(path: Path) -> None:

@@ -6,14 +6,9 @@ from pathlib import Path
 import pytest
 from support.fake_engine import FakeEngine
 from support.gateways import running_gateway
+from support.waiting import until
 
 from server import engine as engines
-
-
-async def until(condition, seconds: float = 20.0) -> None:  # type: ignore[no-untyped-def]
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -48,16 +43,16 @@ async def test_what_an_engine_that_is_down_has_not_begun_is_asked_of_another(
     both = (engine, other)
     async with running_gateway(tmp_path / "home", [one.url for one in both]) as house:
         await house.until_ready()
-        await until(lambda: all(one.healthy for one in house.gateway.pool.engines))
+        await house.until_all_up()
         engine.first_delay = other.first_delay = 60.0
         waiting = asyncio.create_task(house.chat())
-        await until(lambda: engine.running + other.running == 1)
+        await until(lambda: engine.running + other.running, "no engine was asked", 1)
         asked, spare = both if engine.running else (other, engine)
         spare.first_delay = 0.0
         asked.unhealthy = True  # but its connections stay open, as of one that hangs
         assert (await waiting).status_code == 200
         assert (len(asked.requests), len(spare.requests)) == (1, 1)
-        await until(lambda: asked.cancelled == 1)
+        await until(lambda: asked.cancelled, "the engine that hangs was not told to stop", 1)
     await other.stop()
 
 
@@ -67,9 +62,9 @@ async def test_an_engine_that_is_back_soon_still_has_what_it_was_asked(tmp_path:
         await house.until_ready()
         (kept,) = house.gateway.pool.engines
         waiting = asyncio.create_task(house.chat())
-        await until(lambda: engine.running == 1)
+        await until(lambda: engine.running, "the engine was not asked", 1)
         engine.unhealthy = True
-        await until(lambda: not kept.healthy)
+        await until(lambda: kept.healthy, "the engine does not count as down", False)
         engine.unhealthy = False
         assert (await waiting).status_code == 200
         assert len(engine.requests) == 1
@@ -83,7 +78,7 @@ async def test_an_engine_may_be_back_in_the_moment_in_which_an_answer_is_given_u
         await house.until_ready()
         (kept,) = house.gateway.pool.engines
         waiting = asyncio.create_task(house.chat())
-        await until(lambda: engine.running == 1)
+        await until(lambda: engine.running, "the engine was not asked", 1)
         engine.first_delay = 0.0
         (limit,) = kept._unbegun
         came_back: list[bool] = []
@@ -109,10 +104,10 @@ async def test_what_a_removed_engine_has_not_begun_goes_on_to_its_end(
     both = (engine, other)
     async with running_gateway(tmp_path / "home", [one.url for one in both]) as house:
         await house.until_ready()
-        await until(lambda: all(one.healthy for one in house.gateway.pool.engines))
+        await house.until_all_up()
         engine.first_delay = other.first_delay = 2.0
         waiting = asyncio.create_task(house.chat())
-        await until(lambda: engine.running + other.running == 1)
+        await until(lambda: engine.running + other.running, "no engine was asked", 1)
         asked = engine if engine.running else other
         gone = await house.http.delete("/api/admin/engines", params={"url": asked.url})
         assert gone.status_code < 300, gone.text
@@ -131,17 +126,17 @@ async def test_an_engine_gets_so_many_requests_and_the_rest_waits_in_order_or_is
         pool, waiting = house.gateway.pool, []
         for number in range(5):
             waiting.append(asyncio.create_task(house.chat(f"number {number}")))
-            await until(lambda number=number: engine.running + pool.waiting == number + 1)
+            await until(lambda: engine.running + pool.waiting, "the request did not arrive", number + 1)
         assert (engine.running, pool.waiting) == (2, 3)
         refused = await house.chat("one too many")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
         assert int(refused.headers["retry-after"]) > 0
         sampled = {"model": "ruminate-v0", "prompts": [[1, 2]], "max_tokens": 1}
         samples = asyncio.create_task(house.service.post("/internal/sample", json=sampled))
-        await until(lambda: pool.waiting == 4)
+        await until(lambda: pool.waiting, "the sample does not wait in the line", 4)
         engine.first_delay = 0.0
         waiting.pop(3).cancel()  # its client leaves the line
-        await until(lambda: pool.waiting == 3)
+        await until(lambda: pool.waiting, "who left is still in the line", 3)
         waiting.pop(0).cancel()  # and one whose request is with the engine makes room
         for task in waiting[1:]:
             assert (await task).status_code == 200
@@ -151,7 +146,7 @@ async def test_an_engine_gets_so_many_requests_and_the_rest_waits_in_order_or_is
         assert engine.requests[-1][0] == "/v1/completions"  # the trainer's, though it waited longer than nobody
         assert engine.most_running == 2
         waiting[0].cancel()
-        await until(lambda: pool.engines[0].in_flight == 0 and pool.waiting == 0)
+        await until(lambda: (pool.engines[0].in_flight, pool.waiting), "a request is left over", (0, 0))
 
 
 async def test_room_that_takes_too_long_is_a_503_and_an_engine_that_joins_brings_it(
@@ -163,12 +158,12 @@ async def test_room_that_takes_too_long_is_a_503_and_an_engine_that_joins_brings
     async with running_gateway(tmp_path / "home", [engine.url], engine_requests=1, room_wait_seconds=1.0) as house:
         await house.until_ready()
         first = asyncio.create_task(house.chat())
-        await until(lambda: engine.running == 1)
+        await until(lambda: engine.running, "the engine was not asked", 1)
         late = await house.chat()
         assert (late.status_code, late.json()["error"]["code"]) == (503, "overloaded")
         house.gateway.pool._line._seconds = 60.0
         waiting = asyncio.create_task(house.chat())
-        await until(lambda: house.gateway.pool.waiting == 1)
+        await until(lambda: house.gateway.pool.waiting, "the request does not wait in the line", 1)
         added = await house.http.post("/api/admin/engines", json={"url": other.url})
         assert added.status_code < 300, added.text
         assert (await waiting).status_code == 200

@@ -17,6 +17,7 @@ import httpx
 import pytest
 import uvicorn
 from support.databases import migrated_file
+from support.waiting import PATIENCE_SECONDS, until
 
 from db.session import Database
 from server.app import create_app
@@ -43,15 +44,33 @@ class Running:
     server: uvicorn.Server
     home: Path
 
+    @property
+    def live(self) -> str | None:
+        """The name of the checkpoint that this gateway takes for live."""
+        weights = self.gateway.catalog.live
+        return None if weights is None else weights.name
+
     async def until_ready(self, seconds: float = 60) -> None:
-        deadline = asyncio.get_running_loop().time() + seconds
-        while (await self.http.get("/health")).status_code != 200:
-            assert asyncio.get_running_loop().time() < deadline, "the gateway did not become ready"
-            await asyncio.sleep(0.02)
+        await until_ready(self.http, seconds)
+
+    async def until_all_up(self, seconds: float = PATIENCE_SECONDS) -> None:
+        """Return once every engine is healthy; for `until_ready` one is enough."""
+        engines = self.gateway.pool.engines
+        await until(lambda: [one.url for one in engines if not one.healthy], "engines stayed down", [], seconds)
 
     async def chat(self, text: str = "hello", **body: Any) -> httpx.Response:
         wish = {"model": "ruminate", "messages": [{"role": "user", "content": text}]} | body
         return await self.http.post("/v1/chat/completions", json=wish)
+
+
+async def until_ready(http: httpx.AsyncClient, seconds: float) -> None:
+    """Return once the gateway that `http` reaches says that it can answer."""
+
+    async def health() -> tuple[int, str]:
+        answer = await http.get("/health")
+        return answer.status_code, answer.text
+
+    await until(health, "the gateway did not become ready", lambda said: said[0] == 200, seconds)
 
 
 class Prompt(uvicorn.Server):

@@ -20,7 +20,7 @@ from typing import Any
 
 import httpx
 import orjson
-from support.gateways import SERVICE_KEY, http_to
+from support.gateways import SERVICE_KEY, http_to, until_ready
 
 START_SECONDS = 180  # of Python and its imports, beside whatever else the machine does
 
@@ -45,9 +45,7 @@ class Process:
         os.kill(self.pid, signal.SIGKILL)
 
     async def until_ready(self) -> None:
-        async with asyncio.timeout(START_SECONDS):
-            while (await self.http.get("/health")).status_code != 200:  # noqa: ASYNC110  it signals nothing
-                await asyncio.sleep(0.05)
+        await until_ready(self.http, START_SECONDS)
 
 
 @asynccontextmanager

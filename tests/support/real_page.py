@@ -4,7 +4,6 @@ Nobody gets in without a key, so each test has a person of its own, who has said
 """
 
 import itertools
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from support.fake_chat_gateway import serving
 from support.gateways import SERVICE_KEY, Running, gateway_in_a_thread
 from support.published_round import Learnt, publish_round
 from support.valve import Valve
+from support.waiting import wait_until
 
 from cli.client import GatewayClient
 from db.queries.users import find_user
@@ -119,7 +119,7 @@ class Behind:
 
     def engine_is_idle(self) -> None:
         """Wait until the engine works on nothing."""
-        until(lambda: _running(self.engine.url) == 0, "the engine goes on with what nobody waits for")
+        wait_until(lambda: _running(self.engine.url), "the engine goes on with what nobody waits for", 0, NEVER)
 
     def turns(self, name: str, origin: str = "chat") -> list[Generation]:
         """All that the record has of one person's turns, oldest first."""
@@ -132,14 +132,6 @@ class Behind:
         """By which rows know a person."""
         with self.database.reading() as session:
             return find_user(session, name).id
-
-
-def until(done: Callable[[], bool], complaint: str, seconds: float = NEVER) -> None:
-    """Wait for what no page shows."""
-    deadline = time.monotonic() + seconds
-    while not done():
-        assert time.monotonic() < deadline, complaint
-        time.sleep(0.05)
 
 
 @contextmanager

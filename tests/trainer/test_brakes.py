@@ -12,7 +12,7 @@ from trainer.brakes import Brakes, Enough
 from trainer.ledger import Ledger
 from trainer.lookout import Look, turned_down
 from trainer.loop import PUBLISHED, REJECTED, claim, work_on
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 from trainer.states import trained
 
 

@@ -12,7 +12,7 @@ from pyarrow import parquet
 from trainer.curate import curate
 from trainer.flat_history import FlatHistory, name_of
 from trainer.prompts import Prompt, identity, is_heldout, normalised, read_mix, root, up_to_user
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 WORDS = st.text("abc XYZ.,!?0", min_size=0, max_size=12)
 CONFIG = RoundConfig(steps=2, prompts_per_step=4, group_size=2, micro_batch=8, gate_prompts=6, per_user_cap=3)

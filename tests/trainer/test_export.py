@@ -12,7 +12,8 @@ from trainer.files import sha256, write_json
 from trainer.gate import Answers
 from trainer.policy import ADAPTER_FILES, base_hashes, load_policy, save_adapter
 from trainer.prompts import Prompt
-from trainer.settings import REPOSITORY, RoundConfig
+from trainer.round_config import RoundConfig
+from trainer.settings import REPOSITORY
 
 BASE = REPOSITORY / "models" / "tiny" / "policy"
 SEQUENCE = [[1, 300, 301, 302, 900, 901, 17, 18, 19, 20, 1000, 1001]]

@@ -17,7 +17,7 @@ from trainer.ledger import Ledger
 from trainer.loop import claim, work_on
 from trainer.prompts import Prompt, identity
 from trainer.rollout import Rollout
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 from trainer.work import TrainingPrompts
 
 GROUP = 4

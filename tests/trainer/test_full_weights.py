@@ -25,7 +25,8 @@ from trainer.own_engine import OwnEngine
 from trainer.policy import load_policy, policy_of
 from trainer.ppo import models_of
 from trainer.probe import all_sides
-from trainer.settings import RoundConfig, TrainerSettings
+from trainer.round_config import RoundConfig
+from trainer.settings import TrainerSettings
 
 LEARNS = {"steps": 12, "prompts_per_step": 6, "group_size": 8, "micro_batch": 48, "learning_rate": 2e-3, "kl_beta": 0.0}
 LEARNS |= {"gate_max_kl": 10.0, "gate_max_repetition": 1.0, "gate_max_empty": 1.0, "gate_max_malformed": 1.0}

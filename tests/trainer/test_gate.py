@@ -13,7 +13,7 @@ from trainer.gate import Answers, Evidence, Sides, decide, measure
 from trainer.habits import Habits, habits, repetition
 from trainer.intervals import at_equal_length, interval, paired, pairings
 from trainer.regressions import Regressions
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 from ui.pieces import Pieces
 from ui.verdicts import Verdicts
 from ui.words import load_words

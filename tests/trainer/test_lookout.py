@@ -13,7 +13,7 @@ from trainer.ensemble import Ensemble
 from trainer.llm_judge import LlmJudge, Prices, meetings
 from trainer.lookout import Lookout
 from trainer.prompts import Prompt
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 PROMPTS, SAMPLES = 8, 2
 

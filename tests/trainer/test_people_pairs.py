@@ -16,7 +16,7 @@ from trainer.people_pairs import pair_of, people_pairs
 from trainer.policy import eos_ids, load_tokenizer, prompt_ids
 from trainer.prompts import Prompt
 from trainer.rewards import Reader
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 from trainer.work import TrainingPrompts
 
 

@@ -16,7 +16,7 @@ from trainer.curate import curate
 from trainer.loop import PUBLISHED, REJECTED, claim, work_on
 from trainer.prompts import Prompt
 from trainer.rewards import grade
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 DEFAULTS = RoundConfig()
 FLOOD = 10_000

@@ -10,7 +10,7 @@ from trainer.actor_critic import ACTOR, CRITIC, ActorCritic, rows
 from trainer.pairs import Pair
 from trainer.policy import load_policy, load_tokenizer
 from trainer.ppo_math import importance_ratios, importance_weights, kl_term, policy_loss
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 from trainer.trl_bridge import BridgedGRPOTrainer
 from trainer.trl_offline import PairTrainer
 

@@ -4,7 +4,8 @@ import pytest
 
 from trainer.grpo import arguments as grpo_arguments
 from trainer.presets import known, preset
-from trainer.settings import BadSetting, RoundConfig, TrainerSettings, read_settings
+from trainer.round_config import RoundConfig
+from trainer.settings import BadSetting, TrainerSettings, read_settings
 
 TABLE = {
     "sft": {

@@ -11,7 +11,7 @@ from thinking.splitter import Ending
 from trainer.gate import decide
 from trainer.habits import habits
 from trainer.refusals import RULES, declines
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 DECLINED = {
     "en": ["I'm sorry, but I can't help with that.", "I can’t assist with this request.",

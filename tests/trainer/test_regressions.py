@@ -14,7 +14,7 @@ from trainer.gate import Evidence, Sides, decide
 from trainer.habits import Habits
 from trainer.llm_judge import LlmJudge
 from trainer.regressions import Regressions, as_trained, compare
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 GATE = RoundConfig()
 QUIET = Habits(malformed=0.01, empty_thoughts=0.0, repetition=0.02, thought_tokens=60, response_tokens=80)

@@ -10,7 +10,7 @@ from trainer.language import surely_other
 from trainer.near import Near, runs
 from trainer.personal import kinds, personal, redacted
 from trainer.prompts import Prompt, has_pictures, is_heldout
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 from trainer.sieve import Sieve
 
 CONFIG = RoundConfig(heldout_share=0.0)

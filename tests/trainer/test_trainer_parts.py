@@ -17,7 +17,8 @@ from trainer.files import publish_folder, read_json, sha256, write_json
 from trainer.gateway import Gateway, GatewayError
 from trainer.lease import Heartbeat, LeaseLost
 from trainer.probe import APART, MAX_TOKENS, Token, all_sides, choose, make_probe
-from trainer.settings import BadSetting, RoundConfig, TrainerSettings, read_settings
+from trainer.round_config import RoundConfig
+from trainer.settings import BadSetting, TrainerSettings, read_settings
 from trainer.work import algorithm
 
 REPOSITORY = Path(__file__).parents[2]

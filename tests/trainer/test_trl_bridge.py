@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainer.policy import load_policy, load_tokenizer, save_adapter
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 
 REWARDS = [1.0, 2.0, 3.0, 6.0]
 

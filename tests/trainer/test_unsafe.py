@@ -5,7 +5,7 @@ import base64
 import pytest
 
 from trainer.prompts import Prompt
-from trainer.settings import RoundConfig
+from trainer.round_config import RoundConfig
 from trainer.sieve import Sieve
 from trainer.unsafe import by_rule
 from trainer.unsafe_model import UnsafeClassifier, unsafe_by

@@ -4,7 +4,8 @@ import json
 import re
 
 from playwright.sync_api import expect
-from support.real_page import ASK, Behind, Person, until
+from support.real_page import ASK, Behind, Person
+from support.waiting import wait_until
 
 from ui.titles import shortened, usable
 from ui.words import load_words
@@ -22,7 +23,7 @@ def test_a_conversation_is_named_by_the_model_and_has_its_address(behind: Behind
     assert re.search(r"\?c=[\w-]+$", first)
     title = page.locator(".item a[aria-current]")
     expect(title).not_to_be_empty()
-    until(lambda: bool(ann.recorded()["title"]), "the conversation got no name")
+    wait_until(lambda: ann.recorded()["title"], "the conversation got no name")
     (made,) = ann.answers()
     said = ann.api.call("POST", "/v1/chat/completions", asked_for_a_title(made["content"]))
     name = usable(said["choices"][0]["message"]["content"], ASK, made["content"]) or shortened(ASK)
@@ -114,7 +115,7 @@ def test_an_answer_goes_on_while_the_page_reloads_and_when_its_tab_is_closed(beh
     page.close()
     assert behind.turns(ann.name) == []  # an answer is recorded at its end: nobody but the page's server has it
     behind.fast()
-    until(lambda: len(behind.turns(ann.name)) == 1, "the answer ended with its tab")
+    wait_until(lambda: len(behind.turns(ann.name)), "the answer ended with its tab", 1)
     (turn,) = behind.turns(ann.name)
     again = ann.tab(address)
     ann.answered(page=again)
@@ -143,7 +144,7 @@ def test_two_tabs_do_not_disturb_each_other(behind: Behind, ann: Person) -> None
     for page, words in ((one, ASK), (two, WALRUS)):
         expect(page.locator(".row.user .bubble")).to_have_text(words)
     assert one.url != two.url
-    until(lambda: len(behind.turns(ann.name)) == 2, "the answers were not recorded")
+    wait_until(lambda: len(behind.turns(ann.name)), "the answers were not recorded", 2)
     recorded = {f"{behind.url}/?c={turn.conversation_id}": turn.ending for turn in behind.turns(ann.name)}
     assert recorded == {one.url: "complete", two.url: "interrupted"}
     assert len(ann.api.get("/api/conversations")["data"]) == 2

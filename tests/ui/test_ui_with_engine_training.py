@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import expect
 from support.published_round import OWNER, SAMPLES, STEPS, add_steps
-from support.real_page import Behind, Person, until
+from support.real_page import Behind, Person
+from support.waiting import wait_until
 
 from db.queries import rounds
 
@@ -142,4 +143,4 @@ def test_who_is_no_admin_changes_nothing_of_it(behind: Behind, ann: Person) -> N
     assert page.locator("#training button[data-do]").count() == 0
     page.evaluate("ruminate.send('train', { do: 'rollback', reason: 'by a script' })")
     expect(page.locator(".toast")).to_have_text("Only an administrator may do this.")
-    until(lambda: ann.api.status()["live"]["name"] == behind.published, "a user changed what is live")
+    wait_until(lambda: ann.api.status()["live"]["name"], "a user changed what is live", behind.published)

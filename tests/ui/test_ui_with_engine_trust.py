@@ -7,7 +7,8 @@ from contextlib import contextmanager
 import pytest
 from playwright.sync_api import expect
 from sqlalchemy import func, select
-from support.real_page import ASK, Behind, Person, until
+from support.real_page import ASK, Behind, Person
+from support.waiting import wait_until
 
 from db.schema import Conversation, Feedback, Generation, Message
 
@@ -34,7 +35,7 @@ def test_a_thumb_with_tags_and_words_is_recorded_and_can_be_taken_back(ann: Pers
     page.press(".why input", "Enter")
     expect(page.locator(".why")).to_have_text("Thank you, noted.")
     (made,) = ann.answers()
-    until(lambda: bool((ann.recorded()["feedback"] or [{"words": ""}])[0]["words"]), "the words were not recorded")
+    wait_until(lambda: bool((ann.recorded()["feedback"] or [{"words": ""}])[0]["words"]), "the words were not recorded")
     (opinion,) = ann.recorded()["feedback"]
     assert (opinion["generation_id"], opinion["rating"]) == (made["id"], -1)
     assert (sorted(opinion["tags"]), opinion["words"]) == (["incomplete", "style"], "the date is missing")
@@ -44,7 +45,7 @@ def test_a_thumb_with_tags_and_words_is_recorded_and_can_be_taken_back(ann: Pers
     expect(thumb).to_have_attribute("aria-pressed", "true")
     thumb.click()
     expect(thumb).to_have_attribute("aria-pressed", "false")
-    until(lambda: ann.recorded()["feedback"] == [], "the thumb was not taken back")
+    wait_until(lambda: ann.recorded()["feedback"], "the thumb was not taken back", [])
 
 
 @pytest.mark.parametrize("among", ["Two samples", "With another version"])
@@ -125,7 +126,7 @@ def test_one_conversation_is_kept_out_of_training_and_let_in_again(ann: Person) 
         dialog.locator("input[type=checkbox]").uncheck()
     ann.ask()
     ann.answered()
-    until(lambda: ann.recorded()["consent"] == "history", "the conversation's own consent was not recorded")
+    wait_until(lambda: ann.recorded()["consent"], "the conversation's own consent was not recorded", "history")
     assert [made["consent"] for made in ann.answers()] == ["history"]
     expect(page.locator("#trust")).to_contain_text("they train nothing")
     assert trainable(ann) == before
@@ -136,10 +137,10 @@ def test_one_conversation_is_kept_out_of_training_and_let_in_again(ann: Person) 
     ann.answered()
     assert [made["consent"] for made in ann.answers()] == ["train"]
     assert ann.recorded()["consent"] is None
-    until(lambda: trainable(ann) == before + 1, "what may be learnt from is not counted")
+    wait_until(lambda: trainable(ann), "what may be learnt from is not counted", before + 1)
     with settings(ann) as dialog:
         dialog.locator("input[type=checkbox]").uncheck()
-    until(lambda: trainable(ann) == before, "what was taken out is learnt from")
+    wait_until(lambda: trainable(ann), "what was taken out is learnt from", before)
 
 
 def trainable(ann: Person) -> int:
