@@ -28,6 +28,7 @@ IMAGE = (  # 64 x 64, white
 )
 
 AS_STARTED = "default"  # vLLM's word for the version of weights that nobody has replaced
+STARTED = "process_start_time_seconds "  # of Prometheus; where vLLM has several API servers, it says nothing of it
 
 State = Literal["starting", "ready", "behind", "down"]
 """starting: never answered yet. behind: healthy, without a wanted adapter. down: ejected until it answers again."""
@@ -159,6 +160,17 @@ class Engine:
             return str(orjson.loads(answer)["weight_version"])
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise self.unlike("/weight_info", error) from error
+
+    async def started_at(self) -> str | None:
+        """When its process began, as its metrics have it; None where they don't."""
+        try:
+            answer = await self._call("GET", "/metrics")
+        except EngineDown:
+            raise
+        except EngineFailed:
+            return None
+        said = (line.split() for line in answer.decode(errors="replace").splitlines() if line.startswith(STARTED))
+        return next((words[1] for words in said if len(words) == 2), None)
 
     async def call_weights(self, version: str) -> None:
         """Name the weights that it has from now on."""
