@@ -139,7 +139,9 @@ class Engine:
         self.base = next((card for card in cards if card.parent is None), None)
         if versions or not self.healthy:
             try:
-                self.version = await self.weights_version()
+                version = await self.weights_version()
+                if version != self.version:  # nobody may take them for those before, until it is known which they are
+                    self.version, self.in_place = version, None
             except EngineDown:
                 raise
             except EngineFailed:

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from db.errors import DatabaseUnavailable, LeaseTaken
 from server.engine import AS_STARTED, Card, Engine, EngineDown, EngineFailed
-from server.full import FullWeights, name_of, prove, put_in_place
+from server.full import FullWeights, Replaced, name_of, prove, put_in_place
 from server.lease import Lease
 from server.manifest import Unfit, config_hash
 from server.observed import Observed, Verdict
@@ -295,6 +295,9 @@ class Keeper:
                 verdict = Verdict(True, await self._put(wanted, there))
             except EngineDown:
                 raise
+            except Replaced:
+                self.wake()
+                return
             except EngineFailed as error:
                 verdict = Verdict(False, error.what)
             except Unfit as error:
@@ -314,7 +317,7 @@ class Keeper:
         self._pool.notify()
 
     async def _put(self, wanted: FullWeights, there: dict[str, str]) -> str:
-        """Returns the probe's words. Raises EngineFailed or ProbeFailed."""
+        """Returns the probe's words. Raises EngineFailed, ProbeFailed or Replaced."""
         engine = self.engine
         if name_of(engine.version, engine.base_id) == wanted.name:
             try:
