@@ -88,6 +88,7 @@ class Wish:
     kind: str  # candidate | guest | step
     name: str  # as engines know it
     path: str
+    by: str  # the gateway
 
 
 def weights(row: Any) -> Weights:
@@ -174,7 +175,7 @@ class Catalog:
 
     def _read(self) -> None:
         with self._database.reading() as session:
-            wished = tuple(Wish(row.kind, row.name, row.path) for row in wishes.wanted(session))
+            wished = tuple(Wish(row.kind, row.name, row.path, row.by) for row in wishes.wanted(session))
             rows = checkpoints.list_checkpoints(session)
             current = deployments.current(session)
             self.engines = engines.changes(session)

@@ -28,6 +28,7 @@ IMAGE = (  # 64 x 64, white
 )
 
 AS_STARTED = "default"  # vLLM's word for the version of weights that nobody has replaced
+STARTED = "process_start_time_seconds "  # of Prometheus; where vLLM has several API servers, it says nothing of it
 
 State = Literal["starting", "ready", "behind", "down"]
 """starting: never answered yet. behind: healthy, without a wanted adapter. down: ejected until it answers again."""
@@ -138,7 +139,9 @@ class Engine:
         self.base = next((card for card in cards if card.parent is None), None)
         if versions or not self.healthy:
             try:
-                self.version = await self.weights_version()
+                version = await self.weights_version()
+                if version != self.version:  # nobody may take them for those before, until it is known which they are
+                    self.version, self.in_place = version, None
             except EngineDown:
                 raise
             except EngineFailed:
@@ -159,6 +162,17 @@ class Engine:
             return str(orjson.loads(answer)["weight_version"])
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise self.unlike("/weight_info", error) from error
+
+    async def started_at(self) -> str | None:
+        """When its process began, as its metrics have it; None where they don't."""
+        try:
+            answer = await self._call("GET", "/metrics")
+        except EngineDown:
+            raise
+        except EngineFailed:
+            return None
+        said = (line.split() for line in answer.decode(errors="replace").splitlines() if line.startswith(STARTED))
+        return next((words[1] for words in said if len(words) == 2), None)
 
     async def call_weights(self, version: str) -> None:
         """Name the weights that it has from now on."""

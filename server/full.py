@@ -23,6 +23,10 @@ IN_CHANGE = "in-change"
 _MARK = "#"
 
 
+class Replaced(Exception):
+    """Another gateway gave the engine other weights meanwhile."""
+
+
 @dataclass(frozen=True)
 class FullWeights:
     """What an engine should have under its adapters. `name` as in an answer's `model`; `path` is empty for the base."""
@@ -53,11 +57,14 @@ async def put_in_place(
 
     `sure`: the engine has other weights now, so that it must answer otherwise afterwards.
     The caller sends nothing to the engine meanwhile; what others sent waits there, and they find out by its version.
-    Raises EngineFailed, after which it has those it had, or any; ProbeFailed when it has others than wanted.
+    Raises EngineFailed, after which it has those it had, or any; ProbeFailed when it has others than wanted; Replaced
+    before anything was done.
     """
     before = None
     if sure and wanted.probe is not None:
         before = await probe_logprobs(engine, asked_as, wanted.probe["sequences"])
+    if await engine.weights_version(load_seconds) != engine.version:
+        raise Replaced
     try:
         await engine.pause(drain_seconds)
         await engine.call_weights(IN_CHANGE)

@@ -162,6 +162,7 @@ class Gateway:
         inherit(self.spool, self.settings.spool.parent, interrupted, self.recorder.keep_back)
         self.recorder.start()
         await self.lease.beat()
+        await self.swap.start()
         self._go(self.lease.run(), "lease")
         self._go(self.notices.run(), "notices")
         self._go(self.everybody.run(), "people")

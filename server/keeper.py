@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 from db.errors import DatabaseUnavailable, LeaseTaken
 from server.engine import AS_STARTED, Card, Engine, EngineDown, EngineFailed
-from server.full import FullWeights, name_of, prove, put_in_place
+from server.full import FullWeights, Replaced, name_of, prove, put_in_place
 from server.lease import Lease
 from server.manifest import Unfit, config_hash
 from server.observed import Observed, Verdict
@@ -100,6 +100,7 @@ class Keeper:
         self._tried: dict[str, tuple[str, Verdict, float]] = {}  # name → (path, what came of it, when)
         self._told: dict[str, Verdict] = {}  # what the shared rows said when they were last read
         self._there: dict[str, str] = {}  # what it said itself when it was last looked at
+        self._started: str | None = None  # when its process began that a probe last failed on
         self._begun = self._ended = 0
         self._removed = False
         self._round = asyncio.Event()
@@ -163,8 +164,12 @@ class Keeper:
     async def _look(self) -> None:
         engine = self.engine
         try:
+            version = engine.version
             cards = await engine.observe(self._ground.changes)
-            await self._agree(cards)
+            there = {card.id: card.root for card in cards if card.parent is not None}
+            if await self._restarted(there, version):
+                self._tried.clear()  # what another process did says nothing about this one
+            await self._agree(there)
             if engine.takes_images is None:
                 await engine.find_out_images()
             self._strikes = 0
@@ -182,9 +187,24 @@ class Keeper:
         self._tried.clear()
         self.engine.mark_down(why)
 
-    async def _agree(self, cards: list[Card]) -> None:
+    async def _restarted(self, there: dict[str, str], version: str) -> bool:
+        """Whether it is another process than it was, as far as that shows: what it had loaded is gone, or its weights
+        are those of a start again. Where it had nothing, it is asked, but only while a probe's verdict depends on it.
+
+        `version`: of its weights, when it was last looked at or changed.
+        """
+        engine, had = self.engine, self._there | self.engine.loaded
+        if any(there.get(name) != path for name, path in had.items()):
+            return True
+        if version != AS_STARTED and engine.version == AS_STARTED:
+            return True
+        if there or self._started is None or not any(verdict.final for _, verdict, _ in self._tried.values()):
+            return False
+        return await engine.started_at() not in (None, self._started)
+
+    async def _agree(self, there: dict[str, str]) -> None:
         engine = self.engine
-        there = self._there = {card.id: card.root for card in cards if card.parent is not None}
+        self._there = there
         for name in [name for name, path in engine.loaded.items() if there.get(name) != path]:
             del engine.loaded[name]  # it restarted between two looks
         await self._compare()
@@ -275,12 +295,15 @@ class Keeper:
                 verdict = Verdict(True, await self._put(wanted, there))
             except EngineDown:
                 raise
+            except Replaced:
+                self.wake()
+                return
             except EngineFailed as error:
                 verdict = Verdict(False, error.what)
             except Unfit as error:
                 verdict = Verdict(False, f"not loaded: {error}")
             except ProbeFailed as error:
-                verdict = Verdict(False, str(error), final=True)
+                verdict = await self._final(error)
             finally:
                 engine.reloading = False
             self._tried[wanted.name] = (wanted.path, verdict, time.monotonic())
@@ -294,7 +317,7 @@ class Keeper:
         self._pool.notify()
 
     async def _put(self, wanted: FullWeights, there: dict[str, str]) -> str:
-        """Returns the probe's words. Raises EngineFailed or ProbeFailed."""
+        """Returns the probe's words. Raises EngineFailed, ProbeFailed or Replaced."""
         engine = self.engine
         if name_of(engine.version, engine.base_id) == wanted.name:
             try:
@@ -353,7 +376,7 @@ class Keeper:
         except Unfit as error:  # not final: the files may be put back
             verdict = Verdict(False, f"not loaded: {error}")
         except ProbeFailed as error:
-            verdict = Verdict(False, str(error), final=True)
+            verdict = await self._final(error)
             await self._unload(adapter.name)
         self._tried[adapter.name] = (adapter.path, verdict, time.monotonic())
         await self._tell({adapter.name: verdict})  # before it counts here: other gateways are to know it as soon
@@ -364,6 +387,11 @@ class Keeper:
             self._pool.notify()
         else:
             log.error("engine %s does not take %s: %s", engine.url, adapter.name, verdict.detail)
+
+    async def _final(self, error: ProbeFailed) -> Verdict:
+        """It stands for as long as the engine's process does."""
+        self._started = await self.engine.started_at()
+        return Verdict(False, str(error), final=True)
 
     async def _unload(self, name: str) -> bool:
         """As the holder of the lease, unless someone here still uses the name: then at a later look."""

@@ -34,7 +34,7 @@ class Lease:
 
     def __init__(self, database: Database, holder: str, seconds: float, ended: Callable[[str], bool]) -> None:
         self._database, self.holder, self.seconds = database, holder, seconds
-        self._ended = ended
+        self.ended = ended
         self._held_until = self._heard_until = 0.0
         self._last: Role = "alone"
         self.changed: Callable[[], None] = lambda: None
@@ -93,7 +93,7 @@ class Lease:
             if holder == self.holder and left > max(term / 2, self.seconds):
                 return holder
             if holder != self.holder and left > 0:
-                if not self._ended(holder):
+                if not self.ended(holder):
                     return holder
                 gone = holder
         with self._database.transaction() as session:

@@ -17,7 +17,8 @@ from server.lookups import Lookups
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of loading an adapter on an engine: `ok`, or why not. `final`: not worth another attempt."""
+    """What came of loading an adapter on an engine: `ok`, or why not. `final`: not worth another attempt until
+    the engine is started again."""
 
     ok: bool
     detail: str

@@ -67,7 +67,7 @@ class Swap:
         self._inspection = Inspection(self.ground, max_rank)
         self._deploying = asyncio.Lock()
         self._hurry = asyncio.Event()
-        self._wanting = Wanting(database, catalog, lease.holder, lease.seconds, self._tell)
+        self._wanting = Wanting(database, catalog, lease.holder, lease.seconds, lease.ended, self._tell)
         self._shared = Observed(database, lookups, lease.holder)
         self.keepers: list[Keeper] = []
         self._reach = Reach(self.keepers, lease, self.ground, load_seconds, drain_seconds)
@@ -104,6 +104,10 @@ class Swap:
         """Read the rows now instead of at the next tick, and look at the engines: something changed."""
         self._hurry.set()
         self._wake()
+
+    async def start(self) -> None:
+        """Forget changes that ended with this gateway when it last did: no engine is to load what they were about."""
+        await self._wanting.tidy(steps=False)
 
     async def run(self) -> None:
         """Follow the wanted state until cancelled."""

@@ -29,12 +29,22 @@ NAME = re.compile(r"^round-[a-z0-9][a-z0-9.-]*$")
 class Wanting:
     """The wishes of all gateways, and the writing of this one's. `told` is called after each change.
 
-    A candidate is wished for `seconds`, again and again while its deployment runs: one whose gateway died is let go.
+    A candidate is wished for `seconds`, again and again while its deployment runs: one whose gateway died is let go,
+    and at once where `ended` says that it did.
     """
 
-    def __init__(self, database: Database, catalog: Catalog, by: str, seconds: float, told: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        catalog: Catalog,
+        by: str,
+        seconds: float,
+        ended: Callable[[str], bool],
+        told: Callable[[], None],
+    ) -> None:
         self._database, self._catalog, self._by = database, catalog, by
-        self._seconds, self._told = seconds, told
+        self._seconds, self._ended, self._told = seconds, ended, told
+        self._candidates: set[str] = set()  # of deployments that run here
 
     def adapters(self) -> list[Adapter]:
         """What every engine should have just now, most important first: never more than it was started for.
@@ -54,12 +64,16 @@ class Wanting:
     async def candidate(self, target: Weights) -> AsyncIterator[None]:
         """Want it for as long as the block runs. Raises ApiError 503 without a database."""
         path = "" if target.path is None else str(target.path.resolve())
-        await self._write(self._wish, wishes.CANDIDATE, target.model, path)
-        renewing = asyncio.create_task(self._renew(target.model))
+        self._candidates.add(target.model)
         try:
-            yield
+            await self._write(self._wish, wishes.CANDIDATE, target.model, path)
+            renewing = asyncio.create_task(self._renew(target.model))
+            try:
+                yield
+            finally:
+                renewing.cancel()
         finally:
-            renewing.cancel()
+            self._candidates.discard(target.model)
             with suppress(ApiError):  # else it runs out by itself
                 await self._write(self._unwish, wishes.CANDIDATE, target.model)
 
@@ -84,14 +98,21 @@ class Wanting:
         """Take it back. False: it was not wanted."""
         return await self._write(self._unwish, wishes.STEP, name)
 
-    async def tidy(self) -> None:
-        """Let go of steps whose files are gone: a round that was broken off has nobody to take them back."""
-        steps = [wish for wish in self._catalog.wishes if wish.kind == wishes.STEP]
-        if steps:
-            for name in await asyncio.to_thread(_without_files, steps):
-                log.info("%s is wanted no more: its files are gone", name)
+    async def tidy(self, steps: bool = True) -> None:
+        """Let go of what has nobody to take it back: candidates of gateways that have ended, this one's former self
+        among them, and `steps` whose files are gone, as of a round that was broken off."""
+        kinds = (wishes.CANDIDATE, wishes.STEP) if steps else (wishes.CANDIDATE,)
+        asked = [wish for wish in self._catalog.wishes if wish.kind in kinds and wish.name not in self._candidates]
+        if asked:
+            for wish, why in await asyncio.to_thread(self._left, asked):
+                log.info("%s is wanted no more: %s", wish.name, why)
                 with suppress(ApiError):
-                    await self.no_step(name)
+                    await self._write(self._unwish, wish.kind, wish.name, wish.by)
+
+    def _left(self, asked: list[Wish]) -> list[tuple[Wish, str]]:
+        gone = [(wish, "its files are gone") for wish in asked if wish.kind == wishes.STEP and not _has_files(wish)]
+        dead = [wish for wish in asked if wish.kind == wishes.CANDIDATE]
+        return gone + [(one, "its gateway ended") for one in dead if one.by == self._by or self._ended(one.by)]
 
     def _wished(self, wish: Wish) -> Adapter | None:
         if wish.kind == wishes.STEP:
@@ -122,17 +143,17 @@ class Wanting:
                 wishes.keep_newest(session, kind, most)
         return True
 
-    def _unwish(self, kind: str, name: str) -> bool:
+    def _unwish(self, kind: str, name: str, by: str | None = None) -> bool:
         with self._database.transaction() as session:
-            return wishes.unwish(session, kind, name)
+            return wishes.unwish(session, kind, name, by)
 
     def _renewed(self, name: str) -> None:
         with self._database.transaction() as session:
-            wishes.renew(session, wishes.CANDIDATE, name, self._seconds)
+            wishes.renew(session, wishes.CANDIDATE, name, self._by, self._seconds)
 
 
-def _without_files(steps: list[Wish]) -> list[str]:
-    return [wish.name for wish in steps if not Path(wish.path).is_dir()]
+def _has_files(wish: Wish) -> bool:
+    return Path(wish.path).is_dir()
 
 
 def _is_adapter(one: Weights) -> bool:

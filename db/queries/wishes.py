@@ -27,15 +27,16 @@ def wish(session: Session, kind: str, name: str, path: str, by: str, seconds: fl
     session.execute(row.on_conflict_do_update(index_elements=["kind", "name"], set_=asked))
 
 
-def renew(session: Session, kind: str, name: str, seconds: float) -> None:
-    """Want it for so much longer. One that is gone stays gone."""
+def renew(session: Session, kind: str, name: str, by: str, seconds: float) -> None:
+    """Want it for so much longer, from now on by this gateway's word. One that is gone stays gone."""
     until = shared_now(session) + timedelta(seconds=seconds)
-    session.execute(update(Wish).where(Wish.kind == kind, Wish.name == name).values(until=until))
+    session.execute(update(Wish).where(Wish.kind == kind, Wish.name == name).values(until=until, by=by))
 
 
-def unwish(session: Session, kind: str, name: str) -> bool:
-    """Take it back. False: it was not wanted."""
-    gone = session.execute(delete(Wish).where(Wish.kind == kind, Wish.name == name).returning(Wish.name))
+def unwish(session: Session, kind: str, name: str, by: str | None = None) -> bool:
+    """Take it back, where `by` is given only if it is that gateway's. False: it was not wanted."""
+    wish = delete(Wish).where(Wish.kind == kind, Wish.name == name)
+    gone = session.execute((wish if by is None else wish.where(Wish.by == by)).returning(Wish.name))
     return bool(gone.all())
 
 

@@ -74,15 +74,18 @@ def test_wishes_hold_until_they_are_taken_back_or_run_out_and_the_newest_of_a_ki
     assert names() == ["step-1", "step-2", "step-3", "v1"]
     with database.transaction() as session:
         assert wishes.keep_newest(session, wishes.STEP, 2) == ["step-1"]
-        wishes.renew(session, wishes.CANDIDATE, "v1", 0.4)
-        wishes.renew(session, wishes.CANDIDATE, "v9", 60)
+        wishes.renew(session, wishes.CANDIDATE, "v1", "two", 0.4)
+        wishes.renew(session, wishes.CANDIDATE, "v9", "two", 60)
     time.sleep(0.25)
     assert names() == ["step-2", "step-3", "v1"]
+    with database.reading() as session:
+        assert [row.by for row in wishes.wanted(session) if row.name == "v1"] == ["two"]
     time.sleep(0.25)
     assert names() == ["step-2", "step-3"]
     with database.transaction() as session:
         assert wishes.unwish(session, wishes.STEP, "step-2")
         assert not wishes.unwish(session, wishes.STEP, "step-2")
+        assert not wishes.unwish(session, wishes.STEP, "step-3", by="two")
     assert names() == ["step-3"]
 
 

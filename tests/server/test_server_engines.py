@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.adapters import add_checkpoint
+from support.adapters import add_checkpoint, add_full
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.waiting import until
@@ -194,6 +194,29 @@ async def test_an_engine_of_the_settings_with_another_base_model_is_left_out_onc
             )
             (left,) = [one for one in engines if not one.healthy]
             assert "is not the one that v0 is" in left.detail
+
+
+@pytest.mark.parametrize("had", ["an adapter", "nothing", "full weights"])
+async def test_what_a_probe_refused_is_tried_anew_on_an_engine_that_restarted_between_two_looks(
+    house: Running, engine: FakeEngine, tmp_path: Path, had: str
+) -> None:
+    async def deploy(name: str) -> int:
+        return (await house.http.post("/api/deployments", json={"checkpoint": name})).status_code
+
+    engine.tells_start = had == "nothing"  # else it is seen by what it had
+    if had == "an adapter":
+        assert await deploy(add_checkpoint(house.database, tmp_path)) == 200
+    engine.ignores_adapters = engine.ignores_reloads = True
+    name = (add_full if had == "full weights" else add_checkpoint)(house.database, tmp_path, -2.5)
+    assert await deploy(name) == 422
+    await until(lambda: engine.version == "default" or engine.version.startswith("ruminate-v0"))
+    loads = engine.loads
+    assert await deploy(name) == 422
+    assert engine.loads == loads  # it said so for good
+    engine.forget()
+    engine.ignores_adapters = engine.ignores_reloads = False
+    assert await deploy(name) == 200
+    assert (await house.chat()).json()["model"] == f"ruminate-{name}"
 
 
 async def test_only_an_administrator_changes_engines(tmp_path: Path, engine: FakeEngine) -> None:

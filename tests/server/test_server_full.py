@@ -10,10 +10,12 @@ import pytest
 from sqlalchemy import delete, select
 from support.adapters import add_checkpoint, add_full, write_adapter
 from support.fake_engine import BASE, FakeEngine
-from support.gateways import Running, running_gateway
+from support.gateways import Running, running_gateway, two_gateways
 from support.waiting import until
 
+from db.errors import DatabaseUnavailable
 from db.schema import EngineState, Generation
+from server.observed import Verdict
 
 
 async def deploy(house: Running, name: str, **more: object) -> tuple[int, dict]:
@@ -247,6 +249,49 @@ async def test_a_second_gateway_never_passes_on_what_other_weights_wrote(engine:
         assert (await deploy(second, names[0]))[0] == 200
         assert {model for model, _ in answers} >= {f"ruminate-{name}" for name in names}
         assert [(model, said) for model, said in answers if said != words(engine, model)] == []
+
+
+async def test_a_gateway_that_cannot_read_the_rows_never_passes_on_what_other_weights_wrote(
+    engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = {"database_url": f"sqlite:///{tmp_path / 'both.db'}", "lease_seconds": 30.0}
+    async with two_gateways(tmp_path, [engine.url], **shared) as (first, second):
+        names = [add_full(first.database, first.home, -2.0 - number / 10) for number in range(2)]
+        assert (await deploy(first, names[0]))[0] == 200
+        known = second.gateway.pool.engines[0]
+        await until(lambda: known.in_place == f"ruminate-{names[0]}")
+
+        def gone(*_: object) -> None:
+            raise DatabaseUnavailable("postgresql://…", "no route to host", "Wait.")
+
+        with monkeypatch.context() as cut:
+            cut.setattr(second.gateway.catalog, "_read", gone)
+            cut.setattr(second.gateway.swap.keepers[0]._shared, "_read", gone)
+            assert (await deploy(first, names[1]))[0] == 200
+            await until(lambda: known.version == engine.version)
+            assert second.gateway.lease.role == "follows"
+            assert not known.serves(f"ruminate-{names[0]}")
+            answer = asyncio.create_task(second.chat())
+        assert named_and_said(await answer) == (f"ruminate-{names[1]}", words(engine, f"ruminate-{names[1]}"))
+
+
+async def test_weights_that_another_gateway_replaced_meanwhile_are_not_taken_for_those_before(
+    house: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the database does not answer and two gateways look after the engine for a moment."""
+    full = add_full(house.database, house.home)
+    shared = house.gateway.swap.keepers[0]._shared
+    read = shared.read
+
+    async def late(url: str) -> dict[str, Verdict]:
+        found = await read(url)
+        if house.gateway.catalog.wishes:
+            engine.weights, engine.version = str(house.home / "checkpoints" / full), f"ruminate-{full}#of-another"
+        return found
+
+    monkeypatch.setattr(shared, "read", late)
+    assert (await deploy(house, full))[0] == 200
+    assert engine.reloads == 0
 
 
 async def test_what_stands_on_other_weights_than_live_is_refused_in_words(house: Running, tmp_path: Path) -> None:

@@ -14,8 +14,10 @@ from support.gateways import Running, running_gateway
 from support.waiting import until
 
 from db.errors import DatabaseUnavailable
-from db.queries import deployments
+from db.queries import deployments, wishes
 from db.schema import Message
+from db.session import Database
+from server.claim import Claim
 
 
 @asynccontextmanager
@@ -198,6 +200,34 @@ async def test_a_gateway_that_ends_hands_the_engines_over_at_once(
             assert one.gateway.lease.role == "holds"
         await two.gateway.lease.beat()
         assert two.gateway.lease.role == "holds"
+
+
+@pytest.mark.parametrize("who", ["itself", "another that ended", "another that lives"])
+async def test_what_a_gateway_that_ended_was_about_to_make_live_is_loaded_by_nobody(
+    tmp_path: Path, engine: FakeEngine, who: str
+) -> None:
+    shared = f"sqlite:///{tmp_path / 'shared.db'}"
+    async with running_gateway(tmp_path / "home", [engine.url], database_url=shared) as house:
+        await house.until_ready()
+        name = add_checkpoint(house.database, tmp_path)
+        itself = house.gateway.lease.holder
+        other = Claim(tmp_path / "other" / "spool" / "gateway-8000")
+        path = str(tmp_path / "checkpoints" / name)
+    assert other.take()
+    if who != "another that lives":
+        other.release()
+    database = Database(shared)
+    with database.transaction() as session:
+        wishes.wish(session, wishes.CANDIDATE, f"ruminate-{name}", path, itself if who == "itself" else other.name, 60)
+    database.close()
+    async with running_gateway(tmp_path / "home", [engine.url], database_url=shared) as house:
+        await house.until_ready()
+        if who == "another that lives":
+            await until(lambda: f"ruminate-{name}" in engine.adapters)
+            other.release()
+        await until(lambda: house.gateway.catalog.wishes == ())
+        await until(lambda: engine.adapters == {})
+    assert engine.loads == (1 if who == "another that lives" else 0)
 
 
 async def test_gateways_that_share_a_home_and_a_port_as_in_containers_keep_their_turns_apart(

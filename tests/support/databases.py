@@ -52,12 +52,16 @@ class PostgreSQL:
 
     def kill(self) -> None:
         """kill -9 for all its processes, as by the kernel where memory runs out."""
+        _, alive = psutil.wait_procs(self.strike(), timeout=60)
+        assert not alive, alive
+
+    def strike(self) -> list[psutil.Process]:
+        """The same, without waiting until they are gone."""
         server = psutil.Process(self._server.get_pid())
         for process in (every := [server, *server.children(recursive=True)]):
             with suppress(psutil.NoSuchProcess):  # the others end by themselves once the first is gone
                 process.kill()
-        _, alive = psutil.wait_procs(every, timeout=60)
-        assert not alive, alive
+        return every
 
     def start(self) -> None:
         """Again, after `kill`; at the same socket."""

@@ -6,6 +6,7 @@ in the middle of a stream, refuse connections, or ignore adapters, as real engin
 
 import asyncio
 import json
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,8 @@ class FakeEngine:
         self.weights = ""  # the folder of the full weights that took the place of the base
         self.version = "default"
         self.paused = False
+        self.started = time.time()
+        self.tells_start = True  # in its metrics
         self.pauses = self.reloads = 0
         self.mixed = 0  # answers that were being written while the weights changed
         self.unhealthy = False
@@ -73,6 +76,7 @@ class FakeEngine:
         app = web.Application(client_max_size=64 << 20, middlewares=[_validated])
         app.router.add_get("/health", self._health)
         app.router.add_get("/v1/models", self._models)
+        app.router.add_get("/metrics", self._metrics)
         app.router.add_post("/v1/load_lora_adapter", self._load)
         app.router.add_post("/v1/unload_lora_adapter", self._unload)
         app.router.add_post("/v1/chat/completions", self._chat)
@@ -116,6 +120,7 @@ class FakeEngine:
         """What a restart does to it."""
         self.adapters.clear()
         self.weights, self.version, self.paused = "", "default", False
+        self.started = time.time()
 
     def text(self, model: str) -> tuple[str, str]:
         """(reasoning, response) that `model` always writes. Full weights write as the checkpoint that they are."""
@@ -135,6 +140,11 @@ class FakeEngine:
         cards = [{"id": self.base, "root": self.root, "parent": None, "max_model_len": 1024}]
         cards += [{"id": name, "root": path, "parent": BASE} for name, path in self.adapters.items()]
         return web.json_response({"object": "list", "data": cards})
+
+    async def _metrics(self, _: web.Request) -> web.Response:
+        said = "# HELP process_start_time_seconds Start time of the process.\n"
+        said += f"process_start_time_seconds {self.started}\n" if self.tells_start else ""
+        return web.Response(text=said)
 
     async def _load(self, request: web.Request) -> web.Response:
         body = await request.json()

@@ -66,9 +66,9 @@ class Forked:
     def __init__(self, home: Path, engines: list[str], **settings: Any) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url, self._home = f"http://127.0.0.1:{port}", home
-        self._environment = _environment(home, engines, {"PORT": str(port)} | settings)
+            self.port: int = free.getsockname()[1]
+        self.url, self._home = f"http://127.0.0.1:{self.port}", home
+        self._environment = _environment(home, engines, {"PORT": str(self.port)} | settings)
         self._process: BaseProcess | None = None
 
     @property
