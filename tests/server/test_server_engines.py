@@ -209,7 +209,11 @@ async def test_what_a_probe_refused_is_tried_anew_on_an_engine_that_restarted_be
     engine.ignores_adapters = engine.ignores_reloads = True
     name = (add_full if had == "full weights" else add_checkpoint)(house.database, tmp_path, -2.5)
     assert await deploy(name) == 422
-    await until(lambda: engine.version == "default" or engine.version.startswith("ruminate-v0"))
+    await until(
+        lambda: engine.version,
+        "the base's weights are not back",
+        lambda seen: seen == "default" or seen.startswith("ruminate-v0"),
+    )
     loads = engine.loads
     assert await deploy(name) == 422
     assert engine.loads == loads  # it said so for good

@@ -259,7 +259,7 @@ async def test_a_gateway_that_cannot_read_the_rows_never_passes_on_what_other_we
         names = [add_full(first.database, first.home, -2.0 - number / 10) for number in range(2)]
         assert (await deploy(first, names[0]))[0] == 200
         known = second.gateway.pool.engines[0]
-        await until(lambda: known.in_place == f"ruminate-{names[0]}")
+        await until(lambda: known.in_place, "the first weights are not in place", f"ruminate-{names[0]}")
 
         def gone(*_: object) -> None:
             raise DatabaseUnavailable("postgresql://…", "no route to host", "Wait.")
@@ -268,7 +268,7 @@ async def test_a_gateway_that_cannot_read_the_rows_never_passes_on_what_other_we
             cut.setattr(second.gateway.catalog, "_read", gone)
             cut.setattr(second.gateway.swap.keepers[0]._shared, "_read", gone)
             assert (await deploy(first, names[1]))[0] == 200
-            await until(lambda: known.version == engine.version)
+            await until(lambda: known.version, "the new version is not seen", engine.version)
             assert second.gateway.lease.role == "follows"
             assert not known.serves(f"ruminate-{names[0]}")
             answer = asyncio.create_task(second.chat())

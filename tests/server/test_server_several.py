@@ -223,10 +223,10 @@ async def test_what_a_gateway_that_ended_was_about_to_make_live_is_loaded_by_nob
     async with running_gateway(tmp_path / "home", [engine.url], database_url=shared) as house:
         await house.until_ready()
         if who == "another that lives":
-            await until(lambda: f"ruminate-{name}" in engine.adapters)
+            await until(lambda: engine.adapters, "the adapter was not loaded", lambda has: f"ruminate-{name}" in has)
             other.release()
-        await until(lambda: house.gateway.catalog.wishes == ())
-        await until(lambda: engine.adapters == {})
+        await until(lambda: house.gateway.catalog.wishes, "the wish stands", ())
+        await until(lambda: engine.adapters, "an adapter was loaded", {})
     assert engine.loads == (1 if who == "another that lives" else 0)
 
 
