@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 
 TEMPORARY = {408, 409, 425, 429, 500, 502, 503, 504}  # busy, or away for a moment
-REFUSED_ONE = (400, 413, 422)  # the server's words on this request alone: too long for it, or filtered
+REFUSED_ONE = (200, 400, 413, 422)
+"""The server's words on this request alone: too long for it, or filtered; 200 with an error that did not pass."""
 ATTEMPTS = 6  # at least so many, also where each takes long
 PATIENCE = 300.0  # seconds, as for the gateway: a model takes minutes to load, and a provider's limits are per minute
 LONGEST_WAIT = 60.0
