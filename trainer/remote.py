@@ -7,7 +7,8 @@ from typing import Any
 import httpx
 
 TEMPORARY = {408, 409, 425, 429, 500, 502, 503, 504}  # busy, or away for a moment
-REFUSED_ONE = (400, 413, 422)  # the server's words on this request alone: too long for it, or filtered
+REFUSED_ONE = (200, 400, 413, 422)
+"""The server's words on this request alone: too long for it, or filtered; 200 with an error that did not pass."""
 ATTEMPTS = 6  # at least so many, also where each takes long
 PATIENCE = 300.0  # seconds, as for the gateway: a model takes minutes to load, and a provider's limits are per minute
 LONGEST_WAIT = 60.0
@@ -24,7 +25,7 @@ class RemoteError(RuntimeError):
 def call(
     http: httpx.Client, path: str, body: dict[str, Any], first_wait: float = 0.5, patience: float = PATIENCE
 ) -> dict[str, Any]:
-    """POST and return the answer's JSON. Waits as long as the server says, else twice as long each time.
+    """POST and return the answer's JSON. Waits as long as the server says, and at least twice as long each time.
 
     `patience`: seconds since the first trouble. An answer that is no JSON object, or an error object under status 200
     as routers send it, is trouble that passes.
@@ -49,8 +50,8 @@ def call(
         deadline = min(deadline, time.monotonic() + patience)
         if attempt >= ATTEMPTS and time.monotonic() >= deadline:
             raise RemoteError(f"{where}: {trouble}, after {attempt} attempts", status)
-        wait = float(asked) if asked and asked.replace(".", "", 1).isdigit() else first_wait * 2 ** min(attempt - 1, 9)
-        time.sleep(min(wait, LONGEST_WAIT))
+        said = float(asked) if asked and asked.replace(".", "", 1).isdigit() else 0.0
+        time.sleep(min(max(said, first_wait * 2 ** min(attempt - 1, 9)), LONGEST_WAIT))
 
 
 def _found(response: httpx.Response) -> dict[str, Any] | None:

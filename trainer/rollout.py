@@ -52,6 +52,7 @@ class Rollout:
         self._following = following if work.config.overlap else None
         self._ahead: Ahead[Drawn] = Ahead()
         self._asked: dict[str, Prompt] = {}
+        self._withdrawn: set[int] = set()  # positions of which the record says that nothing learnt from them
         self._behind = 0
         self._scored: list[Scored] = []  # of the newest draw, call by call; empty: not yet
         self._trained = Scored([], [], {}, 0.0)  # what of it the step trains on
@@ -276,11 +277,13 @@ class Rollout:
         allowed = self._work.ledger.still_trainable(ids) if ids else set()
         asked: dict[str, Prompt] = {}
         for place, (key, (position, prompt)) in enumerate(found.items()):
-            if prompt.message_id is None or (prompt.message_id in allowed and prompt.messages):
+            again = prompt.message_id in allowed and prompt.messages and position not in self._withdrawn
+            if prompt.message_id is None or again:
                 asked[key] = prompt
             else:
                 if step <= int(key) // self._work.config.prompts_per_step:  # no step before has trained on it
                     self._work.ledger.withdraw(position, f"its consent was gone before step {step + 1}")
+                    self._withdrawn.add(position)
                 asked[key] = self._stand_in(step, place)
         return asked
 

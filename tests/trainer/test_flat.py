@@ -156,6 +156,15 @@ def test_a_prompt_that_was_forgotten_and_is_allowed_again_is_not_asked_without_i
     assert rollout._work.ledger.prompts()[1].verdict == "left"
 
 
+def test_a_prompt_of_which_the_record_says_that_nothing_learnt_from_it_is_not_asked_later():
+    ledger = Rows(3, gone={"m1"})
+    rollout, engine = rollout_of(Judge(flat=[]), count=3, people={1}, ledger=ledger)
+    step_of(rollout, 0, 0)
+    ledger._gone.clear()  # asked once more, and allowed by then
+    step_of(rollout, 0, 1)
+    assert [1 in numbers for numbers, _ in engine.asked] == [False, False]
+
+
 @pytest.mark.parametrize("replace_flat", [0, 1])
 def test_which_prompts_were_flat_is_noted_for_later_rounds(replace_flat):
     rollout, engine = rollout_of(Judge(flat=[1]), replace_flat=replace_flat)

@@ -189,9 +189,16 @@ def test_a_judge_that_is_away_for_minutes_ends_nothing(tmp_path, serve, monkeypa
 
 def test_a_judge_that_stays_away_is_said(tmp_path, serve, monkeypatch):
     clock = Clock(monkeypatch)
-    server = serve(lambda *_: (200, {}, {"error": {"message": "the provider is away"}}))
+    server = serve(lambda *_: (503, {}, {"error": {"message": "the provider is away"}}))
     with pytest.raises(RemoteError, match=r"the provider is away.*after \d+ attempts"):
         LlmJudge(server.url, "m", tmp_path / "a.db").score(PAIRS[:1])
+    assert 300 <= clock.now < 400
+
+
+def test_an_error_that_does_not_pass_is_about_this_answer_alone(tmp_path, serve, monkeypatch):
+    clock = Clock(monkeypatch)
+    server = serve(lambda *_: (200, {}, {"error": {"message": "the provider has no words for it"}}))
+    assert LlmJudge(server.url, "m", tmp_path / "a.db").score(PAIRS[:1]) == [1.0]
     assert 300 <= clock.now < 400
 
 

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from types import SimpleNamespace
 
 import pytest
 from support.fake_teacher import FakeTeacher, says
@@ -115,6 +117,21 @@ def test_a_busy_teacher_is_asked_again_and_one_prompt_that_it_filters_ends_nothi
     told = teach(Teacher(teacher.url, "m"), to_ask(asked(1, 2, 3), answers), answers)
     assert (told.kept, told.left) == (2, {"the server refused it (400)": 1})
     assert teacher.asked.count(words(1)) == 3
+
+
+def test_an_error_under_status_200_is_asked_again_and_drops_one_prompt_at_most(tmp_path, api, monkeypatch):
+    monkeypatch.setattr("trainer.remote.time", SimpleNamespace(sleep=lambda seconds: None, monotonic=time.monotonic))
+    monkeypatch.setattr("trainer.teach.PATIENCE", 0.0)
+    passing = [1]
+
+    def answer(text):
+        if text == words(2) or (text == words(1) and passing and passing.pop()):
+            return 200, {}, {"error": {"code": 502, "message": "the provider is away"}}
+        return says(GOOD)
+
+    teacher, answers = api(answer), Answers(tmp_path / "a.jsonl")
+    told = teach(Teacher(teacher.url, "m"), to_ask(asked(1, 2, 3), answers), answers)
+    assert (told.kept, told.left) == (2, {"the server refused it (200)": 1})
 
 
 def test_a_run_that_was_broken_off_goes_on_and_asks_for_nothing_twice(tmp_path, api):
