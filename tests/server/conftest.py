@@ -6,14 +6,13 @@ from pathlib import Path
 import pytest
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
+from support.swaps import running_engine
 
 
 @pytest.fixture
 async def engine() -> AsyncIterator[FakeEngine]:
-    fake = FakeEngine()
-    await fake.start()
-    yield fake
-    await fake.stop()
+    async with running_engine() as fake:
+        yield fake
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.records import a_turn, its_end, said
+from support.swaps import two_engines
 from support.trials import newest, record
 from support.waiting import until
 
@@ -203,11 +204,8 @@ async def test_a_canary_with_too_little_traffic_is_promoted_when_its_time_is_ove
 async def test_a_canary_that_an_engine_refuses_later_is_told_and_given_up_when_its_time_is_over(
     engine: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = FakeEngine()
-    await other.start()
     settings = {"canary_share": 0.5, "canary_hours": 1e-6, "judge_seconds": 3600.0}
-    async with running_gateway(tmp_path / "home", [engine.url, other.url], **settings) as house:
-        await house.until_ready()
+    async with two_engines(tmp_path / "home", engine, **settings) as (house, other):
         name = add_checkpoint(house.database, house.home)
         await publish(house, name)
         assert (await house.http.get("/health")).json()["trouble"] is None
@@ -232,7 +230,6 @@ async def test_a_canary_that_an_engine_refuses_later_is_told_and_given_up_when_i
         assert (await house.http.get("/health")).json()["trouble"] is None
         with house.database.transaction() as session:
             assert rounds.claim_round(session, "trainer", 60) is not None
-    await other.stop()
 
 
 async def test_errors_alone_roll_a_canary_back(shared: Running) -> None:

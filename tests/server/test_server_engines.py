@@ -1,8 +1,6 @@
 """Engines that are added and removed while people chat."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -10,20 +8,13 @@ import pytest
 from support.adapters import add_checkpoint, add_full
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
+from support.swaps import running_engine
 from support.waiting import until
 
 from server import engine as engines
 from server.tracing import CURRENT, Trace
 
 ENGINES = "/api/admin/engines"
-
-
-@asynccontextmanager
-async def another(base: str | None = None) -> AsyncIterator[FakeEngine]:
-    fake = FakeEngine() if base is None else FakeEngine(base=base)
-    await fake.start()
-    yield fake
-    await fake.stop()
 
 
 async def add(house: Running, url: str) -> httpx.Response:
@@ -34,13 +25,13 @@ async def remove(house: Running, url: str) -> httpx.Response:
     return await house.http.delete(ENGINES, params={"url": url})
 
 
-async def test_no_answer_fails_while_one_engine_takes_the_place_of_another(
+async def test_no_answer_fails_while_one_engine_takes_the_place_of_running_engine(
     house: Running, engine: FakeEngine, tmp_path: Path
 ) -> None:
     name = add_checkpoint(house.database, tmp_path)
     assert (await house.http.post("/api/deployments", json={"checkpoint": name})).status_code == 200
     engine.delay = 0.05
-    async with another() as second:
+    async with running_engine() as second:
         long = asyncio.create_task(house.chat(stream=True))
         await until(lambda: engine.running, "the engine was not asked", 1)
         added = await add(house, second.url)
@@ -65,7 +56,7 @@ async def test_no_answer_fails_while_one_engine_takes_the_place_of_another(
 async def test_every_gateway_follows_and_so_does_one_that_starts_later(
     tmp_path: Path, database_url: str, engine: FakeEngine
 ) -> None:
-    async with another() as second:
+    async with running_engine() as second:
         shared = {"database_url": database_url}
         async with (
             running_gateway(tmp_path / "one", [engine.url], **shared) as one,
@@ -94,7 +85,7 @@ async def test_what_does_not_fit_is_refused_in_words(
     house: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "CONNECT_SECONDS", 1.0)
-    async with another(base="other-v0") as stranger:
+    async with running_engine(base="other-v0") as stranger:
         asked = {
             "http://127.0.0.1:9": (422, "engine_unfit"),
             stranger.url: (422, "engine_unfit"),
@@ -115,7 +106,7 @@ async def test_a_deployment_does_not_wait_for_an_engine_that_is_removed(
     house: Running, engine: FakeEngine, tmp_path: Path
 ) -> None:
     name = add_checkpoint(house.database, tmp_path)
-    async with another() as second:
+    async with running_engine() as second:
         assert (await add(house, second.url)).status_code == 201
         await house.until_all_up()
         second.load_delay = 60.0
@@ -134,7 +125,7 @@ async def test_an_engine_that_is_added_and_not_seen_yet_is_said_so(
     async def refresh() -> bool:
         return False
 
-    async with another() as second:
+    async with running_engine() as second:
         monkeypatch.setattr(house.gateway.catalog, "refresh", refresh)
         answer = await add(house, second.url)
         assert (answer.status_code, second.url in answer.text) == (503, True)
@@ -184,7 +175,7 @@ async def test_an_engine_of_the_settings_with_another_base_model_is_left_out_onc
     tmp_path: Path, engine: FakeEngine
 ) -> None:
     engine.root = model_in(tmp_path, "ours")
-    async with another() as second:
+    async with running_engine() as second:
         second.root = model_in(tmp_path, "other")
         async with running_gateway(tmp_path / "home", [engine.url, second.url]) as house:
             await house.until_ready()

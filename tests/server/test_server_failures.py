@@ -13,6 +13,7 @@ from support.adapters import add_checkpoint
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.stores import alone
+from support.swaps import two_engines
 from support.waiting import until
 
 from db.schema import Generation, Message
@@ -153,11 +154,7 @@ async def test_an_engine_refuses_a_request_by_its_status_and_fails_by_a_502(
 
 
 async def test_a_request_goes_to_the_engine_that_is_left(tmp_path: Path, engine: FakeEngine) -> None:
-    other = FakeEngine()
-    await other.start()
-    async with running_gateway(tmp_path / "home", [engine.url, other.url]) as house:
-        await house.until_ready()
-        await house.until_all_up()
+    async with two_engines(tmp_path / "home", engine) as (house, other):
         await other.stop()
         answers = await asyncio.gather(*(house.chat() for _ in range(20)))
         assert {answer.status_code for answer in answers} == {200}

@@ -17,6 +17,7 @@ from support.databases import own_postgresql
 from support.fake_engine import FakeEngine
 from support.gateways import running_gateway
 from support.processes import Forked, engine_process
+from support.swaps import two_engines
 from support.waiting import until
 
 from db.schema import Generation, Message
@@ -138,11 +139,8 @@ async def two_streams_of(engine: FakeEngine) -> None:
 async def test_engines_that_are_killed_under_streams_break_off_with_an_error_and_each_turn_is_recorded_once(
     tmp_path: Path, engine: FakeEngine
 ) -> None:
-    other = FakeEngine()
-    await other.start()
-    engine.delay = other.delay = 0.02
-    async with running_gateway(tmp_path / "home", [engine.url, other.url]) as house:
-        await house.until_ready()
+    async with two_engines(tmp_path / "home", engine) as (house, other):
+        engine.delay = other.delay = 0.02
         async with crowd(house.url, CLIENTS, always_streams=True) as clients:
             for kill in range(10):
                 await house.until_all_up(LONG)
@@ -160,7 +158,6 @@ async def test_engines_that_are_killed_under_streams_break_off_with_an_error_and
             lambda: (complete | broken.keys()) - recorded(house.database).keys(), "turns were not recorded", set(), LONG
         )
         answers = recorded(house.database)
-    await other.stop()
     _, whole = engine.text("ruminate-v0")
     assert {text: given for text, given in answers.items() if len(given) != 1} == {}
     assert answers.keys() == complete | broken.keys()  # each got the one or the other

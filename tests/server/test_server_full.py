@@ -8,19 +8,15 @@ from pathlib import Path
 import httpx
 import pytest
 from sqlalchemy import delete, select
-from support.adapters import add_checkpoint, add_full, write_adapter
+from support.adapters import add_candidates, add_checkpoint, add_full, write_adapter
 from support.fake_engine import BASE, FakeEngine
 from support.gateways import Running, running_gateway, two_gateways
+from support.swaps import deploy
 from support.waiting import until
 
 from db.errors import DatabaseUnavailable
 from db.schema import EngineState, Generation
 from server.observed import Verdict
-
-
-async def deploy(house: Running, name: str, **more: object) -> tuple[int, dict]:
-    answer = await house.http.post("/api/deployments", json={"checkpoint": name, "reason": "a test", **more})
-    return answer.status_code, answer.json()
 
 
 @asynccontextmanager
@@ -88,7 +84,7 @@ async def test_no_request_fails_and_no_answer_mixes_while_one_engine_changes_its
     house: Running, engine: FakeEngine
 ) -> None:
     engine.delay, engine.reload_delay = 0.002, 0.1
-    names = [add_full(house.database, house.home, -2.0 - number / 10) for number in range(3)]
+    names = add_candidates(house.database, house.home, 3, add_full)
     adapter = add_checkpoint(house.database, house.home, -4.0)
     order = [*names, "previous", adapter, names[0], "v0"]
     async with chatting(house) as answers:
@@ -240,7 +236,7 @@ async def test_a_second_gateway_never_passes_on_what_other_weights_wrote(engine:
         await first.until_ready()
         await second.until_ready()
         engine.delay, engine.reload_delay = 0.002, 0.1
-        names = [add_full(first.database, first.home, -2.0 - number / 10) for number in range(3)]
+        names = add_candidates(first.database, first.home, 3, add_full)
         await asyncio.sleep(0.6)
         async with chatting(second, 6) as answers:
             for name in (*names, "v0"):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
-from support.adapters import add_checkpoint, write_adapter
+from support.adapters import add_candidates, write_adapter
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.waiting import until
@@ -200,7 +200,7 @@ async def test_an_engine_is_never_asked_to_hold_more_adapters_than_it_was_starte
     assert {profile.engine.max_cpu_loras for profile in PROFILES.values()} == {MAX_ADAPTERS}
     async with running_gateway(tmp_path / "home", [engine.url], judge_seconds=3600.0) as house:
         await house.until_ready()
-        names = [add_checkpoint(house.database, tmp_path, -2.0 - number / 10) for number in range(6)]
+        names = add_candidates(house.database, tmp_path, 6)
         for name in names[:2]:
             wish = {"checkpoint": name}
             assert (await house.http.post("/api/deployments", json=wish)).status_code == 200

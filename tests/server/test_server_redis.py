@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.adapters import add_checkpoint
+from support.adapters import add_candidates, add_checkpoint
 from support.fake_engine import FakeEngine
 from support.gateways import Running, two_gateways
 from support.redis_server import RedisServer
@@ -86,7 +86,7 @@ async def test_a_swap_is_heard_of_at_once_and_without_redis_at_the_next_look_at_
     tmp_path: Path, engine: FakeEngine, redis: RedisServer
 ) -> None:
     async with house_of_two(tmp_path, engine, redis, watch_seconds=6.0) as (one, two):
-        names = [add_checkpoint(one.database, tmp_path, -2.0 - i / 10) for i in range(4)]
+        names = add_candidates(one.database, tmp_path, 4)
 
         async def heard_after(name: str) -> float:
             """Seconds from the deployment at one gateway to the other's knowing it."""

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.adapters import add_checkpoint
+from support.adapters import add_candidates, add_checkpoint
 from support.gateways import Running
 
 from db.queries import checkpoints, rounds
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.usefixtures("kind")  # on SQLite and on PostgreSQL
 
 
 def publish(house: Running, count: int, state: str = "published") -> list[str]:
-    names = [add_checkpoint(house.database, house.home, -2.0 - index / 10) for index in range(count)]
+    names = add_candidates(house.database, house.home, count)
     with house.database.transaction() as session:
         for name in names:
             row = checkpoints.find_checkpoint(session, name)

@@ -2,14 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from support.adapters import add_checkpoint
+from support.adapters import add_candidates, add_checkpoint
 from support.fake_engine import FakeEngine
-from support.gateways import Running, running_gateway
+from support.gateways import Running
+from support.swaps import deploy, two_engines
 from support.trials import newest, record
 from support.waiting import until
 
@@ -21,48 +20,31 @@ def other_weights(detail: str) -> bool:
     return "other weights" in detail
 
 
-async def deploy(house: Running, name: str, **more: object) -> tuple[int, dict]:
-    answer = await house.http.post("/api/deployments", json={"checkpoint": name, "reason": "a test", **more})
-    return answer.status_code, answer.json()
-
-
 async def v2_live(house: Running, more: int = 0) -> None:
     """v1, then v2 live, and so many candidates beside them."""
-    for number in range(2 + more):
-        add_checkpoint(house.database, house.home, -2.0 - number / 10)
+    add_candidates(house.database, house.home, 2 + more)
     for name in ("v1", "v2"):
         assert (await deploy(house, name))[0] == 200
 
 
-@asynccontextmanager
-async def two_engines(home: Path, engine: FakeEngine, **settings: object) -> AsyncIterator[tuple[Running, FakeEngine]]:
-    other = FakeEngine()
-    await other.start()
-    try:
-        async with running_gateway(home, [engine.url, other.url], **settings) as house:
-            await house.until_ready()
-            await until(
-                lambda: [one.serves("ruminate-v0") for one in house.gateway.pool.engines],
-                "an engine does not serve the base",
-                [True, True],
-            )
-            yield house, other
-    finally:
-        await other.stop()
+async def publishing(house: Running, engine: FakeEngine, seconds: float) -> asyncio.Task[tuple[int, dict]]:
+    """v3 is asked for, and the engine is loading it, which takes so long."""
+    engine.load_delay = seconds
+    task = asyncio.create_task(deploy(house, "v3"))
+    await until(lambda: engine.loading, "the engine was not told to load the third", 3)
+    return task
 
 
 async def test_a_rollback_waits_for_no_deployment_which_then_finds_the_row_changed(
     house: Running, engine: FakeEngine
 ) -> None:
     await v2_live(house, more=1)
-    engine.load_delay = 4.0
-    publishing = asyncio.create_task(deploy(house, "v3"))
-    await until(lambda: engine.loading, "the engine was not told to load the third", 3)
+    asked = await publishing(house, engine, seconds=4.0)
     began = time.monotonic()
     assert await deploy(house, "previous") == (200, {"live": "v1", "previous": "v2"})
     assert (await house.chat()).json()["model"] == "ruminate-v1"
     assert time.monotonic() - began < SECONDS
-    status, body = await publishing
+    status, body = await asked
     assert (status, body["error"]["code"]) == (409, "deployment_changed")
     row, states = newest(house)
     assert (row.live_checkpoint_id, states["v2"], states["v3"]) == (1, "retired", "candidate")
@@ -72,13 +54,11 @@ async def test_a_rollback_that_has_to_wait_takes_back_nothing_but_what_was_live_
     house: Running, engine: FakeEngine
 ) -> None:
     await v2_live(house, more=1)
-    engine.load_delay = 0.5
-    publishing = asyncio.create_task(deploy(house, "v3"))
-    await until(lambda: engine.loading, "the engine was not told to load the third", 3)
+    asked = await publishing(house, engine, seconds=0.5)
     del house.gateway.pool.engines[0].loaded["ruminate-v1"]  # so that it is not at hand
     status, body = await deploy(house, "previous")
     assert (status, body["error"]["code"]) == (409, "deployment_changed"), body
-    assert (await publishing)[0] == 200
+    assert (await asked)[0] == 200
     assert newest(house)[0].live_checkpoint_id == 3
 
 

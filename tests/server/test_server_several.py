@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from sqlalchemy import select
-from support.adapters import add_checkpoint, write_adapter
+from support.adapters import add_candidates, add_checkpoint, write_adapter
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 from support.waiting import until
@@ -53,7 +53,7 @@ async def test_a_swap_by_either_gateway_is_seen_by_both_and_neither_unloads_the_
     tmp_path: Path, database_url: str, engine: FakeEngine, asked: int
 ) -> None:
     async with two_gateways(tmp_path, database_url, [engine.url]) as houses:
-        names = [add_checkpoint(houses[0].database, tmp_path, -2.0 - i / 10) for i in range(3)]
+        names = add_candidates(houses[0].database, tmp_path, 3)
         for name in names:
             done = await deploy(houses[asked].http, name)
             assert done.status_code == 200, done.text
@@ -74,7 +74,7 @@ async def test_no_request_at_any_gateway_fails_while_checkpoints_are_swapped(
     """The second gateway reads the rows so rarely that it learns of swaps by asking for what is gone."""
     engine.delay = 0.002
     async with two_gateways(tmp_path, database_url, [engine.url]) as (one, two):
-        names = [add_checkpoint(one.database, tmp_path, -2.0 - i / 10) for i in range(6)]
+        names = add_candidates(one.database, tmp_path, 6)
         assert (await deploy(one.http, names.pop(0))).status_code == 200
         await until(lambda: two.live, "the other gateway has another one live", "v1")
         two.gateway.swap._interval = 60.0
@@ -108,7 +108,7 @@ async def test_steps_of_a_round_and_pinned_versions_asked_of_one_gateway_are_had
     tmp_path: Path, database_url: str, engine: FakeEngine
 ) -> None:
     async with two_gateways(tmp_path, database_url, [engine.url]) as (one, two):
-        for name in [add_checkpoint(one.database, tmp_path, -2.0 - i / 10) for i in range(3)]:
+        for name in add_candidates(one.database, tmp_path, 3):
             await deploy(one.http, name)
         await until(lambda: set(engine.adapters), "v1 was not unloaded", lambda has: "ruminate-v1" not in has)
         folder = write_adapter(tmp_path / "step")
@@ -163,7 +163,7 @@ async def test_a_gateway_that_was_cut_off_from_the_database_unloads_nothing_and_
 ) -> None:
     monkeypatch.setattr("server.lease.LOCAL_SECONDS", 2.0)  # on one machine a holder that hangs is waited for longer
     async with two_gateways(tmp_path, database_url, [engine.url], lease_seconds=2.0) as (one, two):
-        names = [add_checkpoint(one.database, tmp_path, -2.0 - i / 10) for i in range(2)]
+        names = add_candidates(one.database, tmp_path, 2)
         assert (await deploy(one.http, names[0])).status_code == 200
 
         def gone(*_: object) -> None:

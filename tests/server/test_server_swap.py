@@ -7,19 +7,15 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
-from support.adapters import add_checkpoint, fake_probe, write_adapter, write_manifest
+from support.adapters import add_candidates, add_checkpoint, fake_probe, write_adapter, write_manifest
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
+from support.swaps import deploy, two_engines
 from support.waiting import until
 
 from db.queries import checkpoints, deployments
 from db.schema import Audit, Checkpoint
 from server.wanting import adapter_of
-
-
-async def deploy(house: Running, name: str, **more: object) -> tuple[int, dict]:
-    answer = await house.http.post("/api/deployments", json={"checkpoint": name, "reason": "a test", **more})
-    return answer.status_code, answer.json()
 
 
 async def test_a_deployment_answers_from_the_new_checkpoint_and_rolls_back(house: Running, engine: FakeEngine) -> None:
@@ -57,7 +53,7 @@ async def test_no_request_fails_and_no_answer_mixes_while_checkpoints_are_swappe
     house: Running, engine: FakeEngine
 ) -> None:
     engine.delay = 0.002
-    names = [add_checkpoint(house.database, house.home, -2.0 - i / 10) for i in range(4)]
+    names = add_candidates(house.database, house.home, 4)
     stop = asyncio.Event()
     answers: list[tuple[str, str]] = []
 
@@ -84,7 +80,7 @@ async def test_no_request_fails_and_no_answer_mixes_while_checkpoints_are_swappe
 async def test_a_stream_ends_on_the_weights_it_began_with_and_its_name_stays_until_then(
     house: Running, engine: FakeEngine
 ) -> None:
-    names = [add_checkpoint(house.database, house.home, -2.0 - i / 10) for i in range(3)]
+    names = add_candidates(house.database, house.home, 3)
     await deploy(house, names[0])
     engine.delay = 0.05
     slow = asyncio.create_task(house.chat(stream=True))
@@ -206,7 +202,7 @@ async def test_an_adapter_of_nan_or_without_effect_is_refused(house: Running, sc
 async def test_an_engine_that_restarts_serves_nothing_until_it_has_the_live_checkpoint_again(
     house: Running, engine: FakeEngine
 ) -> None:
-    names = [add_checkpoint(house.database, house.home, -2.0 - i / 10) for i in range(2)]
+    names = add_candidates(house.database, house.home, 2)
     for name in names:
         await deploy(house, name)
     await engine.stop()
@@ -261,27 +257,18 @@ async def test_a_gateway_that_restarts_finds_the_live_checkpoint_in_the_rows(
 
 
 async def test_a_dead_engine_does_not_block_a_deployment_and_catches_up(tmp_path: Path, engine: FakeEngine) -> None:
-    late = FakeEngine()
-    await late.start()
-    async with running_gateway(tmp_path / "home", [engine.url, late.url]) as house:
-        await house.until_ready()
-        await house.until_all_up()
+    async with two_engines(tmp_path / "home", engine) as (house, late):
         await late.stop()
-        await until(
-            lambda: [one.healthy for one in house.gateway.pool.engines],
-            "no engine counts as down",
-            lambda up: not all(up),
-        )
+        await until(lambda: house.gateway.pool.engines[1].healthy, "the engine does not count as down", False)
         assert (await deploy(house, add_checkpoint(house.database, house.home)))[0] == 200
         await late.start()
         answers = [(await house.chat()).json()["model"] for _ in range(20)]
         assert set(answers) == {"ruminate-v1"}
         await until(lambda: set(late.adapters), "it was not given v1", lambda has: "ruminate-v1" in has)
-    await late.stop()
 
 
 async def test_a_pinned_checkpoint_is_loaded_as_a_guest(house: Running, engine: FakeEngine) -> None:
-    names = [add_checkpoint(house.database, house.home, -2.0 - i / 10) for i in range(4)]
+    names = add_candidates(house.database, house.home, 4)
     for name in names:
         await deploy(house, name)
     await until(lambda: set(engine.adapters), "older ones were not unloaded", {"ruminate-v3", "ruminate-v4"})

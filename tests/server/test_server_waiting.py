@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from support.fake_engine import FakeEngine
 from support.gateways import running_gateway
+from support.swaps import running_engine, two_engines
 from support.waiting import until
 
 from server import engine as engines
@@ -38,22 +39,16 @@ async def test_what_an_engine_that_is_down_has_not_begun_is_asked_of_another(
     tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "DOWN_SECONDS", 0.2)
-    other = FakeEngine()
-    await other.start()
-    both = (engine, other)
-    async with running_gateway(tmp_path / "home", [one.url for one in both]) as house:
-        await house.until_ready()
-        await house.until_all_up()
+    async with two_engines(tmp_path / "home", engine) as (house, other):
         engine.first_delay = other.first_delay = 60.0
         waiting = asyncio.create_task(house.chat())
         await until(lambda: engine.running + other.running, "no engine was asked", 1)
-        asked, spare = both if engine.running else (other, engine)
+        asked, spare = (engine, other) if engine.running else (other, engine)
         spare.first_delay = 0.0
         asked.unhealthy = True  # but its connections stay open, as of one that hangs
         assert (await waiting).status_code == 200
         assert (len(asked.requests), len(spare.requests)) == (1, 1)
         await until(lambda: asked.cancelled, "the engine that hangs was not told to stop", 1)
-    await other.stop()
 
 
 async def test_an_engine_that_is_back_soon_still_has_what_it_was_asked(tmp_path: Path, engine: FakeEngine) -> None:
@@ -99,12 +94,7 @@ async def test_what_a_removed_engine_has_not_begun_goes_on_to_its_end(
     tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(engines, "DOWN_SECONDS", 0.1)
-    other = FakeEngine()
-    await other.start()
-    both = (engine, other)
-    async with running_gateway(tmp_path / "home", [one.url for one in both]) as house:
-        await house.until_ready()
-        await house.until_all_up()
+    async with two_engines(tmp_path / "home", engine) as (house, other):
         engine.first_delay = other.first_delay = 2.0
         waiting = asyncio.create_task(house.chat())
         await until(lambda: engine.running + other.running, "no engine was asked", 1)
@@ -113,7 +103,6 @@ async def test_what_a_removed_engine_has_not_begun_goes_on_to_its_end(
         assert gone.status_code < 300, gone.text
         assert (await waiting).status_code == 200
         assert len(engine.requests) + len(other.requests) == 1
-    await other.stop()
 
 
 async def test_an_engine_gets_so_many_requests_and_the_rest_waits_in_order_or_is_told_to_come_back(
@@ -153,9 +142,8 @@ async def test_room_that_takes_too_long_is_a_503_and_an_engine_that_joins_brings
     tmp_path: Path, engine: FakeEngine
 ) -> None:
     engine.first_delay = 60.0
-    other = FakeEngine()
-    await other.start()
-    async with running_gateway(tmp_path / "home", [engine.url], engine_requests=1, room_wait_seconds=1.0) as house:
+    settings = {"engine_requests": 1, "room_wait_seconds": 1.0}
+    async with running_engine() as other, running_gateway(tmp_path / "home", [engine.url], **settings) as house:
         await house.until_ready()
         first = asyncio.create_task(house.chat())
         await until(lambda: engine.running, "the engine was not asked", 1)
@@ -169,4 +157,3 @@ async def test_room_that_takes_too_long_is_a_503_and_an_engine_that_joins_brings
         assert (await waiting).status_code == 200
         assert len(other.requests) == 1
         first.cancel()
-    await other.stop()

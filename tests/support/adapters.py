@@ -3,6 +3,7 @@
 import hashlib
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -117,3 +118,10 @@ def add_checkpoint(database: Database, home: Path, logprob: float = -2.0, **conf
     with database.transaction() as session:
         checkpoints.complete_checkpoint(session, row_id, str(folder), manifest)
     return name
+
+
+def add_candidates(
+    database: Database, home: Path, count: int, add: Callable[[Database, Path, float], str] = add_checkpoint
+) -> list[str]:
+    """So many candidates, each with a probe of its own; `add` makes one of a kind. Returns their names."""
+    return [add(database, home, -2.0 - number / 10) for number in range(count)]
