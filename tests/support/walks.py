@@ -16,6 +16,7 @@ import pytest
 from support.adapters import add_checkpoint, add_full
 from support.fake_engine import FakeEngine
 from support.gateways import Running
+from support.swaps import running_engine
 from support.waiting import patience
 
 from db.queries import checkpoints, deployments, wishes
@@ -149,12 +150,8 @@ class Walk:
 @asynccontextmanager
 async def running_engines(count: int) -> AsyncIterator[list[FakeEngine]]:
     """So many, with nothing loaded."""
-    engines = [FakeEngine() for _ in range(count)]
     async with AsyncExitStack() as stack:
-        for engine in engines:
-            await engine.start()
-            stack.push_async_callback(engine.stop)
-        yield engines
+        yield [await stack.enter_async_context(running_engine()) for _ in range(count)]
 
 
 def let_go(engines: list[FakeEngine]) -> None:
