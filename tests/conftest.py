@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 pytest_plugins = ["support.databases", "support.engine", "support.redis_server", "support.stores"]
 
 ENGINE, WALKED = "real engines", "the browser before a real engine"
 MEMORY, ROOM_GIB = Path("/dev/shm"), 6  # of which a run leaves half empty
+
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")  # one that trains beside the tests is slow at times, which is no failure
 
 
 def pytest_configure(config: pytest.Config) -> None:

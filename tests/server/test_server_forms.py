@@ -19,7 +19,7 @@ from server.forms.responses_answer import ResponsesTelling
 from server.forms.telling import Telling
 from server.stream import Tail
 
-SLOWLY = settings(deadline=None, max_examples=40)  # a machine that trains beside this is slow at times
+FEW = settings(max_examples=40)
 OPENAIS: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 ANTHROPICS: TypeAdapter[Any] = TypeAdapter(anthropics.RawMessageStreamEvent)
 
@@ -90,7 +90,7 @@ def in_order(said: list[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("make", makers)
-@SLOWLY
+@FEW
 @given(said=deltas, called=calls, finish=finishes, hide=st.booleans(), at=st.lists(st.integers(0, 10_000), max_size=20))
 def test_any_cutting_of_the_engines_stream_gives_the_same_events(
     make: Callable[[bool], Telling], said: list[Any], called: list[Any], finish: Any, hide: bool, at: list[int]
@@ -101,7 +101,7 @@ def test_any_cutting_of_the_engines_stream_gives_the_same_events(
     assert written(make(hide), [data[i : i + 1] for i in range(len(data))]) == events
 
 
-@SLOWLY
+@FEW
 @given(said=deltas.map(in_order), called=calls, finish=finishes, hide=st.booleans())
 def test_a_responses_stream_ends_with_what_is_said_in_one_piece(
     said: list[Any], called: list[Any], finish: Any, hide: bool
@@ -118,7 +118,7 @@ def test_a_responses_stream_ends_with_what_is_said_in_one_piece(
     assert hide is False or not any("reasoning" in one["type"] for one in events)
 
 
-@SLOWLY
+@FEW
 @given(said=deltas.map(in_order), called=calls, finish=finishes, hide=st.booleans())
 def test_a_messages_stream_adds_up_to_what_is_said_in_one_piece(
     said: list[Any], called: list[Any], finish: Any, hide: bool
@@ -154,7 +154,7 @@ def test_a_messages_stream_adds_up_to_what_is_said_in_one_piece(
 
 
 @pytest.mark.parametrize("make", makers)
-@SLOWLY
+@FEW
 @given(said=deltas, called=calls, after=st.integers(0, 20))
 def test_a_broken_stream_ends_with_one_error_and_nothing_behind_it(
     make: Callable[[bool], Telling], said: list[Any], called: list[Any], after: int
@@ -228,7 +228,6 @@ def test_no_odd_value_of_any_field_is_too_odd_for_a_refusal(read: Callable[[Any]
 
 
 @pytest.mark.parametrize("read", GOOD)
-@settings(SLOWLY, max_examples=100)
 @given(
     wrong=st.dictionaries(st.sampled_from(FIELDS), json_values | kinds | nested, min_size=1, max_size=2),
     inner=st.dictionaries(known, json_values | kinds, max_size=3),

@@ -88,7 +88,7 @@ async def answer(kept: Wires, silence: float = 20.0) -> bytes:
         kept.give_back(wire)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     pieces=st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=6),
     cuts=st.lists(st.integers(1, 300), max_size=8),

@@ -70,7 +70,7 @@ def test_a_marker_split_to_survive_one_replacement_is_neutralised_too(name: str)
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(said=typed, answered=typed, asked=typed)
 def test_a_prompt_has_no_marker_token_from_what_was_typed(
     name: str, tokenizer: Any, said: str, answered: str, asked: str

@@ -5,7 +5,7 @@ import random
 
 import pyarrow
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
@@ -67,7 +67,6 @@ def test_what_is_chosen_keeps_every_rule(recorded):
     assert all(any(prompt is other for other in kept) for prompt in [*chosen.train, *chosen.heldout])
 
 
-@settings(deadline=None)  # two rounds in one; a busy machine is no failure
 @given(records())
 def test_the_same_record_gives_the_same_round(recorded):
     assert curate(recorded, mix(), heldout(), count, CONFIG) == curate(recorded, mix(), heldout(), count, CONFIG)

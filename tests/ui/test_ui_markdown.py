@@ -44,7 +44,7 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(PIECES, max_size=30), st.integers(1, 9))
 @example(["1. item\n", *["line\n"] * 4, "2. next\n", "line\n"], 1)
 def test_streaming_gives_what_the_whole_gives(pieces: list[str], size: int) -> None:
@@ -59,7 +59,7 @@ def test_streaming_gives_what_the_whole_gives(pieces: list[str], size: int) -> N
     assert (streamed.tail, streamed.code) == ([], None)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(PIECES, max_size=60), st.integers(1, 9))
 def test_a_long_open_block_ends_as_the_whole_gives_it(pieces: list[str], size: int) -> None:
     """The same with limits so small that pieces, and parts of code, come about at once."""
