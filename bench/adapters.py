@@ -87,7 +87,8 @@ async def measure(name: str, adapters: list[Path], options: argparse.Namespace) 
                         speeds[key] = max(speeds.get(key, 0.0), round(await speed(http, model, crowd)))
     finally:
         process.terminate()
-        await asyncio.wait_for(process.wait(), 30)
+        async with asyncio.timeout(30):
+            await process.wait()
     return {"tokens_per_second": speeds, "base_logprob_moved_by": moved}
 
 

@@ -112,7 +112,8 @@ async def measure(folder: Path, probe: list[dict[str, Any]], options: argparse.N
         return await parts(port, folder, probe, options, named(process.pid))
     finally:
         process.terminate()
-        await asyncio.wait_for(process.wait(), 30)
+        async with asyncio.timeout(30):
+            await process.wait()
 
 
 async def parts(

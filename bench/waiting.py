@@ -64,7 +64,8 @@ async def measure(environment: dict[str, str], streams: int) -> list[dict[str, f
             return [await one(http, dinners) for dinners in range(2, 2 + streams)]
     finally:
         process.terminate()
-        await asyncio.wait_for(process.wait(), 30)
+        async with asyncio.timeout(30):
+            await process.wait()
 
 
 async def one(http: httpx.AsyncClient, dinners: int) -> dict[str, float]:

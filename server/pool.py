@@ -143,7 +143,8 @@ class Pool:
                 if left <= (-self.patience if self.changing() else 0.0):
                     break
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(changed.wait(), left if left > 0 else LOOK_SECONDS)
+                    async with asyncio.timeout(left if left > 0 else LOOK_SECONDS):
+                        await changed.wait()
         finally:
             self._waiting -= 1
         raise _none(self.engines, model)

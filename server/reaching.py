@@ -41,7 +41,8 @@ class Reach:
             if not healthy:
                 raise unavailable("no engine is up; try again in a moment")
             with suppress(TimeoutError):
-                await asyncio.wait_for(_each_look(healthy), min(left, self._load_seconds))
+                async with asyncio.timeout(min(left, self._load_seconds)):
+                    await _each_look(healthy)
             if any(keeper.engine.serves(target.model) for keeper in healthy):
                 return
             for keeper in healthy:
@@ -65,7 +66,8 @@ class Reach:
             if not late:
                 raise unavailable("no engine is up; try again in a moment")
             try:
-                await asyncio.wait_for(_each_look(late, adapter, one), deadline - loop.time())
+                async with asyncio.timeout(deadline - loop.time()):
+                    await _each_look(late, adapter, one)
             except TimeoutError:
                 late_urls = ", ".join(keeper.engine.url for keeper in late)
                 raise unavailable(f"{late_urls} did not load {adapter.name} in {self._load_seconds:g} s") from None
@@ -89,7 +91,8 @@ class Reach:
         having = [keeper for keeper in self._keepers if keeper.engine.healthy]  # one may be loading it just now
         while having:
             with suppress(TimeoutError):
-                await asyncio.wait_for(_each_look(having), deadline - loop.time())
+                async with asyncio.timeout(deadline - loop.time()):
+                    await _each_look(having)
             having = self.having(name)
             if having and loop.time() >= deadline:
                 urls = ", ".join(keeper.engine.url for keeper in having)

@@ -7,6 +7,7 @@ load and forget, and this one waits for what they report.
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import NamedTuple
 
 from db.errors import DatabaseUnavailable, DeploymentChanged
@@ -118,10 +119,9 @@ class Swap:
                 self._pool.notify()
             if self._lease.role == "holds":
                 await self._wanting.tidy()
-            try:
-                await asyncio.wait_for(self._hurry.wait(), self._interval)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._interval):
+                    await self._hurry.wait()
 
     async def deploy(
         self,

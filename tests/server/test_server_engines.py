@@ -113,7 +113,8 @@ async def test_a_deployment_does_not_wait_for_an_engine_that_is_removed(
         deploying = asyncio.create_task(house.http.post("/api/deployments", json={"checkpoint": name}))
         await until(lambda: second.loading, "the engine was not told to load", 1)
         assert (await remove(house, second.url)).status_code == 204
-        done = await asyncio.wait_for(deploying, 20)
+        async with asyncio.timeout(20):
+            done = await deploying
         assert done.json() == {"live": name, "previous": "v0"}
 
 

@@ -162,7 +162,8 @@ async def test_a_gateway_that_does_not_hold_the_lease_leaves_it_alone(tmp_path: 
 
     expiry = Watched(None, Holder(role), None, Spool(tmp_path), 30.0, 0.0)  # type: ignore[arg-type]
     with pytest.raises(TimeoutError):
-        await asyncio.wait_for(expiry.run(), 0.05)
+        async with asyncio.timeout(0.05):
+            await expiry.run()
     assert len(found) == swept
 
 
@@ -180,7 +181,8 @@ async def test_a_failure_is_tried_again_at_the_next_look(tmp_path: Path, monkeyp
             again.set()
 
     task = asyncio.create_task(Failing(None, Holder("holds"), None, Spool(tmp_path), 30.0, 0.0).run())  # type: ignore[arg-type]
-    await asyncio.wait_for(again.wait(), 20.0)
+    async with asyncio.timeout(20.0):
+        await again.wait()
     task.cancel()
 
 
