@@ -270,7 +270,8 @@ def _visible(places: str) -> str:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=_HTTP).status_code == 200
+        # its own process: a proxy that the environment names does not reach it
+        return httpx.get(url, timeout=_HTTP, trust_env=False).status_code == 200
     except httpx.TransportError:
         return False  # not there yet: the caller asks again
 

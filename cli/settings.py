@@ -5,6 +5,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -128,8 +129,17 @@ def load(**overrides: Any) -> HouseSettings:
 
 
 def gateway_url(settings: HouseSettings) -> str:
-    """Where the gateway is: RUMINATE_GATEWAY, else what the running house wrote down, else the default address."""
+    """Where the gateway is: RUMINATE_GATEWAY, else what the running house wrote down, else the default address.
+
+    Raises BadSetting on a RUMINATE_GATEWAY that is no address.
+    """
     if url := os.environ.get("RUMINATE_GATEWAY"):
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # a bracket that does not close
+            parts = urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise BadSetting(f"RUMINATE_GATEWAY is {url!r}: expected an address such as http://127.0.0.1:8000")
         return url
     try:
         return str(json.loads(settings.run_file.read_text())["gateway"])

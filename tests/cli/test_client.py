@@ -3,7 +3,10 @@
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -11,7 +14,8 @@ import pytest
 from rich.console import Console
 
 from cli import tables
-from cli.client import GatewayClient, GatewayError
+from cli.client import GatewayClient, GatewayError, on_this_machine
+from cli.house import _answers
 from cli.rounds import run_round
 from cli.talk import answer
 
@@ -53,6 +57,79 @@ def test_a_proxys_page_in_place_of_an_answer_is_an_error() -> None:
     with pytest.raises(GatewayError, match="HTTP 200 from .*Please wait") as caught:
         client(lambda _: httpx.Response(200, html="<title>Please wait</title>")).get("/api/me")
     assert caught.value.code == "no_reason"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"<title>Please wait</title>", "broken_off"),
+        (b"data: " + chunks({"reasoning": "plan"}).split(b"data: ")[1], "broken_off"),
+        (b'data: {"model": "rum\n\n', "no_reason"),
+    ],
+)
+def test_a_stream_that_a_proxy_replaced_or_cut_is_no_answer(body: bytes, code: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        list(client(lambda _: httpx.Response(200, content=body)).stream_chat([]))
+    assert caught.value.code == code
+
+
+def test_an_address_that_points_elsewhere_is_said() -> None:
+    moved = httpx.Response(308, headers={"location": "https://chat.example.org/"})
+    with pytest.raises(GatewayError, match="HTTP 308 from http://gateway/api/status: it points to https://chat.exam"):
+        client(lambda _: moved).status()
+
+
+def test_a_key_in_any_letters_is_for_the_gateway_to_refuse() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(401, json={"error": {"message": "the API key is unknown"}})
+
+    with pytest.raises(GatewayError, match="unknown"):
+        GatewayClient("http://gateway", "schl\u00fcssel", transport=httpx.MockTransport(handler)).status()
+
+
+def test_a_gateway_of_this_machine_is_asked_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with answering(b'{"live": null}') as url, GatewayClient(url, "rk-1") as gateway:
+        assert gateway.status() == {"live": None}
+        assert _answers(f"{url}/health")
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://127.0.0.1:8000", True),
+        ("http://localhost:8000/v1", True),
+        ("http://[::1]:8000", True),
+        ("http://0.0.0.0:8000", True),
+        ("https://chat.example.org", False),
+        ("http://10.0.0.7:8000", False),
+    ],
+)
+def test_which_addresses_are_of_this_machine(url: str, here: bool) -> None:
+    assert on_this_machine(url) is here
+
+
+@contextmanager
+def answering(body: bytes) -> Iterator[str]:
+    """A server on loopback that says `body` to everything; gives its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_an_error_in_mid_stream_is_raised() -> None:

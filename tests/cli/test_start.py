@@ -147,6 +147,13 @@ def test_no_gateway_is_said_with_the_command_that_starts_one(tmp_path: Path) -> 
     assert "make up" in done.stderr
 
 
+@pytest.mark.parametrize("url", ["localhost:8000", "http://[bad", "ftp://x", "http://"])
+def test_a_gateway_that_is_no_address_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUMINATE_GATEWAY", url)
+    with pytest.raises(settings.BadSetting, match=r"RUMINATE_GATEWAY is .*expected an address such as http://127"):
+        settings.gateway_url(settings.load())
+
+
 def test_the_commands_find_a_running_house(tmp_path: Path) -> None:
     house = settings.load(home=tmp_path)
     assert settings.gateway_url(house) == "http://127.0.0.1:8000"
