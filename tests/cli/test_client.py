@@ -271,3 +271,33 @@ def test_tables_hold_the_same_rows_as_json(capsys: pytest.CaptureFixture[str]) -
     assert json.loads(capsys.readouterr().out) == rows
     tables.show(rows, tables.ROUND, as_json=False)
     assert "35/35" in capsys.readouterr().out
+
+
+BRACKETS = "cannot read [/home/x] of [lora, full] :warning:"
+
+
+def test_words_in_brackets_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.show([round_view("failed", error=BRACKETS)], tables.ROUND, as_json=False)
+    assert BRACKETS in capsys.readouterr().out
+    trial = {"name": "v2", "since": "2026-01-01", "share": 0.1, "trouble": f"trouble: {BRACKETS}"}
+    engine = {"url": "http://[::1]:8100", "state": "ready", "adapters": []}
+    status = {
+        "live": {"name": "v1", "since": "2026-01-01", "reason": f"live: {BRACKETS}"},
+        "previous": None,
+        "canary": trial,
+        "engines": [engine],
+        "round": round_view("running", reason=f"round: {BRACKETS}") | {"trigger": "person"},
+        "prompts": {"recorded": 1, "trainable": 1},
+    }
+    tables.show_status(status, as_json=False)
+    told = capsys.readouterr().out
+    for whose in ("live", "trouble", "round"):
+        assert f"{whose}: {BRACKETS}" in told
+    assert "http://[::1]:8100" in told
+
+
+def test_a_state_in_a_pipe_is_not_broken_into_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "rolled back, for " + "its answers were worse than before " * 4
+    status = {"live": {"name": "v1", "since": "2026-01-01", "reason": long.strip()}, "previous": None}
+    tables.show_status(status | {"engines": [], "round": None, "prompts": {"recorded": 1, "trainable": 1}}, False)
+    assert long.strip() in capsys.readouterr().out
