@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -17,7 +18,7 @@ from types import FrameType
 import httpx
 from rich.console import Console
 
-from cli.checks import CannotStart, check_all, free_port
+from cli.checks import CannotStart, check_all, check_home, free_port, only_one
 from cli.engine import engine_command, engine_environment
 from cli.process import Supervised
 from cli.profiles import Profile
@@ -49,9 +50,14 @@ class House:
 
         Raises CannotStart, which is exit code 2, when something is wrong as it is, be it only a room that says so.
         """
-        check_all(self.settings, self.profile)
-        check_budget(self.settings, self.profile, self.console)
-        self._prepare_database()
+        check_home(self.settings.home)
+        with only_one(self.settings.home):
+            check_all(self.settings, self.profile)
+            check_budget(self.settings, self.profile, self.console)
+            self._prepare_database()
+            return self._run()
+
+    def _run(self) -> int:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._on_signal)
         begun = time.monotonic()
@@ -75,13 +81,11 @@ class House:
         from db.errors import DatabaseUnavailable
         from db.session import Database
 
-        database = Database(self.settings.database)
         try:
-            database.migrate()
+            with closing(Database(self.settings.database)) as database:
+                database.migrate()
         except DatabaseUnavailable as error:
             raise CannotStart(str(error)) from error
-        finally:
-            database.close()
 
     def _wire(self) -> None:
         settings, profile = self.settings, self.profile
@@ -320,10 +324,15 @@ def _when_rounds_start(env: Mapping[str, str]) -> str:
 
 
 def _service_key(home: Path) -> str:
-    """The key between gateway and trainer: made once, readable by its owner only."""
+    """The key between gateway and trainer: made once, whole or not at all, readable by its owner only."""
     path = home / "service.key"
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    if not path.exists() or not path.read_text().strip():  # empty: a start that a full disk ended left it so
+        aside = path.with_suffix(".new")
+        aside.unlink(missing_ok=True)
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as sink:
             sink.write("rs-" + secrets.token_urlsafe(32))
+            sink.flush()
+            os.fsync(sink.fileno())
+        aside.replace(path)
     return path.read_text().strip()

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cli.profiles import PROFILES, Profile, detect
+from cli.running import is_running
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM can be started for
 
@@ -85,7 +86,9 @@ class HouseSettings(BaseSettings):
     @property
     def database(self) -> str:
         """The database URL in force."""
-        return self.database_url or f"sqlite:///{(self.home / 'ruminate.db').resolve()}"
+        from db.place import in_home  # the image of an engine alone has no db/
+
+        return self.database_url or in_home(self.home)
 
     @property
     def logs(self) -> Path:
@@ -141,10 +144,12 @@ def gateway_url(settings: HouseSettings) -> str:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise BadSetting(f"RUMINATE_GATEWAY is {url!r}: expected an address such as http://127.0.0.1:8000")
         return url
-    try:
-        return str(json.loads(settings.run_file.read_text())["gateway"])
-    except (OSError, ValueError, KeyError):
-        return f"http://127.0.0.1:{settings.port}"
+    if is_running(settings.home):  # else the file is left of a house that was killed, and its port may be anybody's
+        try:
+            return str(json.loads(settings.run_file.read_text())["gateway"])
+        except (OSError, ValueError, KeyError):
+            pass  # it has not come up yet
+    return f"http://127.0.0.1:{settings.port}"
 
 
 def own_key(settings: HouseSettings) -> str | None:
