@@ -10,13 +10,14 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 
 from cli.checks import CannotStart, check_all, check_home, free_port, only_one
 from cli.engine import engine_command, engine_environment
@@ -58,8 +59,7 @@ class House:
             return self._run()
 
     def _run(self) -> int:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+        self._heed_signals()
         begun = time.monotonic()
         try:
             self._wire()
@@ -159,9 +159,9 @@ class House:
 
     def _wait_until_ready(self, begun: float) -> bool:
         """Until people can chat. The trainer, which gives way to all others, may be ready later."""
-        console = self.console
-        console.print(f"profile [bold]{self.profile.name}[/], home {self.settings.home}, logs in {self.settings.logs}/")
-        with console.status("starting") as spinner:
+        home, logs = escape(str(self.settings.home)), escape(str(self.settings.logs))
+        self._print(f"profile [bold]{self.profile.name}[/], home {home}, logs in {logs}/")
+        with self.console.status("starting") as spinner:
             while not self._stop:
                 self._tick()
                 self._tell_ready(begun)
@@ -183,11 +183,11 @@ class House:
         for process in self.processes:
             if process.is_ready and process.name not in self._told:
                 self._told.add(process.name)
-                self.console.print(f"  {process.name:8} ready after {time.monotonic() - begun:4.0f} s")
+                self._print(f"  {process.name:8} ready after {time.monotonic() - begun:4.0f} s")
 
     def _give_up(self, process: Supervised, why: str) -> bool:
-        self.console.print(f"[red]{process.name} {why}[/]; the end of {process.log}:", highlight=False)
-        self.console.print(process.last_lines(), markup=False, highlight=False)
+        self._print(f"[red]{process.name} {why}[/]; the end of {escape(str(process.log))}:", highlight=False)
+        self._print(process.last_lines(), markup=False, highlight=False)
         return False
 
     def _announce(self, seconds: float) -> None:
@@ -197,12 +197,12 @@ class House:
         aside = run_file.with_suffix(".new")
         aside.write_text(json.dumps(state))
         aside.replace(run_file)
-        self.console.print(f"up after {seconds:.0f} s; OpenAI base URL {self._gateway}/v1; Ctrl-C stops all")
+        self._print(f"up after {seconds:.0f} s; OpenAI base URL {self._gateway}/v1; Ctrl-C stops all")
         if self._rounds:
-            self.console.print(self._rounds, highlight=False)
+            self._print(self._rounds, highlight=False)
         if self.settings.first_admin_key.exists():
-            self.console.print(f"the administrator's key, to sign in with, is in {self.settings.first_admin_key}")
-        self.console.print(f"[bold green]Ruminate is at {self._ui if self.settings.ui else self._gateway}[/]")
+            self._print(f"the administrator's key, to sign in with, is in {escape(str(self.settings.first_admin_key))}")
+        self._print(f"[bold green]Ruminate is at {self._ui if self.settings.ui else self._gateway}[/]")
 
     def _tick(self) -> None:
         for process in self.processes:
@@ -222,12 +222,23 @@ class House:
         for process in self.processes:
             if not process.ended():
                 process.kill()
-        self.console.print("stopped")
+        self._print("stopped")
 
     # -- small things
 
     def _say(self, text: str) -> None:
-        self.console.print(f"[yellow]{time.strftime('%H:%M:%S')}[/] {text}", highlight=False)
+        self._print(f"[yellow]{time.strftime('%H:%M:%S')}[/] {escape(text)}", highlight=False)
+
+    def _print(self, text: str, markup: bool = True, highlight: bool = True) -> None:
+        """Say it where somebody can hear. A terminal that is gone, or a full disk behind it, ends no house."""
+        with suppress(OSError, SystemExit):  # what rich makes of a broken pipe is an exit
+            self.console.print(text, markup=markup, highlight=highlight)
+
+    def _heed_signals(self) -> None:
+        """End on Ctrl-C, on SIGTERM, and when the terminal is closed, unless that is ignored, as under nohup."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop = True

@@ -1,22 +1,26 @@
 """A start that cannot be fails in one sentence with the value and the remedy, and with exit code 2."""
 
+import io
 import json
+import os
 import re
+import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cli import checks, settings
+from cli.house import House
 from cli.profiles import TINY
 
 
 def ruminate(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    import os
-
     command = [sys.executable, "-m", "cli.main", *arguments]
     return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=300, check=False)
 
@@ -93,10 +97,6 @@ def test_a_bad_setting_of_a_room_ends_the_start_with_its_sentence(
 
 
 def test_a_trainer_is_ready_when_it_waits_for_rounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from rich.console import Console
-
-    from cli.house import House
-
     monkeypatch.setenv("RUMINATE_HOME", str(tmp_path))
     monkeypatch.setenv("RUMINATE_TRAINER_NICE", "0")  # nobody waits for the processor here but this test
     monkeypatch.setenv("RUMINATE_TRAINER_READY_FILE", str(tmp_path / "elsewhere"))  # the house's own file counts
@@ -253,3 +253,41 @@ def test_the_command_line_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def a_house(home: Path, console: Console) -> House:
+    return House(settings.load(home=home, port=0, ui_port=0), TINY, console)
+
+
+def test_a_terminal_that_is_gone_ends_no_house(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe, open("/dev/full", "w") as full:
+        for gone in (pipe, full):
+            for _ in range(2):
+                a_house(tmp_path, Console(file=gone))._say("engine ended; starting it again [in 1 s]")
+        with suppress(OSError):
+            pipe.flush()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), pipe.fileno())  # what is left in the buffers
+        os.dup2(pipe.fileno(), full.fileno())
+
+
+def test_what_is_said_keeps_its_brackets(tmp_path: Path) -> None:
+    said = io.StringIO()
+    a_house(tmp_path, Console(file=said, width=200))._say("log: /srv/[/home]/engine.log")
+    assert "log: /srv/[/home]/engine.log" in said.getvalue()
+
+
+@pytest.mark.parametrize(("before", "ends"), [(signal.SIG_DFL, True), (signal.SIG_IGN, False)])
+def test_a_closed_terminal_ends_the_house_as_ctrl_c_does(before: signal.Handlers, ends: bool, tmp_path: Path) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    kept = {number: signal.getsignal(number) for number in numbers}
+    try:
+        signal.signal(signal.SIGHUP, before)
+        house = a_house(tmp_path, Console())
+        house._heed_signals()
+        signal.raise_signal(signal.SIGHUP)
+        assert house._stop is ends
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
