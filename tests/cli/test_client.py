@@ -17,7 +17,7 @@ from cli import tables
 from cli.client import GatewayClient, GatewayError, on_this_machine
 from cli.house import _answers
 from cli.rounds import run_round
-from cli.talk import answer
+from cli.talk import answer, converse
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -175,6 +175,44 @@ def test_a_terminal_shows_the_thought_dimmed_and_the_response_as_usual() -> None
     assert out.getvalue().startswith("\x1b[2mplan\x1b[0m\n\nHello\x1b[0m\n\x1b[2m— ruminate-v2")
 
 
+def test_a_thought_that_is_broken_off_leaves_no_dimmed_terminal() -> None:
+    out = Terminal()
+    cut = b"data: " + chunks({"reasoning": "plan"}).split(b"data: ")[1]
+    with pytest.raises(GatewayError):
+        answer(client(lambda _: httpx.Response(200, content=cut)), [], "ruminate", True, True, out)
+    assert out.getvalue().endswith("\x1b[2mplan\x1b[0m\n")
+
+
+class Typed(io.StringIO):
+    """What a person types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_failed_answer_ends_no_conversation_of_a_person(
+    typed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[list[str]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append([message["content"] for message in json.loads(request.content)["messages"]])
+        if len(asked) == 2:
+            return httpx.Response(429, json={"error": {"message": "too many requests"}})
+        return httpx.Response(200, content=chunks({"content": "Hello"}))
+
+    monkeypatch.setattr("sys.stdin", (Typed if typed else io.StringIO)("one\ntwo\nthree\n"))
+    if typed:
+        converse(client(handler), None, "ruminate", True, True)
+        assert asked == [["one"], ["one", "Hello", "two"], ["one", "Hello", "three"]]
+        assert "ruminate: too many requests" in capsys.readouterr().err
+    else:
+        with pytest.raises(GatewayError):
+            converse(client(handler), None, "ruminate", True, True)
+        assert "> " not in capsys.readouterr().out
+
+
 def test_a_hidden_thought_is_not_printed() -> None:
     out = io.StringIO()
     gateway = client(lambda _: httpx.Response(200, content=chunks({"reasoning": "plan"}, {"content": "Hello"})))
@@ -247,6 +285,41 @@ def test_a_round_whose_checkpoint_is_on_trial_says_so(
     gateway = ending_with(view, {"live": {"name": live}, "canary": canary})
     assert run_round(gateway, "grpo", {}, "why", False) == 0
     assert words in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("status", [429, 500, 504])
+def test_a_gateway_that_is_away_for_a_moment_fails_no_round(
+    status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither while the round runs nor when it is published and only its place is asked for."""
+    monkeypatch.setattr("cli.rounds._POLL_S", 0.01)
+    seen: set[str] = set()
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            return httpx.Response(200, json=round_view("running", step=1))
+        if request.url.path not in seen:
+            seen.add(request.url.path)
+            return httpx.Response(status, text="away")
+        live = {"live": {"name": "v2"}}
+        published = round_view("published", candidate="v2")
+        return httpx.Response(200, json=live if request.url.path == "/api/status" else published)
+
+    assert run_round(client(handler), "grpo", {}, "why", False) == 0
+    assert seen == {"/api/status", "/api/rounds/4"}
+    assert "v2 is live" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_who_stops_watching_is_told_that_the_round_goes_on(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ctrl_c(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.rounds.time.sleep", ctrl_c)
+    assert run_round(ending_with(round_view("running"), {}), "grpo", {}, "why", as_json) == 130
+    assert "round 4 goes on without you; `ruminate train` watches it again" in capsys.readouterr().err
 
 
 def test_train_goes_on_with_the_open_round(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
