@@ -149,7 +149,8 @@ def gateway_url(settings: HouseSettings) -> str:
             return str(json.loads(settings.run_file.read_text())["gateway"])
         except (OSError, ValueError, KeyError):
             pass  # it has not come up yet
-    return f"http://127.0.0.1:{settings.port}"
+    port = settings.port or HouseSettings.model_fields["port"].default  # 0: chosen by the system, once it runs
+    return f"http://127.0.0.1:{port}"
 
 
 def own_key(settings: HouseSettings) -> str | None:

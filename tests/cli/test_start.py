@@ -157,6 +157,7 @@ def test_a_gateway_that_is_no_address_is_refused(url: str, monkeypatch: pytest.M
 def test_the_commands_find_a_running_house(tmp_path: Path) -> None:
     house = settings.load(home=tmp_path)
     assert settings.gateway_url(house) == "http://127.0.0.1:8000"
+    assert settings.gateway_url(settings.load(home=tmp_path, port=0)) == "http://127.0.0.1:8000"
     house.run_file.parent.mkdir()
     house.run_file.write_text(json.dumps({"gateway": "http://127.0.0.1:1234"}))
     with checks.only_one(tmp_path):
