@@ -1,15 +1,23 @@
 """What is checked before anything starts, so that a start fails in one sentence with the value and the remedy."""
 
+import fcntl
 import os
 import socket
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import psutil
 
 from cli.cards import visible
 from cli.profiles import Profile
+from cli.running import lock_file
 from cli.settings import HouseSettings
+
+_PROBE = 2**16  # bytes that must go into each folder: a start writes a key, a database and logs
+_TRIES, _PAUSE_S = 10, 0.1  # a command that looks holds the lock for a moment
 
 
 class CannotStart(Exception):
@@ -29,20 +37,55 @@ def check_all(settings: HouseSettings, profile: Profile) -> None:
 
 
 def check_home(home: Path) -> None:
-    """The home folder exists and can be written."""
+    """The home folder exists and can be written, with what an earlier start left in it."""
+    folders = (home, home / "logs", home / "run")
     try:
-        for folder in (home, home / "logs", home / "run"):
+        for folder in folders:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CannotStart(
             f"RUMINATE_HOME is {str(home)!r}, which cannot be made ({error.strerror}); choose another"
         ) from error
-    if not os.access(home, os.W_OK):
-        raise CannotStart(f"RUMINATE_HOME is {str(home)!r}, which cannot be written; choose another or mend its rights")
+    for folder in folders:
+        try:
+            with TemporaryFile(dir=folder) as probe:
+                probe.write(bytes(_PROBE))
+        except OSError as error:
+            raise CannotStart(
+                f"RUMINATE_HOME is {str(home)!r}, and {folder} cannot be written ({error.strerror}); "
+                "choose another, make room, or mend its rights"
+            ) from error
+    for path in (*folders[1].glob("*.log"), *home.glob("ruminate.db*"), *home.glob("service.key")):
+        if not os.access(path, os.R_OK if path.name == "service.key" else os.R_OK | os.W_OK):
+            raise CannotStart(
+                f"RUMINATE_HOME is {str(home)!r}, and {path} is not this user's to write; "
+                "start as the user who owns it, or mend its rights"
+            )
+
+
+@contextmanager
+def only_one(home: Path) -> Iterator[None]:
+    """Hold the home. Raises CannotStart while another `ruminate up` does."""
+    with lock_file(home).open("ab") as file:
+        for number in range(_TRIES):
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if number == _TRIES - 1:
+                    raise CannotStart(
+                        f"RUMINATE_HOME is {str(home)!r}, and another `ruminate up` runs there; "
+                        "stop that one, or choose another home"
+                    ) from None
+                time.sleep(_PAUSE_S)
+            except OSError:
+                break  # a file system without locks: as good as it was
+        yield
 
 
 def check_port(host: str, port: int, key: str) -> None:
     """Nobody listens on the port yet."""
+    free_port(host)
     if port == 0:
         return
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
@@ -101,7 +144,13 @@ def check_model(profile: Profile) -> None:
 
 
 def free_port(host: str) -> int:
-    """A port that the system says is free now."""
+    """A port that the system says is free now. Raises CannotStart where `host` is no address of this machine."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.bind((host, 0))
+        try:
+            probe.bind((host, 0))
+        except OSError as error:
+            raise CannotStart(
+                f"RUMINATE_HOST is {host!r}, where nothing can listen ({error.strerror}); expected an IPv4 address of "
+                "this machine, such as 127.0.0.1, or 0.0.0.0 for all"
+            ) from error
         return int(probe.getsockname()[1])

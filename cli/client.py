@@ -3,6 +3,7 @@
 Knows HTTP and JSON only; it holds no state but its connection, so one client per person keeps people apart.
 """
 
+import ipaddress
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -45,9 +46,15 @@ class GatewayClient:
 
     def __init__(self, base_url: str, key: str | None = None, transport: httpx.BaseTransport | None = None) -> None:
         self.base_url = base_url.rstrip("/").removesuffix("/v1")
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        timeout = httpx.Timeout(_READ_S, connect=_CONNECT_S)
-        self._http = httpx.Client(base_url=self.base_url, headers=headers, timeout=timeout, transport=transport)
+        headers = [(b"Authorization", f"Bearer {key}".encode())] if key else []
+        self._http = httpx.Client(
+            base_url=self.base_url,
+            headers=headers,
+            timeout=httpx.Timeout(_READ_S, connect=_CONNECT_S),
+            transport=transport,
+            # a proxy named in the environment does not reach this machine's own gateway, and must not see its key
+            trust_env=not on_this_machine(self.base_url),
+        )
 
     def close(self) -> None:
         """Give the connections back."""
@@ -75,9 +82,14 @@ class GatewayClient:
                     "generation_id": reply.headers.get("x-ruminate-generation"),
                     "conversation_id": reply.headers.get("x-ruminate-conversation"),
                 }
+                ended = False
                 for line in reply.iter_lines():
                     if line.startswith("data: ") and line != "data: [DONE]":
-                        yield _delta(json.loads(line[6:]), ids)
+                        delta = _delta(_chunk(line[6:], reply), ids)
+                        ended = ended or delta.finish_reason is not None
+                        yield delta
+                if not ended:
+                    raise self._broken_off()  # by a proxy, which can end a stream as if it were whole
         except httpx.TransportError as error:
             raise self._unreached(error) from error
 
@@ -133,7 +145,7 @@ class GatewayClient:
             reply = self._http.request(method, path, **kwargs)
         except httpx.TransportError as error:
             raise self._unreached(error) from error
-        if reply.status_code >= 400:
+        if not reply.is_success:
             raise _error(reply)
         try:
             return reply.json() if reply.content else None
@@ -145,14 +157,35 @@ class GatewayClient:
             words = f"the gateway at {self.base_url} has been silent for {_READ_S:.0f} s; try again"
             return GatewayError(words, code="silent")
         if isinstance(error, httpx.RemoteProtocolError):
-            words = f"the gateway at {self.base_url} ended the answer before it was complete; try again"
-            return GatewayError(words, code="broken_off")
+            return self._broken_off()
         words = f"no gateway answers at {self.base_url} ({error}); start it with `make up`"
         return GatewayError(words, code="unreached")
+
+    def _broken_off(self) -> GatewayError:
+        words = f"the gateway at {self.base_url} ended the answer before it was complete; try again"
+        return GatewayError(words, code="broken_off")
+
+
+def on_this_machine(url: str) -> bool:
+    """Whether `url` names a loopback address, or all addresses of this machine."""
+    host = httpx.URL(url).host
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost"
+    return address.is_loopback or address.is_unspecified
 
 
 def _items(reply: Any) -> list[dict[str, Any]]:
     return cast(list[dict[str, Any]], reply["data"] if isinstance(reply, dict) else reply)
+
+
+def _chunk(data: str, reply: httpx.Response) -> dict[str, Any]:
+    try:
+        return cast(dict[str, Any], json.loads(data))
+    except ValueError as error:
+        words = f"HTTP {reply.status_code} from {reply.url}: {data[:200]}"
+        raise GatewayError(words, reply.status_code, "no_reason") from error
 
 
 def _delta(chunk: dict[str, Any], ids: dict[str, str | None]) -> Delta:
@@ -176,5 +209,5 @@ def _error(reply: httpx.Response) -> GatewayError:
         error = reply.json()["error"]
         return GatewayError(error["message"], reply.status_code, error.get("code"))
     except (ValueError, KeyError, TypeError):
-        words = f"HTTP {reply.status_code} from {reply.url}: {reply.text[:200]}"
-        return GatewayError(words, reply.status_code, "no_reason")
+        said = f"it points to {reply.headers['location']}" if reply.has_redirect_location else reply.text[:200]
+        return GatewayError(f"HTTP {reply.status_code} from {reply.url}: {said}", reply.status_code, "no_reason")

@@ -10,14 +10,16 @@ import signal
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
 import httpx
 from rich.console import Console
+from rich.markup import escape
 
-from cli.checks import CannotStart, check_all, free_port
+from cli.checks import CannotStart, check_all, check_home, free_port, only_one
 from cli.engine import engine_command, engine_environment
 from cli.process import Supervised
 from cli.profiles import Profile
@@ -49,11 +51,15 @@ class House:
 
         Raises CannotStart, which is exit code 2, when something is wrong as it is, be it only a room that says so.
         """
-        check_all(self.settings, self.profile)
-        check_budget(self.settings, self.profile, self.console)
-        self._prepare_database()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._on_signal)
+        check_home(self.settings.home)
+        with only_one(self.settings.home):
+            check_all(self.settings, self.profile)
+            check_budget(self.settings, self.profile, self.console)
+            self._prepare_database()
+            return self._run()
+
+    def _run(self) -> int:
+        self._heed_signals()
         begun = time.monotonic()
         try:
             self._wire()
@@ -75,13 +81,11 @@ class House:
         from db.errors import DatabaseUnavailable
         from db.session import Database
 
-        database = Database(self.settings.database)
         try:
-            database.migrate()
+            with closing(Database(self.settings.database)) as database:
+                database.migrate()
         except DatabaseUnavailable as error:
             raise CannotStart(str(error)) from error
-        finally:
-            database.close()
 
     def _wire(self) -> None:
         settings, profile = self.settings, self.profile
@@ -155,9 +159,9 @@ class House:
 
     def _wait_until_ready(self, begun: float) -> bool:
         """Until people can chat. The trainer, which gives way to all others, may be ready later."""
-        console = self.console
-        console.print(f"profile [bold]{self.profile.name}[/], home {self.settings.home}, logs in {self.settings.logs}/")
-        with console.status("starting") as spinner:
+        home, logs = escape(str(self.settings.home)), escape(str(self.settings.logs))
+        self._print(f"profile [bold]{self.profile.name}[/], home {home}, logs in {logs}/")
+        with self.console.status("starting") as spinner:
             while not self._stop:
                 self._tick()
                 self._tell_ready(begun)
@@ -179,11 +183,11 @@ class House:
         for process in self.processes:
             if process.is_ready and process.name not in self._told:
                 self._told.add(process.name)
-                self.console.print(f"  {process.name:8} ready after {time.monotonic() - begun:4.0f} s")
+                self._print(f"  {process.name:8} ready after {time.monotonic() - begun:4.0f} s")
 
     def _give_up(self, process: Supervised, why: str) -> bool:
-        self.console.print(f"[red]{process.name} {why}[/]; the end of {process.log}:", highlight=False)
-        self.console.print(process.last_lines(), markup=False, highlight=False)
+        self._print(f"[red]{process.name} {why}[/]; the end of {escape(str(process.log))}:", highlight=False)
+        self._print(process.last_lines(), markup=False, highlight=False)
         return False
 
     def _announce(self, seconds: float) -> None:
@@ -193,12 +197,12 @@ class House:
         aside = run_file.with_suffix(".new")
         aside.write_text(json.dumps(state))
         aside.replace(run_file)
-        self.console.print(f"up after {seconds:.0f} s; OpenAI base URL {self._gateway}/v1; Ctrl-C stops all")
+        self._print(f"up after {seconds:.0f} s; OpenAI base URL {self._gateway}/v1; Ctrl-C stops all")
         if self._rounds:
-            self.console.print(self._rounds, highlight=False)
+            self._print(self._rounds, highlight=False)
         if self.settings.first_admin_key.exists():
-            self.console.print(f"the administrator's key, to sign in with, is in {self.settings.first_admin_key}")
-        self.console.print(f"[bold green]Ruminate is at {self._ui if self.settings.ui else self._gateway}[/]")
+            self._print(f"the administrator's key, to sign in with, is in {escape(str(self.settings.first_admin_key))}")
+        self._print(f"[bold green]Ruminate is at {self._ui if self.settings.ui else self._gateway}[/]")
 
     def _tick(self) -> None:
         for process in self.processes:
@@ -218,12 +222,23 @@ class House:
         for process in self.processes:
             if not process.ended():
                 process.kill()
-        self.console.print("stopped")
+        self._print("stopped")
 
     # -- small things
 
     def _say(self, text: str) -> None:
-        self.console.print(f"[yellow]{time.strftime('%H:%M:%S')}[/] {text}", highlight=False)
+        self._print(f"[yellow]{time.strftime('%H:%M:%S')}[/] {escape(text)}", highlight=False)
+
+    def _print(self, text: str, markup: bool = True, highlight: bool = True) -> None:
+        """Say it where somebody can hear. A terminal that is gone, or a full disk behind it, ends no house."""
+        with suppress(OSError, SystemExit):  # what rich makes of a broken pipe is an exit
+            self.console.print(text, markup=markup, highlight=highlight)
+
+    def _heed_signals(self) -> None:
+        """End on Ctrl-C, on SIGTERM, and when the terminal is closed, unless that is ignored, as under nohup."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         self._stop = True
@@ -270,7 +285,8 @@ def _visible(places: str) -> str:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url, timeout=_HTTP).status_code == 200
+        # its own process: a proxy that the environment names does not reach it
+        return httpx.get(url, timeout=_HTTP, trust_env=False).status_code == 200
     except httpx.TransportError:
         return False  # not there yet: the caller asks again
 
@@ -319,10 +335,15 @@ def _when_rounds_start(env: Mapping[str, str]) -> str:
 
 
 def _service_key(home: Path) -> str:
-    """The key between gateway and trainer: made once, readable by its owner only."""
+    """The key between gateway and trainer: made once, whole or not at all, readable by its owner only."""
     path = home / "service.key"
-    if not path.exists():
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    if not path.exists() or not path.read_text().strip():  # empty: a start that a full disk ended left it so
+        aside = path.with_suffix(".new")
+        aside.unlink(missing_ok=True)
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as sink:
             sink.write("rs-" + secrets.token_urlsafe(32))
+            sink.flush()
+            os.fsync(sink.fileno())
+        aside.replace(path)
     return path.read_text().strip()

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 _BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)  # the n-th restart in a row waits so long
 _STABLE_S = 60.0  # after so long up, the next death counts as the first again
@@ -57,11 +59,7 @@ class Supervised:
         In the session of its owner: Linux with autogroups gives each session, however many processes it has, an equal
         share of the cores, and a reader in one session waited a second and more for what another one had written.
         """
-        if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
-            self.log.replace(self.log.with_suffix(self.log.suffix + ".1"))
-        with self.log.open("ab") as sink:
-            sink.write(f"--- {self.name} started {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
-            sink.flush()
+        with self._open_log() as sink:
             self._process = subprocess.Popen(
                 self.command,
                 env={**os.environ, **self.env},
@@ -79,7 +77,10 @@ class Supervised:
         if self._process is None:
             if self._restart_at and now >= self._restart_at:
                 self._restart_at = 0.0
-                self.start()
+                try:
+                    self.start()
+                except OSError as error:  # no memory or no process is left just now
+                    self._again(now, f"{self.name} could not be started ({error.strerror})")
             return
         code = self._process.poll()
         if code is None:
@@ -93,13 +94,29 @@ class Supervised:
         _signal_group(self._process.pid, signal.SIGKILL)  # children that it left behind
         self._process = None
         self.is_ready = False
-        wait = _BACKOFF_S[min(self._deaths, len(_BACKOFF_S) - 1)]
-        self._deaths += 1
         if code == _REFUSAL and not self._was_ready:
+            self._deaths += 1
             self.refused = True
             return
+        self._again(now, f"{self.name} ended ({_how(code)})")
+
+    def _again(self, now: float, why: str) -> None:
+        wait = _BACKOFF_S[min(self._deaths, len(_BACKOFF_S) - 1)]
+        self._deaths += 1
         self._restart_at = now + wait
-        self._on_event(f"{self.name} ended ({_how(code)}); starting it again in {wait:.0f} s (log: {self.log})")
+        self._on_event(f"{why}; starting it again in {wait:.0f} s (log: {self.log})")
+
+    def _open_log(self) -> BinaryIO:
+        """Its log, with the start noted. A disk that is full costs the log, never the process."""
+        try:
+            if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
+                self.log.replace(self.log.with_suffix(self.log.suffix + ".1"))
+            sink = self.log.open("ab", buffering=0)
+        except OSError:
+            return open(os.devnull, "ab", buffering=0)
+        with suppress(OSError):
+            sink.write(f"--- {self.name} started {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
+        return sink
 
     def ask_to_end(self) -> None:
         """Send SIGTERM to the process and its children, and restart it no more."""

@@ -3,14 +3,17 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 
 from cli.client import GatewayClient, GatewayError
 
 PUBLISHED, FAILED, REJECTED = 0, 1, 3
+INTERRUPTED = 130  # as of a program that Ctrl-C ended
 _EXIT = {"published": PUBLISHED, "rejected": REJECTED, "failed": FAILED, "cancelled": FAILED}
 _POLL_S = 1.0
 _PATIENCE_S = 60.0  # a gateway that restarts is away for some seconds; the round goes on meanwhile
+_AWAY = (0, 429, 500, 502, 503, 504)
 
 
 def run_round(
@@ -23,11 +26,15 @@ def run_round(
 ) -> int:
     """Start a round, or go on with the open one, and wait for its end. Returns the exit code."""
     view = _start_or_join(client, algorithm, config, reason, seed)
-    view = _watch_quietly(client, view) if as_json else _watch(client, view)
+    try:
+        view = _watch_quietly(client, view) if as_json else _watch(client, view)
+    except KeyboardInterrupt:
+        print(f"round {view['id']} goes on without you; `ruminate train` watches it again", file=sys.stderr)
+        return INTERRUPTED
     if as_json:
         print(json.dumps(view, indent=2))
     else:
-        print(_ending(view, client.status() if view["state"] == "published" else {}))
+        print(_ending(view, _patiently(client.status) if view["state"] == "published" else {}))
     return _EXIT[view["state"]]
 
 
@@ -80,12 +87,17 @@ def _watch_quietly(client: GatewayClient, view: dict[str, Any]) -> dict[str, Any
 
 
 def _ask(client: GatewayClient, round_id: int) -> dict[str, Any]:
+    return _patiently(lambda: client.round(round_id))
+
+
+def _patiently(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What the gateway says, asked again while it, or a proxy before it, has no answer just now."""
     deadline = time.monotonic() + _PATIENCE_S
     while True:
         try:
-            return client.round(round_id)
+            return ask()
         except GatewayError as error:
-            if error.status not in (0, 502, 503) or time.monotonic() > deadline:
+            if error.status not in _AWAY or time.monotonic() > deadline:
                 raise
             time.sleep(_POLL_S)
 

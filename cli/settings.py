@@ -5,11 +5,13 @@ import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cli.profiles import PROFILES, Profile, detect
+from cli.running import is_running
 
 LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # that vLLM can be started for
 
@@ -84,7 +86,9 @@ class HouseSettings(BaseSettings):
     @property
     def database(self) -> str:
         """The database URL in force."""
-        return self.database_url or f"sqlite:///{(self.home / 'ruminate.db').resolve()}"
+        from db.place import in_home  # the image of an engine alone has no db/
+
+        return self.database_url or in_home(self.home)
 
     @property
     def logs(self) -> Path:
@@ -128,13 +132,25 @@ def load(**overrides: Any) -> HouseSettings:
 
 
 def gateway_url(settings: HouseSettings) -> str:
-    """Where the gateway is: RUMINATE_GATEWAY, else what the running house wrote down, else the default address."""
+    """Where the gateway is: RUMINATE_GATEWAY, else what the running house wrote down, else the default address.
+
+    Raises BadSetting on a RUMINATE_GATEWAY that is no address.
+    """
     if url := os.environ.get("RUMINATE_GATEWAY"):
+        try:
+            parts = urlsplit(url)
+        except ValueError:  # a bracket that does not close
+            parts = urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise BadSetting(f"RUMINATE_GATEWAY is {url!r}: expected an address such as http://127.0.0.1:8000")
         return url
-    try:
-        return str(json.loads(settings.run_file.read_text())["gateway"])
-    except (OSError, ValueError, KeyError):
-        return f"http://127.0.0.1:{settings.port}"
+    if is_running(settings.home):  # else the file is left of a house that was killed, and its port may be anybody's
+        try:
+            return str(json.loads(settings.run_file.read_text())["gateway"])
+        except (OSError, ValueError, KeyError):
+            pass  # it has not come up yet
+    port = settings.port or HouseSettings.model_fields["port"].default  # 0: chosen by the system, once it runs
+    return f"http://127.0.0.1:{port}"
 
 
 def own_key(settings: HouseSettings) -> str | None:

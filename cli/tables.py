@@ -61,12 +61,9 @@ def show(rows: list[dict[str, Any]], columns: list[Column], as_json: bool) -> No
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)  # a file or a pipe has no width; a narrow guess would cut names
+    console = _console()
     table = Table(box=None, header_style="bold")
     for number, (name, _) in enumerate(columns):
         table.add_column(name, no_wrap=number < len(columns) - 1, overflow="fold")
@@ -80,34 +77,46 @@ def show_status(status: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print(json.dumps(status, indent=2))
         return
-    from rich.console import Console
+    from rich.markup import escape
 
-    console, live = Console(highlight=False), status["live"]
+    console, live = _console(), status["live"]
     if live is None:
         console.print("live      nothing yet: no engine has come up")
     else:
-        console.print(f"live      [bold]{live['name']}[/] since {_when(live['since'])}: {live['reason']}")
+        console.print(f"live      [bold]{live['name']}[/] since {_when(live['since'])}: {escape(live['reason'])}")
     console.print(f"previous  {status['previous'] or 'none'}")
     if trial := status.get("canary"):
         since = _when(trial["since"])
         console.print(f"canary    {trial['name']} in {trial['share']:.0%} of conversations since {since}")
         if trial.get("trouble"):
-            console.print(f"          {trial['trouble']}")
+            console.print(f"          {escape(trial['trouble'])}")
     for engine in status["engines"]:
         has = [name for name in (engine.get("weights"),) if name not in (None, "ruminate-v0")] + engine["adapters"]
-        console.print(f"engine    {engine['url']} {engine['state']}: {', '.join(has) or 'no adapters'}")
+        console.print(escape(f"engine    {engine['url']} {engine['state']}: {', '.join(has) or 'no adapters'}"))
     running = status["round"]
     if running:
         console.print(f"round     {running['id']} {running['state']} {running['phase'] or ''} {running['step'] or 0}")
-        console.print(f"          started by {running['trigger']}: {running['reason'] or running['requested_by']}")
+        by = running["reason"] or running["requested_by"]
+        console.print(escape(f"          started by {running['trigger']}: {by}"))
     else:
         console.print("round     none is open")
     prompts = status["prompts"]
     console.print(f"prompts   {prompts['recorded']} recorded, {prompts['trainable']} may be trained on")
 
 
-def _cell(value: Any) -> str:
-    return "" if value is None else str(value)
+def _console() -> Any:
+    """Prints what it is given without a word of its own; a file or a pipe has no width, and a guess would cut names."""
+    from rich.console import Console
+
+    console = Console(highlight=False, emoji=False)
+    return console if console.is_terminal else Console(highlight=False, emoji=False, width=200)
+
+
+def _cell(value: Any) -> Any:
+    """As text and not as markup: a path in brackets stands in many an error."""
+    from rich.text import Text
+
+    return Text("" if value is None else str(value))
 
 
 def _when(iso: str | None) -> str:

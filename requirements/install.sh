@@ -21,7 +21,8 @@ python=${PYTHON:-python3}
     echo "$("$python" --version) is $python; Ruminate needs Python 3.11 to 3.13: set PYTHON to one" >&2
     exit 2
 }
-[ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
+# one that was broken off while it was made, or made without Debian's python3-venv, has a Python and no pip
+if ! [ -x "$venv/bin/python" ] || ! { [ -x "$venv/bin/uv" ] || [ -x "$venv/bin/pip" ]; }; then "$python" -m venv "$venv"; fi
 [ -x "$venv/bin/uv" ] || "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$uv_version"
 
 # uv has no settings of pip's; a folder of wheels that pip is told of serves uv as well
@@ -31,7 +32,8 @@ install() { "$venv/bin/uv" pip install --quiet --python "$venv/bin/python" --no-
 files=("requirements/$device.txt")
 if [ "$what" = test ]; then files+=(requirements/test.txt); fi
 stamp=$venv/.installed${what:+-$what}
-want=$(cat "${files[@]}" pyproject.toml | cksum)
+# with its Python: what was installed for one version is nothing to the next, which an upgrade may put in its place
+want=$({ cat "${files[@]}" pyproject.toml; "$venv/bin/python" --version; } | cksum)
 if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then exit 0; fi
 
 started=$SECONDS

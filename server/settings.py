@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from db.place import in_home
+
 
 def _engine_url(url: str) -> str:
     parts = urlsplit(url)
@@ -149,7 +151,7 @@ class ServerSettings(BaseSettings):
 
     @property
     def database(self) -> str:
-        return self.database_url or f"sqlite:///{self.home.resolve() / 'ruminate.db'}"
+        return self.database_url or in_home(self.home)
 
     @property
     def spool(self) -> Path:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from db.place import in_home
 from trainer.bad_setting import BadSetting, sentence, too_high
 from trainer.presets import preset
 from trainer.reward_file import read_reward_file
@@ -141,7 +142,7 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
     @property
     def database(self) -> str:
         """The database's URL."""
-        return self.database_url or f"sqlite:///{self.home.absolute() / 'ruminate.db'}"
+        return self.database_url or in_home(self.home)
 
     @property
     def gate_file(self) -> str | None:

@@ -3,7 +3,10 @@
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import httpx
@@ -11,9 +14,10 @@ import pytest
 from rich.console import Console
 
 from cli import tables
-from cli.client import GatewayClient, GatewayError
+from cli.client import GatewayClient, GatewayError, on_this_machine
+from cli.house import _answers
 from cli.rounds import run_round
-from cli.talk import answer
+from cli.talk import answer, converse
 
 Handler = Callable[[httpx.Request], httpx.Response]
 
@@ -53,6 +57,79 @@ def test_a_proxys_page_in_place_of_an_answer_is_an_error() -> None:
     with pytest.raises(GatewayError, match="HTTP 200 from .*Please wait") as caught:
         client(lambda _: httpx.Response(200, html="<title>Please wait</title>")).get("/api/me")
     assert caught.value.code == "no_reason"
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b"<title>Please wait</title>", "broken_off"),
+        (b"data: " + chunks({"reasoning": "plan"}).split(b"data: ")[1], "broken_off"),
+        (b'data: {"model": "rum\n\n', "no_reason"),
+    ],
+)
+def test_a_stream_that_a_proxy_replaced_or_cut_is_no_answer(body: bytes, code: str) -> None:
+    with pytest.raises(GatewayError) as caught:
+        list(client(lambda _: httpx.Response(200, content=body)).stream_chat([]))
+    assert caught.value.code == code
+
+
+def test_an_address_that_points_elsewhere_is_said() -> None:
+    moved = httpx.Response(308, headers={"location": "https://chat.example.org/"})
+    with pytest.raises(GatewayError, match="HTTP 308 from http://gateway/api/status: it points to https://chat.exam"):
+        client(lambda _: moved).status()
+
+
+def test_a_key_in_any_letters_is_for_the_gateway_to_refuse() -> None:
+    def handler(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(401, json={"error": {"message": "the API key is unknown"}})
+
+    with pytest.raises(GatewayError, match="unknown"):
+        GatewayClient("http://gateway", "schl\u00fcssel", transport=httpx.MockTransport(handler)).status()
+
+
+def test_a_gateway_of_this_machine_is_asked_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    with answering(b'{"live": null}') as url, GatewayClient(url, "rk-1") as gateway:
+        assert gateway.status() == {"live": None}
+        assert _answers(f"{url}/health")
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://127.0.0.1:8000", True),
+        ("http://localhost:8000/v1", True),
+        ("http://[::1]:8000", True),
+        ("http://0.0.0.0:8000", True),
+        ("https://chat.example.org", False),
+        ("http://10.0.0.7:8000", False),
+    ],
+)
+def test_which_addresses_are_of_this_machine(url: str, here: bool) -> None:
+    assert on_this_machine(url) is here
+
+
+@contextmanager
+def answering(body: bytes) -> Iterator[str]:
+    """A server on loopback that says `body` to everything; gives its address."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 def test_an_error_in_mid_stream_is_raised() -> None:
@@ -96,6 +173,44 @@ def test_a_terminal_shows_the_thought_dimmed_and_the_response_as_usual() -> None
     out = Terminal()
     answer(gateway, [{"role": "user", "content": "hi"}], "ruminate", True, True, out)
     assert out.getvalue().startswith("\x1b[2mplan\x1b[0m\n\nHello\x1b[0m\n\x1b[2m— ruminate-v2")
+
+
+def test_a_thought_that_is_broken_off_leaves_no_dimmed_terminal() -> None:
+    out = Terminal()
+    cut = b"data: " + chunks({"reasoning": "plan"}).split(b"data: ")[1]
+    with pytest.raises(GatewayError):
+        answer(client(lambda _: httpx.Response(200, content=cut)), [], "ruminate", True, True, out)
+    assert out.getvalue().endswith("\x1b[2mplan\x1b[0m\n")
+
+
+class Typed(io.StringIO):
+    """What a person types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_failed_answer_ends_no_conversation_of_a_person(
+    typed: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[list[str]] = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        asked.append([message["content"] for message in json.loads(request.content)["messages"]])
+        if len(asked) == 2:
+            return httpx.Response(429, json={"error": {"message": "too many requests"}})
+        return httpx.Response(200, content=chunks({"content": "Hello"}))
+
+    monkeypatch.setattr("sys.stdin", (Typed if typed else io.StringIO)("one\ntwo\nthree\n"))
+    if typed:
+        converse(client(handler), None, "ruminate", True, True)
+        assert asked == [["one"], ["one", "Hello", "two"], ["one", "Hello", "three"]]
+        assert "ruminate: too many requests" in capsys.readouterr().err
+    else:
+        with pytest.raises(GatewayError):
+            converse(client(handler), None, "ruminate", True, True)
+        assert "> " not in capsys.readouterr().out
 
 
 def test_a_hidden_thought_is_not_printed() -> None:
@@ -172,6 +287,41 @@ def test_a_round_whose_checkpoint_is_on_trial_says_so(
     assert words in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize("status", [429, 500, 504])
+def test_a_gateway_that_is_away_for_a_moment_fails_no_round(
+    status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither while the round runs nor when it is published and only its place is asked for."""
+    monkeypatch.setattr("cli.rounds._POLL_S", 0.01)
+    seen: set[str] = set()
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.method == "POST":
+            return httpx.Response(200, json=round_view("running", step=1))
+        if request.url.path not in seen:
+            seen.add(request.url.path)
+            return httpx.Response(status, text="away")
+        live = {"live": {"name": "v2"}}
+        published = round_view("published", candidate="v2")
+        return httpx.Response(200, json=live if request.url.path == "/api/status" else published)
+
+    assert run_round(client(handler), "grpo", {}, "why", False) == 0
+    assert seen == {"/api/status", "/api/rounds/4"}
+    assert "v2 is live" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_who_stops_watching_is_told_that_the_round_goes_on(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ctrl_c(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cli.rounds.time.sleep", ctrl_c)
+    assert run_round(ending_with(round_view("running"), {}), "grpo", {}, "why", as_json) == 130
+    assert "round 4 goes on without you; `ruminate train` watches it again" in capsys.readouterr().err
+
+
 def test_train_goes_on_with_the_open_round(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("cli.rounds._POLL_S", 0.01)
 
@@ -194,3 +344,33 @@ def test_tables_hold_the_same_rows_as_json(capsys: pytest.CaptureFixture[str]) -
     assert json.loads(capsys.readouterr().out) == rows
     tables.show(rows, tables.ROUND, as_json=False)
     assert "35/35" in capsys.readouterr().out
+
+
+BRACKETS = "cannot read [/home/x] of [lora, full] :warning:"
+
+
+def test_words_in_brackets_are_printed_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    tables.show([round_view("failed", error=BRACKETS)], tables.ROUND, as_json=False)
+    assert BRACKETS in capsys.readouterr().out
+    trial = {"name": "v2", "since": "2026-01-01", "share": 0.1, "trouble": f"trouble: {BRACKETS}"}
+    engine = {"url": "http://[::1]:8100", "state": "ready", "adapters": []}
+    status = {
+        "live": {"name": "v1", "since": "2026-01-01", "reason": f"live: {BRACKETS}"},
+        "previous": None,
+        "canary": trial,
+        "engines": [engine],
+        "round": round_view("running", reason=f"round: {BRACKETS}") | {"trigger": "person"},
+        "prompts": {"recorded": 1, "trainable": 1},
+    }
+    tables.show_status(status, as_json=False)
+    told = capsys.readouterr().out
+    for whose in ("live", "trouble", "round"):
+        assert f"{whose}: {BRACKETS}" in told
+    assert "http://[::1]:8100" in told
+
+
+def test_a_state_in_a_pipe_is_not_broken_into_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    long = "rolled back, for " + "its answers were worse than before " * 4
+    status = {"live": {"name": "v1", "since": "2026-01-01", "reason": long.strip()}, "previous": None}
+    tables.show_status(status | {"engines": [], "round": None, "prompts": {"recorded": 1, "trainable": 1}}, False)
+    assert long.strip() in capsys.readouterr().out

@@ -139,3 +139,20 @@ def test_one_that_was_ready_before_is_started_again_whatever_it_ends_with(
     tick_until(process, lambda: bool(events))
     assert "exit code 2" in events[0]
     assert not process.refused
+
+
+def test_a_log_that_takes_nothing_costs_the_log_alone(tmp_path: Path) -> None:
+    for log in (Path("/dev/full"), tmp_path / "no folder" / "worker.log"):
+        process = Supervised("worker", [sys.executable, "-c", "pass"], {}, log, lambda: True, print)
+        process.start()
+        assert process.pid is not None or process.ended()
+        process.kill()
+
+
+def test_one_that_cannot_be_started_again_just_now_is_tried_later(
+    start: Callable[..., tuple[Supervised, list[str]]],
+) -> None:
+    process, events = start("import sys; sys.exit(7)", lambda: False)
+    process.command = ["/no/such/program"]
+    tick_until(process, lambda: len(events) == 2)
+    assert "worker could not be started (No such file or directory); starting it again in 2 s" in events[1]
