@@ -23,7 +23,8 @@
     R.isLost = () => !bar.hidden;
     /* A page whose server died would wait for ever: while it waits for anything, ask now and then whether it is there. */
     setInterval(() => { if (R.answering() || R.loading() || missed > 0) look(); }, ASK_MS);
-    addEventListener("offline", () => { missed = MISSES; bar.hidden = false; });
+    /* The browser's network may be gone and the page's server still be there: on this machine, or across a second wire. */
+    addEventListener("offline", () => { missed = MISSES - 1; look(); });
     addEventListener("online", look);
   });
 })();
