@@ -313,15 +313,6 @@ def test_who_promotes_sees_it_in_the_side_bar_and_is_told_once(training) -> None
     expect(page.locator(".toast")).to_have_text("v0 is live.")
 
 
-def test_the_hour_after_midnight_is_the_first_of_its_day(chromium, served) -> None:
-    served.gateway.reset()
-    context = chromium.new_context(timezone_id="Etc/GMT+8")  # where 8:00 UTC is midnight
-    page = context.new_page()
-    page.goto(f"{served.url}/?view=training")
-    expect(page.locator(".live-card time")).to_contain_text("00:00")
-    context.close()
-
-
 def test_a_key_that_holds_no_more_is_asked_for_here_too(chromium) -> None:
     from ui.app import create_app
     from ui.settings import UiSettings

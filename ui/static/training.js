@@ -16,7 +16,7 @@
     const moment = (iso) => {
       const at = new Date(iso);
       const year = at.getFullYear() === thisYear ? undefined : "numeric";
-      return at.toLocaleString(document.documentElement.lang || undefined, { day: "numeric", month: "short", year, hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
+      return at.toLocaleString(document.documentElement.lang || undefined, { day: "numeric", month: "short", year, hour: "2-digit", minute: "2-digit", hour12: false });
     };
 
     const shown = () => !page.querySelector("#view-training").hidden;
