@@ -73,6 +73,8 @@ def create_app(settings: UiSettings) -> FastAPI:
     @app.post("/signin")
     def sign_in(request: Request, given: dict[str, Any]) -> JSONResponse:
         key = str(given.get("key") or "").strip()
+        if not (key.isascii() and key.isprintable()):  # no header can carry it: a dash that a messenger changed, say
+            return JSONResponse({"error": words("signin_wrong")}, status_code=401)
         try:
             people.with_key(key).me()
         except GatewayError as error:

@@ -63,6 +63,12 @@ class Chat:
         else:
             try:
                 mode, models = await self._models(browser, asked)
+                if not tab.shows(browser, asked):  # the page has turned elsewhere while the gateway was asked
+                    yield lost
+                    return
+                if self._kept(tab, browser) is not None:  # another tab's message was quicker
+                    yield self._refused(asked, self._say("answering"))
+                    return
                 if not models:
                     yield self._refused(asked, self._say("no_previous"))
                     return

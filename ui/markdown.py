@@ -71,7 +71,7 @@ def _fence(renderer: RendererHTML, tokens: Sequence[Token], index: int, options:
     token = tokens[index]
     language = token.info.strip().split()[0] if token.info.strip() else ""
     return (
-        f'<figure class="code"><figcaption><span>{escape(language)}</span>'
+        f'<figure class="code" dir="ltr"><figcaption><span>{escape(language)}</span>'
         '<button type="button" data-do="copy-code"></button></figcaption>'
         f'<pre tabindex="0"><code>{highlighted(token.content, language)}</code></pre></figure>\n'
     )

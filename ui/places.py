@@ -112,7 +112,10 @@ class Places:
         try:
             return await asyncio.to_thread(self._act, gate, browser, tab, event._data)
         except GatewayError as error:
-            me = {"need_key": True} if needs_key(error) else told(plain(self._say, error))
+            me: Value = {"need_key": True} if needs_key(error) else told(plain(self._say, error))
+            if event._data["do"] == "rate":  # the page has shown it as taken
+                row = tab.conversation.rows.get(event._data["id"])
+                me["rated"] = {"generation": event._data["generation"], "rating": row.rating if row else None}
             return gr.skip(), gr.skip(), me
 
     def _act(self, gate: Gate, browser: str, tab: Tab, asked: Mapping[str, Any]) -> tuple[Update, Update, Update]:
@@ -129,6 +132,8 @@ class Places:
             return gr.skip(), {"n": time.monotonic_ns(), "found": found}, gr.skip()
         if what == "choose":
             position, sentence = self._chat.choose(tab, gate, browser, asked)
+            if position is None and tab.conversation.id is not None:  # chosen in another tab: the record has it
+                return stale(tab.showing), gr.skip(), gr.skip()
             rows = transcript(tab, position, turned=True) if position is not None else gr.skip()
             return rows, gr.skip(), told(sentence)
         if what == "rate":

@@ -14,7 +14,7 @@ from cli.client import GatewayClient, GatewayError
 from ui.gate import Gate, items, within
 from ui.people import People
 from ui.training_view import TrainingView
-from ui.troubles import plain
+from ui.troubles import needs_key, plain
 from ui.words import Words
 
 View = dict[str, Any]
@@ -36,11 +36,11 @@ class Training:
     async def act(self, event: gr.EventData, request: gr.Request) -> tuple[View | None, View]:
         """Carry out a button; the page as it is after that, and a sentence on what happened."""
         gate = self._people.gate(self._people.browser(request.cookies))
+        told: View = {"n": time.monotonic_ns()}
         try:
-            sentence = await asyncio.to_thread(self._act, gate, event._data)
+            told["toast"] = await asyncio.to_thread(self._act, gate, event._data)
         except GatewayError as error:
-            sentence = plain(self._say, error)
-        told = {"n": time.monotonic_ns(), "toast": sentence}
+            told |= {"toast": plain(self._say, error), "need_key": needs_key(error)}
         return await asyncio.to_thread(self._drawn, gate, {**event._data, "mark": None}), told
 
     def _act(self, gate: Gate, asked: Mapping[str, Any]) -> str:
@@ -73,7 +73,8 @@ class Training:
                 return {"html": html, "place": place, "live": status.get("live"), "mark": mark}
         except GatewayError as error:
             sentence = escape(self._say("training_unreached", error=plain(self._say, error)))
-            return {"html": f'<p class="card failed" role="alert">{sentence}</p>', "place": place, "mark": ""}
+            html = f'<p class="card failed" role="alert">{sentence}</p>'
+            return {"html": html, "place": place, "mark": "", "need_key": needs_key(error)}
 
     def _page(self, client: GatewayClient, view: TrainingView, status: View, asked: Mapping[str, Any]) -> str:
         if asked.get("round"):

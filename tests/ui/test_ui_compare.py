@@ -167,3 +167,36 @@ def test_on_a_phone_the_second_answer_is_a_swipe_away(shown) -> None:
     assert shown.page.evaluate(
         "(() => { const c = document.querySelector('.columns'); return c.scrollWidth > c.clientWidth; })()"
     )
+
+
+def test_a_choice_that_is_pressed_twice_is_one(compared) -> None:
+    page = compared.page
+    page.evaluate("for (const one of ['left', 'left', 'right']) document.querySelector(`[data-choice=${one}]`).click()")
+    expect(page.locator(".row.assistant .by")).to_be_visible()
+    expect(page.locator(".toast")).to_have_count(1)
+    assert [one["choice"] for one in compared.gateway.comparisons] == ["left"]
+
+
+def test_a_choice_that_the_gateway_refused_can_be_made_again(compared) -> None:
+    page = compared.page
+    compared.gateway.before_it = (503, "<h1>Busy</h1>")
+    page.click("[data-choice=left]")
+    expect(page.locator(".toast")).to_contain_text("could not do this")
+    compared.gateway.before_it = None
+    page.click("[data-choice=left]")
+    expect(page.locator(".row.assistant .by")).to_be_visible()
+    assert len(compared.gateway.comparisons) == 1
+
+
+def test_a_choice_that_was_made_in_another_tab_is_made_here_too(compared) -> None:
+    page = compared.page
+    page.wait_for_url(re.compile(r"\?c="))
+    other = compared.context.new_page()
+    other.goto(page.url)
+    expect(other.locator(".choose")).to_be_visible()
+    page.click("[data-choice=left]")
+    expect(page.locator(".row.assistant .by")).to_be_visible()
+    other.click("[data-choice=right]")
+    expect(other.locator(".row.assistant .by")).to_be_visible()
+    assert other.locator(".row.assistant .md").inner_text() == page.locator(".row.assistant .md").inner_text()
+    assert len(compared.gateway.comparisons) == 1

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 from playwright.sync_api import expect
+from support.fake_chat_gateway import FakeGateway, serving
 
 
 @pytest.fixture
@@ -310,3 +311,28 @@ def test_who_promotes_sees_it_in_the_side_bar_and_is_told_once(training) -> None
     page.click("dialog [value=yes]")
     expect(page.locator("#who")).to_have_text("Live: v0")
     expect(page.locator(".toast")).to_have_text("v0 is live.")
+
+
+def test_a_key_that_holds_no_more_is_asked_for_here_too(chromium) -> None:
+    from ui.app import create_app
+    from ui.settings import UiSettings
+
+    gateway = FakeGateway()
+    with serving(gateway.app) as address, serving(create_app(UiSettings(gateway=address))) as url:
+        context = chromium.new_context()
+        page = context.new_page()
+        page.goto(f"{url}/?view=training")
+        expect(page.locator(".live-card h1")).to_contain_text("v2")
+        gateway.key = "rk-new"
+        expect(page.locator("dialog.signin")).to_be_visible()
+        context.close()
+
+
+def test_who_watches_the_training_is_told_when_the_server_is_gone(training) -> None:
+    page = training.page
+    page.evaluate("window.before = true")
+    training.context.route("**/*", lambda route: route.abort())
+    expect(page.locator("#lost")).to_be_visible()
+    training.context.unroute("**/*")
+    page.wait_for_function("() => !window.before && window.ruminate?.me?.consent")
+    expect(page.locator(".live-card h1")).to_contain_text("v2")

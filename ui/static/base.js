@@ -102,12 +102,15 @@
 
     async copy(text, button) {
       try { await navigator.clipboard.writeText(text); } catch { copyOldWay(text); } // it may be missing, or forbidden
-      const before = button.getAttribute("aria-label");
       button.classList.add("done");
       R.announce(R.say("copied"));
       button.setAttribute("aria-label", R.say("copied"));
-      setTimeout(() => { button.classList.remove("done"); button.setAttribute("aria-label", before); }, 1500);
+      clearTimeout(button.copied);
+      button.copied = setTimeout(() => { button.classList.remove("done"); button.setAttribute("aria-label", R.say("copy")); }, 1500);
     },
+
+    /* Whether a key belongs to an input method that is composing. Safari ends the composition before the Enter that ended it. */
+    composing: (event) => event.isComposing || event.keyCode === 229,
 
     /* A name that nothing else has. */
     newName: () => `${Date.now()}-${Math.random().toString(36).slice(2)}`,

@@ -4,9 +4,11 @@
   const REMEMBERED = 200; // conversations
 
   let kept = {};
-  try { kept = JSON.parse(R.recall("branches", "{}")); } catch { /* written by something else */ }
+  const read = () => { try { kept = JSON.parse(R.recall("branches", JSON.stringify(kept))); } catch { /* written by something else */ } };
+  read();
   R.forgets.push(() => { kept = {}; R.remember("branches", "{}"); });
   const save = (conversation, tip) => {
+    read(); // other tabs write too
     delete kept[conversation];
     if (tip) kept[conversation] = tip;
     for (const name of Object.keys(kept).slice(0, -REMEMBERED)) delete kept[name];

@@ -44,6 +44,20 @@
       if (kept) { delete asked.files; delete asked.pictures; }
       begin({ key, index, user, pair: options.compare !== "", request, before });
       R.send("answer", { ...asked, ...options, key, consent: R.chatConsent() });
+      lookAfter(key, R.patience);
+    };
+    /* Nothing is heard of what was asked: it is lost, or the answer to it. The server shows what it has, or says that it has nothing. */
+    function lookAfter(key, patience) {
+      setTimeout(() => {
+        if (live?.key !== key || live.last) return;
+        R.send("answer", { do: "attach", key });
+        lookAfter(key, 2 * patience);
+      }, patience);
+    }
+    /* What is stopped before anything is heard of it must not be sent again; it comes back into the box. */
+    R.stop = () => {
+      if (live?.request && !live.last) live.request = { ...live.request, retried: true };
+      R.send("halt");
     };
     const words = () => [...rows.children].map((row) => row.raw ?? "");
 
@@ -172,6 +186,7 @@
     function show(value) {
       if (value.stale) return;
       if (live && value.keep <= [...rows.children].indexOf(live.node)) { live = null; busy(false); }
+      const step = value.turned && document.activeElement.closest(".stepper") && document.activeElement.dataset.do;
       keep(value.keep);
       rows.inert = false;
       for (const row of value.rows) {
@@ -181,6 +196,10 @@
         R.finishRow(node, row);
         R.showThought(node.thought);
         rows.append(node);
+      }
+      if (step) { // who steps by keyboard goes on from there
+        const able = [...rows.children[value.keep].querySelectorAll(".stepper button:enabled")];
+        (able.find((one) => one.dataset.do === step) ?? able[0])?.focus();
       }
       welcome.hidden = rows.children.length > 0 || Boolean(value.attach);
       if (value.keep === 0) { following = true; requestAnimationFrame(follow); }

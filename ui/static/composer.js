@@ -12,7 +12,7 @@
     R.composerReady = ready;
     box.addEventListener("input", ready);
     const touch = matchMedia("(pointer: coarse)"); // there Enter is a new line, as everywhere on a phone
-    const sends = (event) => event.key === "Enter" && !event.shiftKey && !event.isComposing && !touch.matches;
+    const sends = (event) => event.key === "Enter" && !event.shiftKey && !R.composing(event) && !touch.matches;
     let waiting = false; // a message that was sent before its conversation was there goes once it is
 
     const submit = () => {
@@ -33,12 +33,12 @@
     form.addEventListener("submit", (event) => { event.preventDefault(); submit(); });
     box.addEventListener("keydown", (event) => {
       if (sends(event)) { event.preventDefault(); submit(); }
-      if (event.key === "ArrowUp" && !box.value) {
+      if (event.key === "ArrowUp" && !box.value && !R.composing(event)) {
         const own = page.querySelectorAll(".row.user");
         if (own.length) { event.preventDefault(); own[own.length - 1].querySelector("[data-do=edit]").click(); }
       }
     });
-    form.querySelector("#stop").addEventListener("click", () => R.send("halt", { conversation: R.place() }));
+    form.querySelector("#stop").addEventListener("click", () => R.stop());
     R.focusComposer = () => { if (matchMedia("(pointer: fine)").matches) box.focus(); };
     page.querySelector("#suggestions").addEventListener("click", (event) => {
       if (!event.target.matches("button") || R.answering()) return;
@@ -63,6 +63,7 @@
           R.ask({ do: "edit", id: row.dataset.id, index, text, files, pictures, kept: true });
         },
         onkeydown: (event) => {
+          if (R.composing(event)) return;
           if (event.key === "Escape") { event.stopPropagation(); close(); R.focusComposer(); }
           if (sends(event)) { event.preventDefault(); editor.requestSubmit(); }
         },
@@ -78,6 +79,13 @@
       area.setSelectionRange(area.value.length, area.value.length);
     };
 
+    R.on("me", ({ rated }) => { // the gateway did not take a thumb: what it has stands there again
+      const row = rated && page.querySelector(`.row[data-generation="${CSS.escape(rated.generation)}"]`);
+      if (!row) return;
+      for (const [name, rating] of [["good", 1], ["bad", -1]]) row.querySelector(`[data-do=${name}]`)?.setAttribute("aria-pressed", String(rated.rating === rating));
+      row.querySelector(".why")?.remove();
+    });
+
     /* A thumb counts at once; words and tags may follow. Pressing it again takes it back. */
     R.rate = (button, row, rating) => {
       const generation = row.dataset.generation;
@@ -89,7 +97,7 @@
       row.querySelector(".why")?.remove();
       if (back) return;
       const tags = rating > 0 ? ["helpful", "correct", "clear"] : ["wrong", "incomplete", "offtopic", "style"];
-      const words = el("input", { type: "text", "aria-label": say(rating > 0 ? "why_good" : "why_bad"), placeholder: say(rating > 0 ? "why_good" : "why_bad") });
+      const words = el("input", { type: "text", dir: "auto", "aria-label": say(rating > 0 ? "why_good" : "why_bad"), placeholder: say(rating > 0 ? "why_good" : "why_bad") });
       const why = el("form.why", {
         onsubmit: (event) => {
           event.preventDefault();

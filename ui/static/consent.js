@@ -3,8 +3,9 @@
   const R = window.ruminate;
   const NEW = "ruminate-new-consent"; // of the conversation that is not begun; like its draft it outlives a reload
 
-  let unsaved = {}; // opt-outs that the record has not shown yet, by conversation
-  try { unsaved = JSON.parse(R.recall("opt-outs", "{}")); } catch { /* written by something else */ }
+  let unsaved = {}; // opt-outs that the record has not shown yet, by conversation; other tabs have some too
+  const read = () => { try { unsaved = JSON.parse(R.recall("opt-outs", JSON.stringify(unsaved))); } catch { /* written by something else */ } };
+  read();
   let now = {}; // by conversation: "" as the account
   R.forgets.push(() => { unsaved = {}; now = { "": "" }; R.remember("opt-outs", "{}"); });
   try { now[""] = sessionStorage.getItem(NEW) ?? ""; } catch { now[""] = ""; }
@@ -14,6 +15,7 @@
     try { sessionStorage.setItem(NEW, consent); } catch { /* forbidden: a reload forgets it, and the box shows that */ }
   }
   function note(conversation, consent) {
+    read();
     if (consent) unsaved[conversation] = consent;
     else delete unsaved[conversation];
     R.remember("opt-outs", JSON.stringify(unsaved));
@@ -39,6 +41,7 @@
   R.on("transcript", (value) => {
     const place = R.place();
     if (place && value.keep === 0 && !value.failed) {
+      read();
       const kept = unsaved[place];
       if (kept && kept !== value.consent) tell(place, kept);
       else { now[place] = value.consent; note(place, ""); }

@@ -34,7 +34,7 @@
 
   /* A file as it stands in a message: its name, how long it is, its text once somebody looks. */
   R.fileBlock = (file) => {
-    const text = el("pre", { tabindex: "0" });
+    const text = el("pre", { tabindex: "0", dir: "auto" });
     const block = el("details.file", {}, el("summary", {}, icon("file"), el("span", {}, file.name), el("small", {}, say("file_size", { n: file.text.length }))), text);
     block.addEventListener("toggle", () => { if (block.open) text.textContent = file.text; });
     return block;
@@ -59,7 +59,7 @@
       for (const one of given) {
         if (one.type.startsWith("image/") && one.type !== "image/svg+xml") { await addPicture(one); continue; }
         if (one.size > MOST * 4) { R.toast(say("file_long", { name: one.name, most: MOST })); continue; }
-        const text = (await one.text()).replace(/\r\n/g, "\n");
+        const text = (await one.text().catch(() => "\0")).replace(/\r\n/g, "\n"); // a folder has none
         if (text.includes("\0") || text.includes("\ufffd")) { R.toast(say("file_binary", { name: one.name })); continue; }
         const together = files.reduce((sum, file) => sum + file.text.length, text.length);
         if (together > MOST) { R.toast(say("file_long", { name: one.name, most: MOST })); continue; }
@@ -87,8 +87,11 @@
       view.classList.remove("dropping");
       if (carries(event)) { event.preventDefault(); add([...event.dataTransfer.files]); }
     });
+    /* A spreadsheet's cells, or words of a text processor, come with a picture of themselves: there the words are meant. */
+    const written = ({ types, files }) => ["text/plain", "text/html"].every((one) => types.includes(one)) && [...files].every((file) => file.type.startsWith("image/"));
     page.querySelector("#message").addEventListener("paste", (event) => {
-      if (event.clipboardData.files.length) { event.preventDefault(); add([...event.clipboardData.files]); }
+      const { files } = event.clipboardData;
+      if (files.length && !written(event.clipboardData)) { event.preventDefault(); add([...files]); }
     });
   });
 })();

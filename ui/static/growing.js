@@ -62,7 +62,7 @@
       if (!code) {
         const rest = el("span");
         const text = el("code", {}, rest);
-        const figure = el("figure.code", {}, el("figcaption", {}, el("span", {}, wanted.language), el("button", { type: "button", "data-do": "copy-code" }, say("copy"))), el("pre", { tabindex: "0" }, text));
+        const figure = el("figure.code", { dir: "ltr" }, el("figcaption", {}, el("span", {}, wanted.language), el("button", { type: "button", "data-do": "copy-code" }, say("copy"))), el("pre", { tabindex: "0" }, text));
         code = { block: el("div.block", {}, figure), text, rest, parts: 0, drawn: "" };
         body.append(code.block);
       }

@@ -21,10 +21,10 @@
       { keys: ["Ctrl", "/"], words: "keys_list", on: (event) => held(event) && event.key === "/", run: () => R.openKeys() },
     ];
     document.addEventListener("keydown", (event) => {
-      if (!wide()) return;
+      if (!wide() || R.composing(event)) return;
       const found = shortcuts.find((one) => one.on?.(event));
       if (found) { event.preventDefault(); found.run(); return; }
-      if (event.key === "Escape" && R.answering()) R.send("halt", { conversation: R.place() });
+      if (event.key === "Escape" && R.answering()) R.stop();
       /* Whoever begins to write means the box. */
       if (event.key.length === 1 && event.key !== " " && !held(event) && !event.altKey && document.activeElement === document.body && !page.querySelector("#view-chat").hidden) box.focus();
     });

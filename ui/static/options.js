@@ -12,7 +12,8 @@
     const panel = page.querySelector("#options-panel");
     const summary = opener.querySelector("span");
     let kept = {};
-    try { kept = JSON.parse(R.recall("options", "{}")); } catch { /* written by something else: begin anew */ }
+    const read = () => { try { kept = JSON.parse(R.recall("options", JSON.stringify(kept))); } catch { /* written by something else: begin anew */ } };
+    read();
     let now = { ...USUAL, ...kept.new };
     let comparable = false; // whether there is another version, the canary or the one before
 
@@ -38,6 +39,7 @@
     }
     /* A new conversation begins as the last one was asked to think, and alone: two answers take twice the time. */
     function keep(conversation) {
+      read(); // other tabs write too
       if (conversation) { delete kept[conversation]; kept[conversation] = now; }
       kept.new = { think: now.think, effort: now.effort };
       const names = Object.keys(kept).filter((name) => name !== "new");

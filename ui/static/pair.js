@@ -29,7 +29,8 @@
     node.choose.hidden = false;
     node.choose.addEventListener("click", (event) => {
       const choice = event.target.closest("[data-choice]")?.dataset.choice;
-      if (!choice) return;
+      if (!choice || performance.now() < node.chosenUntil) return; // pressed twice, it still is one choice
+      node.chosenUntil = performance.now() + R.patience;
       const beside = node.sides[0].getBoundingClientRect().top === node.sides[1].getBoundingClientRect().top;
       R.send("act", { do: "choose", choice, shown: {
         thoughts: R.recall("thoughts", "collapsed"),
@@ -41,6 +42,9 @@
     });
     R.announce(say("choose"));
   };
+
+  /* What was chosen is not taken, and the sentence says why: now it can be chosen again. */
+  R.on("me", () => { const open = document.querySelector(".pair.choosing"); if (open) open.chosenUntil = 0; });
 
   /* Whether a choice is open; then it is brought into sight, for nothing goes on without it. */
   R.mustChoose = () => {

@@ -22,8 +22,10 @@
     }
     R.isLost = () => !bar.hidden;
     /* A page whose server died would wait for ever: while it waits for anything, ask now and then whether it is there. */
-    setInterval(() => { if (R.answering() || R.loading() || missed > 0) look(); }, ASK_MS);
-    addEventListener("offline", () => { missed = MISSES; bar.hidden = false; });
+    const watching = () => document.visibilityState === "visible" && !page.querySelector("#view-training").hidden;
+    setInterval(() => { if (R.answering() || R.loading() || missed > 0 || watching()) look(); }, ASK_MS);
+    /* The browser's network may be gone and the page's server still be there: on this machine, or across a second wire. */
+    addEventListener("offline", () => { missed = MISSES - 1; look(); });
     addEventListener("online", look);
   });
 })();

@@ -9,7 +9,7 @@
   R.thoughtBlock = () => {
     const text = document.createTextNode("");
     const label = el("span.thought-label");
-    const body = el("div.thought-text", { tabindex: "0" }, text);
+    const body = el("div.thought-text", { tabindex: "0", dir: "auto" }, text);
     const block = el("details.thought", {}, el("summary", {}, icon("chevron"), label), body);
     block.pending = "";
     block.touched = false;

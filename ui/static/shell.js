@@ -11,7 +11,7 @@
         el("div.side-head", {}, el("span.brand", {}, mark(), say("app")),
           button("close", say("close"), () => R.openSide(false), { class: "only-narrow" })),
         el("button.new", { type: "button", id: "new" }, icon("plus"), say("new")),
-        el("div.search", {}, icon("search"), el("input", { type: "search", id: "search", placeholder: say("search"), "aria-label": say("search") })),
+        el("div.search", {}, icon("search"), el("input", { type: "search", id: "search", dir: "auto", placeholder: say("search"), "aria-label": say("search") })),
         el("nav", { id: "conversations", "aria-label": say("conversations") }),
         el("div.side-foot", {}, el("p", { id: "trust" }), el("p", { id: "who" }))),
       el("div.scrim", { id: "scrim", onclick: () => R.openSide(false) }),
@@ -21,7 +21,7 @@
           el("div.tabs", { role: "tablist" },
             el("button", { type: "button", role: "tab", id: "tab-chat", "aria-controls": "view-chat" }, say("chat")),
             el("button", { type: "button", role: "tab", id: "tab-training", "aria-controls": "view-training" }, say("training"))),
-          el("h1.talk-title", { id: "talk-title" }),
+          el("h1.talk-title", { id: "talk-title", dir: "auto" }),
           button("theme", say("theme"), toggleTheme, { id: "theme" }),
           button("gear", say("settings"), () => R.openSettings(), { id: "settings" })),
         el("div.lost", { id: "lost", role: "alert", hidden: true }, say("lost")),
@@ -81,7 +81,7 @@
      an empty field; without it a field may stay empty. */
   R.confirm = ({ title, text, field, needed, value = "", choices, ok = say("confirm"), danger = false }) => new Promise((resolve) => {
     const options = choices ? el("div.options", { role: "radiogroup", "aria-label": title }, ...choices.map(([one, words, more]) => R.option("choice", one, one === value, words, more))) : null;
-    const input = field ? el("input", { type: "text", "aria-label": field, placeholder: field, value, maxlength: "200", "aria-required": needed ? "true" : null, "aria-describedby": needed ? "needed" : null }) : null;
+    const input = field ? el("input", { type: "text", dir: "auto", "aria-label": field, placeholder: field, value, maxlength: "200", "aria-required": needed ? "true" : null, "aria-describedby": needed ? "needed" : null }) : null;
     const missing = needed ? el("p.failed", { id: "needed", role: "alert" }) : null;
     const dialog = el("dialog.ask", { "aria-label": title }, el("form", { method: "dialog" },
       el("h2", {}, title), text ? el("p", {}, text) : null, options, input, missing,
@@ -97,7 +97,7 @@
     dialog.addEventListener("close", () => { dialog.remove(); resolve(dialog.returnValue === "yes" ? (options?.querySelector(":checked").value ?? input?.value.trim() ?? "") : null); });
     dialog.addEventListener("submit", (event) => { if (event.submitter?.value === "yes" && !mayGo()) event.preventDefault(); });
     dialog.addEventListener("keydown", (event) => {
-      if (event.key === "Enter" && event.target.localName === "input" && !event.isComposing) { event.preventDefault(); if (mayGo()) dialog.close("yes"); }
+      if (event.key === "Enter" && event.target.localName === "input" && !R.composing(event)) { event.preventDefault(); if (mayGo()) dialog.close("yes"); }
     });
     if (needed) input.addEventListener("input", () => { if (input.value.trim()) lacks(false); });
     document.getElementById("page").append(dialog);
@@ -106,9 +106,12 @@
     input?.select();
   });
 
+  let toasts = null; // an open dialog covers all that is not in it, and keeps it from who has the page read out
   R.toast = (words) => {
     const toast = el("div.toast", {}, R.sentence(words));
-    document.getElementById("toasts").append(toast);
+    toasts ??= document.getElementById("toasts");
+    ([...document.querySelectorAll("dialog[open]")].at(-1) ?? document.getElementById("page")).append(toasts);
+    toasts.append(toast);
     setTimeout(() => toast.remove(), 7000);
   };
 

@@ -35,7 +35,7 @@
       const title = line.title || say("untitled");
       return el("div.item", { "data-id": line.id },
         el("a", { href: "?c=" + encodeURIComponent(line.id), title }, line.pinned ? icon("pin") : null,
-          el("span", {}, title, line.excerpt ? el("small", {}, line.excerpt) : null)),
+          el("span", { dir: "auto" }, title, line.excerpt ? el("small", {}, line.excerpt) : null)),
         button("dots", `${say("more")}: ${title}`, (event) => menu(event.currentTarget, line), { "aria-haspopup": "menu" }));
     }
     function menu(anchor, line) {
@@ -87,6 +87,8 @@
     };
     search.addEventListener("input", () => { draw(); ask(SEARCH_MS); });
     search.addEventListener("keydown", (event) => {
+      if (R.composing(event)) return;
+      if (event.key === "Escape" && search.value) event.stopPropagation(); // it empties the field, and stops no answer
       const first = list.querySelector(".item a");
       if (event.key === "ArrowDown" && first) { event.preventDefault(); first.focus(); }
       if (event.key === "Enter" && first && search.value) first.click();
@@ -127,6 +129,10 @@
       const whyNot = el("p.quiet", { id: "learn-why-not" }, say("learn_why_not"));
       const may = (consent) => { learn.disabled = consent !== "train"; whyNot.hidden = !learn.disabled; };
       may(me.consent);
+      R.settingsAsKept = () => { // a choice that the gateway did not take does not stand there as if it had
+        for (const input of dialog.querySelectorAll("[name=consent]")) input.checked = input.value === me.consent;
+        may(me.consent);
+      };
       learn.setAttribute("aria-describedby", whyNot.id);
       const dialog = el("dialog.settings", { "aria-label": say("settings") },
         el("div.dialog-head", {}, el("h2", {}, say("consent_title")), button("close", say("close"), () => dialog.close())),
@@ -148,7 +154,7 @@
           me.signed ? el("button.plain", { type: "button", onclick: () => signOut() }, say("signout")) : null),
         el("button.text-button.keys-link", { type: "button", onclick: () => { dialog.close(); R.openKeys(); } }, say("keys")));
       page.append(dialog);
-      dialog.addEventListener("close", () => dialog.remove());
+      dialog.addEventListener("close", () => { dialog.remove(); R.settingsAsKept = null; });
       dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
       dialog.showModal();
     };
@@ -159,9 +165,11 @@
       const dialog = el("dialog.ask.signin", { "aria-label": say("signin_title") }, el("form", {
         onsubmit: async (event) => {
           event.preventDefault();
-          const reply = await fetch("signin", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ key: key.value }) });
-          if (reply.ok) { R.remember("signed", R.newName()); location.reload(); }
-          else note.textContent = (await reply.json()).error ?? say("signin_wrong");
+          const headers = { "Content-Type": "application/json" };
+          const reply = await fetch("signin", { method: "POST", headers, body: JSON.stringify({ key: key.value }) }).catch(() => null);
+          if (reply?.ok) { R.remember("signed", R.newName()); location.reload(); return; }
+          const told = await reply?.json().catch(() => null); // a proxy's page is no JSON
+          note.textContent = told?.error ?? say("unreached");
         },
       }, el("h2", {}, say("signin_title")), el("p", {}, say("signin_more")), key, el("div.dialog-acts", {}, el("button.primary", { type: "submit" }, say("signin")))));
       const note = el("p.failed", { role: "alert" }, wrong ? say("signin_wrong") : "");
@@ -172,8 +180,9 @@
     }
     R.needKey = () => signIn(false);
     async function signOut() {
+      const reply = await fetch("signout", { method: "POST" }).catch(() => null);
+      if (!reply?.ok) { R.toast(say("unreached")); return; } // still signed in, and nothing is lost
       R.forgetAll();
-      await fetch("signout", { method: "POST" });
       R.remember("signed", R.newName());
       location.href = location.pathname;
     }
@@ -195,14 +204,15 @@
       if (tell) R.toast(say("live_now", { name: live.name }));
     };
 
-    let toastSeen = 0;
+    let toastSeen; // not a count: a machine that was started anew begins it anew
     R.on("me", (value) => {
       me = { ...me, ...value };
       R.me = me;
       if (value.need_key) signIn(false);
       showLive();
       R.drawTrust();
-      if (value.n > toastSeen) {
+      R.settingsAsKept?.();
+      if (value.n !== undefined && value.n !== toastSeen) {
         toastSeen = value.n;
         if (value.toast) R.toast(value.toast);
         if (value.download) save(value.download);

@@ -41,6 +41,7 @@
       const here = JSON.stringify([round ?? null, checkpoint ?? null]);
       if (value.html === undefined || JSON.stringify(value.place) !== here) return; // of a page that was left meanwhile
       R.nowLive(value.live, false);
+      if (value.need_key) R.needKey();
       mark = value.mark;
       const focused = document.activeElement;
       const [id, around, within] = [focused?.id, focused?.closest("tr, .card"), box.contains(focused)];
