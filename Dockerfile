@@ -4,6 +4,8 @@ ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS base
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 PATH=/opt/venv/bin:$PATH RUMINATE_HOME=/data
+# Docker hands on the proxies that its own configuration names; health checks and the house's services are not behind them.
+ENV NO_PROXY=localhost,127.0.0.1,server,vllm no_proxy=localhost,127.0.0.1,server,vllm
 RUN useradd --uid 10001 --create-home ruminate && mkdir -p /data && chown ruminate /data
 WORKDIR /app
 

@@ -66,6 +66,20 @@ def test_the_whole_house_is_there() -> None:
     assert set(services(CPU)) == set(services())
 
 
+def test_no_proxy_stands_between_the_services_nor_before_a_health_check() -> None:
+    asked = {"localhost", "127.0.0.1"} | {
+        host
+        for service in services().values()
+        for value in service.get("environment", {}).values()
+        for host in re.findall(r"https?://([\w.-]+):\d+", str(value))
+    }
+    assert {"server", "vllm"} < asked
+    for target in images(TEAM).values():
+        for name in ("NO_PROXY", "no_proxy"):
+            (hosts,) = re.findall(rf"\b{name}=(\S+)", whole(target))
+            assert asked <= set(hosts.split(",")), target
+
+
 def test_only_the_gateway_and_the_page_publish_a_port() -> None:
     assert {name for name, service in services().items() if "ports" in service} == {"server", "ui"}
 
