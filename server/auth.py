@@ -12,9 +12,11 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import mkstemp
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -239,18 +241,28 @@ def _loopback(host: str) -> bool:
 
 
 def service_key(given: str, home: Path) -> str:
-    """The service key: as set, else the one in `service.key` of the home folder, made at the first start."""
+    """The service key: as set, else the one in `service.key` of the home folder, made at the first start.
+
+    Whole or not at all: one that a full disk left empty is made again. Of several that start together one makes it.
+    """
     if given:
         return given
     path = home / "service.key"
-    try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        return path.read_text(encoding="ascii").strip()
-    key = "sk-" + secrets.token_urlsafe(32)
-    with os.fdopen(fd, "w", encoding="ascii") as file:
-        file.write(key)
-    return key
+    if not path.exists() or not path.read_text(encoding="ascii").strip():
+        descriptor, aside = mkstemp(dir=home, prefix=".service.key.")
+        try:
+            with os.fdopen(descriptor, "w", encoding="ascii") as file:
+                file.write("sk-" + secrets.token_urlsafe(32))
+                file.flush()
+                os.fsync(descriptor)
+            if path.exists():
+                os.replace(aside, path)
+            else:
+                with suppress(FileExistsError):
+                    os.link(aside, path)
+        finally:
+            Path(aside).unlink(missing_ok=True)
+    return path.read_text(encoding="ascii").strip()
 
 
 def first_admin(database: Database, home: Path, consent: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -298,6 +299,19 @@ def test_a_service_key_is_made_once_and_readable_by_its_owner_only(tmp_path: Pat
     assert service_key("", tmp_path) == made
     assert (tmp_path / "service.key").stat().st_mode & 0o777 == 0o600
     assert service_key("given", tmp_path) == "given"
+    assert [one.name for one in tmp_path.iterdir()] == ["service.key"]
+
+
+def test_a_service_key_that_a_full_disk_left_empty_is_made_again(tmp_path: Path) -> None:
+    (tmp_path / "service.key").touch()
+    made = service_key("", tmp_path)
+    assert made.startswith("sk-")
+    assert service_key("", tmp_path) == made
+
+
+def test_gateways_that_start_together_have_one_service_key(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        assert len(set(pool.map(lambda _: service_key("", tmp_path), range(8)))) == 1
 
 
 CONTROL = (
