@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 
 _M_ARENA_MAX = -8  # of glibc's malloc.h
+IDLE_SECONDS = 75  # clients and proxies reuse a connection that was idle for 5 to 60 s; it must not end under a request
 
 
 def main() -> int:
@@ -57,7 +58,8 @@ def _serve(settings: "ServerSettings", listener: socket.socket) -> int:
         app = create_app(settings, database)
         config = uvicorn.Config(
             app, loop="uvloop", http="httptools", lifespan="on", log_config=None, access_log=False,
-            backlog=2048, timeout_graceful_shutdown=5, server_header=False, proxy_headers=False,
+            backlog=2048, timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=5, server_header=False,
+            proxy_headers=False,
         )  # fmt: skip
         server = uvicorn.Server(config)
         _end_by_ourselves(server)

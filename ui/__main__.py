@@ -5,6 +5,8 @@ import sys
 
 from ui.settings import PREFIX, BadSetting, UiSettings, load_settings
 
+IDLE_SECONDS = 75  # proxies reuse a connection that was idle for up to 60 s; it must not end under a request
+
 
 def main() -> int:
     """Run the page. Returns the exit code: 2 for a setting that cannot be used or a port that is taken."""
@@ -22,7 +24,9 @@ def main() -> int:
 
     host, port = listening.getsockname()[:2]
     print(f"ui: the page is at http://{host}:{port}", flush=True)
-    config = uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=3)
+    config = uvicorn.Config(
+        create_app(settings), log_level="warning", timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=3
+    )
     uvicorn.Server(config).run(sockets=[listening])
     return 0
 

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import random
+import re
 import signal
 from collections import defaultdict
 from collections.abc import AsyncIterator
@@ -16,7 +17,7 @@ from sqlalchemy import select
 from support.databases import own_postgresql
 from support.fake_engine import FakeEngine
 from support.gateways import running_gateway
-from support.processes import Forked, engine_process
+from support.processes import Forked, engine_process, gateway_process
 from support.swaps import two_engines
 from support.waiting import until
 
@@ -251,3 +252,17 @@ async def test_postgresql_that_is_killed_under_load_costs_no_answer_and_each_tur
     _, whole = engine.text("ruminate-v0")
     assert [client.broken for client in clients] == [{}] * 4
     assert answers == {text: [("complete", whole)] for client in clients for text in client.complete}
+
+
+async def test_a_connection_that_was_idle_is_still_there_for_the_next_request(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    async with gateway_process(tmp_path / "home", [engine.url]) as gateway:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(gateway.url.rsplit(":", 1)[1]))
+        for idle in (6.0, 0.0):  # clients keep one for 5 s, as most do, and may use it at their end
+            writer.write(b"GET /health HTTP/1.1\r\nHost: gateway\r\n\r\n")
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert head.startswith(b"HTTP/1.1 200"), head
+            await reader.readexactly(int(re.search(rb"(?i)content-length: (\d+)", head)[1]))
+            await asyncio.sleep(idle)
+        writer.close()
