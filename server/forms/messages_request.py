@@ -36,6 +36,8 @@ def read(given: dict[str, Any]) -> dict[str, Any]:
     """Raises ApiError 400 with the field that is wrong."""
     whole(required(given, "max_tokens"), "max_tokens")
     body = conversation(given)
+    if body["messages"][-1]["role"] == "assistant":
+        raise not_here("messages", "the last one is the assistant's; an answer can't be begun for it here")
     if (stop := body.pop("stop_sequences", None)) is not None:
         body["stop"] = stop
     if flag(body.get("stream"), "stream"):
@@ -56,8 +58,6 @@ def conversation(given: dict[str, Any]) -> dict[str, Any]:
     messages = _system(body.pop("system", None))
     for index, message in enumerate(said):
         messages += _message(message, f"messages[{index}]")
-    if messages[-1]["role"] == "assistant":
-        raise not_here("messages", "the last one is the assistant's; an answer can't be begun for it here")
     body["messages"] = messages
     body |= _thinking(body.pop("thinking", None), body)
     body |= _output(body.pop("output_config", None), body.pop("output_format", None))

@@ -1,5 +1,7 @@
 """Values that an engine would read in another way than the gateway are refused, in every form of a chat."""
 
+import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +104,14 @@ async def test_the_engine_knows_a_developer_as_the_system(house: Running, engine
     answer = await house.http.post(PATHS["chat"], json={"model": "ruminate", "messages": messages})
     assert answer.status_code == 200
     assert engine.requests[-1][1]["messages"] == [messages[0] | {"role": "system"}, messages[1]]
+
+
+async def test_a_body_that_comes_packed_is_refused_in_words(house: Running, engine: FakeEngine) -> None:
+    for path, body in (*FORMS.values(), ("/tokenize", {"prompt": "hello"})):
+        raw = json.dumps({"model": "ruminate", **body}).encode()
+        packed = await house.http.post(path, content=gzip.compress(raw), headers={"Content-Encoding": "gzip"})
+        assert packed.status_code == 400, path
+        assert "comes as 'gzip'" in packed.json()["error"]["message"], path
+        assert engine.requests == []
+    plain = await house.http.post(path, content=raw, headers={"Content-Encoding": "identity"})
+    assert plain.status_code == 200
