@@ -47,6 +47,9 @@ SAMPLING = (
 WHOLE = ("max_tokens", "max_completion_tokens", "thinking_token_budget")
 """Numbers of tokens, which the gateway reads or records, beside `n`."""
 
+WRITERS_DEEP = 254  # levels of lists and objects that orjson writes; it reads 1024
+MOST_DEEP = 200  # of a body: forms and record put some around it
+
 CONSENTS = ("none", "history", "train")  # from the least to the most that is allowed
 ORIGINS = ("chat", "api", "title")
 CHAT_PRIORITY = 0
@@ -98,7 +101,20 @@ def read_object(raw: bytes) -> dict[str, Any]:
         raise invalid(f"the body is not JSON: {error}") from None
     if not isinstance(body, dict):
         raise invalid("the body must be a JSON object")
+    if raw.count(b"[") + raw.count(b"{") > MOST_DEEP and _is_deep(body):
+        raise invalid(f"the body is nested more than {MOST_DEEP} levels deep; send what is flatter")
     return body
+
+
+def _is_deep(body: Any) -> bool:
+    """Whether it has more than MOST_DEEP levels; the writer, which has its own limit, is what counts them."""
+    for _ in range(WRITERS_DEEP - MOST_DEEP):
+        body = [body]
+    try:
+        orjson.dumps(body)
+    except TypeError:
+        return True
+    return False
 
 
 def understand(kind: Kind, body: dict[str, Any], headers: Mapping[bytes, bytes]) -> Ask:
@@ -145,7 +161,10 @@ def understand(kind: Kind, body: dict[str, Any], headers: Mapping[bytes, bytes])
 
 
 def _messages(kind: Kind, body: dict[str, Any]) -> list[dict[str, Any]]:
-    """What is recorded as said. A raw prompt counts as a user's message; of several prompts each one does."""
+    """What is recorded as said. A raw prompt counts as a user's message; of several prompts each one does.
+
+    `developer` is OpenAI's newer name of the system; chat templates know the older one.
+    """
     if kind == "chat":
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
@@ -153,7 +172,8 @@ def _messages(kind: Kind, body: dict[str, Any]) -> list[dict[str, Any]]:
         for index, message in enumerate(messages):
             if not isinstance(message, dict) or not isinstance(message.get("role"), str):
                 raise invalid("every message must be an object with a `role`", f"messages[{index}]")
-        return messages
+        body["messages"] = [one | {"role": "system"} if one["role"] == "developer" else one for one in messages]
+        return body["messages"]
     prompt = body.get("prompt")
     if prompt is None or prompt == "" or prompt == []:
         raise invalid("`prompt` is missing", "prompt", "missing_required_parameter")

@@ -18,7 +18,10 @@ NO_BUFFER = (b"x-accel-buffering", b"no")  # else a reverse proxy such as nginx 
 
 
 async def read_request(receive: Receive, headers: Mapping[bytes, bytes], limit: int) -> bytes:
-    """The request's body. Raises ApiError 413 over `limit` bytes."""
+    """The request's body. Raises ApiError 413 over `limit` bytes, 400 for one that is packed."""
+    if (packed := headers.get(b"content-encoding", b"identity").lower()) not in (b"", b"identity"):
+        said = packed.decode("latin-1")
+        raise ApiError(400, f"the body comes as {said!r}, which is not unpacked here; send it without Content-Encoding")
     too_large = ApiError(413, f"the body is larger than {limit} bytes", code="body_too_large")
     if int(headers.get(b"content-length") or 0) > limit:
         raise too_large

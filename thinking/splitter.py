@@ -1,8 +1,9 @@
 """Splits a model's text into thought and response while it is still being written.
 
 Any chunking of the same text gives the same split, no marker is ever emitted, and nothing is emitted that a later chunk
-could turn into a marker. White space around a thought or a response belongs to the format and is dropped. Works on text
-alone, so that it does not matter whether a tokenizer knows a marker as one token or as several.
+could turn into a marker. Where the text around a stray marker would become one once that is taken out, a space keeps it
+apart. White space around a thought or a response belongs to the format and is dropped. Works on text alone, so that it
+does not matter whether a tokenizer knows a marker as one token or as several.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ class Splitter:
         self._held = ""  # text that may still turn out to be (part of) a marker
         self._space = ""  # white space that is emitted only if more text of the same part follows
         self._started = False  # whether the present part has emitted anything
+        self._last = ""  # the end of what it has emitted
         self._has_thought = fmt.prefilled
         self._has_response = False
         self._stray = False
@@ -122,11 +124,18 @@ class Splitter:
             and (self._has_thought or not fmt.thinks)
         ):
             self._state = _AFTER
+            self._keep_apart()
         else:
             self._stray = True
+            self._keep_apart()
+
+    def _keep_apart(self) -> None:
+        """See that what stands before a marker that is taken out makes none with what follows it."""
+        if not self._space and self._partial_marker(self._last, 0):
+            self._space = " "
 
     def _enter(self, state: int) -> None:
-        self._state, self._space, self._started = state, "", False
+        self._state, self._space, self._started, self._last = state, "", False, ""
 
     def _emit(self, text: str) -> None:
         if not text:
@@ -145,6 +154,7 @@ class Splitter:
         tail = text[len(text.rstrip()) :]
         out = (self._space + lead if self._started else "") + body
         self._space, self._started = tail, True
+        self._last = (self._last + out)[1 - self._longest :] if self._longest else ""
         if self._state == _THOUGHT:
             self._reasoning.append(out)
         else:

@@ -6,6 +6,7 @@ to its end and so removes stray tags from the response too; with tools it hands 
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from vllm.entrypoints.generate.base.protocol import DeltaMessage
@@ -28,6 +29,7 @@ class _FormatParser(ReasoningParser):
         super().__init__(tokenizer, *args, **kwargs)
         self._splitter = self.format.splitter()
         self._tools = False
+        self._off = (kwargs.get("chat_template_kwargs") or {}).get("enable_thinking") is False
         self._open_id = self._single_token(self.format.open)
         self._end_id = self._single_token(self.format.thought_ends_with)
 
@@ -46,7 +48,8 @@ class _FormatParser(ReasoningParser):
     # -- text
 
     def extract_reasoning(self, model_output: str, request: Any) -> tuple[str | None, str | None]:
-        parsed = self.format.parse(model_output, finished=True)
+        prefilled = self._is_prefilled(self.format.thought_ends_with in model_output)
+        parsed = replace(self.format, prefilled=prefilled).parse(model_output, finished=True)
         return parsed.reasoning or None, parsed.response or None
 
     def extract_reasoning_streaming(
@@ -96,13 +99,20 @@ class _FormatParser(ReasoningParser):
         ids = list(token_ids)
         if self._open_id is not None and self._end_id is not None:
             start = ids.index(self._open_id) + 1 if self._open_id in ids else 0
-            if start == 0 and not self.format.prefilled:
+            if start == 0 and not self._is_prefilled(self._end_id in ids):
                 return 0
             return (ids.index(self._end_id) if self._end_id in ids else len(ids)) - start
         text = self.model_tokenizer.decode(ids)
-        if not self.format.prefilled and not text.lstrip().startswith(self.format.open):
+        if not self._is_prefilled(self.format.thought_ends_with in text) and not text.lstrip().startswith(
+            self.format.open
+        ):
             return 0
         return self._thought_length(ids) if self.format.thought_ends_with in text else len(ids)
+
+    def _is_prefilled(self, ends: bool) -> bool:
+        """Whether an answer begins inside of its thought, which `ends` in it: where thinking is off, the template has
+        closed the thought that it opened, unless it knows no off."""
+        return self.format.prefilled and (ends or not self._off)
 
     def _thought_length(self, ids: list[int]) -> int:
         """How many tokens stand up to and including the end of the thought; 0 where it does not end."""

@@ -1,13 +1,18 @@
-"""An answer that was given, with the history that it ended: for a request that goes on from it by its id alone."""
+"""An answer that was given, with the history that it ended: for a request that goes on from it by its id alone.
 
+Or the answers alone, for a request that names them in place of their words.
+"""
+
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.chain import as_message
 from db.queries.conversations import messages_of
-from db.schema import Conversation, Generation
+from db.schema import Conversation, Generation, Message
 
 
 @dataclass(frozen=True)
@@ -33,3 +38,15 @@ def find_answer(session: Session, user_id: str, generation_id: str) -> Answered 
         path.append(as_message(node.role, node.content, node.extra))
         node = nodes.get(node.parent_id or "")
     return Answered(row, path[::-1])
+
+
+def find_said(session: Session, user_id: str, generation_ids: Collection[str]) -> dict[str, dict[str, Any]]:
+    """The messages that these generations are, by id; without those that `find_answer` does not find either."""
+    rows = session.execute(
+        select(Generation.id, Message)
+        .join(Message, Message.id == Generation.message_id)
+        .join(Conversation, Conversation.id == Generation.conversation_id)
+        .where(Generation.id.in_(generation_ids), Generation.user_id == user_id, Generation.response.is_not(None))
+        .where(Conversation.deleted_at.is_(None))
+    )
+    return {found: as_message(node.role, node.content, node.extra) for found, node in rows}

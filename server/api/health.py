@@ -12,6 +12,7 @@ _WAITING = {"status": "starting", "engines": [{"state": "starting", "detail": ""
 _LATER = {"description": "Not now; see Retry-After.", "content": {"application/json": {"example": _WAITING}}}
 
 
+@router.head("/health", include_in_schema=False)  # as monitors ask that want the status alone
 @router.get("/health", tags=["health"], responses={503: _LATER})
 async def health(gateway: House) -> JSONResponse:
     """200 when a chat would be answered now, else 503 with `starting` or `waiting` for an engine."""

@@ -15,18 +15,19 @@ HINTS = ("metadata", "cache_control", "inference_geo", "diagnostics", "user_prof
 """Left out: they are for the platform's bookkeeping."""
 ONLY: dict[str, tuple[object, ...]] = {
     "service_tier": ("auto", "standard_only"), "speed": ("standard",), "container": (), "mcp_servers": ([],),
-    "context_management": (), "n": (1,), "logprobs": (False,), "top_logprobs": (0,), "input": (),
+    "n": (1,), "logprobs": (False,), "top_logprobs": (0,), "input": (),
 }  # fmt: skip
 WHY = {
     "container": "nothing runs here but the model",
     "mcp_servers": "servers of tools are called by clients, not from here; send their tools as tools",
-    "context_management": "the context is not edited here; send what the model is to read",
     "logprobs": "log-probabilities are given by /v1/chat/completions",
     "top_logprobs": "log-probabilities are given by /v1/chat/completions",
     "input": "this route takes `messages`; /v1/responses takes `input`",
 }
 CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 FAILED = "The tool failed."
+FORGETS = "clear_thinking_20251015"
+"""The one edit of the context that changes nothing here: a model is shown no earlier thoughts anyway."""
 BILLING = "x-anthropic-billing-header"
 """How a block of Claude Code's begins that is another one in every request: it would part each from its history."""
 
@@ -35,6 +36,8 @@ def read(given: dict[str, Any]) -> dict[str, Any]:
     """Raises ApiError 400 with the field that is wrong."""
     whole(required(given, "max_tokens"), "max_tokens")
     body = conversation(given)
+    if body["messages"][-1]["role"] == "assistant":
+        raise not_here("messages", "the last one is the assistant's; an answer can't be begun for it here")
     if (stop := body.pop("stop_sequences", None)) is not None:
         body["stop"] = stop
     if flag(body.get("stream"), "stream"):
@@ -48,18 +51,26 @@ def conversation(given: dict[str, Any]) -> dict[str, Any]:
     for name in HINTS:
         body.pop(name, None)
     only(body, ONLY, WHY)
+    _edits(body.pop("context_management", None))
     said = objects(required(body, "messages"), "messages")
     if not said:
         raise invalid("`messages` must be a list with at least one message", "messages")
     messages = _system(body.pop("system", None))
     for index, message in enumerate(said):
         messages += _message(message, f"messages[{index}]")
-    if messages[-1]["role"] == "assistant":
-        raise not_here("messages", "the last one is the assistant's; an answer can't be begun for it here")
     body["messages"] = messages
-    body |= _thinking(body.pop("thinking", None), body) | _output(body.pop("output_config", None))
+    body |= _thinking(body.pop("thinking", None), body)
+    body |= _output(body.pop("output_config", None), body.pop("output_format", None))
     body |= _tools(body.pop("tools", None), body.pop("tool_choice", None))
     return body
+
+
+def _edits(given: object) -> None:
+    place = "context_management.edits"
+    for index, edit in enumerate(objects(mapping(given, "context_management").get("edits"), place)):
+        if edit.get("type") != FORGETS:
+            why = "the context is not edited here; send what the model is to read"
+            raise not_here(f"{place}[{index}].type", f"{edit.get('type')!r}: {why}")
 
 
 def _system(given: object) -> list[dict[str, Any]]:
@@ -86,6 +97,8 @@ def _message(message: dict[str, Any], place: str) -> list[dict[str, Any]]:
     if isinstance(content, str):
         return [{"role": role, "content": content}]
     blocks = objects(content, f"{place}.content")
+    if content == [] and role == "assistant":  # an answer whose thought was hidden, cut off in it
+        return [{"role": role, "content": ""}]
     if not blocks:
         raise invalid(f"{place}.content must be text or a list with at least one block", f"{place}.content")
     if role == "system":
@@ -188,12 +201,16 @@ def _budget(budget: object, most: object) -> int:
     return budget
 
 
-def _output(given: object) -> dict[str, Any]:
+def _output(given: object, older: object) -> dict[str, Any]:
+    """`older`: the format alone, under the name that it had in the beta."""
     config = mapping(given, "output_config")
     found: dict[str, Any] = {}
     if config.get("effort") is not None:
         found["reasoning_effort"] = config["effort"]
-    wanted = mapping(config.get("format"), "output_config.format")
+    wanted, earlier = mapping(config.get("format"), "output_config.format"), mapping(older, "output_format")
+    if wanted and earlier and wanted != earlier:
+        raise invalid("output_format and output_config.format say different things: which one?", "output_format")
+    wanted = wanted or earlier
     if wanted:
         if wanted.get("type") != "json_schema":
             raise not_here("output_config.format.type", f"{wanted.get('type')!r} is not offered; expected json_schema")

@@ -1,16 +1,20 @@
-"""OpenAI's Responses API as a form: a request may go on from an earlier answer by its id, which the record holds."""
+"""OpenAI's Responses API as a form: a request may go on from an earlier answer by its id, which the record holds, or
+name items of earlier answers by theirs.
+"""
 
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from db.errors import DatabaseUnavailable
-from db.queries.answers import Answered, find_answer
+from db.queries.answers import Answered, find_answer, find_said
 from db.session import Database
 from server.asking import Ask, Kind, read_object, understand
 from server.auth import Identity
 from server.errors import ApiError, unavailable
 from server.forms.form import RESPONSES
+from server.forms.references import named, put_in
 from server.forms.responses_answer import PREFIX, ResponsesTelling
 from server.forms.responses_request import read
 from server.lookups import Lookups
@@ -33,7 +37,7 @@ class Responses:
     async def ask(self, raw: bytes, headers: Mapping[bytes, bytes], identity: Identity) -> Ask:
         """Raises ApiError 503 while it can't be known what came before."""
         given = read_object(raw)
-        found = read(given)
+        found = read(await self._with_items(given, identity))
         ask = replace(understand("chat", found.body, headers), asked=given, wants_usage=True)
         if found.previous is not None:
             ask = _joined(ask, found.instructed, await self._previous(found.previous, identity))
@@ -54,6 +58,29 @@ class Responses:
                 raise _gone(name, "it was broken off" if found else "it was not kept, was deleted, or is not yours")
             await asyncio.sleep(LOOK_SECONDS)
         raise unavailable(f"{name} may be on its way to the database; try again in a moment", "database_unavailable")
+
+    async def _with_items(self, given: dict[str, Any], identity: Identity) -> dict[str, Any]:
+        """The request with the items that it only names."""
+        items = given.get("input")
+        wanted = named(items)
+        said = await self._said(wanted, identity) if wanted else {}
+        return given | {"input": put_in(items, said)} if isinstance(items, list) else given
+
+    async def _said(self, wanted: set[str], identity: Identity) -> dict[str, dict[str, Any]]:
+        for _ in range(LOOKS):
+            try:
+                found = await self._lookups.ask(self._read_said, wanted, identity.user_id)
+            except DatabaseUnavailable as error:
+                raise unavailable(f"what `input` names can't be read: {error}", "database_unavailable") from None
+            if found.keys() == wanted or not self._pending():
+                return found
+            await asyncio.sleep(LOOK_SECONDS)
+        message = "what `input` names may be on its way to the database; try again in a moment"
+        raise unavailable(message, "database_unavailable")
+
+    def _read_said(self, generation_ids: set[str], user_id: str) -> dict[str, dict[str, Any]]:
+        with self._database.reading() as session:
+            return find_said(session, user_id, generation_ids)
 
     def _read(self, generation_id: str, user_id: str) -> Answered | None:
         with self._database.reading() as session:

@@ -29,6 +29,11 @@ async def test_the_status_tells_what_is_live_and_why(house: Running, engine: Fak
     assert "nobody chats" in status["rollouts"]["reason"]
 
 
+async def test_a_monitor_asks_for_the_status_alone(house: Running, engine: FakeEngine) -> None:
+    answer = await house.http.head("/health")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 async def test_consent_is_resolved_from_the_request_the_conversation_and_the_user(house: Running) -> None:
     first = await house.chat("one")
     conversation = first.headers["x-ruminate-conversation"]

@@ -1,5 +1,7 @@
 """Values that an engine would read in another way than the gateway are refused, in every form of a chat."""
 
+import gzip
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import pytest
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
 
-from server.asking import PATHS, understand
+from server.asking import MOST_DEEP, PATHS, understand
 from server.errors import ApiError
 
 FORMS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -76,3 +78,40 @@ def test_what_is_null_says_nothing() -> None:
     assert (ask.stream, ask.choices, ask.consent, ask.hides_thought) == (False, 1, None, False)
     with pytest.raises(ApiError, match="n is 2.0; expected a whole number"):
         understand("chat", body | {"n": 2.0}, {})
+
+
+async def test_a_body_is_nested_as_deep_as_it_can_be_written_again(house: Running, engine: FakeEngine) -> None:
+    def nested(levels: int) -> Any:
+        inner: Any = 1
+        for _ in range(levels):
+            inner = [inner]
+        return inner
+
+    for path, body in (*FORMS.values(), ("/tokenize", {"prompt": "hello"})):
+        given = {"model": "ruminate", **body}
+        taken = await house.http.post(path, json=given | {"more": nested(MOST_DEEP - 1)})
+        assert taken.status_code == 200, (path, taken.text)
+        engine.requests.clear()
+        for levels in (MOST_DEEP, 300, 900):
+            refused = await house.http.post(path, json=given | {"more": nested(levels)})
+            assert refused.status_code == 400, (path, levels)
+            assert "nested more than 200 levels" in refused.json()["error"]["message"]
+        assert engine.requests == []
+
+
+async def test_the_engine_knows_a_developer_as_the_system(house: Running, engine: FakeEngine) -> None:
+    messages = [{"role": "developer", "content": "be brief", "name": "d"}, {"role": "user", "content": "hello"}]
+    answer = await house.http.post(PATHS["chat"], json={"model": "ruminate", "messages": messages})
+    assert answer.status_code == 200
+    assert engine.requests[-1][1]["messages"] == [messages[0] | {"role": "system"}, messages[1]]
+
+
+async def test_a_body_that_comes_packed_is_refused_in_words(house: Running, engine: FakeEngine) -> None:
+    for path, body in (*FORMS.values(), ("/tokenize", {"prompt": "hello"})):
+        raw = json.dumps({"model": "ruminate", **body}).encode()
+        packed = await house.http.post(path, content=gzip.compress(raw), headers={"Content-Encoding": "gzip"})
+        assert packed.status_code == 400, path
+        assert "comes as 'gzip'" in packed.json()["error"]["message"], path
+        assert engine.requests == []
+    plain = await house.http.post(path, content=raw, headers={"Content-Encoding": "identity"})
+    assert plain.status_code == 200

@@ -16,6 +16,7 @@ from db.schema import Generation
 
 HELLO: list[Any] = [{"role": "user", "content": "hello"}]
 TOOL: Any = {"name": "weather", "description": "Tells it.", "input_schema": {"type": "object", "properties": {}}}
+SCHEMA: Any = {"type": "json_schema", "schema": {"type": "object"}}
 
 
 CLIENTS: list[anthropic.AsyncAnthropic] = []
@@ -307,6 +308,10 @@ async def test_what_can_not_be_honoured_is_refused_by_name(house: Running, engin
         ({"tools": [TOOL], "tool_choice": {"type": "maybe"}}, "tool_choice.type"),
         ({"container": "c"}, "container"),
         ({"mcp_servers": [{"type": "url"}]}, "mcp_servers"),
+        ({"context_management": {"edits": [{"type": "compact_20260112"}]}}, "context_management.edits[0].type"),
+        ({"output_format": {"type": "regex"}}, "output_config.format.type"),
+        ({"output_format": SCHEMA, "output_config": {"format": SCHEMA | {"schema": {}}}}, "output_format"),
+        ({"messages": [{"role": "assistant", "content": []}]}, "messages"),
         ({"n": 2}, "n"),
         ({"logprobs": True}, "logprobs"),
         ({"priority": -5}, "priority"),
@@ -338,6 +343,29 @@ async def test_images_and_structure_reach_the_engine_in_its_form(house: Running,
     sent = engine.requests[-1][1]
     assert sent["messages"][0]["content"][0]["image_url"] == {"url": "data:image/png;base64,AA=="}
     assert sent["response_format"]["json_schema"]["schema"] == {"type": "object"}
+
+
+async def test_a_structure_is_asked_for_by_its_name_in_the_beta_too(house: Running, engine: FakeEngine) -> None:
+    for wish in ({"output_format": SCHEMA}, {"output_format": SCHEMA, "output_config": {"format": SCHEMA}}):
+        await ask(house, extra_body=wish)
+        sent = engine.requests[-1][1]
+        assert sent["response_format"]["json_schema"]["schema"] == {"type": "object"}, wish
+        assert "output_format" not in sent
+
+
+async def test_to_leave_earlier_thoughts_out_is_what_happens_anyway(house: Running, engine: FakeEngine) -> None:
+    kept: list[Any] = [{"type": "clear_thinking_20251015", "keep": "all"}]
+    for edits in (kept, []):
+        await client_of(house).beta.messages.create(
+            model="ruminate", max_tokens=100, messages=HELLO, context_management={"edits": edits}
+        )
+        assert "context_management" not in engine.requests[-1][1]
+
+
+async def test_an_answer_without_any_block_can_be_sent_back(house: Running, engine: FakeEngine) -> None:
+    history = [*HELLO, {"role": "assistant", "content": []}, {"role": "user", "content": "go on"}]
+    await ask(house, history)
+    assert engine.requests[-1][1]["messages"][1] == {"role": "assistant", "content": ""}
 
 
 async def test_a_repeated_request_is_one_turn_and_not_one_of_a_chat(house: Running, engine: FakeEngine) -> None:

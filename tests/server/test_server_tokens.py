@@ -49,6 +49,14 @@ async def test_tokens_are_counted_by_the_engine_of_the_model_and_nothing_is_reco
         assert session.scalars(select(Generation)).all() == []
 
 
+async def test_a_conversation_is_counted_that_ends_with_its_answer(
+    engine: FakeEngine, claude: anthropic.AsyncAnthropic
+) -> None:
+    said = [*SAID, {"role": "assistant", "content": [{"type": "text", "text": "four five"}]}]
+    assert (await claude.messages.count_tokens(model="ruminate", messages=said)).input_tokens == 5  # type: ignore[arg-type]
+    assert engine.requests[-1][1]["messages"][-1] == {"role": "assistant", "content": "four five"}
+
+
 async def test_what_can_not_be_counted_is_refused(
     house: Running, engine: FakeEngine, claude: anthropic.AsyncAnthropic
 ) -> None:

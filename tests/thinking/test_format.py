@@ -15,7 +15,9 @@ THINKING = [THINK, PREFILLED, ZERO]
 MARKERS = ["<think>", "</think>", "<response>", "</response>"]
 words = st.text(alphabet="ab <>/thinkrespo\n|é", max_size=60)
 clean = words.map(str.strip).filter(lambda t: not any(m in t for m in MARKERS))
-soup = st.lists(st.one_of(st.sampled_from([*MARKERS, "\n", " ", "<", "</", "<thi"]), words), max_size=12).map("".join)
+soup = st.lists(
+    st.one_of(st.sampled_from([*MARKERS, "\n", " ", "<", "</", "<thi", "think>", "nk>"]), words), max_size=12
+).map("".join)
 
 
 def read_in_chunks(fmt: ThinkingFormat, text: str, cuts: list[int], finished: bool) -> tuple[str, str, Ending]:
@@ -59,6 +61,8 @@ def test_no_marker_leaks(fmt: ThinkingFormat, text: str, cuts: list[int]) -> Non
     for a, b in zip(bounds, bounds[1:], strict=False):
         piece = splitter.feed(text[a:b])
         assert not any(m in piece.reasoning or m in piece.response for m in fmt.markers)
+    reasoning, response, _ = read_in_chunks(fmt, text, cuts, True)
+    assert not any(m in reasoning or m in response for m in fmt.markers)
 
 
 @pytest.mark.parametrize(
@@ -77,6 +81,8 @@ def test_no_marker_leaks(fmt: ThinkingFormat, text: str, cuts: list[int]) -> Non
         ("answer </think> more", True, "", "answer  more", Ending.MALFORMED),
         ("<think>a<think>b</think>c", True, "ab", "c", Ending.MALFORMED),
         ("<think>a</think>b</think>c", True, "a", "bc", Ending.MALFORMED),
+        ("<think>a</think>b<</think>think>c", True, "a", "b< think>c", Ending.MALFORMED),
+        ("<think>a<thi<think>nk>b</think>c", True, "a<thi nk>b", "c", Ending.MALFORMED),
         ("", True, "", "", Ending.MALFORMED),
     ],
 )
@@ -96,6 +102,7 @@ def test_every_ending_of_the_warm_start_format(
         ("<think> p </think> r", True, "r", Ending.MALFORMED),  # no <response>: kept, but malformed
         ("<think> p </think> <response> r </response> and more", True, "r  and more", Ending.MALFORMED),
         ("<think> p </think> <response> r </response>", False, "r", Ending.COMPLETE),
+        ("<think> p </think> <response> r</</response>think>", True, "r</ think>", Ending.MALFORMED),
     ],
 )
 def test_every_ending_of_the_zero_format(text: str, finished: bool, response: str, ending: Ending) -> None:

@@ -123,6 +123,24 @@ def test_a_prompt_that_ends_in_an_empty_thought_has_none_open(served: tuple[Any,
     assert not parser.is_reasoning_end(tok.encode("user\nhi\nassistant\n", add_special_tokens=False))
 
 
+@pytest.mark.parametrize("single", [True, False])
+def test_with_thinking_off_a_prefilled_answer_has_no_thought_unless_its_template_knows_no_off(
+    parsers: Any, single: bool
+) -> None:
+    from vllm.parser.abstract_parser import DelegatingParser
+
+    tok = tokenizer(single)
+    kind = type("Served", (DelegatingParser,), {"reasoning_parser_cls": parsers.PrefilledParser})
+    on, off = (kind(tok, chat_template_kwargs={"enable_thinking": wish}) for wish in (True, False))
+    words, thought = "Here it is.", "plan the dinner\n</think>\n\nHere it is."
+    assert on.parse(words, ask())[:2] == (words, None)
+    assert off.parse(words, ask())[:2] == (None, words)
+    assert on.parse(thought, ask())[:2] == off.parse(thought, ask())[:2] == ("plan the dinner", words)
+    ids, more = (tok.encode(text, add_special_tokens=False) for text in (words, thought))
+    assert (on.count_reasoning_tokens(ids), off.count_reasoning_tokens(ids)) == (len(ids), 0)
+    assert on.count_reasoning_tokens(more) == off.count_reasoning_tokens(more) > 0
+
+
 def test_tools_are_left_to_the_tool_parser_after_the_thought(served: tuple[Any, Any]) -> None:
     parser, tok = served
     request = parser.adjust_request(ask(tools=True))
