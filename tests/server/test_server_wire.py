@@ -234,11 +234,11 @@ async def test_an_engine_that_goes_on_saying_something_is_not_silent() -> None:
         writer.write(CHUNKED)
         for _number in range(10):
             writer.write(chunk(b"x"))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
         writer.write(END)
 
     async with serving(serve) as (_, kept):
-        assert await answer(kept, silence=0.4) == b"x" * 10
+        assert await answer(kept, silence=1.5) == b"x" * 10
 
 
 async def test_more_than_was_asked_for_is_no_answer() -> None:

@@ -201,7 +201,7 @@ def test_a_consent_that_the_gateway_refused_does_not_stand_as_given(shown) -> No
     page = shown.page
     page.click("#settings")
     shown.gateway.before_it = (503, "<h1>Busy</h1>")
-    page.check("[name=consent][value=none]")
+    page.click("[name=consent][value=none]")
     expect(page.locator("dialog[open] .toast")).to_contain_text("could not do this")
     expect(page.locator("[name=consent][value=train]")).to_be_checked()
     shown.gateway.before_it = None

@@ -118,7 +118,7 @@ def test_a_name_that_a_person_gave_wins(shown) -> None:
 def test_a_conversation_gets_its_name_though_its_tab_was_closed(shown) -> None:
     page = shown.page
     shown.gateway.title = "Dinners for two"
-    shown.gateway.script = Script(response=[f"w{n} " for n in range(40)], pause=0.04)
+    shown.gateway.script = Script(response=[f"w{n} " for n in range(40)], pause=0.1)
     shown.ask(QUESTION)
     page.wait_for_url(re.compile(r"\?c="))
     address = page.url

@@ -130,7 +130,7 @@ def test_an_answer_goes_on_while_the_page_reloads_and_when_its_tab_is_closed(beh
 
 def test_two_tabs_do_not_disturb_each_other(behind: Behind, ann: Person) -> None:
     one, two = ann.page, ann.tab()
-    behind.slowly()
+    behind.slowly(0.5)
     for page, words in ((one, ASK), (two, WALRUS)):
         page.fill("#message", words)
         page.press("#message", "Enter")

@@ -253,7 +253,7 @@ def test_stopping_frees_the_engine_and_the_record_has_what_was_said(house: House
 def test_a_reload_amid_a_first_answer_finds_it_before_the_gateway_has_a_record(house: House) -> None:
     page = house.page
     before = page.locator(".item").count()
-    house.engine.delay = 0.4
+    house.engine.delay = 1.5
     house.ask("which animal sleeps longest?")
     expect(page.locator(".row.live .thought-text")).to_contain_text("thinks0")
     page.reload()
