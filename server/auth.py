@@ -12,7 +12,6 @@ import os
 import secrets
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -255,11 +254,11 @@ def service_key(given: str, home: Path) -> str:
                 file.write("sk-" + secrets.token_urlsafe(32))
                 file.flush()
                 os.fsync(descriptor)
-            if path.exists():
-                os.replace(aside, path)
-            else:
-                with suppress(FileExistsError):
-                    os.link(aside, path)
+            try:
+                os.link(aside, path)
+            except FileExistsError:
+                if not path.read_text(encoding="ascii").strip():
+                    os.replace(aside, path)
         finally:
             Path(aside).unlink(missing_ok=True)
     return path.read_text(encoding="ascii").strip()
