@@ -259,6 +259,8 @@ def service_key(given: str, home: Path) -> str:
             except FileExistsError:
                 if not path.read_text(encoding="ascii").strip():
                     os.replace(aside, path)
+            except OSError:  # a file system without hard links
+                os.replace(aside, path)
         finally:
             Path(aside).unlink(missing_ok=True)
     return path.read_text(encoding="ascii").strip()

@@ -309,6 +309,17 @@ def test_a_service_key_that_a_full_disk_left_empty_is_made_again(tmp_path: Path)
     assert service_key("", tmp_path) == made
 
 
+def test_a_service_key_is_made_where_the_file_system_has_no_hard_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", refuse)
+    made = service_key("", tmp_path)
+    assert service_key("", tmp_path) == made != ""
+
+
 def test_gateways_that_start_together_have_one_service_key(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         assert len(set(pool.map(lambda _: service_key("", tmp_path), range(8)))) == 1
