@@ -8,6 +8,7 @@ import httpx
 import pytest
 from playwright.sync_api import expect
 from support.fake_chat_gateway import FakeGateway, Script, serving
+from support.open_pages import loses_one
 
 from ui.gate import Gate
 
@@ -25,20 +26,6 @@ FOLDER = """() => { const folder = new File([], 'photos-2026'), data = new DataT
   const files = [folder, new File(['# Soup'], 'soup.md')];
   Object.defineProperty(event, 'dataTransfer', {value: {types: ['Files'], files}});
   document.querySelector('#view-chat').dispatchEvent(event); }"""
-
-
-def loses_one(page) -> None:
-    """The next thing that the page sends is answered by a proxy that is busy."""
-    lost: list[str] = []
-
-    def lose(route) -> None:
-        if lost:
-            route.continue_()
-        else:
-            lost.append(route.request.url)
-            route.fulfill(status=503, json={"detail": "a proxy is busy"})
-
-    page.route("**/gradio_api/queue/join*", lose)
 
 
 def test_a_message_that_was_lost_on_its_way_is_asked_after_and_sent_again(shown) -> None:

@@ -4,6 +4,7 @@ import re
 
 from playwright.sync_api import expect
 from support.fake_chat_gateway import Script
+from support.open_pages import loses_one
 
 
 def held(*, first_pause: float = 0.0) -> Script:
@@ -146,17 +147,8 @@ def test_a_conversation_whose_asking_was_lost_is_asked_for_again(shown) -> None:
     shown.answered()
     page.click("#new")
     expect(page.locator("#welcome")).to_be_visible()
-    lost: list[str] = []
-
-    def lose(route) -> None:
-        if lost:
-            route.continue_()
-        else:
-            lost.append(route.request.url)
-            route.fulfill(status=503, json={"detail": "a proxy is busy"})
-
     page.evaluate("ruminate.patience = 300")
-    page.route("**/gradio_api/queue/join*", lose)
+    lost = loses_one(page)
     page.click(".item:has-text('about soup') a")
     page.fill("#message", "and then?")
     page.press("#message", "Enter")
