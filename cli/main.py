@@ -143,6 +143,18 @@ def rounds(as_json: Json = False) -> None:
 
 
 @app.command()
+def cancel(
+    round_id: Annotated[int | None, typer.Argument(metavar="ROUND", help="A round; by default the open one.")] = None,
+    reason: Reason = "on the command line",
+) -> None:
+    """Stop a round; nothing of what it has trained is published."""
+    from cli.rounds import cancel_round
+
+    with _client() as client:
+        sys.exit(cancel_round(client, round_id, reason))
+
+
+@app.command()
 def prompts(
     round_id: Annotated[int | None, typer.Argument(metavar="ROUND", help="A round; by default the newest.")] = None,
     as_json: Json = False,

@@ -1,4 +1,4 @@
-"""Asks for a round and watches it: a progress bar, the verdict in words, and an exit code."""
+"""Asks for a round, watches it and stops it: a progress bar, the verdict in words, and an exit code."""
 
 import json
 import sys
@@ -8,7 +8,8 @@ from typing import Any
 
 from cli.client import GatewayClient, GatewayError
 
-PUBLISHED, FAILED, REJECTED = 0, 1, 3
+PUBLISHED = CANCELLED = 0
+FAILED, REJECTED = 1, 3
 INTERRUPTED = 130  # as of a program that Ctrl-C ended
 _EXIT = {"published": PUBLISHED, "rejected": REJECTED, "failed": FAILED, "cancelled": FAILED}
 _POLL_S = 1.0
@@ -29,7 +30,7 @@ def run_round(
     try:
         view = _watch_quietly(client, view) if as_json else _watch(client, view)
     except KeyboardInterrupt:
-        print(f"round {view['id']} goes on without you; `ruminate train` watches it again", file=sys.stderr)
+        print(f"round {view['id']} goes on without you: `ruminate train` watches it again, `ruminate cancel` stops it", file=sys.stderr)
         return INTERRUPTED
     if as_json:
         print(json.dumps(view, indent=2))
@@ -46,12 +47,31 @@ def _start_or_join(
     except GatewayError as error:
         if error.status != 409:
             raise
-        open_rounds = [view for view in client.rounds() if view["state"] in ("requested", "running")]
-        if not open_rounds:
+        view = _open_round(client)
+        if view is None:
             raise
-        view = open_rounds[0]
         print(f"round {view['id']} is open at step {view['step']}: going on with it", file=sys.stderr)
         return view
+
+
+def cancel_round(client: GatewayClient, round_id: int | None, reason: str) -> int:
+    """Stop this round, or the open one. Returns the exit code, which tells whether it is cancelled now."""
+    if round_id is None:
+        running = _open_round(client)
+        if running is None:
+            print("no round is open", file=sys.stderr)
+            return FAILED
+        round_id = running["id"]
+    view = client.cancel_round(round_id, reason)
+    if view["state"] != "cancelled":
+        print(f"round {round_id} has ended before: it is {view['state']}", file=sys.stderr)
+        return FAILED
+    print(f"round {round_id} is cancelled at step {view['step']}; nothing of it is published")
+    return CANCELLED
+
+
+def _open_round(client: GatewayClient) -> dict[str, Any] | None:
+    return next((view for view in client.rounds() if view["state"] in ("requested", "running")), None)
 
 
 def _watch(client: GatewayClient, view: dict[str, Any]) -> dict[str, Any]:

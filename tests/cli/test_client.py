@@ -16,7 +16,7 @@ from rich.console import Console
 from cli import tables
 from cli.client import GatewayClient, GatewayError, on_this_machine
 from cli.house import _answers
-from cli.rounds import run_round
+from cli.rounds import cancel_round, run_round
 from cli.talk import answer, converse
 
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -319,7 +319,39 @@ def test_who_stops_watching_is_told_that_the_round_goes_on(
 
     monkeypatch.setattr("cli.rounds.time.sleep", ctrl_c)
     assert run_round(ending_with(round_view("running"), {}), "grpo", {}, "why", as_json) == 130
-    assert "round 4 goes on without you; `ruminate train` watches it again" in capsys.readouterr().err
+    assert "round 4 goes on without you: `ruminate train` watches it again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "rounds", "after", "code", "words"),
+    [
+        (None, ("running", "published"), "cancelled", 0, "round 4 is cancelled at step 2; nothing of it is published"),
+        (3, ("running", "published"), "published", 1, "round 3 has ended before: it is published"),
+        (None, ("failed", "published"), None, 1, "no round is open"),
+    ],
+)
+def test_a_round_is_cancelled_by_its_number_or_because_it_is_the_open_one(
+    asked: int | None,
+    rounds: tuple[str, str],
+    after: str | None,
+    code: int,
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    bodies = []
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        if request.method == "GET":
+            views = [round_view(state, id=4 - place) for place, state in enumerate(rounds)]
+            return httpx.Response(200, json={"data": views})
+        assert request.url.path == f"/api/rounds/{asked or 4}/cancel"
+        bodies.append(json.loads(request.content))
+        return httpx.Response(200, json=round_view(str(after), id=asked or 4, step=2))
+
+    assert cancel_round(client(handler), asked, "too hot") == code
+    told = capsys.readouterr()
+    assert (told.err if code else told.out).strip() == words
+    assert bodies == ([] if after is None else [{"reason": "too hot"}])
 
 
 def test_train_goes_on_with_the_open_round(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -284,9 +284,10 @@ class FakeEngine:
             self.running -= 1
 
     async def _stream(self, request: web.Request, model: str, events: list[bytes]) -> web.StreamResponse:
+        delay = self.first_delay  # as it is when the request comes in: a test may change it for the next one
         stream = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await stream.prepare(request)
-        await asyncio.sleep(self.first_delay)
+        await asyncio.sleep(delay)
         for index, event in enumerate(events):
             if index == self.fail_after:
                 failed = {

@@ -19,8 +19,8 @@ def patience(seconds: float) -> float:
     return seconds * 3 if os.getloadavg()[0] > 2 * (os.cpu_count() or 1) else seconds
 
 
-async def until(look: Callable[[], Any], complaint: str, wanted: Any = bool, seconds: float = PATIENCE_SECONDS) -> None:
-    """Return once what `look` gives, or what it gives to await, is as `wanted`: equal to it, or of its liking.
+async def until(look: Callable[[], Any], complaint: str, wanted: Any = bool, seconds: float = PATIENCE_SECONDS) -> Any:
+    """What `look` gives, or what it gives to await, once it is as `wanted`: equal to it, or of its liking.
 
     Raises AssertionError with the complaint after so many seconds, three times as many on a crowded machine.
     """
@@ -31,7 +31,7 @@ async def until(look: Callable[[], Any], complaint: str, wanted: Any = bool, sec
         if inspect.isawaitable(seen):
             seen = await seen
         if _fits(seen, wanted):
-            return
+            return seen
         _in_time(deadline, complaint, limit, seen)
         await asyncio.sleep(PAUSE_SECONDS)
 
