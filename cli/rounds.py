@@ -30,7 +30,10 @@ def run_round(
     try:
         view = _watch_quietly(client, view) if as_json else _watch(client, view)
     except KeyboardInterrupt:
-        print(f"round {view['id']} goes on without you: `ruminate train` watches it again, `ruminate cancel` stops it", file=sys.stderr)
+        print(
+            f"round {view['id']} goes on without you: `ruminate train` watches it again, `ruminate cancel` stops it",
+            file=sys.stderr,
+        )
         return INTERRUPTED
     if as_json:
         print(json.dumps(view, indent=2))
