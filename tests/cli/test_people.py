@@ -1,16 +1,13 @@
 """Users and keys from the command line, against a real gateway that asks everybody for a key."""
 
-import asyncio
 import json
-import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from support.commands import ruminate
 from support.fake_engine import FakeEngine
-from support.gateways import SERVICE_KEY, Running, running_gateway
+from support.gateways import Running, running_gateway
 
 from cli.settings import HouseSettings, admin_key, own_key
 
@@ -23,14 +20,6 @@ async def house(tmp_path: Path) -> AsyncIterator[Running]:
         await running.until_ready()
         yield running
     await engine.stop()
-
-
-async def ruminate(house: Running, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "cli.main", *arguments]
-    values = os.environ | {"RUMINATE_GATEWAY": house.url, "RUMINATE_SERVICE_KEY": SERVICE_KEY} | env
-    return await asyncio.to_thread(
-        subprocess.run, command, env=values, capture_output=True, text=True, timeout=60, check=False
-    )
 
 
 async def test_a_user_is_added_gets_a_key_and_is_disabled(house: Running) -> None:
