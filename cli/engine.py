@@ -57,6 +57,7 @@ def engine_environment(profile: Profile, offline: bool) -> dict[str, str]:
         "VLLM_MEDIA_URL_ALLOW_REDIRECTS": "0",  # to a host that was not allowed
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     if not profile.gpu:
         env["VLLM_CPU_KVCACHE_SPACE"] = str(profile.engine.kv_cache_gib)

@@ -1,7 +1,9 @@
 """Fixtures that more than one room's tests use, how two workers share the run, and where its files are."""
 
+import gc
 import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,8 @@ pytest_plugins = ["support.databases", "support.engine", "support.redis_server",
 
 ENGINE, WALKED = "real engines", "the browser before a real engine"
 MEMORY, ROOM_GIB = Path("/dev/shm"), 6  # of which a run leaves half empty
+
+MODULES = 300  # imported since the last time, which are worth a collection
 
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")  # one that trains beside the tests is slow at times, which is no failure
@@ -35,6 +39,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     The browser is last: Playwright's loop stays in its worker to the end. Each worker may have one.
     """
     items.sort(key=lambda item: _order(item.nodeid))  # stable: else as collected
+
+
+imported = 0
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Spare the collector what stays to the end: with torch and TRL there, each collection by a trainer takes 0.6 s."""
+    global imported
+    if len(sys.modules) > imported + MODULES:
+        imported = len(sys.modules)
+        gc.collect()
+        gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """At the end of the process all is to be collected again; extension modules complain of what is left."""
+    gc.unfreeze()
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:

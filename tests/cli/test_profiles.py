@@ -1,5 +1,8 @@
 """Which profile a machine gets, and what it gives engine, gateway and trainer."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -246,3 +249,13 @@ def test_zero_mode_reaches_engine_gateway_and_trainer_alike(tmp_path: Path, monk
     named = settings.load(zero=True, base_model="a/base", profile="single-gpu").chosen_profile()
     assert (named.base_model, named.template) == ("a/base", "zero")
     assert settings.load(profile="small", template="llama3").chosen_profile().template == "llama3"
+
+
+def test_no_room_tells_others_how_it_is_used() -> None:
+    """Said before the library is imported, which reads it once. The page sets its own (ui/app.py)."""
+    code = "import trainer, huggingface_hub.constants as hub; print(hub.HF_HUB_DISABLE_TELEMETRY)"
+    told = {name: value for name, value in os.environ.items() if "TELEMETRY" not in name and name != "DO_NOT_TRACK"}
+    done = subprocess.run([sys.executable, "-c", code], env=told, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+    engine = engine_environment(SINGLE_GPU, offline=False)
+    assert all(engine[name] == "1" for name in ("VLLM_NO_USAGE_STATS", "DO_NOT_TRACK", "HF_HUB_DISABLE_TELEMETRY"))
