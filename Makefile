@@ -16,7 +16,7 @@ install:  ## install what running needs
 test: components  ## install what tests need, then run every check and test
 	@requirements/install.sh $(VENV) test
 	@$(MAKE) --no-print-directory lint
-	$(RUN)/python -m pytest -n 2 --no-loadscope-reorder --durations 30
+	@tests/run.sh $(RUN)/python
 
 lint:  ## style, types and the arrows between the rooms
 	$(RUN)/ruff check .

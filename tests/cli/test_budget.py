@@ -199,7 +199,7 @@ def test_a_hub_that_does_not_answer_is_asked_once_and_its_model_is_unknown(tmp_p
 
     code = "from cli import sizing; print(sizing.model_of('nobody/such-model-anywhere'))"
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Silent) as hub:
-        threading.Thread(target=hub.serve_forever, daemon=True).start()
+        threading.Thread(target=hub.serve_forever, args=(0.02,), daemon=True).start()
         env = os.environ | {"HF_ENDPOINT": f"http://127.0.0.1:{hub.server_address[1]}", "HF_HOME": str(tmp_path)}
         env |= {"HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
         done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120)

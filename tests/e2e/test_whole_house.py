@@ -25,6 +25,7 @@ from bench.rounds import Bench, unseen
 from cli.profiles import TINY
 
 CLIENTS = 8
+READ_SECONDS = 2.0  # that each takes over an answer, as people do; test_server_vllm_swap.py has clients without a pause
 PAGE_PATIENCE_MS = 180_000  # of a browser that starts on two busy cores; nothing waits this long otherwise
 CHROMIUM = Path("/usr/bin/chromium")
 CHROMIUM_FLAGS = [
@@ -37,7 +38,7 @@ CHROMIUM_FLAGS = [
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHouse]:
     # a short round and a lenient gate, which is to publish it: whether it is good is asked of gold
     settings = {
-        "trainer_nice": 0,  # eight clients without a pause would leave a trainer that gives way next to nothing
+        "trainer_nice": 0,  # beside eight clients one that gives way would take long
         "trainer_steps": 8,
         "trainer_group_size": 4,
         "trainer_learning_rate": 0.004,  # far in few steps
@@ -133,7 +134,7 @@ def train_until_published(house: RunningHouse) -> str:
 
 def train_while_people_chat(house: RunningHouse, client: OpenAI) -> str:
     questions = prompts("heldout", CLIENTS)
-    with Crowd([house.gateway], questions, CLIENTS, store=False) as crowd:
+    with Crowd([house.gateway], questions, CLIENTS, READ_SECONDS, store=False) as crowd:
         new = train_until_published(house)
         # those in flight at the swap go on with the old one; these many are more
         crowd.wait_until(lambda answers: len(answers) >= 4 * CLIENTS, since=len(crowd.answers))

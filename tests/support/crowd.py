@@ -1,4 +1,4 @@
-"""Clients that stream greedy answers, alone and as a crowd without a pause, and what each of them saw."""
+"""Clients that stream greedy answers, alone and as a crowd, and what each of them saw."""
 
 import json
 import threading
@@ -58,15 +58,18 @@ def ask(client: OpenAI, model: str, messages: list[Any], number: int, max_tokens
 
 
 class Crowd:
-    """`size` clients, spread over the gateways `base_urls`, that stream without a pause until the block ends.
+    """`size` clients, spread over the gateways `base_urls`, that stream until the block ends.
 
-    Every answer and every error is kept. `wish`: what each request has besides.
+    Each asks again at once, or once it has read for so many seconds. Every answer and every error is kept. `wish`: what
+    each request has besides.
     """
 
-    def __init__(self, base_urls: Sequence[str], questions: list[list[Any]], size: int, **wish: Any) -> None:
+    def __init__(
+        self, base_urls: Sequence[str], questions: list[list[Any]], size: int, reads: float = 0.0, **wish: Any
+    ) -> None:
         self.answers: list[Answer] = []
         self.errors: list[str] = []
-        self._questions, self._wish = questions, wish
+        self._questions, self._reads, self._wish = questions, reads, wish
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._stream, args=(base_urls[n % len(base_urls)], n), daemon=True)
@@ -100,6 +103,7 @@ class Crowd:
                 self.answers.append(ask(client, "ruminate", self._questions[number], number, **self._wish))
             except Exception as error:  # noqa: BLE001 - any failure of any kind is what a crowd is there to see
                 self.errors.append(f"{type(error).__name__}: {error}")
+            self._stop.wait(self._reads)
 
 
 def alone(crowd: Crowd, questions: list[list[Any]], base_url: str, **wish: Any) -> dict[tuple[str, int], Answer]:

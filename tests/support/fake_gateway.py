@@ -4,9 +4,11 @@ It samples with real weights and reports real log-probabilities at the temperatu
 processed log-probabilities does; it refuses unknown adapters with 404. Leaves out priorities, people and recording.
 """
 
+import copy
 import json
 import threading
 from contextlib import suppress
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -17,12 +19,10 @@ class FakeGateway:
 
     def __init__(self, base: Path, key: str = "") -> None:
         import torch
-        from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        self._torch, self._base, self._key = torch, base, key
+        self._torch, self._key = torch, key
         self._lock = threading.Lock()
-        self._plain = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
-        self._tokenizer = AutoTokenizer.from_pretrained(base)
+        self._plain, self._tokenizer = _read(base)
         self._models: dict[str, Any] = {"ruminate-v0": self._plain}
         self.loaded: dict[str, str] = {}
         self.history: list[str] = []
@@ -42,7 +42,7 @@ class FakeGateway:
         handler = type("Handler", (_Handler,), {"gateway": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def close(self) -> None:
         self._server.shutdown()
@@ -83,14 +83,12 @@ class FakeGateway:
 
     def _load(self, name: str, path: str) -> tuple[int, Any]:
         from peft import PeftModel
-        from transformers import AutoModelForCausalLM
 
         if name in self.history and self.loaded.get(name) != path and name in self.loaded:
             return 409, _error(f"{name} is loaded from another path")
         if not (Path(path) / "adapter_model.safetensors").is_file():
             return 400, _error(f"{path} holds no adapter")
-        base = AutoModelForCausalLM.from_pretrained(self._base, dtype=self._torch.float32)
-        self._models[name] = PeftModel.from_pretrained(base, path).eval()
+        self._models[name] = PeftModel.from_pretrained(copy.deepcopy(self._plain), path).eval()
         self.loaded[name] = path
         self.history.append(name)
         if self.after_load:
@@ -156,6 +154,15 @@ class FakeGateway:
             logits = self._models[name](input_ids=torch.tensor([prompt + completion])).logits[0].float()
         logprobs = torch.log_softmax(logits[len(prompt) - 1 : -1], -1)
         return logprobs.gather(-1, torch.tensor(completion)[:, None]).squeeze(-1).tolist()
+
+
+@cache
+def _read(base: Path) -> tuple[Any, Any]:
+    """The model, of which nobody may change anything, and its tokenizer."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval(), AutoTokenizer.from_pretrained(base)
 
 
 class _Handler(BaseHTTPRequestHandler):

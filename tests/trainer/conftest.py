@@ -1,5 +1,7 @@
 """Everything a round needs, small and real: a taught policy, a gateway that samples from it, a migrated database."""
 
+import fcntl
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -21,11 +23,17 @@ from trainer.work import Work
 
 @pytest.fixture(scope="session")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A base model that writes well-formed answers."""
+    """A base model that writes well-formed answers: one for all workers of a run."""
     import torch
 
     torch.set_num_threads(1)
-    return make_policy(tmp_path_factory.mktemp("policy"))
+    own = tmp_path_factory.getbasetemp()
+    made = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "policy"
+    with made.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            make_policy(made.with_suffix(".part")).rename(made)
+    return made
 
 
 @pytest.fixture
