@@ -34,7 +34,7 @@ async def test_a_home_that_was_moved_goes_on_with_what_was_live(tmp_path: Path) 
     engine = FakeEngine()
     await engine.start()
     async with running_gateway(new, [engine.url], database_url=f"sqlite:///{new / 'ruminate.db'}") as house:
-        await house.until_ready()
+        await house.until_ready(20)
         assert house.live == name
         assert (await house.chat()).json()["model"] == f"ruminate-{name}"
         assert path_of(house.database, name) == str(new / "checkpoints" / name)
