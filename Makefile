@@ -2,7 +2,7 @@
 VENV ?= .venv
 RUN := $(VENV)/bin
 
-.PHONY: up install test lint models components prove-images clean help
+.PHONY: up install test lint models components settings prove-images clean help
 
 help:  ## what there is
 	@grep -E '^[a-z%-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 18
@@ -29,6 +29,9 @@ components:  ## a browser and a Redis server for the tests, where this user may 
 
 models:  ## make the embedded models again (about an hour on 2 cores)
 	$(RUN)/python -m models.make
+
+settings:  ## write the tables of docs/settings.md anew, from the code
+	PYTHONPATH=.:tests $(RUN)/python -m support.settings_page
 
 prove-images:  ## build every image with buildah and run the house from them (root, an hour, 60 GB; IMAGES="--help")
 	PYTHONPATH=tests $(RUN)/python -m images $(IMAGES)

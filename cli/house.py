@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import sys
 import time
 from collections.abc import Mapping
@@ -21,6 +22,7 @@ from rich.markup import escape
 
 from cli.checks import CannotStart, check_all, check_home, free_port, only_one
 from cli.engine import engine_command, engine_environment
+from cli.names import unread
 from cli.process import Supervised
 from cli.profiles import Profile
 from cli.settings import HouseSettings
@@ -30,6 +32,7 @@ _TICK_S = 0.2
 _END_S = 7.0  # after so long SIGKILL follows SIGTERM, which keeps Ctrl-C within 10 s
 _TRIES = 3  # so many failed starts of one process before the first readiness give up
 _HTTP = httpx.Timeout(1.0)
+EVERYWHERE = "0.0.0.0"  # noqa: S104  an address to listen on, and none to open
 SAMPLER_GIB = 3.5  # main memory of a second engine, with 1 GiB of KV cache
 
 
@@ -44,7 +47,7 @@ class House:
         self.processes: list[Supervised] = []
         self._stop = False
         self._told: set[str] = set()
-        self._gateway = self._ui = self._rounds = ""
+        self._gateway = self._ui = self._rounds = self._others = ""
 
     def run(self) -> int:
         """Check, start, announce, supervise, end. Exit code 0 after a signal, 1 if a process never came up.
@@ -89,12 +92,15 @@ class House:
 
     def _wire(self) -> None:
         settings, profile = self.settings, self.profile
-        key = _service_key(settings.home)
+        key = os.environ.get("RUMINATE_SERVICE_KEY") or _service_key(settings.home)
         engine_port = free_port("127.0.0.1")
         port = settings.port or free_port(settings.host)
         ui_port = settings.ui_port or free_port(settings.host)
-        engine, self._gateway = f"http://127.0.0.1:{engine_port}", f"http://{settings.host}:{port}"
-        self._ui = f"http://{settings.host}:{ui_port}"
+        here = "127.0.0.1" if settings.host == EVERYWHERE else settings.host
+        engine, self._gateway = f"http://127.0.0.1:{engine_port}", f"http://{here}:{port}"
+        self._ui = f"http://{here}:{ui_port}"
+        if settings.host == EVERYWHERE:
+            self._others = f"http://{socket.gethostname()}:{ui_port if settings.ui else port}"
         common = {
             "RUMINATE_HOME": str(settings.home.resolve()),
             "RUMINATE_DATABASE_URL": settings.database,
@@ -161,6 +167,8 @@ class House:
         """Until people can chat. The trainer, which gives way to all others, may be ready later."""
         home, logs = escape(str(self.settings.home)), escape(str(self.settings.logs))
         self._print(f"profile [bold]{self.profile.name}[/], home {home}, logs in {logs}/")
+        for sentence in unread(os.environ):
+            self._say(sentence)
         with self.console.status("starting") as spinner:
             while not self._stop:
                 self._tick()
@@ -202,6 +210,8 @@ class House:
             self._print(self._rounds, highlight=False)
         if self.settings.first_admin_key.exists():
             self._print(f"the administrator's key, to sign in with, is in {escape(str(self.settings.first_admin_key))}")
+        if self._others:
+            self._print(f"others reach it by this machine's name or address, such as {self._others}")
         self._print(f"[bold green]Ruminate is at {self._ui if self.settings.ui else self._gateway}[/]")
 
     def _tick(self) -> None:

@@ -1,16 +1,26 @@
-"""The command `ruminate`: one short function per command, each a client of the gateway, but for `up`.
-
-Exit codes: 0 done, 1 failed, 2 wrong use or a start that cannot be, 3 a round that the gate rejected after training.
-"""
+"""The command `ruminate`: one short function per command, each a client of the gateway, but for `up`."""
 
 import sys
 from typing import Annotated, Any
 
 import typer
 
-from cli import engines, people, regressions, teach, trust
+from cli import __version__, engines, people, regressions, teach, trust
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+HELP = """Starts a house (`up`), chats with it, and looks after it.
+
+All but `up`, `engine` and `budget` ask the gateway that runs: the one of RUMINATE_HOME on this machine, or that of
+RUMINATE_GATEWAY, with the key in RUMINATE_API_KEY.
+
+Exit codes: 0 done, 1 failed, 2 wrong use or a start that cannot be, 3 a round that the gate rejected after training,
+130 ended by Ctrl-C.
+"""
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help=HELP,
+    rich_markup_mode="markdown",  # which fills the lines of a paragraph anew, whatever the terminal's width
+)
 app.add_typer(people.users, name="users")
 app.add_typer(people.keys, name="keys")
 app.add_typer(engines.engines, name="engines")
@@ -22,6 +32,7 @@ def main() -> None:
     """Entry point: turns what the rooms refuse into one sentence and an exit code."""
     from cli.checks import CannotStart
     from cli.client import GatewayError
+    from cli.connect import misunderstood
     from cli.settings import BadSetting
 
     try:
@@ -32,14 +43,32 @@ def main() -> None:
     except GatewayError as error:
         print(f"ruminate: {error.message}", file=sys.stderr)
         sys.exit(1)
+    except (LookupError, TypeError, AttributeError) as error:
+        if (sentence := misunderstood(error)) is None:
+            raise
+        print(f"ruminate: {sentence}", file=sys.stderr)
+        sys.exit(1)
 
 
 def _client() -> Any:
     from cli import settings
-    from cli.client import GatewayClient
+    from cli.connect import connect
 
-    chosen = settings.load()
-    return GatewayClient(settings.gateway_url(chosen), settings.own_key(chosen))
+    return connect(settings.own_key)
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        print(f"ruminate {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None: ...
 
 
 @app.command()
@@ -50,7 +79,11 @@ def up(
     port: Annotated[int | None, typer.Option(help="Port of the gateway; 0 lets the system choose.")] = None,
     ui_port: Annotated[int | None, typer.Option(help="Port of the page; 0 lets the system choose.")] = None,
 ) -> None:
-    """Start the engine, the gateway, the trainer and the page; Ctrl-C stops all."""
+    """Start the engine, the gateway, the trainer and the page; Ctrl-C stops all.
+
+    They listen on this machine alone, unless RUMINATE_HOST names another address. docs/settings.md lists all settings,
+    docs/operations.md says what it takes to let others in.
+    """
     from rich.console import Console
 
     from cli import settings

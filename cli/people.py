@@ -12,23 +12,24 @@ import typer
 users = typer.Typer(no_args_is_help=True, help="Who may come in.")
 keys = typer.Typer(no_args_is_help=True, help="The keys that they come with.")
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-Requests = Annotated[int | None, typer.Option("--requests", min=0, help="A minute; 0: no limit.")]
-Tokens = Annotated[int | None, typer.Option("--tokens", min=0, help="A minute, of prompts and answers; 0: no limit.")]
-Answers = Annotated[int | None, typer.Option("--answers", min=0, help="Written at once; 0: no limit.")]
-PromptTokens = Annotated[
-    int | None, typer.Option("--prompt-tokens", min=1, help="Of one prompt with its history, below the house's limit.")
+Requests = Annotated[
+    int | None, typer.Option("--requests", min=0, help="Requests a minute, in place of the house's limit; 0: none.")
 ]
-BodyBytes = Annotated[int | None, typer.Option("--body-bytes", min=1024, help="Of a request, below the house's limit.")]
+Tokens = Annotated[int | None, typer.Option("--tokens", min=0, help="Tokens a minute, read and written, likewise.")]
+Answers = Annotated[int | None, typer.Option("--answers", min=0, help="Answers written at once, likewise.")]
+PromptTokens = Annotated[
+    int | None, typer.Option("--prompt-tokens", min=1, help="Tokens of a prompt with its history, below the house's.")
+]
+BodyBytes = Annotated[int | None, typer.Option("--body-bytes", min=1024, help="Bytes of a request, below the house's.")]
 Name = Annotated[str, typer.Argument(help="The user's name.")]
 
 
 def client() -> Any:
     """The gateway, as its administrator."""
     from cli import settings
-    from cli.client import GatewayClient
+    from cli.connect import connect
 
-    chosen = settings.load()
-    return GatewayClient(settings.gateway_url(chosen), settings.admin_key(chosen))
+    return connect(settings.admin_key)
 
 
 @users.command("list")

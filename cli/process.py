@@ -5,6 +5,7 @@ Knows nothing of what the process does; readiness is a function that the owner g
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ _BACKOFF_S = (1.0, 2.0, 4.0, 8.0, 15.0, 30.0, 60.0)  # the n-th restart in a row
 _STABLE_S = 60.0  # after so long up, the next death counts as the first again
 _PR_SET_PDEATHSIG = 1  # Linux: a child gets a signal when its parent dies, so that kill -9 of the parent leaves nobody
 _REFUSAL = 2  # how our rooms end when things are wrong as they are: a setting, a port, the database
-_LOG_LIMIT = 20 * 2**20  # a log over 20 MiB is set aside as .1 at the start
+_LOG_LIMIT = 20 * 2**20  # a log over 20 MiB is set aside as .1, at a start and while its process runs
 
 
 class Supervised:
@@ -84,6 +85,7 @@ class Supervised:
             return
         code = self._process.poll()
         if code is None:
+            self._bound_log()
             if not self.is_ready and self._ready():
                 self.is_ready = self._was_ready = True
                 if self._deaths:
@@ -110,13 +112,35 @@ class Supervised:
         """Its log, with the start noted. A disk that is full costs the log, never the process."""
         try:
             if self.log.exists() and self.log.stat().st_size > _LOG_LIMIT:
-                self.log.replace(self.log.with_suffix(self.log.suffix + ".1"))
+                self.log.replace(self._log_before)
             sink = self.log.open("ab", buffering=0)
         except OSError:
             return open(os.devnull, "ab", buffering=0)
         with suppress(OSError):
             sink.write(f"--- {self.name} started {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
         return sink
+
+    @property
+    def _log_before(self) -> Path:
+        return self.log.with_suffix(self.log.suffix + ".1")
+
+    def _bound_log(self) -> None:
+        """Set a log that has grown too large aside while its process, which appends, goes on writing to it.
+
+        What it writes between the copy and the cut is lost; all of it is where the disk has no room for the copy.
+        """
+        try:
+            if self.log.stat().st_size <= _LOG_LIMIT:
+                return
+        except OSError:
+            return
+        try:
+            shutil.copyfile(self.log, self._log_before)
+        except OSError:
+            with suppress(OSError):
+                self._log_before.unlink()
+        with suppress(OSError):
+            os.truncate(self.log, 0)
 
     def ask_to_end(self) -> None:
         """Send SIGTERM to the process and its children, and restart it no more."""

@@ -90,9 +90,13 @@ def show_status(status: dict[str, Any], as_json: bool) -> None:
         console.print(f"canary    {trial['name']} in {trial['share']:.0%} of conversations since {since}")
         if trial.get("trouble"):
             console.print(f"          {escape(trial['trouble'])}")
+    if version := status.get("version"):
+        console.print(escape(f"gateway   version {version}, profile {status['profile']}"))
     for engine in status["engines"]:
         has = [name for name in (engine.get("weights"),) if name not in (None, "ruminate-v0")] + engine["adapters"]
         console.print(escape(f"engine    {engine['url']} {engine['state']}: {', '.join(has) or 'no adapters'}"))
+        if engine.get("detail"):
+            console.print(escape(f"          {engine['detail']}"))
     running = status["round"]
     if running:
         console.print(f"round     {running['id']} {running['state']} {running['phase'] or ''} {running['step'] or 0}")

@@ -34,6 +34,7 @@ from server.limiting import Caps, Limiter
 from server.lookups import Lookups
 from server.manifest import config_hash
 from server.metrics import Metrics, State
+from server.moved import follow
 from server.notices import Notices
 from server.pace import Pace
 from server.pickup import Pickup
@@ -158,6 +159,7 @@ class Gateway:
         """Begin to look after engines and to record. Raises DatabaseUnavailable, BaseChanged, OSError."""
         if self.settings.base_model:
             await asyncio.to_thread(self.found_base, self.settings.base_model)
+        await asyncio.to_thread(follow, self.database, self.settings.home)
         await self.catalog.refresh()
         inherit(self.spool, self.settings.spool.parent, interrupted, self.recorder.keep_back)
         self.recorder.start()

@@ -12,10 +12,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from db.errors import DatabaseUnavailable
 from db.schema import Round
 from db.session import Database
 from thinking.format import FORMATS
+from trainer.bad_setting import sentence
 from trainer.files import read_json, write_json
 from trainer.gateway import Gateway
 from trainer.ledger import Ledger
@@ -23,7 +26,7 @@ from trainer.personal import redacted
 from trainer.refresh import current, due, refresh, taught
 from trainer.reward_file import read_reward_file
 from trainer.rewards import Reader, RewardModel
-from trainer.settings import RoundConfig, TrainerSettings
+from trainer.settings import BadSetting, RoundConfig, TrainerSettings
 from trainer.work import PLAN, Parent, Work
 
 log = logging.getLogger(__name__)
@@ -93,7 +96,7 @@ class House:
             )
         parent = ledger.checkpoint(decided["parent"])
         self._reward_by_plan(decided.get("reward", self.settings.reward_model))
-        config = RoundConfig(**decided["config"])
+        config = _as_written_down(decided["config"])
         phase = row.phase or "curate"
         ledger.phase(phase, row.step, total_steps=config.steps, parent_id=parent.id, algorithm=config.algorithm)
         origin = Parent(
@@ -197,6 +200,15 @@ class House:
             mixes = [mix for mix in (settings.base_mix, settings.gate_file) if mix]
             return read_reward_file(model).build(settings.home / "judged", mixes, [redacted])
         return SequenceClassifier(local_folder(model))
+
+
+def _as_written_down(values: dict[str, Any]) -> RoundConfig:
+    """What a round runs with, as at its first claim. Raises BadSetting where another version wrote it."""
+    try:
+        return RoundConfig(**values)
+    except ValidationError as error:
+        wrong = sentence(error, "round config ")
+        raise BadSetting(f"{wrong}; it began with another version, so ask for a new round") from None
 
 
 def _asked_at(row: Round) -> str:

@@ -82,13 +82,20 @@ def current(settings: TrainerSettings, database: Database) -> str:
 
 def taught(settings: TrainerSettings, model: str) -> set[str]:
     """The messages on whose answers people's preferences made this reward model: its own and those before it."""
-    records = {str(folder / MODEL): read_json(folder / RECORD) for folder in _folders(settings)}
-    found: set[str] = set()
-    while model in records:
-        record = records[model]
+    folders, found = _folders(settings), set[str]()
+    while (folder := _folder_of(model, folders)) is not None:
+        record = read_json(folder / RECORD)
         found |= set(record["messages"])
-        model = record["from"]
+        folders, model = [one for one in folders if one.name < folder.name], record["from"]
     return found
+
+
+def _folder_of(model: str, folders: Sequence[Path]) -> Path | None:
+    """A refresh's folder by its model; by its number where the home lay elsewhere when the model was named."""
+    path = Path(model)
+    moved = path.name == MODEL and path.parent.parent.name == FOLDER and not path.exists()
+    by_path = (folder for folder in folders if folder / MODEL == path)
+    return next(by_path, next((folder for folder in folders if moved and folder.name == path.parent.name), None))
 
 
 def due(settings: TrainerSettings, database: Database) -> bool:

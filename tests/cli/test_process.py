@@ -149,6 +149,37 @@ def test_a_log_that_takes_nothing_costs_the_log_alone(tmp_path: Path) -> None:
         process.kill()
 
 
+def test_a_log_is_bounded_while_its_process_writes(
+    start: Callable[..., tuple[Supervised, list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.process._LOG_LIMIT", 4000)
+    log, before = tmp_path / "worker.log", tmp_path / "worker.log.1"
+    process, events = start("import time\nwhile True: print('x' * 99, flush=True); time.sleep(.001)")
+    tick_until(process, before.exists)
+    assert before.stat().st_size > 4000
+    first = before.stat().st_mtime_ns
+    tick_until(process, lambda: before.stat().st_mtime_ns > first)  # it goes on writing to the same file
+    assert log.stat().st_size < 100_000
+    assert b"\0" not in log.read_bytes()  # from its beginning, and not from where it was cut
+    assert not events
+
+
+def test_a_log_that_finds_no_room_to_be_set_aside_is_cut_all_the_same(
+    start: Callable[..., tuple[Supervised, list[str]]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path, to: Path) -> None:
+        to.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cli.process._LOG_LIMIT", 4000)
+    monkeypatch.setattr("cli.process.shutil.copyfile", full)
+    process, _ = start("import time; print('x' * 9999, flush=True); time.sleep(60)")
+    tick_until(process, lambda: (tmp_path / "worker.log").stat().st_size > 4000)
+    process.tick()
+    assert (tmp_path / "worker.log").stat().st_size == 0
+    assert not (tmp_path / "worker.log.1").exists()
+
+
 def test_one_that_cannot_be_started_again_just_now_is_tried_later(
     start: Callable[..., tuple[Supervised, list[str]]],
 ) -> None:

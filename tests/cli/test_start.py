@@ -17,6 +17,7 @@ from rich.console import Console
 
 from cli import checks, settings
 from cli.house import House
+from cli.names import unread
 from cli.profiles import TINY
 
 
@@ -244,6 +245,42 @@ def test_an_empty_service_key_is_made_again(tmp_path: Path) -> None:
     assert _service_key(tmp_path) == key
     assert (tmp_path / "service.key").stat().st_mode & 0o777 == 0o600
     assert [path.name for path in tmp_path.iterdir()] == ["service.key"]
+
+
+def test_a_service_key_that_is_set_is_gateways_and_trainers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the commands, which take the one that is set, would not be let in by the gateway of their own house."""
+    monkeypatch.setenv("RUMINATE_SERVICE_KEY", "rs-set")
+    house = a_house(tmp_path, Console())
+    house._wire()
+    keys = {process.name: process.env["RUMINATE_SERVICE_KEY"] for process in house.processes}
+    assert (keys["server"], keys["trainer"]) == ("rs-set", "rs-set")
+    assert settings.admin_key(house.settings) == "rs-set"
+
+
+def test_an_address_that_nobody_can_open_is_not_printed(tmp_path: Path) -> None:
+    said = io.StringIO()
+    house = House(settings.load(home=tmp_path, port=0, ui_port=0, host="0.0.0.0"), TINY, Console(file=said, width=200))
+    house.settings.run_file.parent.mkdir()
+    house._wire()
+    house._announce(1.0)
+    assert "0.0.0.0" not in said.getvalue()
+    assert "0.0.0.0" not in house.settings.run_file.read_text()
+    assert re.search(r"OpenAI base URL http://127\.0\.0\.1:\d+/v1", said.getvalue())
+    assert re.search(r"Ruminate is at http://127\.0\.0\.1:(\d+)\n", said.getvalue())
+    assert (
+        f"others reach it by this machine's name or address, such as http://{socket.gethostname()}:" in said.getvalue()
+    )
+    env = {process.name: process.env for process in house.processes}
+    assert env["server"]["RUMINATE_SERVER_HOST"] == env["ui"]["RUMINATE_UI_HOST"] == "0.0.0.0"
+
+
+def test_a_name_that_nobody_reads_is_told() -> None:
+    here = {"RUMINATE_HOME", "RUMINATE_SERVER_PORT", "RUMINATE_API_KEY", "RUMINATE_TRAINER_STEPS", "PATH"}
+    assert unread(here) == []
+    (told,) = unread({*here, "RUMINATE_SERVER_CANARY_SHAER"})
+    assert told.startswith(
+        "RUMINATE_SERVER_CANARY_SHAER is no setting and changes nothing; is RUMINATE_SERVER_CANARY_SHARE"
+    )
 
 
 def test_the_command_line_imports_nothing_heavy() -> None:

@@ -12,9 +12,12 @@ import pytest
 from jsonschema import Draft202012Validator
 from support.compose_file import MissingVariable, read, read_services
 
+import cli
 import server
 from cli.profiles import SINGLE_GPU, TINY, EngineSize, Profile
 from cli.settings import load
+from server.settings import ServerSettings
+from trainer.triggers import TriggerSettings
 
 ROOT = Path(__file__).parents[2]
 TEAM = [ROOT / "docker-compose.yml"]
@@ -178,6 +181,32 @@ def test_the_engines_size_is_the_profiles_or_what_is_set(monkeypatch: pytest.Mon
     assert env["RUMINATE_TRAINER_MICRO_BATCH"] == "2"
 
 
+def test_what_is_left_as_it_comes_is_the_gateways_own_default() -> None:
+    env = services()["server"]["environment"]
+    for name in ("DEFAULT_CONSENT", "HISTORY_DAYS", "TRAIN_DAYS"):
+        default = ServerSettings.model_fields[name.lower()].default
+        assert type(default)(env[f"RUMINATE_SERVER_{name}"]) == default, name
+
+
+def test_every_variable_of_the_example_is_one_that_the_compose_file_asks_for() -> None:
+    offered = re.findall(r"^(\w+)=", (ROOT / ".env.example").read_text(), re.M)
+    asked_for = set(re.findall(r"\$\{(\w+)", TEAM[0].read_text()))
+    assert set(offered) <= asked_for
+    assert len(offered) == len(set(offered))
+
+
+def test_the_triggers_of_rounds_can_be_set() -> None:
+    env = services(RUMINATE_TRAINER_TRIGGER_SCHEDULE="0 3 * * *")["trainer"]["environment"]
+    assert env["RUMINATE_TRAINER_TRIGGER_SCHEDULE"] == "0 3 * * *"
+    for name in TriggerSettings.model_fields:
+        assert name == "automatic" or f"RUMINATE_TRAINER_{name.upper()}" in env, name
+
+
+def test_no_log_grows_for_ever() -> None:
+    for name, service in services().items():
+        assert service["logging"] == {"driver": "local"}, name
+
+
 def test_another_base_model_is_everybodys() -> None:
     found = services(RUMINATE_BASE_MODEL="Qwen/Qwen3-0.6B")
     named = [value for service in found.values() for value in service.get("environment", {}).values()]
@@ -206,7 +235,7 @@ def test_every_copied_path_is_in_the_repository() -> None:
 def test_the_images_need_no_metadata_of_our_own_package() -> None:
     """They have the code and not the package: its version stands in the code as well."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert server.__version__ == project["version"]
+    assert server.__version__ == cli.__version__ == project["version"]
     for room in ("thinking", "db", "server", "trainer", "ui"):
         for path in sorted((ROOT / room).rglob("*.py")):
             assert not re.search(r"""\b(version|distribution|metadata)\(["']ruminate""", path.read_text()), path

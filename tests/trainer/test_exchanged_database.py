@@ -70,3 +70,17 @@ def test_a_round_that_was_begun_by_an_older_trainer_goes_on(site):
     write_json(plan, kept)
     resumed = site.open()
     assert work_on(resumed, claim(resumed)) in (PUBLISHED, REJECTED), site.round(round_id).error
+
+
+def test_a_round_that_began_with_a_setting_that_is_no_more_fails_in_a_sentence(site):
+    round_id = site.request(**QUICK)
+    house = site.open()
+    plan = site.begin(house).folder / "plan.json"
+    decided = read_json(plan)
+    write_json(plan, decided | {"config": decided["config"] | {"gone": 1}})
+    site.let_lapse(round_id)
+    assert work_on(house, claim(house)) == FAILED
+    assert site.round(round_id).error == (
+        "BadSetting: round config gone = 1: Extra inputs are not permitted; it began with another version, so ask for "
+        "a new round"
+    )

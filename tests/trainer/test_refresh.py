@@ -27,6 +27,7 @@ from trainer.refresh import (
     read_pairs,
     recent,
     refresh,
+    taught,
     unlearnt,
 )
 from trainer.settings import BadSetting
@@ -252,6 +253,14 @@ def test_a_model_that_learnt_from_what_was_forgotten_is_used_no_more_and_its_che
     assert current(settings, site.database) == first
     with site.database.reading() as session:
         assert [one.name for one in forget.checkpoints_that_learnt_from(session, user_id=asked["ann"])] == [made]
+
+
+def test_who_taught_a_model_is_known_in_a_home_that_was_moved(settings):
+    refreshed(settings, 1, ["m1"])
+    second = refreshed(settings, 2, ["m2"], "/elsewhere/rewards/0001/model")
+    assert taught(settings, second) == {"m1", "m2"}
+    third = refreshed(settings, 3, ["m3"], "/elsewhere/rewards/0003/model")  # of another house, whose number it has
+    assert taught(settings, third) == {"m3"}
 
 
 def test_a_round_uses_the_reward_model_of_its_plan_also_when_it_is_resumed(site, settings):
