@@ -1,9 +1,12 @@
 """Starts the gateway: `python -m server`. Settings come from the environment; a wrong one ends it with one sentence."""
 
 import ctypes
+import re
+import resource
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
 
 
 _M_ARENA_MAX = -8  # of glibc's malloc.h
+MOST_FILES = 65_536  # and connections; more than any machine answers at once
 IDLE_SECONDS = 75  # clients and proxies reuse a connection that was idle for 5 to 60 s; it must not end under a request
 
 
@@ -47,8 +51,10 @@ def _serve(settings: "ServerSettings", listener: socket.socket) -> int:
     from db.session import Database
     from server import logs
     from server.app import create_app
+    from server.tensors import Unfit
 
     _share_memory()
+    _open_many()
     sys.setswitchinterval(0.0005)  # the thread that records must not keep answers waiting for 5 ms at a time
     logs.set_up(settings.log_format, settings.access_log)
     try:
@@ -65,10 +71,12 @@ def _serve(settings: "ServerSettings", listener: socket.socket) -> int:
         _end_by_ourselves(server)
         print(f"gateway on http://{settings.host}:{settings.port}", flush=True)
         server.run(sockets=[listener])
-        if isinstance(app.state.failure, (StorageError, OSError)):
+        if isinstance(app.state.failure, (StorageError, OSError, Unfit)):
             raise app.state.failure
     except StorageError as error:
         return _refuse(str(error))
+    except Unfit as error:
+        return _refuse(f"RUMINATE_SERVER_BASE_MODEL={settings.base_model}: {error}; make it readable for this user")
     except OSError as error:
         return _refuse(f"RUMINATE_HOME={settings.home}: {error}")
     database.close()
@@ -97,11 +105,21 @@ def _share_memory() -> None:
         mallopt(_M_ARENA_MAX, 1)
 
 
+def _open_many() -> None:
+    """Have as many files and connections as the system allows: an answer takes two, and a shell often allows 1024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, MOST_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        with suppress(OSError, ValueError):  # a system may allow less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 def _sentence(error: ValidationError) -> str:
     first = error.errors()[0]
     field = str(first["loc"][0])
     key = field.upper() if field.upper().startswith("RUMINATE_") else f"RUMINATE_SERVER_{field.upper()}"
-    return f"{key} is {first['input']!r}: {first['msg'].removeprefix('Value error, ')}"
+    given = re.sub(r"//[^/@]*@", "//…@", repr(first["input"]))  # a URL's password goes to no log
+    return f"{key} is {given}: {first['msg'].removeprefix('Value error, ')}"
 
 
 def _refuse(sentence: str) -> int:

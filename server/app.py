@@ -35,7 +35,7 @@ from server.api import (
     tokens,
 )
 from server.counting import Counted
-from server.errors import ApiError, not_found, unavailable
+from server.errors import FAILED, ApiError, not_found, unavailable
 from server.forms.messages_answer import speaks, told
 from server.gateway import Gateway
 from server.guarding import Guarded
@@ -171,5 +171,4 @@ async def _storage(request: Request, error: Exception) -> Response:
 
 async def _defect(request: Request, error: Exception) -> Response:
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    words = "the gateway failed on this request; its log has the cause"
-    return _refusal(request, ApiError(500, words, code="internal_error"))
+    return _refusal(request, ApiError(500, FAILED, code="internal_error"))

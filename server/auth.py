@@ -223,11 +223,13 @@ def _from_this_machine(headers: Mapping[bytes, bytes], address: str | None) -> b
         return False
     if any(name in PROXIED or name.startswith(b"x-forwarded") for name in headers):
         return False
-    host = urlsplit("//" + headers.get(b"host", b"").decode("latin-1")).hostname
-    if host is not None and not _loopback(host):
-        return False
     origin = headers.get(b"origin")
-    return origin is None or _loopback(urlsplit(origin.decode("latin-1")).hostname or "")
+    try:
+        host = urlsplit("//" + headers.get(b"host", b"").decode("latin-1")).hostname
+        page = None if origin is None else urlsplit(origin.decode("latin-1")).hostname or ""
+    except ValueError:  # no name at all, as with half a bracket
+        return False
+    return all(name is None or _loopback(name) for name in (host, page))
 
 
 def _loopback(host: str) -> bool:

@@ -13,7 +13,7 @@ from server.asking import Ask
 from server.auth import Identity
 from server.catalog import ALIAS, Weights
 from server.ends import completion_of, deaths, decisive
-from server.errors import ApiError
+from server.errors import FAILED, ApiError
 from server.limiting import Allowance, Limiter
 from server.metrics import Metrics
 from server.outcome import Outcome, Times, split_texts
@@ -106,6 +106,16 @@ class Books:
             ended = replace(ended, engine=last.engine.url)
             await self.record(ask, ended, Outcome(error=last.words, lost=not last.told), allowance, Times())
         await self.record_deaths(turn, [one for one in failures if last is None or one.engine is not last.engine])
+
+    async def failed(self, ask: Ask, turn: Turn, allowance: Allowance, begun: bool) -> None:
+        """Record that something unforeseen ended a request, unless what came of it is recorded by now. `begun`: an
+        answer had; else a key stays free for another try."""
+        if not self._recorder.is_open(turn):
+            return
+        if not begun and BODY in turn.sampling:
+            self._recorder.abandon(turn)
+            turn = replace(turn, request_id=new_id())
+        await self.record(ask, turn, Outcome(error=FAILED), allowance, Times())
 
     async def record_deaths(self, turn: Turn, failures: list[Failure]) -> None:
         """Record each engine that died under a request, beside what came of it."""

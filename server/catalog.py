@@ -139,11 +139,12 @@ class Catalog:
         async with self._reading:  # one after the other: an older read that ends late would bring the old state back
             before = self._state()
             try:
-                await asyncio.to_thread(self._read)
+                found = await asyncio.to_thread(self._read)
                 self.trouble = None
             except DatabaseUnavailable as error:
                 self.trouble = str(error)
                 return False
+            self._by_name, self.wishes, self.engines, self.wanted = found
             self.read()
         return before != self._state()
 
@@ -173,18 +174,18 @@ class Catalog:
     def _state(self) -> tuple[int | None, tuple[Wish, ...]]:
         return (None if self.wanted is None else self.wanted.deployment_id, self.wishes)
 
-    def _read(self) -> None:
+    def _read(self) -> tuple[dict[str, Weights], tuple[Wish, ...], dict[str, bool], Wanted | None]:
+        """Changes nothing: whoever waited for it may have left, and a later reading be there before it ends."""
         with self._database.reading() as session:
             wished = tuple(Wish(row.kind, row.name, row.path, row.by) for row in wishes.wanted(session))
             rows = checkpoints.list_checkpoints(session)
             current = deployments.current(session)
-            self.engines = engines.changes(session)
+            changes = engines.changes(session)
         by_id = {row.id: weights(row) for row in rows}
-        self._by_name = {one.name: one for one in by_id.values()}
-        self.wishes = wished
+        wanted = self.wanted
         if current is not None:
             previous, canary = current.previous_checkpoint_id, current.canary_checkpoint_id
-            self.wanted = Wanted(
+            wanted = Wanted(
                 current.id,
                 by_id[current.live_checkpoint_id],
                 None if previous is None else by_id[previous],
@@ -194,3 +195,4 @@ class Catalog:
                 None if canary is None else by_id[canary],
                 current.canary_share,
             )
+        return {one.name: one for one in by_id.values()}, wished, changes, wanted

@@ -15,17 +15,18 @@ class Claim:
     """Holds a gateway's folder for as long as the process lives: nobody else may replay it meanwhile."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder = folder
-        self._fd = os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o600)
+        self._file = folder / "lock"
+        self._fd = _opened(self._file)
 
     def take(self) -> bool:
-        """Whether nobody else holds it."""
+        """Whether nobody else holds it. Where another gateway took the folder away meanwhile, with what the last one
+        left, the lock is that of a file which nobody else will find: it is not held."""
         try:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            return os.path.samestat(os.fstat(self._fd), os.stat(self._file))
+        except (BlockingIOError, FileNotFoundError):
             return False
-        return True
 
     def release(self) -> None:
         os.close(self._fd)
@@ -36,15 +37,28 @@ class Claim:
         return f"{socket.gethostname()}:{self.folder.resolve()}"
 
 
+def _opened(file: Path, again: bool = True) -> int:
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        return os.open(file, os.O_WRONLY | os.O_CREAT, 0o600)
+    except FileNotFoundError:  # its folder was taken away just now
+        if not again:
+            raise
+        return _opened(file, again=False)
+
+
 def has_ended(name: str) -> bool:
     """Whether no process of this machine is the gateway of this name any more. False where that can't be told."""
     host, _, path = name.partition(":")
     folder = Path(path)
-    if host != socket.gethostname() or not folder.parent.is_dir():
+    try:
+        if host != socket.gethostname() or not folder.parent.is_dir():
+            return False
+        if not folder.is_dir():
+            return True  # another gateway has taken over what it left
+        claim = Claim(folder)
+    except OSError:  # as of another user's folder
         return False
-    if not folder.is_dir():
-        return True  # another gateway has taken over what it left
-    claim = Claim(folder)
     try:
         return claim.take()
     finally:

@@ -7,6 +7,8 @@ from starlette.responses import Response
 
 RETRY_AFTER_SECONDS = 2  # an engine restarts in half a minute, an adapter loads in milliseconds: ask again soon
 
+FAILED = "the gateway failed on this request; its log has the cause"
+
 
 class ApiError(Exception):
     """A refusal with its HTTP status; `code` is for programs, the message for people."""

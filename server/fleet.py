@@ -16,7 +16,7 @@ from server.catalog import Catalog
 from server.engine import Engine, EngineFailed
 from server.errors import ApiError
 from server.keeper import Keeper
-from server.manifest import config_hash
+from server.manifest import config_hash, if_readable
 from server.swap import Swap
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ class Fleet:
         if engine.base.id != known.id:
             raise _unfit(f"engine {url} serves {engine.base.id!r}, the others {known.id!r}; start it with the same")
         for told in (config_hash, weights_hash):
-            hashes = [await asyncio.to_thread(told, Path(card.root)) for card in (engine.base, known)]
+            hashes = [await asyncio.to_thread(if_readable, told, Path(card.root)) for card in (engine.base, known)]
             if None not in hashes and hashes[0] != hashes[1]:
                 raise _unfit(f"the base model of engine {url} in {engine.base.root} is not the one in {known.root}")
 

@@ -5,9 +5,11 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Coroutine, Iterator
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextvars import Context
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from server.keeper import Keeper
 from server.lease import Lease
 from server.limiting import Caps, Limiter
 from server.lookups import Lookups
-from server.manifest import config_hash
+from server.manifest import config_hash, if_readable
 from server.metrics import Metrics, State
 from server.moved import follow
 from server.notices import Notices
@@ -55,6 +57,7 @@ from thinking.format import FORMATS
 
 log = logging.getLogger(__name__)
 
+END_SECONDS = 2.0  # longer than an answer waits for a slow database; containers are killed ten seconds after the signal
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  addresses that name no machine
 
 
@@ -137,8 +140,9 @@ class Gateway:
         longest = Longest(self.relay, settings.max_prompt_tokens)
         # Its own threads: it writes, and those who look up what every request needs don't stand behind it.
         self._keys = Lookups(database.url, settings.lookup_seconds, threads=2)
-        self.holding = Holding(database, self._keys, me, has_ended, pending)
-        repeats = Repeats(database, self._keys, self.holding, pending)
+        behind = lambda: self.recorder.is_behind  # noqa: E731
+        self.holding = Holding(database, self._keys, me, has_ended, behind)
+        repeats = Repeats(database, self._keys, self.holding, behind)
         parts = (*serving, self.limiter, self.metrics, repeats, self.feeds, longest)
         host = socket.gethostname() if settings.host in EVERYWHERE else settings.host
         name = f"{host}:{settings.port}"
@@ -156,7 +160,7 @@ class Gateway:
         self._tasks: list[asyncio.Task[Any]] = []
 
     async def start(self) -> None:
-        """Begin to look after engines and to record. Raises DatabaseUnavailable, BaseChanged, OSError."""
+        """Begin to look after engines and to record. Raises DatabaseUnavailable, BaseChanged, Unfit, OSError."""
         if self.settings.base_model:
             await asyncio.to_thread(self.found_base, self.settings.base_model)
         await asyncio.to_thread(follow, self.database, self.settings.home)
@@ -179,12 +183,13 @@ class Gateway:
 
     async def stop(self) -> None:
         """End the tasks, write the last turns, let the connections go."""
-        await self.feeds.stop()
-        await self.streams.stop()
-        await settle(self._tasks)
-        await self.everybody.stop()
-        await self.limiter.stop()
-        await self.lease.release()
+        ends: list[Callable[[], Awaitable[None]]] = [self.feeds.stop, self._answers_end, self.streams.stop]
+        ends += [partial(settle, self._tasks), self.everybody.stop, self.limiter.stop, self.lease.release]
+        for end in ends:
+            try:
+                await end()
+            except Exception:  # as of a Redis that hangs: turns are written all the same
+                log.exception("a part of the gateway did not end in order")
         await asyncio.to_thread(self.recorder.close)
         self.lookups.close()
         self._keys.close()
@@ -193,10 +198,23 @@ class Gateway:
             engine.let_go()
         await self._session.close()
 
-    def found_base(self, base: str) -> None:
-        """Make sure of checkpoint v0 and a first deployment. Raises BaseChanged when the database has another base."""
-        found = config_hash(Path(base))
-        weights = None if found is None else weights_hash(Path(base), self.settings.home / NOTES)
+    async def _answers_end(self) -> None:
+        """Wait for those that were broken off just now: what was said is on its way to the recorder."""
+        until = time.monotonic() + END_SECONDS
+        while not self.journal.is_empty and time.monotonic() < until:  # noqa: ASYNC110  it signals nothing
+            await asyncio.sleep(0.01)
+
+    def found_base(self, base: str, told: bool = False) -> None:
+        """Make sure of checkpoint v0 and a first deployment. `told`: an engine says that this is its base.
+
+        Raises BaseChanged when the database has another base, and, unless it was `told`, Unfit or OSError for files
+        that can't be read.
+        """
+        where, notes = Path(base), self.settings.home / NOTES
+        found = if_readable(config_hash, where) if told else config_hash(where)
+        weights = None
+        if found is not None:
+            weights = if_readable(weights_hash, where, notes) if told else weights_hash(where, notes)
         known = {"name": Path(base).name, "config_hash": found} | ({"weights_hash": weights} if weights else {})
         manifest = {"format": 1, "name": "v0", "kind": "base", "base": known}
         with self.database.transaction() as session:
@@ -258,7 +276,7 @@ class Gateway:
             base = next((engine.base for engine in self.pool.engines if engine.base is not None), None)
             if base is not None:
                 try:
-                    await asyncio.to_thread(self.found_base, base.root)
+                    await asyncio.to_thread(self.found_base, base.root, True)
                 except DatabaseUnavailable as error:
                     log.error("%s", error)
                 await self.catalog.refresh()

@@ -6,6 +6,7 @@ comes from the rows as `server.catalog` last read them. Changes no engine: `serv
 """
 
 import asyncio
+import os
 from pathlib import Path
 
 from db.queries import wishes
@@ -22,9 +23,11 @@ class Grounds:
     def __init__(self, catalog: Catalog, pool: Pool) -> None:
         self._catalog, self._pool = catalog, pool
         self.turns = asyncio.Lock()
+        """Held by the keeper whose engine gets other weights: one after another, so that the rest goes on answering."""
 
     @property
     def changes(self) -> bool:
+        """Whether engines may have other weights than they were started with."""
         return self._catalog.has_full
 
     @property
@@ -37,6 +40,7 @@ class Grounds:
         return wanted is not None and wanted.name != engine.in_place
 
     def of(self, engine: Engine) -> FullWeights | None:
+        """What this engine should have; None before that is known."""
         state = self._catalog.wanted
         if state is None:
             return None
@@ -53,12 +57,13 @@ class Grounds:
 
     @property
     def base(self) -> Path | None:
-        """The folder of the base model; None where it is not on this machine."""
+        """The folder of the base model; None where it is not on this machine, or not to be looked into."""
         roots = (Path(engine.base.root) for engine in self._pool.engines if engine.base is not None)
-        return next((root for root in roots if (root / "config.json").is_file()), None)
+        return next((root for root in roots if os.path.isfile(root / "config.json")), None)
 
     @property
     def base_hash(self) -> str | None:
+        """Of the base model's config.json; None where it is not known."""
         base = self._catalog.known(f"v{BASE_ID}")
         found = (base.manifest.get("base") or {}).get("config_hash") if base is not None else None
         return None if found is None else str(found)

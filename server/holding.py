@@ -81,10 +81,8 @@ class Holding:
         while True:
             await asyncio.sleep(BEAT_SECONDS)
             beats += 1
-            if self._late and not self._pending():
-                for name in list(self._late):
-                    self._late.discard(name)
-                    await self.let_go(name, late=False)
+            while self._late and not self._pending():  # one that is held anew meanwhile is late no more
+                await self.let_go(self._late.pop(), late=False)
             if self._held and beats % BEATS == 0:
                 try:
                     await self._lookups.ask(self._renew, dict(self._held))

@@ -20,6 +20,9 @@ from server.wanting import adapter_of
 
 KNOWN_SECONDS = 300.0  # full weights reach several engines one after another, each after it was drained
 
+UNLIKE = (OSError, TypeError, AttributeError, KeyError, ValueError)
+"""What reading files raises that are of another form, or of which one goes while they are read."""
+
 Stand = tuple[tuple[str, int, int, int, int], ...]
 Hashes = tuple[str | None, str | None]
 """Of the served base's configuration and weights, as far as they are known."""
@@ -59,14 +62,18 @@ class Inspection:
         if stands and stands == before and now - at < KNOWN_SECONDS:
             return
         name = wanted.name.removeprefix(f"{ALIAS}-")
-        if isinstance(wanted, FullWeights):
-            check_checkpoint(path, name, shape, "full", base, base_weights=weights)
-        elif wanted.probe is None:
-            check_adapter(path, self._max_rank)
-        else:
-            check_checkpoint(path, name, shape, max_rank=self._max_rank, base_weights=weights)
-        self._known = {one: known for one, known in self._known.items() if now - known[1] < KNOWN_SECONDS}
-        self._known[key] = (stands, now)
+        try:
+            if isinstance(wanted, FullWeights):
+                check_checkpoint(path, name, shape, "full", base, base_weights=weights)
+            elif wanted.probe is None:
+                check_adapter(path, self._max_rank)
+            else:
+                check_checkpoint(path, name, shape, max_rank=self._max_rank, base_weights=weights)
+        except UNLIKE as error:
+            raise Unfit(f"{path}: its files are not as a checkpoint's are, or went meanwhile ({error!r})") from error
+        # Never changed in place: several engines' keepers look at once, each on a thread.
+        lately = {one: known for one, known in self._known.items() if now - known[1] < KNOWN_SECONDS}
+        self._known = lately | {key: (stands, now)}
 
     async def _look(self, wanted: Adapter | FullWeights) -> None:
         try:
@@ -79,8 +86,8 @@ def _hashes(base: Path | None) -> Hashes:
     """Raises Unfit."""
     try:
         return (None, None) if base is None else (config_hash(base), weights_hash(base))
-    except OSError as error:
-        raise Unfit(f"the base model in {base} is not readable ({error})") from error
+    except UNLIKE as error:
+        raise Unfit(f"the base model in {base} is not readable ({error!r})") from error
 
 
 def _stand(folder: Path) -> Stand:

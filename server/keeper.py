@@ -16,21 +16,22 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from db.errors import DatabaseUnavailable, LeaseTaken
 from server.engine import AS_STARTED, Card, Engine, EngineDown, EngineFailed
 from server.full import FullWeights, Replaced, name_of, prove, put_in_place
+from server.ground import Grounds
 from server.lease import Lease
-from server.manifest import Unfit, config_hash
+from server.manifest import Unfit, config_hash, if_readable
 from server.observed import Observed, Verdict
 from server.pool import Pool
 from server.probe import ProbeFailed, check
+from server.verdicts import Verdicts
 
 log = logging.getLogger(__name__)
 
 STRIKES = 2  # late answers in a row until an engine is ejected; a refused connection ejects at once
-RETRY_SECONDS = 5.0  # between attempts to load what an engine refused
 TURN_SECONDS = 0.05  # between two looks of one that waits for another engine to have its new weights
 THERE_ALREADY = "already been loaded"  # vLLM's words
 
@@ -42,29 +43,6 @@ class Adapter:
     name: str
     path: str
     probe: dict[str, Any] | None = None
-
-
-class Ground(Protocol):
-    """The weights that adapters stand on, where they may change."""
-
-    @property
-    def turns(self) -> asyncio.Lock:
-        """Held by the keeper whose engine gets other weights: one after another, so that the rest goes on answering."""
-        ...
-
-    @property
-    def changes(self) -> bool:
-        """Whether engines may have other weights than they were started with."""
-        ...
-
-    @property
-    def base_hash(self) -> str | None:
-        """Of the base model's config.json; None where it is not known."""
-        ...
-
-    def of(self, engine: Engine) -> FullWeights | None:
-        """What this engine should have; None before that is known."""
-        ...
 
 
 class Keeper:
@@ -81,16 +59,16 @@ class Keeper:
         interval: float,
         load_seconds: float,
         inspect: Callable[[Adapter | FullWeights], None],
-        ground: Ground,
+        ground: Grounds,
         drain_seconds: float,
     ) -> None:
         """`inspect` looks at files before the engine does, in a thread, and raises Unfit.
 
-        `changed` is told when this keeper has changed what the shared rows say.
+        `changed` is told when this keeper has changed what the `shared` rows say.
         """
         self.engine = engine
-        self._pool, self._lease, self._shared = pool, lease, shared
-        self._wanted, self._changed = wanted, changed
+        self._pool, self._lease, self._wanted = pool, lease, wanted
+        self._verdicts = Verdicts(engine.url, lease, shared, changed)
         self._interval, self._load_seconds = interval, load_seconds
         self._inspect = inspect
         self._ground, self._drain_seconds = ground, drain_seconds
@@ -98,8 +76,6 @@ class Keeper:
         self._proven = ""  # the version of full weights that passed its probe
         self._strikes = 0
         self._wake = asyncio.Event()
-        self._tried: dict[str, tuple[str, Verdict, float]] = {}  # name → (path, what came of it, when)
-        self._told: dict[str, Verdict] = {}  # what the shared rows said when they were last read
         self._there: dict[str, str] = {}  # what it said itself when it was last looked at
         self._started: str | None = None  # when its process began that a probe last failed on
         self._begun = self._ended = 0
@@ -113,12 +89,8 @@ class Keeper:
     def verdict(self, adapter: Adapter | FullWeights) -> Verdict | None:
         """What came of this adapter, or of these weights, here; None while it is not known."""
         if self.has(adapter):
-            return Verdict(True, self._said(adapter.name))
-        if self._lease.role == "follows":
-            told = self._told.get(adapter.name)
-            return told if told is not None and not told.ok else None
-        path, verdict, _ = self._tried.get(adapter.name, ("", None, 0.0))
-        return verdict if path == adapter.path and verdict is not None and not verdict.ok else None
+            return Verdict(True, self._verdicts.said(adapter.name))
+        return self._verdicts.against(adapter.name, adapter.path)
 
     def has(self, wanted: Adapter | FullWeights) -> bool:
         """Whether it is there, and proven."""
@@ -168,7 +140,7 @@ class Keeper:
             cards = await engine.observe(self._ground.changes)
             there = {card.id: card.root for card in cards if card.parent is not None}
             if await self._restarted(there, version):
-                self._tried.clear()  # what another process did says nothing about this one
+                self._verdicts.forget()  # what another process did says nothing about this one
             await self._agree(there)
             if engine.takes_images is None:
                 await engine.find_out_images()
@@ -184,7 +156,7 @@ class Keeper:
     def _eject(self, why: str) -> None:
         if self.engine.healthy:
             log.error("engine %s is down: %s", self.engine.url, why)
-        self._tried.clear()
+        self._verdicts.forget()
         self.engine.mark_down(why)
 
     async def _restarted(self, there: dict[str, str], version: str) -> bool:
@@ -198,7 +170,7 @@ class Keeper:
             return True
         if version != AS_STARTED and engine.version == AS_STARTED:
             return True
-        if there or self._started is None or not any(verdict.final for _, verdict, _ in self._tried.values()):
+        if there or self._started is None or not self._verdicts.is_final:
             return False
         return await engine.started_at() not in (None, self._started)
 
@@ -212,7 +184,7 @@ class Keeper:
             log.info("engine %s answers", engine.url)
             engine.mark_up()
         try:
-            self._told = await self._shared.read(engine.url)  # after the list: see server.observed
+            await self._verdicts.read()  # after the list: see server.observed
             if self._lease.role == "follows":
                 self._believe(there)
             else:
@@ -227,14 +199,14 @@ class Keeper:
         if not behind and (ground is None or not ground.path):
             behind = [adapter.name for adapter in self._wanted() if adapter.name not in engine.loaded]
         engine.state = "behind" if behind else "ready"
-        engine.detail = "; ".join(f"{name}: {self._said(name)}" for name in behind)
+        engine.detail = "; ".join(f"{name}: {self._verdicts.said(name)}" for name in behind)
 
     async def _compare(self) -> None:
         """Raises EngineDown for one that was started with another base model, where its files can be read here."""
         base, wanted = self.engine.base, self._ground.base_hash
         if base is None or (self.engine.healthy and self._compared == (base, wanted)):
             return
-        found = await asyncio.to_thread(config_hash, Path(base.root))
+        found = await asyncio.to_thread(if_readable, config_hash, Path(base.root))
         if None not in (found, wanted) and found != wanted:
             why = f"its base model in {base.root} is not the one that v0 is; start it with that one"
             if self.engine.detail != why:
@@ -245,7 +217,7 @@ class Keeper:
     def _believe(self, there: dict[str, str]) -> None:
         """As the one who looks after the engine says in the rows."""
         engine = self.engine
-        ok = {name for name, verdict in self._told.items() if verdict.ok}
+        ok = {name for name, verdict in self._verdicts.told.items() if verdict.ok}
         name = name_of(engine.version, engine.base_id)
         engine.in_place = name if engine.version == AS_STARTED or name in ok else None
         stands = engine.in_place == engine.base_id
@@ -257,7 +229,7 @@ class Keeper:
         if self._ground.changes and self._lease.role == "holds":
             await self._wake_up()
         name = name_of(engine.version, engine.base_id)
-        told = self._told.get(name) if name is not None else None
+        told = self._verdicts.told.get(name) if name is not None else None
         sure = engine.version in (AS_STARTED, self._proven) or (told is not None and told.ok)
         engine.in_place = name if sure else None
         if ground is not None and engine.in_place != ground.name:
@@ -281,7 +253,7 @@ class Keeper:
         engine = self.engine
         if self._lease.role != "holds" and engine.version != AS_STARTED:
             return
-        if not self._worth_trying(wanted):
+        if not self._verdicts.worth_trying(wanted.name, wanted.path):
             return
         if self._ground.turns.locked():
             asyncio.get_running_loop().call_later(TURN_SECONDS, self.wake)
@@ -306,8 +278,8 @@ class Keeper:
                 verdict = await self._final(error)
             finally:
                 engine.reloading = False
-            self._tried[wanted.name] = (wanted.path, verdict, time.monotonic())
-            await self._tell({wanted.name: verdict})
+            self._verdicts.note(wanted.name, wanted.path, verdict)
+            await self._verdicts.tell({wanted.name: verdict})
         if verdict.ok:
             self._proven, engine.in_place = engine.version, wanted.name
             took = time.monotonic() - began
@@ -325,9 +297,9 @@ class Keeper:
             except ProbeFailed as error:
                 log.warning("engine %s has %s no more (%s); loaded again", engine.url, wanted.name, error)
         engine.loaded.clear()
-        await self._tell(dict.fromkeys((*self._told, wanted.name)))
+        await self._verdicts.tell_nothing((*self._verdicts.told, wanted.name))
         for name in list(there):  # they stand on the base, and an engine would apply them to any weights
-            self._tried.pop(name, None)
+            self._verdicts.drop(name)
             await engine.unload(name, self._load_seconds)
             del there[name]
         path = wanted.path or (engine.base.root if engine.base is not None else "")
@@ -339,17 +311,12 @@ class Keeper:
         for name in [name for name in there if name not in wanted]:
             await self._unload(name)
         for adapter in wanted.values():
-            if self.engine.loaded.get(adapter.name) != adapter.path and self._worth_trying(adapter):
+            has = self.engine.loaded.get(adapter.name) == adapter.path
+            if not has and self._verdicts.worth_trying(adapter.name, adapter.path):
                 await self._load(adapter, there.get(adapter.name))
-        await self._tell({name: self._known(adapter) for name, adapter in wanted.items()})
+        await self._verdicts.tell({name: self._known(adapter) for name, adapter in wanted.items()})
         stands = (*wanted, *there, self.engine.in_place)
-        await self._tell({name: None for name in self._told if name not in stands})
-
-    def _worth_trying(self, adapter: Adapter | FullWeights) -> bool:
-        path, verdict, at = self._tried.get(adapter.name, ("", None, 0.0))
-        if path != adapter.path or verdict is None or verdict.ok:
-            return True
-        return not verdict.final and time.monotonic() - at > RETRY_SECONDS
+        await self._verdicts.tell_nothing([name for name in self._verdicts.told if name not in stands])
 
     async def _load(self, adapter: Adapter, there: str | None) -> None:
         """Load and probe. A failure is kept as a verdict and ends nothing else; a dead engine is raised."""
@@ -362,7 +329,7 @@ class Keeper:
                 there = None
             if there is None:
                 await asyncio.to_thread(self._inspect, adapter)
-                await self._tell({adapter.name: None})
+                await self._verdicts.tell_nothing([adapter.name])
                 await engine.load(adapter.name, adapter.path, self._load_seconds)
             said = "" if adapter.probe is None else await check(engine, adapter.name, adapter.probe)
             verdict = Verdict(True, said)
@@ -378,8 +345,10 @@ class Keeper:
         except ProbeFailed as error:
             verdict = await self._final(error)
             await self._unload(adapter.name)
-        self._tried[adapter.name] = (adapter.path, verdict, time.monotonic())
-        await self._tell({adapter.name: verdict})  # before it counts here: other gateways are to know it as soon
+        self._verdicts.note(adapter.name, adapter.path, verdict)
+        await self._verdicts.tell(
+            {adapter.name: verdict}
+        )  # before it counts here: other gateways are to know it as soon
         if verdict.ok:
             engine.loaded[adapter.name] = adapter.path
             took = (time.monotonic() - began) * 1000
@@ -398,8 +367,8 @@ class Keeper:
         if self._pool.in_use(name) or self._lease.role != "holds":
             return False
         self.engine.loaded.pop(name, None)  # before the call: nobody may pick it while it is going
-        self._tried.pop(name, None)
-        await self._tell({name: None})
+        self._verdicts.drop(name)
+        await self._verdicts.tell_nothing([name])
         if self._lease.role != "holds":  # the row took long to go: somebody else may decide by now
             return False
         try:
@@ -414,30 +383,5 @@ class Keeper:
 
     def _known(self, adapter: Adapter) -> Verdict | None:
         if self.engine.loaded.get(adapter.name) == adapter.path:
-            return Verdict(True, self._said(adapter.name))
-        path, verdict, _ = self._tried.get(adapter.name, ("", None, 0.0))
-        return verdict if path == adapter.path and verdict is not None and not verdict.ok else None
-
-    async def _tell(self, known: dict[str, Verdict | None]) -> None:
-        """Make the shared rows say this, where they don't. Only the holder of the lease may."""
-        changes = {name: verdict for name, verdict in known.items() if not _same(self._told.get(name), verdict)}
-        if not changes or self._lease.role != "holds":
-            return
-        await self._shared.write(self.engine.url, changes)
-        for name, verdict in changes.items():
-            if verdict is None:
-                self._told.pop(name, None)
-            else:
-                self._told[name] = verdict
-        self._changed()
-
-    def _said(self, name: str) -> str:
-        _, verdict, _ = self._tried.get(name, ("", None, 0.0))
-        verdict = verdict or self._told.get(name)
-        return verdict.detail if verdict is not None else "not loaded yet"
-
-
-def _same(told: Verdict | None, known: Verdict | None) -> bool:
-    if told is None or known is None:
-        return told is known
-    return (told.ok, told.detail if not told.ok else "") == (known.ok, known.detail if not known.ok else "")
+            return Verdict(True, self._verdicts.said(adapter.name))
+        return self._verdicts.against(adapter.name, adapter.path)

@@ -38,12 +38,12 @@ class Lookups:
         try:
             async with asyncio.timeout(self._seconds):
                 found = await asked
-        except DatabaseUnavailable:
-            self._hangs = False  # it was heard of, or its absence
-            raise
         except TimeoutError:
             self._hangs, self._again = True, time.monotonic() + RETRY_SECONDS
             raise self._late() from None
+        except Exception:
+            self._hangs = False  # it was heard of, or its absence
+            raise
         self._hangs = False
         return found
 

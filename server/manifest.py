@@ -7,6 +7,7 @@ at here first, whole, before any engine sees it.
 import hashlib
 import math
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,18 @@ def _sha256(path: Path) -> str:
 
 
 def config_hash(base: Path) -> str | None:
-    """SHA-256 of a base model's config.json; None where it is not on this machine."""
-    config = base / "config.json"
-    return _sha256(config) if config.is_file() else None
+    """SHA-256 of a base model's config.json; None where it is not on this machine, Unfit where it can't be read."""
+    config = base / _SHAPE
+    try:
+        there = config.is_file()
+    except OSError as error:  # as in a folder of somebody else's
+        raise Unfit(f"{config}: not readable ({error})") from error
+    return _sha256(config) if there else None
+
+
+def if_readable(tell: Callable[..., str | None], *where: Path) -> str | None:
+    """What `tell` reads of a model; None where it can't be read here: an engine has rights and places of its own."""
+    try:
+        return tell(*where)
+    except (Unfit, OSError, ValueError, KeyError):
+        return None

@@ -15,7 +15,8 @@ class Minutes(Storage):
 
     def __init__(self) -> None:
         super().__init__()
-        self._counts: dict[str, tuple[int, float]] = {}  # and until when that counts
+        self._counts: dict[str, tuple[int, float]] = {}
+        """And until when each counts, of a clock that nobody sets: a window neither ends early nor lasts for hours."""
         self._tidy_above = TIDY_ABOVE
 
     @property
@@ -23,7 +24,7 @@ class Minutes(Storage):
         return ()  # nothing can fail
 
     async def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        now = time.time()
+        now = time.monotonic()
         count, until = self._counts.get(key, (0, 0.0))
         if until <= now:
             count, until = 0, now + expiry
@@ -33,10 +34,11 @@ class Minutes(Storage):
 
     async def get(self, key: str) -> int:
         count, until = self._counts.get(key, (0, 0.0))
-        return count if until > time.time() else 0
+        return count if until > time.monotonic() else 0
 
     async def get_expiry(self, key: str) -> float:
-        return self._counts.get(key, (0, time.time()))[1]
+        now = time.monotonic()
+        return time.time() + self._counts.get(key, (0, now))[1] - now
 
     async def check(self) -> bool:
         return True

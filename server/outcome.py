@@ -161,22 +161,34 @@ def _take(outcome: Outcome, piece: dict[str, Any], part: str) -> None:
         outcome.error = str(error.get("message", error)) if isinstance(error, dict) else str(error)
         return
     if usage := piece.get("usage"):
-        outcome.prompt_tokens = usage.get("prompt_tokens")
-        outcome.completion_tokens = usage.get("completion_tokens")
-        outcome.reasoning_tokens = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
+        outcome.prompt_tokens = _count(usage.get("prompt_tokens"))
+        outcome.completion_tokens = _count(usage.get("completion_tokens"))
+        outcome.reasoning_tokens = _count((usage.get("completion_tokens_details") or {}).get("reasoning_tokens"))
     for said in piece.get("choices", ()):
         choice = outcome.choice(said["index"])
-        if reason := said.get("finish_reason"):
+        if reason := _text(said.get("finish_reason")):
             choice.finish_reason = reason
-        if text := said.get("text"):
+        if text := _text(said.get("text")):
             choice.response.append(text)
         words = said.get(part) or {}
-        if text := words.get("reasoning"):
+        if text := _text(words.get("reasoning")):
             choice.reasoning.append(text)
-        if text := words.get("content"):
+        if text := _text(words.get("content")):
             choice.response.append(text)
         for call in words.get("tool_calls") or ():
             _add_call(choice.tool_calls, call)
+
+
+def _count(given: Any) -> int | None:
+    """A number of tokens; None for what is none, as below 0: an answer is not lost for a count that went wrong."""
+    return given if isinstance(given, int) and given >= 0 else None
+
+
+def _text(given: Any) -> str:
+    """What is said; nothing is an empty text. Raises TypeError for what is no text."""
+    if given is not None and not isinstance(given, str):
+        raise TypeError(f"{type(given).__name__} where a text is due")
+    return given or ""
 
 
 def _add_call(calls: list[dict[str, Any]], call: dict[str, Any]) -> None:

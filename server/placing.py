@@ -46,6 +46,7 @@ class Places:
     def __init__(self, database: Database, lookups: Lookups) -> None:
         self._database, self._lookups = database, lookups
         self._known: dict[str, _Known] = {}
+        self._forgotten = 0  # how often something was: what was being looked up then is not remembered
 
     async def place(self, identity: Identity, ask: Ask) -> tuple[str, str]:
         """The conversation's id, and the consent that holds in it. Raises ApiError 404 for another's or a gone one."""
@@ -67,20 +68,22 @@ class Places:
         return found or new_id(), (known and known.consent) or identity.consent
 
     def forget(self, conversation_id: str) -> None:
-        """What is remembered of a conversation has changed."""
+        """What is remembered of a conversation has changed. From any thread."""
+        self._forgotten += 1
         self._known.pop(conversation_id, None)
 
     async def _look_up(self, conversation_id: str) -> _Known | None:
         known = self._known.get(conversation_id)
         if known is not None and time.monotonic() - known.at < FRESH_SECONDS:
             return known
+        forgotten = self._forgotten
         try:
             found = await self._lookups.ask(self._read, conversation_id)
         except DatabaseUnavailable:
-            return known
-        if found is not None:
+            return self._known.get(conversation_id)  # as it is now
+        if found is not None and self._forgotten == forgotten:
             if len(self._known) >= MOST:
-                self._known.pop(next(iter(self._known)))
+                self._known.pop(next(iter(self._known)), None)
             self._known[conversation_id] = found
         return found
 

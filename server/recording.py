@@ -101,9 +101,18 @@ class Recorder:
         """What keeps turns from where they belong just now, in words; None when all is well."""
         return self._kept_out or self._unnoted or self._kept_back
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether turns of this process are on their way: they wait on the disk, or the database can't be had."""
+        return self._kept_out is not None or not self._spool.empty
+
     def begin(self, turn: Turn) -> None:
         """Note that a turn is being answered. A full disk costs nobody an answer: it is reported."""
         self._note(self._journal.begin, turn)
+
+    def is_open(self, turn: Turn) -> bool:
+        """Whether it has begun, and nothing that became of it is kept anywhere yet."""
+        return self._journal.has(turn.request_id)
 
     def open(self, turn: Turn) -> None:
         """Let other gateways see by a row that it is being answered, for a turn that can be picked up again."""

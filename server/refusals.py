@@ -6,7 +6,7 @@ The examples are in the form of the API that a route belongs to, OpenAI's or Ant
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from server.errors import ApiError
+from server.errors import FAILED, ApiError
 from server.forms.messages_answer import error_body
 
 Schema = dict[str, Any]
@@ -170,9 +170,7 @@ ENGINE_UNFIT = Refusal(
 BEYOND_LIMIT = Refusal(
     429, "Beyond a limit; see Retry-After.", "this key has used its 120 requests of this minute", "rate_limit_exceeded"
 )
-DEFECT = Refusal(
-    500, "The gateway itself failed.", "the gateway failed on this request; its log has the cause", "internal_error"
-)
+DEFECT = Refusal(500, "The gateway itself failed.", FAILED, "internal_error")
 ENGINE_FAILED = Refusal(
     502, "The engine failed on this request.", "http://10.0.0.7:8100: out of memory", "engine_error"
 )

@@ -191,12 +191,12 @@ class Relay:
             return Answer(engine, wire, first, self._silence)
         wire.close()
         said = first.split(b"\n\n")[0].removeprefix(b"data: ") if failed else first
-        words = message_of(said)
-        if wire.status == 503 or is_dead(words):
+        words, status = message_of(said), status_of(said) if failed else wire.status
+        if wire.status == 503 or (status == 500 and is_dead(words)):  # a refusal may quote what somebody wrote
             raise EngineDown(engine.url, words, asked=True)
         if wire.status == 404 and "does not exist" in words:
             return None
-        raise _refused(status_of(said) if failed else wire.status, words)
+        raise _refused(status, words)
 
 
 def garbled(engine: Engine, error: Exception) -> ApiError:
@@ -205,7 +205,7 @@ def garbled(engine: Engine, error: Exception) -> ApiError:
 
 
 def is_dead(words: str) -> bool:
-    """Whether a server of an engine says in these words that the engine behind it died."""
+    """Whether a server of an engine, which failed, says in these words that the engine behind it died."""
     return "EngineDeadError" in words or "EngineCore" in words
 
 

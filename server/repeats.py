@@ -87,7 +87,7 @@ class Repeats:
     async def once(self, key: Key, ask: Ask) -> AsyncIterator[Stored | None]:
         """Hold the key while its request is answered. Yields an earlier try's answer, or None: this is the first.
 
-        A try that came to nothing (ApiError) leaves the key free. Raises ApiError 409 where there is a turn already
+        A try that came to nothing leaves the key free. Raises ApiError 409 where there is a turn already
         that can't be given again.
         """
         while (running := self._running.get(key.request_id)) is not None:
@@ -101,7 +101,7 @@ class Repeats:
         try:
             stored = await self._find(key, ask)
             yield stored
-        except ApiError:
+        except Exception:
             took_place = False
             raise
         finally:

@@ -16,7 +16,7 @@ from server.asking import PATHS, Ask, narrowest
 from server.auth import Door, Identity, address_of
 from server.bookkeeping import Books
 from server.catalog import ALIAS, Catalog, Weights
-from server.errors import ApiError, broken_off, invalid, unavailable
+from server.errors import FAILED, ApiError, broken_off, invalid, unavailable
 from server.exchange import Exchange, Receive, Send, read_request
 from server.feed import Away, Feeds
 from server.forms.form import Form, Renamed, Writer, read_whole
@@ -136,7 +136,7 @@ class Serving:
 
     async def _alone(self, key: Key | None, ask: Ask, identity: Identity, away: Away) -> None:
         """Answer a detached chat to its end, whoever listens."""
-        error: ApiError | None = ApiError(500, "the gateway failed on this request; its log has the cause")
+        error: ApiError | None = ApiError(500, FAILED, code="internal_error")
         try:
             await self._let_in(key, ask, identity, away)
             error = None
@@ -238,6 +238,9 @@ class Serving:
                 await asyncio.shield(self._books.record(ask, turn, Outcome(), allowance, Times(), "interrupted"))
                 await asyncio.shield(self._books.record_deaths(turn, failures))
                 raise
+            except Exception:
+                await asyncio.shield(self._books.failed(ask, turn, allowance, begun=False))
+                raise
             turn = replace(turn, engine=answer.engine.url)
             try:
                 exchange.headers += _headers(turn, weights)
@@ -253,6 +256,9 @@ class Serving:
                     if outcome.error is not None:
                         raise ApiError(502, f"{answer.engine.url}: {outcome.error}", code="engine_error")
                     await exchange.whole(told)
+            except Exception:
+                await asyncio.shield(self._books.failed(ask, turn, allowance, begun=True))
+                raise
             finally:
                 answer.close()
                 if failures:
@@ -281,7 +287,7 @@ class Serving:
                         last = writer.events(tail.held)
                     except UNREADABLE as error:
                         trouble = f"engine {answer.engine.url}: {unreadable(error)}"
-                outcome.lost = trouble is not None if outcome.error is None else is_dead(outcome.error)
+                outcome.lost = trouble not in (None, FAILED) if outcome.error is None else is_dead(outcome.error)
                 outcome.error = outcome.error or trouble
             await self._books.record(ask, turn, outcome, allowance, times, ending)
 
@@ -306,6 +312,10 @@ class Serving:
                 trouble = f"engine {answer.engine.url} ended the answer before its end"
         except Broken as error:
             trouble = str(error)
+        except Exception:
+            answer.cut()
+            log.exception("answer %s failed", turn.generation_id)
+            trouble = FAILED
         except asyncio.CancelledError:
             answer.cut()  # the record may take its time, and nobody wants what the engine goes on writing
             await asyncio.shield(finish("interrupted"))
@@ -315,6 +325,8 @@ class Serving:
         await (finish() if short() else asyncio.shield(finish()))  # its client may leave while a long one is read
         if trouble is None:
             await exchange.end(last)
+        elif trouble == FAILED:
+            await exchange.end(writer.broken(ApiError(500, FAILED, code="internal_error")))
         else:
             log.error("answer %s was broken off: %s", turn.generation_id, trouble)
             await exchange.end(writer.broken(ApiError(502, trouble, code="engine_lost")))

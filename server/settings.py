@@ -12,9 +12,15 @@ from db.place import in_home
 
 def _engine_url(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0:  # and a port that is none raises
         raise ValueError("expected a base URL such as http://127.0.0.1:8100")
     return url.rstrip("/")
+
+
+def _redis_url(url: str) -> str:
+    if url and urlsplit(url).port == 0:
+        raise ValueError("expected a URL such as redis://127.0.0.1:6379/0")
+    return url
 
 
 EngineUrl = Annotated[str, AfterValidator(_engine_url)]
@@ -30,7 +36,9 @@ class ServerSettings(BaseSettings):
     """Folder of everything that Ruminate keeps on this machine."""
     database_url: str = Field(default="", validation_alias="RUMINATE_DATABASE_URL")
     """Empty: SQLite in the home folder."""
-    redis_url: str = Field(default="", pattern=r"^(rediss?://.+)?$", validation_alias="RUMINATE_REDIS_URL")
+    redis_url: Annotated[str, AfterValidator(_redis_url)] = Field(
+        default="", pattern=r"^(rediss?://.+)?$", validation_alias="RUMINATE_REDIS_URL"
+    )
     """Where several gateways count a key's requests, tokens and answers together and hear of swaps at once. Empty: each
     counts alone, and they hear of swaps within `watch_seconds`."""
     service_key: str = Field(default="", validation_alias="RUMINATE_SERVICE_KEY")

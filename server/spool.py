@@ -120,6 +120,15 @@ def _put(fd: int, data: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def _sync(folder: Path) -> None:
+    """Have what was made, renamed or removed in it be on the disk for good."""
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
 def _set_aside(folder: Path, lines: list[bytes]) -> None:
     if not lines:
         return
@@ -129,6 +138,7 @@ def _set_aside(folder: Path, lines: list[bytes]) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+    _sync(folder)
     log.error("%d lines were set aside in %s; nothing was done with them", len(lines), folder / ASIDE)
 
 
@@ -172,6 +182,15 @@ class Journal:
         with self._lock:
             self._open[turn.request_id] = line
             self._write(line)
+
+    def has(self, request_id: str) -> bool:
+        """Whether a turn has begun and not ended."""
+        return request_id in self._open
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no turn is open."""
+        return not self._open
 
     def end(self, request_ids: list[str]) -> None:
         """These turns are durable elsewhere, or are not to be kept."""
@@ -242,8 +261,8 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.folder = folder
-        for left in folder.glob("turns-*.new"):
-            left.unlink()  # of an erasing that a crash cut short: the file beside it is whole
+        for left in (*folder.glob("turns-*.new"), (folder / ASIDE).with_suffix(".new")):
+            left.unlink(missing_ok=True)  # of an erasing that a crash cut short: the file beside it is whole
         self._lock = threading.Lock()
         self._current: Path | None = None
         self._counted: dict[tuple[Path, int], tuple[int, int]] = {}  # by file and inode: bytes and lines
@@ -287,7 +306,7 @@ class Spool:
             finally:
                 os.close(fd)
             if fresh:
-                self._sync_folder()
+                _sync(self.folder)
             self._current = path
 
     def replay(self, record: Callable[[list[Record]], None], batch: int = 50) -> Iterator[int]:
@@ -346,15 +365,8 @@ class Spool:
                     os.replace(aside, path)
                     erased += gone
             if erased:
-                self._sync_folder()
+                _sync(self.folder)
         return erased
-
-    def _sync_folder(self) -> None:
-        fd = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)
 
 
 def inherit(
@@ -390,7 +402,8 @@ def _take_over(own: Spool, folder: Path, completed: Callable[[Turn], Completion]
         if records:
             own.append(records)
         own.keep_aside(unfit)
-        shutil.rmtree(folder)
+        # Another one may be claiming it just now. What stays is read again at the next start, and recorded once.
+        shutil.rmtree(folder, ignore_errors=True)
         return len(records)
     finally:
         claim.release()

@@ -5,10 +5,10 @@ The answer comes from the rows as `server.catalog` last read them, so that all g
 
 import asyncio
 import logging
+import os
 import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
 
 from db.errors import DatabaseUnavailable
 from db.queries import wishes
@@ -153,7 +153,7 @@ class Wanting:
 
 
 def _has_files(wish: Wish) -> bool:
-    return Path(wish.path).is_dir()
+    return os.path.isdir(wish.path)
 
 
 def _is_adapter(one: Weights) -> bool:

@@ -139,6 +139,11 @@ class Wire(asyncio.Protocol):
             if self._timer is not None:
                 self._timer.cancel()
 
+    def rest(self) -> None:
+        """Nothing is asked over it for now. It reads on, also where the last answer's taker left before it had all."""
+        self.idle_since = time.monotonic()
+        self._resume()
+
     def close(self) -> None:
         """Give the connection up: an engine that still writes sees that, and stops."""
         if self._transport is not None:
@@ -162,7 +167,8 @@ class Wire(asyncio.Protocol):
             if self.ended or self._rest is not None:
                 self._tell()
         else:
-            if self._take is not None or (not self._whole and sum(map(len, self._came)) > AHEAD_BYTES):
+            ahead = not self._whole and self.status == 200 and sum(map(len, self._came)) > AHEAD_BYTES
+            if ahead or self._take is not None:
                 self._pause()
             self._tell()
 
@@ -265,7 +271,7 @@ class Wires:
         self._port = parts.port or (443 if self._tls else 80)
         name = f"[{self._host}]" if ":" in self._host else self._host
         self._lines = (
-            f"POST {parts.path}%s HTTP/1.1\r\nHost: {name}:{self._port}\r\nAccept: */*\r\n"
+            f"POST {parts.path.replace('%', '%%')}%s HTTP/1.1\r\nHost: {name}:{self._port}\r\nAccept: */*\r\n"
             "Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         )
         self._idle: list[Wire] = []
@@ -281,7 +287,7 @@ class Wires:
         if not wire.ended:
             wire.close()
         elif wire.usable:
-            wire.idle_since = time.monotonic()
+            wire.rest()
             self._idle.append(wire)
 
     def close(self) -> None:

@@ -95,13 +95,14 @@ class _FormatParser(ReasoningParser):
         return input_ids[self._thought_length(input_ids) :]
 
     def count_reasoning_tokens(self, token_ids: Sequence[int]) -> int:
-        """Tokens between the markers. Markers of one token are not counted, those of several are (they blur)."""
+        """Tokens between the markers, of the first thought: what is opened after its end is none. Markers of one token
+        are not counted, those of several are (they blur)."""
         ids = list(token_ids)
         if self._open_id is not None and self._end_id is not None:
-            start = ids.index(self._open_id) + 1 if self._open_id in ids else 0
-            if start == 0 and not self._is_prefilled(self._end_id in ids):
-                return 0
-            return (ids.index(self._end_id) if self._end_id in ids else len(ids)) - start
+            end = ids.index(self._end_id) if self._end_id in ids else len(ids)
+            if self._open_id in ids[:end]:
+                return end - ids.index(self._open_id) - 1
+            return end if self._is_prefilled(self._end_id in ids) else 0
         text = self.model_tokenizer.decode(ids)
         if not self._is_prefilled(self.format.thought_ends_with in text) and not text.lstrip().startswith(
             self.format.open

@@ -49,3 +49,13 @@ async def shared(engine: FakeEngine, tmp_path: Path, database_url: str, patience
     async with running_gateway(tmp_path / "home", [engine.url], **settings) as running:
         await running.until_ready()
         yield running
+
+
+@pytest.fixture
+async def clients_are_closed() -> AsyncIterator[None]:
+    """Those of `support.responses`."""
+    yield
+    from support.responses import CLIENTS  # the official client takes a while to import
+
+    while CLIENTS:
+        await CLIENTS.pop().close()

@@ -21,7 +21,7 @@ from db.queries.common import utcnow
 from db.schema import Generation
 from db.session import Database
 from server import auth
-from server.auth import Door, service_key
+from server.auth import Door, Identity, service_key
 from server.errors import ApiError
 from server.feed import Feed, Feeds
 
@@ -120,6 +120,16 @@ class Doorstep:
         """Through another gateway."""
         with self.database.transaction() as session:
             users.revoke_key(session, self._key_id)
+
+
+@pytest.mark.parametrize("headers", [{b"host": b"["}, {b"host": b"127.0.0.1", b"origin": b"http://["}])
+async def test_what_names_no_host_is_not_taken_for_a_program_of_this_machine(headers: dict[bytes, bytes]) -> None:
+    local, nowhere = Identity("1", auth.LOCAL, "admin", "train"), Cut()
+    door = Door(None, nowhere, "sk", local, keep=600.0, trust=3600.0, refresh=60.0)  # type: ignore[arg-type]
+    assert await door.identify({b"host": b"127.0.0.1:8000"}, "127.0.0.1") == local
+    with pytest.raises(ApiError) as refused:
+        await door.identify(headers, "127.0.0.1")
+    assert refused.value.status == 401
 
 
 async def test_while_the_database_is_down_a_key_works_until_it_was_not_used_for_ten_minutes(

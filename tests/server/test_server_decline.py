@@ -8,6 +8,7 @@ from support.fake_engine import FakeEngine
 from support.gateways import Running
 from support.records import a_turn, its_end, said
 from support.trials import newest, record
+from support.waiting import until
 
 from db.queries import arms, rounds, turns, users
 from db.session import Database
@@ -176,9 +177,13 @@ async def test_a_death_under_a_request_that_is_answered_after_it_is_seen_beside_
     await make_live(shared, "v1")
     engine.fail_next = 2  # one may be a connection that went stale
     assert (await shared.chat("hello", ruminate={"consent": "train"})).status_code == 200
-    with shared.database.reading() as session:
-        found = arms.answered(session, [1])
-    assert sorted((one.ending, one.lost, one.conversation is None) for one in found) == [
+
+    def answered() -> list[arms.Answered]:
+        with shared.database.reading() as session:
+            return arms.answered(session, [1])
+
+    await until(lambda: len(answered()), "the death is not recorded beside the answer, which leaves before it", 2)
+    assert sorted((one.ending, one.lost, one.conversation is None) for one in answered()) == [
         ("complete", False, False), ("error", True, True)
     ]  # fmt: skip
 

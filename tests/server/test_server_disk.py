@@ -238,6 +238,14 @@ def test_what_is_set_aside_while_somebody_is_forgotten_stays(tmp_path: Path, mon
     assert orjson.loads(line)["record"][0]["user_id"] == "bob"
 
 
+async def test_what_waits_for_the_next_start_keeps_no_key_held_until_then(house: Running) -> None:
+    house.gateway.recorder.keep_back("what a gateway left stays there: the disk is full")
+    wish = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}]}
+    answer = await house.http.post("/v1/chat/completions", json=wish, headers={"Idempotency-Key": "k1"})
+    assert answer.status_code == 200
+    assert house.gateway.holding._held == {}
+
+
 async def test_a_recorder_that_ends_ends_the_gateway(
     tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

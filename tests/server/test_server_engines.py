@@ -8,7 +8,7 @@ import pytest
 from support.adapters import add_checkpoint, add_full
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
-from support.swaps import running_engine
+from support.swaps import deploy, running_engine
 from support.waiting import until
 
 from server import engine as engines
@@ -170,6 +170,20 @@ async def test_an_engine_that_comes_back_with_another_base_model_answers_nothing
         await keeper.next_look()
         await keeper.next_look()
         assert (await house.chat()).status_code == 200
+
+
+async def test_a_base_that_may_not_be_looked_at_counts_as_one_on_another_machine(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    """As one in a folder of the user that the engine runs as. Here the system refuses a name that is too long."""
+    async with running_engine() as other:
+        engine.root = other.root = "/" + "x" * 300
+        async with running_gateway(tmp_path / "home", [engine.url]) as house:
+            await house.until_ready()
+            await deploy(house, add_checkpoint(house.database, tmp_path))
+            assert (await add(house, other.url)).status_code == 201
+            await house.until_all_up()
+            assert (await house.chat()).json()["model"] == "ruminate-v1"
 
 
 async def test_an_engine_of_the_settings_with_another_base_model_is_left_out_once_the_base_is_learnt(

@@ -125,6 +125,30 @@ async def test_an_event_that_can_not_be_read_ends_a_stream_with_an_error_and_its
     assert house.gateway.journal.recover() == []
 
 
+async def test_a_count_that_is_none_costs_no_answer_and_is_not_known(house: Running, engine: FakeEngine) -> None:
+    """As of thoughts, where a model opens one after its response began."""
+    usage = {"prompt_tokens": 7, "completion_tokens": "9", "completion_tokens_details": {"reasoning_tokens": -4}}
+    engine.says_at = {1 + 3 + engine.words + 1: b"data: %s\n\n" % json.dumps({"choices": [], "usage": usage}).encode()}
+    answer = await house.chat(stream=True)
+    assert answer.text.endswith("data: [DONE]\n\n"), answer.text
+    (recorded,) = generations(house)
+    assert (recorded.ending, recorded.response) == ("complete", engine.text("ruminate-v0")[1])
+    assert (recorded.prompt_tokens, recorded.completion_tokens, recorded.reasoning_tokens) == (7, None, None)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_word_that_is_no_text_ends_an_answer_with_an_error_and_its_turn_is_kept(
+    house: Running, engine: FakeEngine, stream: bool
+) -> None:
+    said = {"role": "assistant", "content": 5}
+    engine.says_at = {3: b"data: %s\n\n" % json.dumps({"choices": [{"index": 0, "delta": said}]}).encode()}
+    engine.garbles = json.dumps({"choices": [{"index": 0, "message": said, "finish_reason": "stop"}]}).encode()
+    answer = await house.chat(stream=stream)
+    assert "int where a text is due" in answer.text
+    (recorded,) = generations(house)
+    assert (recorded.ending, house.gateway.journal.recover()) == ("error", [])
+
+
 async def test_a_request_that_streamed_nothing_yet_is_sent_again(house: Running, engine: FakeEngine) -> None:
     engine.fail_next = 1
     answer = await house.chat()
@@ -183,6 +207,15 @@ async def test_before_the_first_engine_is_up_health_says_starting(tmp_path: Path
         await engine.start()
         await house.until_ready()
         assert (await house.chat()).status_code == 200
+
+
+async def test_words_that_somebody_wrote_eject_no_engine(house: Running, engine: FakeEngine) -> None:
+    """vLLM repeats in a refusal what it was given; its own death it tells by a 500."""
+    seen = house.gateway.pool.engines[0].since
+    engine.refuses, engine.refusal = 400, "1 validation error: {'type': 'float_parsing', 'input': 'EngineDeadError'}"
+    answer = await house.chat(temperature="EngineDeadError")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (400, engine.refusal)
+    assert (house.gateway.pool.engines[0].since, len(engine.requests)) == (seen, 1)
 
 
 async def test_an_engine_that_says_it_is_dead_is_ejected(house: Running, engine: FakeEngine) -> None:

@@ -264,7 +264,7 @@ async def test_a_gateway_that_cannot_read_the_rows_never_passes_on_what_other_we
 
         with monkeypatch.context() as cut:
             cut.setattr(second.gateway.catalog, "_read", gone)
-            cut.setattr(second.gateway.swap.keepers[0]._shared, "_read", gone)
+            cut.setattr(second.gateway.swap._shared, "_read", gone)
             assert (await deploy(first, names[1]))[0] == 200
             await until(lambda: known.version, "the new version is not seen", engine.version)
             assert second.gateway.lease.role == "follows"
@@ -278,7 +278,7 @@ async def test_weights_that_another_gateway_replaced_meanwhile_are_not_taken_for
 ) -> None:
     """As where the database does not answer and two gateways look after the engine for a moment."""
     full = add_full(house.database, house.home)
-    shared = house.gateway.swap.keepers[0]._shared
+    shared = house.gateway.swap._shared
     read = shared.read
 
     async def late(url: str) -> dict[str, Verdict]:

@@ -12,7 +12,7 @@ from support.gateways import running_gateway
 
 from db.base import weights_hash
 from db.errors import BaseChanged
-from server import inspection
+from server import inspection, tensors
 from server.inspection import KNOWN_SECONDS, Inspection
 from server.keeper import Adapter
 from server.manifest import Unfit, config_hash
@@ -82,6 +82,29 @@ def test_files_that_are_gone_are_not_taken_for_those_that_were_there(tmp_path: P
     (tmp_path / "v1").rename(tmp_path / "away")
     with pytest.raises(Unfit, match="not readable"):
         look(adapter)
+
+
+def test_files_of_another_form_are_refused_in_words_and_end_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever looks after an engine outlives them, and so does the gateway."""
+    look = Inspection(SimpleNamespace(base=None), max_rank=16).look  # type: ignore[arg-type]
+    folder = tmp_path / "step"
+    write_adapter(folder)
+    step = Adapter("round-1-step-1", str(folder))
+    look(step)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"rank_pattern": [1]}))
+    with pytest.raises(Unfit, match=f"{folder}: its files are not as a checkpoint's"):
+        look(step)
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+
+    def goes(*_: Any, **__: Any) -> Any:
+        raise FileNotFoundError(folder / "adapter_model.safetensors")
+
+    monkeypatch.setattr(tensors.np, "memmap", goes)
+    with pytest.raises(Unfit, match="went meanwhile"):
+        look(step)
 
 
 @pytest.mark.parametrize("hashed", [True, False])

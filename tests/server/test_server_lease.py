@@ -109,4 +109,6 @@ def test_whether_a_gateway_has_ended_is_said_of_this_machine_only(tmp_path: Path
     assert has_ended(claim.name)
     assert not has_ended(elsewhere)
     assert has_ended(f"{claim.name}-gone")  # its folder was taken over
-    assert not has_ended(f"{claim.name.partition(':')[0]}:/no/such/home/spool/gateway-1")
+    here = claim.name.partition(":")[0]
+    assert not has_ended(f"{here}:/no/such/home/spool/gateway-1")
+    assert not has_ended(f"{here}:/{'x' * 300}/spool/gateway-1")  # the system refuses to look, as into another's folder

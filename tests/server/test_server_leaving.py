@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -194,3 +195,25 @@ async def test_a_stream_that_its_gateway_does_not_live_to_end_ends_with_an_error
                     house.server.should_exit = True
         assert "the gateway that wrote it ended" in read.rsplit("\n\n", 2)[-2]
         assert recorded(house)[0][0] == "interrupted"
+
+
+async def test_what_was_said_is_recorded_also_where_a_gateway_ends_while_that_is_read(
+    tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.delay, engine.words = 0.1, 100
+    monkeypatch.setattr(serving, "INLINE_BYTES", 0)
+
+    def slow(said: Sequence[bytes], came: Sequence[float], first_at: datetime) -> tuple[Outcome, Times]:
+        time.sleep(0.3)
+        return read_timed(said, came, first_at)
+
+    monkeypatch.setattr(serving, "read_timed", slow)
+    async with running_gateway(tmp_path / "home", [engine.url]) as house:
+        await house.until_ready()
+        house.server.config.timeout_graceful_shutdown = 0.05  # type: ignore[assignment]
+        reader, writer = await ask(house)
+        await reader.readuntil(b"says1")
+        house.server.should_exit = True
+    assert recorded(house)[0][0] == "interrupted"
+    assert "says1" in str(recorded(house)[0][1])
+    writer.close()

@@ -174,7 +174,7 @@ async def test_a_gateway_that_was_cut_off_from_the_database_unloads_nothing_and_
                 (one.gateway.lease, "_take"),
                 (one.gateway.lease, "_take_locally"),
                 (one.gateway.catalog, "_read"),
-                (one.gateway.swap.keepers[0]._shared, "_read"),
+                (one.gateway.swap._shared, "_read"),
             ):
                 cut.setattr(part, call, gone)
             await until(lambda: two.gateway.lease.role, "the lease was not taken over", "holds", seconds=10)

@@ -2,11 +2,17 @@
 
 import asyncio
 import json
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 from support.adapters import add_candidates, add_checkpoint, fake_probe, write_adapter, write_manifest
 from support.fake_engine import FakeEngine
 from support.gateways import Running, running_gateway
@@ -15,6 +21,8 @@ from support.waiting import until
 
 from db.queries import checkpoints, deployments
 from db.schema import Audit, Checkpoint
+from db.session import Database
+from server.catalog import Catalog
 from server.wanting import adapter_of
 
 
@@ -36,10 +44,11 @@ async def test_a_slow_look_at_the_rows_never_brings_the_old_checkpoint_back(hous
     read, began = catalog._read, asyncio.Event()
     loop = asyncio.get_running_loop()
 
-    def slow() -> None:
+    def slow() -> Any:
         loop.call_soon_threadsafe(began.set)
-        read()
+        found = read()
         time.sleep(0.5)
+        return found
 
     catalog._read = slow  # type: ignore[method-assign]
     await began.wait()
@@ -47,6 +56,42 @@ async def test_a_slow_look_at_the_rows_never_brings_the_old_checkpoint_back(hous
     assert (await deploy(house, name))[0] == 200
     for _ in range(20):
         assert (await house.chat()).json()["model"] == "ruminate-v1"
+
+
+async def test_a_look_at_the_rows_that_nobody_waits_for_any_more_brings_no_old_state_back(database: Database) -> None:
+    """As of a request whose client left."""
+    is_slow, began, go_on, ended = True, threading.Event(), threading.Event(), threading.Event()
+
+    @contextmanager
+    def reading() -> Iterator[Session]:
+        slow = is_slow
+        with database.reading() as session:
+            yield session
+        if slow:
+            began.set()
+            go_on.wait(10)
+
+    catalog = Catalog(SimpleNamespace(reading=reading))  # type: ignore[arg-type]
+    read = catalog._read
+
+    def noted() -> Any:
+        try:
+            return read()
+        finally:
+            ended.set()
+
+    catalog._read = noted  # type: ignore[method-assign]
+    left = asyncio.create_task(catalog.refresh())
+    await asyncio.to_thread(began.wait, 10)
+    left.cancel()
+    await asyncio.gather(left, return_exceptions=True)
+    catalog._read, is_slow = read, False  # type: ignore[method-assign]
+    with database.transaction() as session:
+        checkpoints.ensure_base(session, "a base", {})
+    await catalog.refresh()
+    go_on.set()
+    await asyncio.to_thread(ended.wait, 10)
+    assert catalog.known("v0") is not None
 
 
 async def test_no_request_fails_and_no_answer_mixes_while_checkpoints_are_swapped(

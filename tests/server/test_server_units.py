@@ -1,6 +1,8 @@
 """The small parts by themselves: where a stream is cut, what an answer was, the spool, the start-up's sentences."""
 
 import os
+import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -15,11 +17,14 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from db.values import Completion, Turn
+from server.__main__ import _open_many, _sentence
 from server.claim import Claim, claim_free
 from server.outcome import ending_of, read_stream
 from server.recording import interrupted
+from server.settings import ServerSettings
 from server.spool import Journal, Spool, inherit
 from server.stream import Tail
 
@@ -128,6 +133,8 @@ def test_what_is_spooled_is_on_the_disk_when_that_is_said(tmp_path: Path, monkey
     assert synced == [(file.name, 2), (tmp_path.name, 0)]
     spool.append([record(3)])
     assert synced[2:] == [(file.name, 3)]
+    spool.keep_aside([b"no turn\n"])
+    assert synced[3:] == [("aside.jsonl", 1), (tmp_path.name, 0)]
 
 
 def test_the_depth_of_a_spool_is_right_after_more_was_spooled_erased_and_replayed(tmp_path: Path) -> None:
@@ -173,7 +180,7 @@ def test_a_file_that_is_replayed_to_its_end_meanwhile_counts_as_empty(
 
 def test_what_a_crash_left_of_an_erasing_goes_and_the_turns_beside_it_stay(tmp_path: Path) -> None:
     Spool(tmp_path).append([record(1)])
-    for name in ("turns-00000001.new", "open.new"):
+    for name in ("turns-00000001.new", "aside.new", "open.new"):
         (tmp_path / name).write_bytes(b"words")
     spool = Spool(tmp_path)
     Journal(tmp_path)
@@ -273,6 +280,26 @@ def test_a_bad_setting_is_one_sentence_and_exit_code_2(tmp_path: Path, environme
     assert all(word in ended.stderr for word in words), ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("RUMINATE_REDIS_URL", "rediss+unix://ann:secret@there"),
+        ("RUMINATE_REDIS_URL", "redis://:secret@there:99999"),
+        ("RUMINATE_SERVER_ENGINES", '["http://ann:secret@there:99999"]'),
+        ("RUMINATE_SERVER_ENGINES", '["http://ann:secret@there:0"]'),
+    ],
+)
+def test_an_address_that_is_none_is_said_without_its_password(
+    monkeypatch: pytest.MonkeyPatch, setting: str, value: str
+) -> None:
+    monkeypatch.setenv(setting, value)
+    with pytest.raises(ValidationError) as refused:
+        ServerSettings()
+    sentence = _sentence(refused.value)
+    assert sentence.startswith(f"{setting} is ")
+    assert ("secret" in sentence, "@there" in sentence) == (False, True)
+
+
 def test_a_port_in_use_is_one_sentence_with_the_port(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -350,8 +377,37 @@ def test_all_threads_of_a_gateway_take_memory_from_one_place() -> None:
     assert heaps("as usual") > 1
 
 
+@pytest.mark.parametrize(
+    ("limits", "then"),
+    [
+        ((1024, 524_288), [(65_536, 524_288)]),
+        ((1024, 4096), [(4096, 4096)]),
+        ((1024, resource.RLIM_INFINITY), [(65_536, resource.RLIM_INFINITY)]),
+        ((100_000, 524_288), []),
+    ],
+)
+def test_a_gateway_may_have_as_many_connections_as_the_system_allows(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], then: list[tuple[int, int]]
+) -> None:
+    made: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, wanted: made.append(wanted))
+    _open_many()
+    assert made == then
+
+
 def test_gateways_of_one_home_and_port_have_a_folder_each(tmp_path: Path) -> None:
     claims = [claim_free(tmp_path / "gateway-8000") for _ in range(3)]
     assert [claim.folder.name for claim in claims] == ["gateway-8000", "gateway-8000-2", "gateway-8000-3"]
     claims[1].release()
     assert claim_free(tmp_path / "gateway-8000").folder.name == "gateway-8000-2"
+
+
+def test_a_folder_that_another_gateway_took_away_while_it_was_being_claimed_is_not_held(tmp_path: Path) -> None:
+    """Else a third one would find it free, and take away what this one writes there."""
+    late = Claim(tmp_path / "gateway-8000")
+    shutil.rmtree(tmp_path / "gateway-8000")
+    assert not late.take()
+    other = Claim(tmp_path / "gateway-8000")
+    assert other.take()
+    assert not late.take()

@@ -8,6 +8,7 @@ import pytest
 import uvloop
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.waiting import until
 
 from server import wire as wires
 from server.wire import Cut, Wires, at_once
@@ -54,7 +55,7 @@ class Server:
 async def serving(serve: Serve) -> AsyncIterator[tuple[Server, Wires]]:
     answering = Server(serve)
     listener = await asyncio.start_server(answering.connected, "127.0.0.1", 0)
-    kept = Wires(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/under")
+    kept = Wires(f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}/under%20it")
     try:
         yield answering, kept
     finally:
@@ -108,7 +109,7 @@ async def test_an_answer_comes_whole_however_it_is_framed_and_cut(
     close = (lambda writer: writer.close()) if form == "close" else (lambda _: None)
     async with serving(writes(*parts, then=close)) as (server, kept):
         assert await answer(kept) == body
-    assert server.requests[0].startswith(b"POST /under/v1/x HTTP/1.1\r\nHost: 127.0.0.1:")
+    assert server.requests[0].startswith(b"POST /under%20it/v1/x HTTP/1.1\r\nHost: 127.0.0.1:")
     assert server.requests[0].endswith(b'\r\nContent-Length: 8\r\n\r\n{"a": 1}')
 
 
@@ -157,6 +158,40 @@ async def test_a_refusal_is_read_whole_and_the_word_before_an_answer_is_passed_o
     async with serving(writes(refusal, b"no", b"pe")) as (_, kept):
         wire = await kept.ask("/", b"", whole=False)
         assert (await wire.first(), wire.status) == (b"nope", 404)
+
+
+async def test_a_refusal_of_what_was_to_be_streamed_is_read_whole_however_long_it_is() -> None:
+    body = b"x" * (3 * wires.AHEAD_BYTES)
+    head = b"HTTP/1.1 400 Bad Request\r\ncontent-length: %d\r\n\r\n" % len(body)
+    async with serving(writes(head, body)) as (_, kept):
+        wire = await kept.ask("/", b"", whole=False)
+        async with asyncio.timeout(5):
+            assert await wire.first() == body
+
+
+async def test_a_connection_is_read_again_whose_answer_ended_while_its_taker_kept_it_waiting_and_left() -> None:
+    go_on, never = asyncio.Event(), asyncio.Event()
+
+    async def serve(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(CHUNKED + chunk(b"hello"))
+        await go_on.wait()
+        writer.write(chunk(b" you") + END)
+
+    async def wait() -> None:
+        await never.wait()
+
+    async with serving(serve) as (server, kept):
+        wire = await kept.ask("/", b"", whole=False)
+        assert await wire.first() == b"hello"
+        following = asyncio.create_task(wire.follow(lambda _: at_once(wait()), 20.0))
+        go_on.set()
+        await until(lambda: wire.ended, "the answer did not end", True)
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
+        kept.give_back(wire)
+        async with asyncio.timeout(5):
+            assert await answer(kept) == b"hello you"
+        assert server.connections == 1
 
 
 async def test_a_connection_is_used_again_after_a_whole_answer_and_for_a_while_only(

@@ -1,32 +1,30 @@
 """A small honest stand-in for a vLLM server: the same paths, the same form of events, adapters that are really checked.
 
 What an answer says depends on the model that was asked, so that a mixed or misrouted answer shows. It can be slow, die
-in the middle of a stream, refuse connections, or ignore adapters, as real engines do.
+in the middle of a stream, refuse connections, or ignore adapters, as real engines do. What it has loaded is in
+`support.fake_weights`.
 """
 
 import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+from support.fake_weights import BASE, FakeWeights, refused
 
-BASE, ROOT = "ruminate-v0", "/base"
-IN_CHANGE = "in-change"  # what gateways call weights that are being replaced
 LOGPROBS = {"content": [{"token": "a", "logprob": -0.5, "bytes": [97], "top_logprobs": []}], "refusal": None}
 """Of each choice, and of each piece of one, where they are asked for."""
-BASE_LOGPROB = -1.0  # of every token, by the base; an adapter's folder says its own in `logprob.txt`
 
 
-class FakeEngine:
+class FakeEngine(FakeWeights):
     """Start it with `await start()`; `url` is where it listens. A restart keeps the port and forgets all adapters."""
 
     def __init__(self, words: int = 6, base: str = BASE) -> None:
-        self.words, self.base = words, base
-        self.root = ROOT  # the folder of the base, as it tells
+        super().__init__(base)
+        self.words = words
         self.delay = 0.0  # seconds between two events
         self.first_delay = 0.0  # before the first
         self.slow: dict[str, float] = {}  # seconds that a completion by this model takes more
@@ -39,31 +37,16 @@ class FakeEngine:
         self.says_at: dict[int, bytes] = {}  # what it says in place of an event of a stream, by its place
         self.fail_next = 0  # answer so many requests by closing the connection at once
         self.dies_at_once = False  # every chat breaks its connection before the first piece
-        self.ignores_adapters = False
-        self.ignores_reloads = False
-        self.reload_delay = 0.0  # seconds that replacing the weights takes
-        self.weights = ""  # the folder of the full weights that took the place of the base
-        self.version = "default"
-        self.paused = False
         self.started = time.time()
         self.tells_start = True  # in its metrics
-        self.pauses = self.reloads = 0
-        self.mixed = 0  # answers that were being written while the weights changed
         self.unhealthy = False
         self.refuses: int | None = None  # the status with which it refuses whatever it is asked
+        self.refusal = "the fake refuses"  # and what it says then
         self.fails_with = 500  # the status that it tells in a stream when it failed
-        self.load_delay = 0.0  # seconds that loading an adapter takes
-        self.unload_delay = 0.0
-        self.loading = 0
-        self.adapters: dict[str, str] = {}
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.cancelled = 0
-        self.loads = self.unloads = 0
         self.served: Counter[str] = Counter()
-        self.running = 0
         self.most_running = 0
-        self.at = ""  # the point of a call, as in the calls of _reach, at which `then` is called once
-        self.then: Callable[[], None] = lambda: None
         self._runner: web.AppRunner | None = None
         self._coming_back: asyncio.Task[None] | None = None
         self._port = 0
@@ -77,18 +60,11 @@ class FakeEngine:
         app.router.add_get("/health", self._health)
         app.router.add_get("/v1/models", self._models)
         app.router.add_get("/metrics", self._metrics)
-        app.router.add_post("/v1/load_lora_adapter", self._load)
-        app.router.add_post("/v1/unload_lora_adapter", self._unload)
         app.router.add_post("/v1/chat/completions", self._chat)
         app.router.add_post("/v1/completions", self._completions)
         app.router.add_post("/tokenize", self._tokenize)
         app.router.add_post("/detokenize", self._detokenize)
-        app.router.add_get("/weight_info", self._weight_info)
-        app.router.add_post("/update_weight_version", self._call_weights)
-        app.router.add_post("/pause", self._pause)
-        app.router.add_post("/resume", self._resume)
-        app.router.add_get("/is_paused", self._is_paused)
-        app.router.add_post("/collective_rpc", self._collective_rpc)
+        self.add_routes(app)
         self._runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self._port)
@@ -118,8 +94,7 @@ class FakeEngine:
 
     def forget(self) -> None:
         """What a restart does to it."""
-        self.adapters.clear()
-        self.weights, self.version, self.paused = "", "default", False
+        self.forget_weights()
         self.started = time.time()
 
     def text(self, model: str) -> tuple[str, str]:
@@ -127,11 +102,6 @@ class FakeEngine:
         if model == self.base and self.weights:
             model = f"ruminate-{Path(self.weights).name}"
         return " ".join(f"{model}-thinks{i}" for i in range(3)), " ".join(f"{model}-says{i}" for i in range(self.words))
-
-    def _reach(self, point: str) -> None:
-        if self.at == point:
-            self.at = ""
-            self.then()
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response(status=503 if self.unhealthy else 200)
@@ -146,71 +116,6 @@ class FakeEngine:
         said += f"process_start_time_seconds {self.started}\n" if self.tells_start else ""
         return web.Response(text=said)
 
-    async def _load(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        self._reach("load")
-        self.loading += 1
-        await asyncio.sleep(self.load_delay)
-        if body["lora_name"] in self.adapters:
-            return _error(400, f"The lora adapter '{body['lora_name']}' has already been loaded.")
-        if not (Path(body["lora_path"]) / "adapter_config.json").is_file():
-            return _error(404, f"Loading lora {body['lora_name']} failed: No adapter found for {body['lora_path']}")
-        self.adapters[body["lora_name"]] = body["lora_path"]
-        self.loads += 1
-        self._reach("loaded")
-        return web.Response(text="Success")
-
-    async def _unload(self, request: web.Request) -> web.Response:
-        name = (await request.json())["lora_name"]
-        self._reach("unload")
-        await asyncio.sleep(self.unload_delay)
-        if self.adapters.pop(name, None) is None:
-            return _error(404, f"The lora adapter '{name}' cannot be found.")
-        self.unloads += 1
-        self._reach("unloaded")
-        return web.Response(text="Success")
-
-    async def _weight_info(self, _: web.Request) -> web.Response:
-        return web.json_response({"weight_version": self.version})
-
-    async def _call_weights(self, request: web.Request) -> web.Response:
-        self.version = (await request.json())["new_version"]
-        self._reach("in change" if self.version == IN_CHANGE else "named")
-        return web.json_response({"success": True, "new_version": self.version})
-
-    async def _pause(self, request: web.Request) -> web.Response:
-        assert request.query["mode"] == "wait"
-        self.paused = True
-        self.pauses += 1
-        while self.running:  # noqa: ASYNC110  as vLLM, answers end first
-            await asyncio.sleep(0.005)
-        self._reach("paused")
-        return web.json_response({"status": "paused"})
-
-    async def _resume(self, _: web.Request) -> web.Response:
-        self.paused = False
-        self._reach("resumed")
-        return web.json_response({"status": "resumed"})
-
-    async def _is_paused(self, _: web.Request) -> web.Response:
-        return web.json_response({"is_paused": self.paused})
-
-    async def _collective_rpc(self, request: web.Request) -> web.Response:
-        body = await request.json()
-        assert body["method"] == "reload_weights"
-        self.mixed += self.running
-        await asyncio.sleep(self.reload_delay)
-        path = body["kwargs"]["weights_path"]
-        if not self.ignores_reloads:
-            self.weights = "" if path == self.root else path
-        self.reloads += 1
-        self._reach("reloaded")
-        return web.json_response({"results": [None]})
-
-    async def _resumed(self) -> None:
-        while self.paused:  # noqa: ASYNC110  as vLLM, which keeps what comes meanwhile
-            await asyncio.sleep(0.005)
-
     def _refuse(self, request: web.Request, body: dict[str, Any]) -> web.Response | None:
         self.requests.append((request.path, body))
         if self.fail_next:
@@ -219,13 +124,13 @@ class FakeEngine:
             request.transport.abort()
             return web.Response(status=500)
         if self.refuses is not None:
-            return _error(self.refuses, "the fake refuses")
+            return refused(self.refuses, self.refusal)
         if body.get("model") != BASE and body.get("model") not in self.adapters:
-            return _error(404, f"The model `{body.get('model')}` does not exist.")
+            return refused(404, f"The model `{body.get('model')}` does not exist.")
         if self.garbles is not None and not body.get("stream"):
             return web.Response(body=self.garbles, content_type="application/json")
         if body.get("max_tokens", 1) == 100_000:
-            return _error(400, "max_tokens is too large: 100000. This model's maximum context length is 1024 tokens")
+            return refused(400, "max_tokens is too large: 100000. This model's maximum context length is 1024 tokens")
         return None
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
@@ -323,7 +228,7 @@ class FakeEngine:
         body = await request.json()
         if any(isinstance(one.get("content"), list) for one in body.get("messages", [])):
             done = {"count": 1, "max_model_len": 1024, "tokens": [0], "token_strs": None}
-            return web.json_response(done) if self.takes_images else _error(400, f"{BASE} is not a multimodal model")
+            return web.json_response(done) if self.takes_images else refused(400, f"{BASE} is not a multimodal model")
         if (refusal := self._refuse(request, body)) is not None:
             return refusal
         said = body.get("prompt") or " ".join(str(one.get("content")) for one in body["messages"])
@@ -347,7 +252,7 @@ class FakeEngine:
             self._reach("probe")
         n = body.get("n") or 1
         if not prompts or n < 1:
-            return _error(400, f"1 validation error: {len(prompts)} prompts, n is {n}")
+            return refused(400, f"1 validation error: {len(prompts)} prompts, n is {n}")
         if isinstance(prompts, str) or (prompts and isinstance(prompts[0], int)):
             prompts = [prompts]
         self.running += n * len(prompts)
@@ -375,14 +280,6 @@ class FakeEngine:
         return web.json_response({"id": "c", "object": "text_completion", "created": 1, "model": model,
                                   "choices": choices, "usage": usage})  # fmt: skip
 
-    def _logprob(self, model: str) -> float:
-        if model == BASE and self.weights:
-            return float((Path(self.weights) / "logprob.txt").read_text())
-        if model == BASE or self.ignores_adapters:
-            return BASE_LOGPROB
-        said = Path(self.adapters[model]) / "logprob.txt"
-        return float(said.read_text()) if said.is_file() else -2.0
-
 
 @web.middleware
 async def _validated(request: web.Request, handler: Any) -> web.StreamResponse:
@@ -390,7 +287,7 @@ async def _validated(request: web.Request, handler: Any) -> web.StreamResponse:
     try:
         answer: web.StreamResponse = await handler(request)
     except (TypeError, ValueError, KeyError, AttributeError) as error:
-        return _error(400, f"1 validation error: {error!r}")
+        return refused(400, f"1 validation error: {error!r}")
     return answer
 
 
@@ -404,8 +301,3 @@ def _event(model: str, choices: list[Any], usage: dict[str, Any] | None = None) 
     if usage is not None:
         body["usage"] = usage
     return b"data: " + json.dumps(body, separators=(",", ":")).encode() + b"\n\n"
-
-
-def _error(status: int, message: str) -> web.Response:
-    error = {"message": message, "type": "BadRequestError", "param": None, "code": status}
-    return web.json_response({"error": error}, status=status)

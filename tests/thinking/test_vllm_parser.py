@@ -117,6 +117,17 @@ def test_reasoning_tokens_are_those_of_the_thought(served: tuple[Any, Any]) -> N
     assert parser.count_reasoning_tokens(tok.encode("Here it is.", add_special_tokens=False)) == 0
 
 
+@pytest.mark.parametrize("single", [True, False])
+def test_a_thought_that_is_opened_after_the_first_one_ended_makes_no_count_wrong(parsers: Any, single: bool) -> None:
+    tok = tokenizer(single)
+    for kind, first in ((parsers.PrefilledParser, "plan the dinner\n"), (parsers.ThinkParser, "")):
+        ids, thought, end = (
+            tok.encode(text, add_special_tokens=False)
+            for text in (f"{first}</think> here <think> it is", first, "</think>")
+        )
+        assert 0 <= kind(tok).count_reasoning_tokens(ids) - len(thought) <= (0 if single else len(end))
+
+
 def test_a_prompt_that_ends_in_an_empty_thought_has_none_open(served: tuple[Any, Any]) -> None:
     parser, tok = served
     assert parser.is_reasoning_end(tok.encode("assistant\n<think>\n\n</think>\n\n", add_special_tokens=False))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from support.databases import migrated_file
 from support.fake_gateway import FakeGateway
+from support.reward_server import Server
 from support.tiny_policy import Reds, make_policy, write_prompts
 
 from db.queries import checkpoints, deployments, rounds
@@ -149,3 +150,18 @@ def second_site(tmp_path: Path, policy: Path) -> Iterator[Site]:
     gateway = FakeGateway(policy, key="service")
     yield from build_site(tmp_path / "second", policy, gateway)
     gateway.close()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., Server]]:
+    """Start endpoints that answer by a function of path and body."""
+    open_ones: list[Server] = []
+
+    def start(answer: Callable[..., Any]) -> Server:
+        open_ones.append(Server(answer))
+        return open_ones[-1]
+
+    yield start
+    for server in open_ones:
+        server.http.shutdown()
+        server.http.server_close()

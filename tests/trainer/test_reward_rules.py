@@ -1,0 +1,107 @@
+"""Rewards by rules: patterns, schemas and functions, and which rule holds for which row of a mix."""
+
+import json
+from statistics import fmean
+
+import pytest
+from support.tiny_policy import Reds, prompt
+
+from trainer.prompts import identity
+from trainer.verify import Check, Function, JsonSchema, Regex, Verified, read_checks
+
+
+def test_a_pattern_decides():
+    number = Regex(kind="regex", pattern=r"\b{answer}\b")
+    assert number.check(prompt(1), "it is 4.2", {"answer": "4.2"}) == 1.0
+    assert number.check(prompt(1), "it is 492", {"answer": "4.2"}) == 0.0  # the answer is taken literally
+    assert Regex(kind="regex", pattern="yes|no", whole=True).check(prompt(1), "yes indeed", {}) == 0.0
+
+
+def test_a_pattern_that_takes_for_ever_is_no_match(monkeypatch):
+    monkeypatch.setattr("trainer.verify.REGEX_SECONDS", 0.05)
+    assert Regex(kind="regex", pattern=r"(?:(a+)\1?)+\1x$").check(prompt(1), "a" * 300 + "b", {}) == 0.0
+
+
+def test_a_schema_decides():
+    schema = {"type": "object", "required": ["name"], "properties": {"name": {"type": "string"}}}
+    rule = JsonSchema(kind="json_schema", schema=schema)
+    texts = ('{"name": "x"}', '```json\n{"name": "x"}\n```', '{"name": 1}', "{}", "no json")
+    assert [rule.check(prompt(1), text, {}) for text in texts] == [1, 1, 0, 0, 0]
+    assert rule.check(prompt(1), "[1]", {"schema": {"type": "array"}}) == 1
+
+
+def test_brackets_without_end_keep_no_schema():
+    nested = {"$ref": "#/$defs/list", "$defs": {"list": {"type": "array", "items": {"$ref": "#/$defs/list"}}}}
+    rule = JsonSchema(kind="json_schema", schema=nested)
+    assert rule.check(prompt(1), "[[], [[]]]", {}) == 1.0
+    for text in ("[" * 5000, "[" * 400 + "]" * 400):  # one is met by the reader, the other by the validator
+        assert rule.check(prompt(1), text, {}) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("rule", "arguments", "told"),
+    [
+        (Regex(kind="regex", pattern=r"\b{answer}\b"), {}, "its pattern has {answer}, and the row brings none"),
+        (Regex(kind="regex", pattern=r"\b{answer}\b"), {"answer": " "}, "the row brings none"),
+        (JsonSchema(kind="json_schema"), {"schema": {"type": "objekt"}}, r"no JSON schema: 'objekt'.* at \$.type"),
+        (JsonSchema(kind="json_schema"), {"schema": "{}"}, "no JSON schema"),
+    ],
+)
+def test_a_row_that_does_not_bring_what_its_rule_needs_is_said_before_anything_is_scored(
+    tmp_path, rule, arguments, told
+):
+    path = tmp_path / "mix.jsonl"
+    path.write_text(json.dumps({"messages": prompt(1), "source": "mine", "arguments": arguments}) + "\n")
+    with pytest.raises(ValueError, match=f"line 1, of the source 'mine': .*{told}"):
+        read_checks(path, {"mine": rule}, [])
+    assert len(read_checks(path, {"mine": Regex(kind="regex", pattern="red")}, [])) == 1
+
+
+def test_a_function_decides(tmp_path, monkeypatch):
+    (tmp_path / "of_the_operator.py").write_text(
+        "def short(messages, response, most=2):\n    return len(response.split()) <= most\n"
+        "def share(messages, response):\n    return response.count('red') / 4\n"
+        "def wild(messages, response):\n    return 7\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    rule = Function(kind="function", name="of_the_operator:short")
+    texts = ("red", "red red red")
+    assert [rule.check(prompt(1), text, {}) for text in texts] == [1.0, 0.0]
+    assert [rule.check(prompt(1), text, {"most": 3}) for text in texts] == [1.0, 1.0]  # of the prompt's row
+    assert Function(kind="function", name="of_the_operator:share").check(prompt(1), "red red", {}) == 0.5
+    with pytest.raises(ValueError, match="of_the_operator:wild returned 7.0; expected 0 to 1"):
+        Function(kind="function", name="of_the_operator:wild").check(prompt(1), "x", {})
+    with pytest.raises(TypeError):
+        rule.check(prompt(1), "x", {"more": 1})
+    with pytest.raises(ValueError, match="expected module:function"):
+        Function(kind="function", name="builtins:not_there")
+
+
+def test_rules_stand_in_for_the_model_or_add_to_it():
+    alone = Check(Regex(kind="regex", pattern="blue", weight=3.0), {})
+    beside = Check(Regex(kind="regex", pattern="blue", weight=0.5, alone=False), {})
+    model = Verified(Reds(), {identity(prompt(1)): alone, identity(prompt(2)): beside})
+    pairs = [(prompt(number), "red red red blue") for number in range(3)]
+    assert model.score(pairs) == [0.75, 3.0, 1.25]
+    assert model.figures == {"verified_share": pytest.approx(2 / 3), "verified_passed": 1.0}
+    assert fmean(model.score([(prompt(1), "red")])) == 0.0
+
+
+def test_a_mix_says_which_rule_holds_for_which_row(tmp_path):
+    path = tmp_path / "mix.jsonl"
+    rows = [
+        {"messages": prompt(1), "source": "maths", "arguments": {"answer": "4"}},
+        {"messages": [{"role": "user", "content": "mail a@b.org"}], "source": "maths", "arguments": {"answer": 7}},
+        {"messages": prompt(3), "source": "chat"},
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rules = {"maths": Regex(kind="regex", pattern="{answer}")}
+    from trainer.personal import redacted
+
+    checks = read_checks(path, rules, [redacted])
+    assert checks[identity(prompt(1))].arguments == {"answer": "4"}
+    assert identity([{"role": "user", "content": "mail [email]"}]) in checks  # as curation leaves it
+    assert identity(prompt(3)) not in checks
+    path.write_text(json.dumps({"messages": prompt(1), "source": "algebra", "arguments": {}}) + "\n")
+    with pytest.raises(ValueError, match="line 1: source 'algebra' brings arguments and has no rule.*maths"):
+        read_checks(path, rules, [])
