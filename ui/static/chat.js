@@ -31,6 +31,7 @@
 
     /* Start an answer at once, before the server has said a word. */
     R.ask = (request) => {
+      if (R.lost()) { R.toast(R.lost()); return; } // an edit stays open, with its words
       if (R.mustChoose() || R.loading()) return;
       if (R.isLost()) { R.toast(say("lost")); return; } // an edit stays open, with its words
       dropRefused();
@@ -184,6 +185,7 @@
     }
 
     function show(value) {
+      if (value.away) { if (again) sendAgain(true); return; } // what stands there stays until the gateway is back
       if (value.stale) return;
       if (live && value.keep <= [...rows.children].indexOf(live.node)) { live = null; busy(false); }
       const step = value.turned && document.activeElement.closest(".stepper") && document.activeElement.dataset.do;

@@ -24,7 +24,7 @@
           el("h1.talk-title", { id: "talk-title", dir: "auto" }),
           button("theme", say("theme"), toggleTheme, { id: "theme" }),
           button("gear", say("settings"), () => R.openSettings(), { id: "settings" })),
-        el("div.lost", { id: "lost", role: "alert", hidden: true }, say("lost")),
+        el("div.lost", { id: "lost", role: "alert", hidden: true }),
         el("section.view", { id: "view-chat", role: "tabpanel", "aria-labelledby": "tab-chat" },
           el("div.scroll", { id: "scroll", tabindex: "-1" },
             el("div.welcome", { id: "welcome" }, mark(), el("h1", {}, say("welcome")), el("p", {}, say("welcome_more")),
