@@ -71,8 +71,8 @@ def test_code_and_english_within_arabic_run_from_left_to_right(shown, grown: boo
     assert answer.locator("pre").evaluate(STYLE, "direction") == "ltr"
     assert answer.locator("li code").evaluate(STYLE, "direction") == "ltr"
     assert answer.locator("li code").evaluate(STYLE, "unicodeBidi") == "isolate"
-    day, soup = answer.locator("pre .s1").all()
-    assert day.bounding_box()["x"] < soup.bounding_box()["x"]
+    day, soup = (one.bounding_box() for one in answer.locator("pre .s1").all())
+    assert day["x"] + day["width"] < soup["x"]
     answer.locator(".thought summary").click()
     expect(answer.locator(".thought-text")).to_have_css("direction", "rtl")
     assert answer.locator("ul").evaluate(STYLE, "paddingRight") == "24px"
