@@ -96,6 +96,7 @@ def create_app(settings: UiSettings) -> FastAPI:
         build(people, answers, words, version),
         path="/",
         head=head(version),
+        favicon_path=STATIC / "mark.svg",
         theme=_theme(),
         footer_links=[],
         run_history=False,  # else Gradio keeps everybody's calls in the browser, to be sent to a hub

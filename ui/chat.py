@@ -221,7 +221,7 @@ class Chat:
                 answer = made[0].answer
                 if untitled and answer.conversation_id:
                     said = answer.response if answer.phase is Phase.DONE else ""
-                    question = apart(messages[0]["content"])[0]
+                    question = next(apart(one["content"])[0] for one in messages if one["role"] == "user")
                     self._titles.begin(running.naming, gate, answer.conversation_id, question, said)
                 else:
                     running.naming.set_result("")
@@ -248,7 +248,8 @@ class Chat:
             if old.parent is None:
                 raise KeyError(asked["id"])
             conversation.path = conversation.path[: conversation.path.index(old.id)]
-            if not old.text and (old.error or old.generation is None):
+            leads_on = any(row.parent == old.id for row in conversation.rows.values())
+            if not old.text and (old.error or old.generation is None) and not leads_on:
                 conversation.drop(old)
             return conversation.rows[old.parent]
         files, pictures = given(asked.get("files")), given_pictures(asked.get("pictures"))

@@ -14,6 +14,10 @@ def as_markdown(conversation: Conversation, words: Words) -> str:
             parts.append(f"## {words('you_said')}\n\n{row.text}")
             parts += [f"![{words('picture')}]({url})" for url in row.pictures]
             continue
+        if row.role != "assistant":
+            heading = words("tool_result" if row.role == "tool" else "instructions")
+            parts.append(f"## {heading}\n\n{row.text}")
+            continue
         parts.append(f"## {row.model or words('answer_from')}")
         if row.thought:
             parts.append("\n".join(f"> {line}".rstrip() for line in row.thought.splitlines()))

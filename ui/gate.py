@@ -144,7 +144,7 @@ class Gate:
         reply = self.get(f"/api/conversations/{within(name)}")
         ratings = {one["generation_id"]: one["rating"] for one in reply.get("feedback") or []}
         kept = {one["generation_id"]: one["kind"] for one in reply.get("regressions") or []}
-        rows = [row for item in reply["messages"] if (row := _row(item, ratings, kept)) is not None]
+        rows = [_row(item, ratings, kept) for item in reply["messages"]]
         talk = Conversation(rows, id=reply["id"], title=reply.get("title") or "", consent=reply.get("consent"))
         last = next((item["generation"] for item in reversed(reply["messages"]) if item.get("generation")), None)
         if last is not None and "thinks" in last:
@@ -190,9 +190,7 @@ def _prefer(talk: Conversation, comparison: dict[str, Any]) -> None:
         talk.turn_to(winner)
 
 
-def _row(item: dict[str, Any], ratings: dict[str, int], kept: dict[str, str]) -> Row | None:
-    if item["role"] not in ("user", "assistant"):
-        return None
+def _row(item: dict[str, Any], ratings: dict[str, int], kept: dict[str, str]) -> Row:
     made = item.get("generation") or {}
     words, pictures = apart(item["content"])
     return Row(
@@ -206,7 +204,7 @@ def _row(item: dict[str, Any], ratings: dict[str, int], kept: dict[str, str]) ->
         generation=made.get("id"),
         seconds=made.get("thought_seconds"),
         thought_tokens=made.get("reasoning_tokens") or None,
-        ending=made.get("ending") or "complete",
+        ending=made.get("ending") or ("complete" if words else "interrupted"),
         rating=ratings.get(made.get("id") or ""),
         kept=kept.get(made.get("id") or ""),
     )

@@ -18,7 +18,7 @@ from ui.people import People
 from ui.tab import Tab, Update, Value, failed, stale, told, transcript
 from ui.titles import shortened
 from ui.tree import Conversation
-from ui.troubles import needs_key, plain
+from ui.troubles import needs_key, passes, plain
 from ui.words import Words
 
 
@@ -37,9 +37,10 @@ class Places:
         browser = self._people.browser(request.cookies)
         gate = self._people.gate(browser)
         tab.showing, tab.wanted = "", showing
-        me = await asyncio.to_thread(self._me, gate, browser)
-        if me.get("need_key") or me.get("toast"):
-            return failed(showing), gr.skip(), me, tab
+        try:
+            me = await asyncio.to_thread(self._me, gate, browser)
+        except GatewayError as error:
+            return *self._trouble(showing, error), tab
         rows, trouble = gr.skip(), gr.skip()
         if tab.wanted == showing:
             rows, _, trouble, _ = await self.open(tab, event, request)
@@ -68,8 +69,7 @@ class Places:
         except GatewayError as error:
             first = error.status == 404 and self._chat.begun(browser, name)
             if not first:
-                sentence = self._say("not_found") if error.status == 404 else plain(self._say, error)
-                return failed(showing), gr.skip(), {"need_key": True} if needs_key(error) else told(sentence)
+                return self._trouble(showing, error)
             conversation = Conversation(id=name)
         if tab.wanted != showing:  # the page has gone on meanwhile
             return gr.skip(), gr.skip(), gr.skip()
@@ -82,6 +82,15 @@ class Places:
             conversation.close_gap()
         return transcript(tab, attach=attach), gr.skip(), gr.skip()
 
+    def _trouble(self, showing: str, error: GatewayError) -> tuple[Update, Update, Update]:
+        """A conversation could not be read: the page asks for a key, waits until the gateway is back, or says why."""
+        if needs_key(error):
+            return failed(showing), gr.skip(), {"need_key": True}
+        if passes(error):
+            return failed(showing, away=True), gr.skip(), gr.skip()
+        sentence = self._say("not_found") if error.status == 404 else plain(self._say, error)
+        return failed(showing), gr.skip(), told(sentence)
+
     async def side(self, tab: Tab, request: gr.Request) -> AsyncIterator[Update]:
         """The side bar after an answer: at once with first words for a name, then with the name that is being made.
 
@@ -91,10 +100,10 @@ class Places:
         conversation, naming = tab.answered or tab.conversation, tab.naming
         try:
             side = await asyncio.to_thread(self._side, gate)
-            shown = conversation.shown()
+            asked = next((row.text for row in conversation.shown() if row.role == "user"), None)
             for line in side["lines"]:
-                if line["id"] == conversation.id and not line["title"] and shown:
-                    line["title"] = shortened(shown[0].text) or self._say("picture")
+                if line["id"] == conversation.id and not line["title"] and asked is not None:
+                    line["title"] = shortened(asked) or self._say("picture")
             yield side
             if naming is None:
                 return
@@ -210,10 +219,7 @@ class Places:
         return {"name": f"{name}.md", "type": "text/markdown", "text": as_markdown(conversation, self._say)}
 
     def _me(self, gate: Gate, browser: str) -> Value:
-        try:
-            return {**gate.me(), "need_key": False, "signed": self._people.signed_in(browser)}
-        except GatewayError as error:
-            return {"need_key": True} if needs_key(error) else told(plain(self._say, error))
+        return {**gate.me(), "need_key": False, "signed": self._people.signed_in(browser)}
 
     def _side_or_none(self, gate: Gate) -> Update:
         try:

@@ -58,9 +58,9 @@ def transcript(tab: Tab, keep: int = 0, attach: bool = False, turned: bool = Fal
     }
 
 
-def failed(showing: str) -> Value:
-    """Nothing can be shown at present; what the page would have sent stays with it."""
-    return {**transcript(Tab(showing=showing)), "failed": True}
+def failed(showing: str, away: bool = False) -> Value:
+    """Nothing can be shown at present; what the page would have sent stays with it. `away`: the page asks again."""
+    return {**transcript(Tab(showing=showing)), "failed": True, "away": away}
 
 
 def stale(showing: str) -> Value:

@@ -19,6 +19,7 @@ class Row:
     """One message. `generation` and what follows is an assistant's only."""
 
     role: str
+    """user or assistant; system, developer or tool where a program began the conversation."""
     text: str
     parent: str | None
     id: str = field(default_factory=lambda: f"new-{uuid4().hex}")
@@ -70,13 +71,17 @@ class Conversation:
         return [self.rows[name] for name in self.path]
 
     def messages(self, until: str | None) -> list[dict[str, Any]]:
-        """The path from the root to row `until`, in OpenAI form; a failed or empty answer is left out."""
+        """The path from the root to row `until`, in OpenAI form, without thoughts.
+
+        An answer without words (stopped in its thought, failed) goes as an empty one, as the record has it: many chat
+        templates refuse two messages of the user in a row. A tool's result is left out, for its call is not known here.
+        """
         chain: list[Row] = []
         while until is not None:
             row = self.rows[until]
             chain.append(row)
             until = row.parent
-        return [{"role": row.role, "content": row.content} for row in reversed(chain) if row.content]
+        return [{"role": row.role, "content": row.content} for row in reversed(chain) if row.role != "tool"]
 
     def siblings(self, row: Row) -> list[Row]:
         """The branches at this place, oldest first, the row itself among them."""

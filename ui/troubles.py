@@ -26,6 +26,11 @@ def plain(say: Words, error: GatewayError | None) -> str:
     return say(key, error=error.message) if key in say.sentences else error.message
 
 
+def passes(error: GatewayError) -> bool:
+    """Whether it may pass by itself: nobody answered, or a proxy did, or the gateway can't reach its records."""
+    return error.status in (0, 502, 503, 504)
+
+
 def needs_key(error: GatewayError) -> bool:
     """Whether signing in is what helps."""
     return error.status == 401

@@ -363,10 +363,10 @@ def _error(status: int, message: str, code: str | None = None) -> JSONResponse:
 
 
 @contextlib.contextmanager
-def serving(app: Any) -> Iterator[str]:
-    """Serve an ASGI application from a thread on a free port; gives its address."""
+def serving(app: Any, at: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[str]:
+    """Serve an ASGI application from a thread, on a free port unless another is given; gives its address."""
     listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
+    listening.bind(at)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

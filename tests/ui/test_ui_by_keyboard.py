@@ -1,4 +1,4 @@
-"""The page about the training by keyboard alone, in a real Chromium."""
+"""The page by keyboard alone, in a real Chromium: its frame, and the page about the training."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -65,3 +65,44 @@ def test_escape_leaves_the_question_and_comes_back_to_its_button(training) -> No
     page.keyboard.press("Escape")
     expect(page.locator("#do-rollback-v1")).to_be_focused()
     assert training.gateway.calls == []
+
+
+def test_the_frame_of_the_page_is_gone_through_by_keyboard(shown) -> None:
+    page = shown.page
+    shown.gateway.conversations["one"] = shown.gateway._talk("one") | {"title": "about soup"}
+    page.reload()
+    expect(page.locator(".item")).to_have_count(1)
+    tab_to(page, "tab-chat")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#tab-training")).to_be_focused()
+    page.focus(".skip")
+    page.keyboard.press("Enter")
+    expect(page.locator("#message")).to_be_focused()
+    more = page.locator(".item .icon-button")
+    more.focus()
+    page.keyboard.press("Enter")
+    page.keyboard.press("End")
+    expect(page.locator(".menu .danger")).to_be_focused()
+    page.keyboard.press("Home")
+    expect(page.locator(".menu button").first).to_be_focused()
+    page.keyboard.press("Shift+Tab")
+    expect(page.locator(".menu")).to_have_count(0)
+    expect(page.locator(".item a")).to_be_focused()
+
+
+def test_the_side_bar_that_lies_over_a_narrow_page_takes_the_focus_and_gives_it_back(shown) -> None:
+    page = shown.page
+    page.set_viewport_size({"width": 390, "height": 800})
+    menu = page.locator("#menu")
+    menu.focus()
+    expect(menu).to_have_attribute("aria-expanded", "false")
+    page.keyboard.press("Enter")
+    expect(page.locator("#new")).to_be_focused()
+    expect(menu).to_have_attribute("aria-expanded", "true")
+    assert page.locator("#main").evaluate("node => node.inert")
+    page.keyboard.press("Escape")
+    expect(menu).to_be_focused()
+    expect(page.locator("#side")).to_be_hidden()
+    page.keyboard.press("Enter")
+    page.set_viewport_size({"width": 1200, "height": 800})  # a wide page has room for both
+    expect(page.locator("#main")).to_have_js_property("inert", False)

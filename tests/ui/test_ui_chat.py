@@ -89,7 +89,7 @@ def test_escape_stops_an_answer_that_is_silent(shown) -> None:
     shown.page.wait_for_timeout(300)
     shown.page.keyboard.press("Escape")
     shown.answered()
-    expect(shown.page.locator(".note")).to_have_text("You stopped this answer.")
+    expect(shown.page.locator(".note")).to_have_text("You stopped this before there was an answer. Try again")
 
 
 def test_answering_again_is_a_branch_one_can_step_through(shown) -> None:
@@ -156,9 +156,27 @@ def test_an_answer_that_breaks_off_keeps_its_text_and_says_so(shown) -> None:
 
 
 def test_a_thought_that_ate_the_whole_length_says_so(shown) -> None:
+    page = shown.page
     shown.gateway.script = Script(response=[], finish="length")
     shown.ask("hello")
-    expect(shown.page.locator(".note")).to_contain_text("The thought used up the whole length limit")
+    shown.answered()
+    note = page.locator(".note")
+    expect(note).to_contain_text("The thought used up the whole length limit")
+    expect(page.locator("#announcer")).to_contain_text("The thought used up the whole length limit")
+    shown.gateway.script = Script(response=["soup"])
+    shown.ask("and then?")
+    shown.answered(2)
+    asked = [(one["role"], one["content"]) for one in shown.gateway.asked[-1]["messages"]]
+    assert asked == [("user", "hello"), ("assistant", ""), ("user", "and then?")]
+    page.reload()
+    shown.answered(2)
+    expect(page.locator(".row.user .bubble")).to_have_text(["hello", "and then?"])
+    note.first.locator("[data-do=unthought]").click()
+    shown.answered()
+    expect(page.locator(".row.assistant .md")).to_have_text("soup")
+    assert shown.gateway.asked[-1]["chat_template_kwargs"] == {"enable_thinking": False}
+    assert [one["content"] for one in shown.gateway.asked[-1]["messages"]] == ["hello"]
+    expect(page.locator("#think")).to_have_attribute("aria-pressed", "true")
 
 
 def test_think_first_off_asks_for_no_thought(shown) -> None:

@@ -1,5 +1,8 @@
 """What stands around a conversation: its title, that another one is on its way, the settings; in a real Chromium."""
 
+from pathlib import Path
+
+import httpx
 from playwright.sync_api import Locator, expect
 from support.fake_chat_gateway import Script
 
@@ -73,3 +76,9 @@ def test_how_long_it_thought_is_told_after_a_reload_too(shown) -> None:
     shown.answered()
     page.reload()
     expect(page.locator(".thought-label")).to_have_text("Thought for 1.2 s, 12 tokens")
+
+
+def test_a_tab_of_the_browser_bears_the_pages_own_mark(served) -> None:
+    reply = httpx.get(f"{served.url}/favicon.ico")
+    assert reply.headers["content-type"].startswith("image/svg+xml")
+    assert reply.content == (Path(__file__).parents[2] / "ui" / "static" / "mark.svg").read_bytes()

@@ -9,7 +9,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 from support.fake_chat_gateway import FakeGateway, Script, serving
 
-from ui.words import load_words
+from ui.words import Words, load_words
+from ui.words.plurals import KNOWN, category
 
 TEXTS = """(left) => {
   const said = [];
@@ -125,6 +126,20 @@ def test_lengths_of_time_are_rounded_before_they_are_told(shown) -> None:
     assert shown.page.evaluate(said) == ["0.1 s", "4 s", "10 s", "1 min 0 s", "1 min 0 s", "2 min 0 s"]
 
 
-def test_one_of_a_thing_is_told_as_one(shown) -> None:
-    said = "[1, 2].map((n) => ruminate.say('tokens', {n}))"
-    assert shown.page.evaluate(said) == ["1 token", "2 tokens"]
+def test_a_count_takes_the_form_that_its_language_wants(shown) -> None:
+    """On the page as from the server, whose table of rules says what the browser's does."""
+    russian = "{n} {n|one=токен|few=токена|many=токенов|other=токена}"
+    say = """([lang, sentence, counts]) => { document.documentElement.lang = lang; ruminate.words.tokens = sentence;
+        return counts.map((n) => ruminate.say('tokens', {n})); }"""
+    counts = [0, 1, 2, 5, 11, 21]
+    english = load_words("en").sentences["tokens"]
+    for language, sentence in (("en", english), ("ru", russian), ("ja", "{n} {n|other=個}")):
+        words = Words({"tokens": sentence}, language)
+        assert shown.page.evaluate(say, [language, sentence, counts]) == [words("tokens", n=n) for n in counts]
+    assert Words({"tokens": russian}, "ru")("tokens", n=21) == "21 токен"
+    assert Words({"tokens": "{n|one=a|few=b}"}, "ru")("tokens", n=5) == "b"  # the form that is wanted is not there
+    counts = [*range(131), 1_000_000]
+    chosen = "([lang, counts]) => counts.map((n) => new Intl.PluralRules(lang).select(n))"
+    for language in ("en", "de", *KNOWN):
+        expected = shown.page.evaluate(chosen, [language, counts])
+        assert [category(language, n) for n in counts] == expected, language

@@ -1,6 +1,7 @@
 """What the page's server may lose or refuse, and what is then still there. In a real Chromium."""
 
 import re
+import socket
 
 import pytest
 from playwright.sync_api import expect
@@ -161,17 +162,40 @@ def test_deleting_ones_data_leaves_no_conversations_id_in_the_browser(shown) -> 
     assert talk not in page.evaluate(kept)
 
 
-def test_a_gateway_that_is_gone_is_told_without_its_address(chromium) -> None:
+def test_a_page_that_begins_before_the_gateway_says_so_and_comes_to_life_with_it(chromium) -> None:
     from ui.app import create_app
     from ui.settings import UiSettings
 
-    with serving(create_app(UiSettings(gateway="http://127.0.0.1:9"))) as url:
+    gateway = FakeGateway()
+    gateway.conversations["one"] = gateway._talk("one")
+    gateway._message(gateway.conversations["one"], None, "user", "about soup")
+    with socket.socket() as kept:
+        kept.bind(("127.0.0.1", 0))
+        address = kept.getsockname()
+    with serving(create_app(UiSettings(gateway="http://{}:{}".format(*address)))) as url:
         context = chromium.new_context()
         page = context.new_page()
-        page.goto(url)
-        expect(page.locator(".toast")).to_contain_text("can't be reached at present")
-        assert "127.0.0.1:9" not in page.content()
+        page.goto(f"{url}/?c=one")
+        bar = page.locator("#lost")
+        expect(bar).to_contain_text("The model's server can't be reached. Trying again")
+        assert str(address[1]) not in page.content()
         assert "Errno" not in page.content()
+        page.fill("#message", "and then?")
+        page.press("#message", "Enter")
+        expect(page.locator(".toast")).to_contain_text("can't be reached")
+        page.evaluate("window.same = true")
+        with serving(gateway.app, address):
+            expect(page.locator(".row.user .bubble")).to_have_text("about soup")
+            expect(bar).to_be_hidden()
+            expect(page.locator(".item")).to_have_count(1)
+            expect(page.locator("#announcer")).to_have_text("The model's server is back.")
+            assert page.evaluate("window.same")
+            expect(page.locator("#message")).to_have_value("and then?")
+            assert gateway.asked == []
+            page.press("#message", "Enter")
+            expect(page.locator(".row.user")).to_have_count(2)
+            expect(page.locator("body.answering")).to_have_count(0)
+            assert gateway.asked[-1]["messages"][0]["content"] == "about soup"
         context.close()
 
 

@@ -110,6 +110,9 @@ def test_on_a_phone_each_row_is_a_card(training) -> None:
     assert row.evaluate("row => row.getBoundingClientRect().right") <= 390
     labels = row.evaluate("row => [...row.cells].map((one) => getComputedStyle(one, '::before').content)")
     assert labels[:2] == ['"Round"', '"State"']
+    assert row.locator(".progress").bounding_box()["width"] > 150
+    scale = "text => parseFloat(getComputedStyle(text).fontSize) * text.getScreenCTM().a"
+    assert page.locator(".plot text").first.evaluate(scale) > 10
     assert page.evaluate("document.querySelector('#training').scrollWidth") <= 390
     page.goto(f"{training.url}/?round=1")
     expect(page.locator(".facts")).to_be_visible()

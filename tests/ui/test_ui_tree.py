@@ -33,13 +33,14 @@ def test_stepping_back_shows_all_that_follows_there() -> None:
     assert conversation.shown()[1] is rows["a"]
 
 
-def test_messages_are_the_path_without_thoughts_and_empty_answers() -> None:
+def test_messages_are_the_path_without_thoughts_and_an_answer_without_words_is_an_empty_one() -> None:
     conversation, rows = talk()
     failed = Row("assistant", "", rows["q2"].id, error="no engine")
     conversation.add(failed)
     again = Row("user", "please", failed.id)
     conversation.add(again)
-    assert [m["content"] for m in conversation.messages(again.id)] == ["soup?", "leek", "more", "please"]
+    assert [m["content"] for m in conversation.messages(again.id)] == ["soup?", "leek", "more", "", "please"]
+    assert [m["role"] for m in conversation.messages(again.id)] == ["user", "assistant"] * 2 + ["user"]
     assert "which" not in str(conversation.messages(again.id))
 
 

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import httpx
 import pytest
 from playwright.sync_api import Browser, Page, expect
 from support.fake_chat_gateway import serving
@@ -266,6 +267,25 @@ def test_a_reload_amid_a_first_answer_finds_it_before_the_gateway_has_a_record(h
     page.reload()
     house.answered(1)
     expect(page.locator(".row.user .bubble")).to_have_text("which animal sleeps longest?")
+
+
+def test_a_conversation_that_a_program_began_with_instructions_opens_and_goes_on(
+    house: House, gateway: tuple[FakeEngine, str]
+) -> None:
+    page = house.page
+    said = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "name an animal"}]
+    reply = httpx.post(f"{gateway[1]}/v1/chat/completions", json={"model": "ruminate", "messages": said})
+    page.evaluate("name => ruminate.go({ c: name })", reply.headers["x-ruminate-conversation"])
+    for count in (1, 2):
+        house.answered(count)
+        expect(page.locator(".row.aside summary")).to_contain_text("Instructions to the model")
+        page.click(".row.aside summary")
+        expect(page.locator(".row.aside pre")).to_have_text("Be brief.")
+        if count == 1:
+            house.ask("and another")
+            house.answered(2)
+            page.reload()
+    expect(page.locator(".row.user .bubble")).to_have_text(["name an animal", "and another"])
 
 
 def test_an_engine_that_dies_in_mid_answer_is_told_and_retried(house: House) -> None:

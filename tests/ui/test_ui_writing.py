@@ -9,7 +9,7 @@ KEY = """([place, key, composing]) => { const node = document.querySelector(plac
   const given = composing === 'safari' ? {keyCode: 229} : {isComposing: true};
   node.dispatchEvent(new KeyboardEvent('keydown', {key, bubbles: true, cancelable: true, ...given})); }"""
 STYLE = "(node, name) => getComputedStyle(node)[name]"
-ARABIC = "مرحبا، هذا مثال:\n\n- أولاً `x = 1;`\n\n```js\nif (x) { y(); }\n```\n\nAnd in English."
+ARABIC = "مرحبا، هذا مثال:\n\n- أولاً `x = 1;`\n\n```js\nif (x) { y({'يوم': 'حساء'}); }\n```\n\nAnd in English."
 
 
 @pytest.mark.parametrize("browser", ["chromium", "safari"])
@@ -71,6 +71,8 @@ def test_code_and_english_within_arabic_run_from_left_to_right(shown, grown: boo
     assert answer.locator("pre").evaluate(STYLE, "direction") == "ltr"
     assert answer.locator("li code").evaluate(STYLE, "direction") == "ltr"
     assert answer.locator("li code").evaluate(STYLE, "unicodeBidi") == "isolate"
+    day, soup = (one.bounding_box() for one in answer.locator("pre .s1").all())
+    assert day["x"] + day["width"] < soup["x"]
     answer.locator(".thought summary").click()
     expect(answer.locator(".thought-text")).to_have_css("direction", "rtl")
     assert answer.locator("ul").evaluate(STYLE, "paddingRight") == "24px"

@@ -6,11 +6,11 @@
     words: window.ruminateWords,
     parts: [],
 
-    /* A sentence by its key, braces filled in: `{n} {n|token|tokens}`. */
+    /* A sentence by its key, braces filled in: `{n} {n|token|tokens}`; ui/words says how more forms are written. */
     say(key, values = {}) {
       const sentence = R.words[key] ?? key;
       return sentence
-        .replace(/\{(\w+)\|([^|{}]*)\|([^|{}]*)\}/g, (whole, name, one, more) => (String(values[name]) === "1" ? one : more))
+        .replace(/\{(\w+)((?:\|[^|{}]*)+)\}/g, (whole, name, forms) => formOf(values[name], forms.slice(1).split("|")))
         .replace(/\{(\w+)\}/g, (whole, name) => (name in values ? values[name] : whole));
     },
 
@@ -120,6 +120,12 @@
       if (status) status.textContent = text;
     },
   });
+
+  function formOf(count, given) {
+    const forms = new Map(given.map((one, at) => (given[0].includes("=") ? one.split("=", 2) : [["one", "other"][at], one])));
+    const category = new Intl.PluralRules(document.documentElement.lang || "en").select(Number(count));
+    return forms.get(category) ?? forms.get("other") ?? [...forms.values()].at(-1);
+  }
 
   /* A page that came over plain HTTP from another machine has no clipboard of its own. */
   function copyOldWay(text) {

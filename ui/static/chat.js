@@ -31,8 +31,8 @@
 
     /* Start an answer at once, before the server has said a word. */
     R.ask = (request) => {
+      if (R.lost()) { R.toast(R.lost()); return; } // an edit stays open, with its words
       if (R.mustChoose() || R.loading()) return;
-      if (R.isLost()) { R.toast(say("lost")); return; } // an edit stays open, with its words
       dropRefused();
       const before = words();
       const index = request.index ?? rows.children.length;
@@ -43,7 +43,7 @@
       const user = request.text === undefined ? null : { text: request.text, files: request.files, pictures, id: "" };
       if (kept) { delete asked.files; delete asked.pictures; }
       begin({ key, index, user, pair: options.compare !== "", request, before });
-      R.send("answer", { ...asked, ...options, key, consent: R.chatConsent() });
+      R.send("answer", { ...options, ...asked, key, consent: R.chatConsent() });
       lookAfter(key, R.patience);
     };
     /* Nothing is heard of what was asked: it is lost, or the answer to it. The server shows what it has, or says that it has nothing. */
@@ -180,17 +180,18 @@
       else if (settled.rows) show({ keep: settled.position, rows: settled.rows });
       else if (node.sides) { const single = R.answerRow({}); node.replaceWith(single); R.finishRow(single, settled.row); }
       else R.finishRow(node, settled.row);
-      R.announce(settled.row?.error ?? settled.row?.text.slice(0, 200) ?? "");
+      if (settled.row) R.announce([settled.row.text.slice(0, 200), R.noteFor(settled.row)].filter(Boolean).join(" "));
     }
 
     function show(value) {
       if (value.stale) return;
+      if (value.away) { if (again) sendAgain(true); return; } // what stands there stays until the gateway is back
       if (live && value.keep <= [...rows.children].indexOf(live.node)) { live = null; busy(false); }
       const step = value.turned && document.activeElement.closest(".stepper") && document.activeElement.dataset.do;
       keep(value.keep);
       rows.inert = false;
       for (const row of value.rows) {
-        if (row.role === "user") { rows.append(R.userRow(row)); continue; }
+        if (row.role !== "assistant") { rows.append(row.role === "user" ? R.userRow(row) : R.asideRow(row)); continue; }
         const node = R.answerRow(row);
         node.body.innerHTML = row.html;
         R.finishRow(node, row);
@@ -244,6 +245,7 @@
         if (live) return;
         if (row.request) { R.draftAgain(); R.ask(row.request); } else R.ask({ do: "again", id: row.dataset.id, index: indexOf(row) });
       },
+      unthought: (button, row) => { if (!live) R.ask({ do: "again", id: row.dataset.id, index: indexOf(row), think: false }); },
       back: (button, row) => { if (!live) R.send("act", { do: "step", id: row.dataset.id, by: -1 }); },
       forth: (button, row) => { if (!live) R.send("act", { do: "step", id: row.dataset.id, by: 1 }); },
       good: (button, row) => R.rate(button, row, 1),

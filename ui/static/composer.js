@@ -18,7 +18,7 @@
     const submit = () => {
       const text = box.value.trim();
       if ((!text && !R.hasFiles()) || R.answering() || R.mustChoose()) return;
-      if (R.isLost()) { R.toast(say("lost")); return; }
+      if (R.lost()) { R.toast(R.lost()); return; }
       if (R.loading()) { waiting = true; return; }
       const { files, pictures } = R.files();
       R.draftSent();

@@ -2,6 +2,7 @@
 (() => {
   const R = window.ruminate;
   R.patience = 10_000; // milliseconds after which a conversation is asked for again; twice as long each time
+  const AWAY_MS = 3000; // until one is asked for again that the gateway did not give, for it was away
 
   /* What the address says: ?c=conversation, ?view=training, ?checkpoint=v3, ?round=2. */
   const read = () => Object.fromEntries(new URLSearchParams(location.search));
@@ -22,22 +23,29 @@
     document.getElementById("view-chat").setAttribute("aria-busy", String(on && Boolean(shown)));
   }
 
-  function turn(event, tip = R.keptTip(shown)) {
+  function turn(event, branch = R.keptTip(shown)) {
     busy(true);
-    ask(event, tip, R.patience);
+    tip = branch;
+    ask(event, R.patience);
     for (const listener of R.turns) listener();
   }
   /* What was asked, or the answer to it, may be lost: then once more, for else the page would load for ever. */
   let retry = null;
-  function ask(event, tip, patience) {
+  let tip = "";
+  let known = false; // whether the page has been told whose it is
+  R.on("me", (value) => { known ||= "consent" in value; });
+  function ask(event, patience) {
     showing = R.newName();
     R.send(event, { tip });
+    askAgain(patience, 2 * patience);
+  }
+  function askAgain(wait, patience) {
     clearTimeout(retry);
     retry = setTimeout(() => {
       if (!loading) return;
-      ask(event, tip, 2 * patience);
+      ask(known ? "open" : "boot", patience);
       name();
-    }, patience);
+    }, wait);
   }
   function name() { if (!document.getElementById("view-chat").hidden) history.replaceState({ showing }, "", location.href); }
 
@@ -47,8 +55,10 @@
     name();
   };
   R.on("transcript", (value) => {
-    if (value.stale) R.reopen();
+    if (value.stale) { R.reopen(); return; }
+    if (value.away) askAgain(AWAY_MS, R.patience);
     else if (value.keep === 0) busy(false);
+    R.away(Boolean(value.away));
   });
 
   R.go = (query, { fresh = false } = {}) => {

@@ -49,6 +49,14 @@
     return node;
   };
 
+  /* What neither a person nor a model wrote, in a conversation that a program began: instructions, a tool's result. */
+  R.asideRow = (row) => {
+    const name = say(row.role === "tool" ? "tool_result" : "instructions");
+    const node = el("article.row.aside", { "data-id": row.id, "aria-label": name }, R.fileBlock({ name, text: row.text }));
+    node.raw = row.text;
+    return node;
+  };
+
   /* What somebody wrote; of something very long the beginning, until one asks for all of it. */
   function words(text) {
     if (text.length < LONG && text.split("\n").length < LONG_LINES) return [text];
@@ -86,7 +94,8 @@
     node.note.hidden = !note;
     node.note.classList.toggle("failed", Boolean(row.error));
     node.note.replaceChildren(note ?? "");
-    if (row.error || row.ending === "interrupted" || row.ending === "error") node.note.append(" ", el("button.text-button", { type: "button", "data-do": "again" }, say("try_again")));
+    if (!row.text || row.error || row.ending === "interrupted" || row.ending === "error") node.note.append(" ", way("again", "try_again"));
+    if (!row.text && row.thought) node.note.append(" ", way("unthought", "answer_at_once"));
     const checkpoint = (row.model || "").replace(/^ruminate-/, "");
     node.acts.hidden = false;
     node.acts.replaceChildren(...[
@@ -94,7 +103,7 @@
       R.button("again", say("again"), null, { "data-do": "again" }),
       row.generation && !row.error ? R.button("up", say("good"), null, { "data-do": "good", "aria-pressed": String(row.rating === 1) }) : null,
       row.generation && !row.error ? R.button("down", say("bad"), null, { "data-do": "bad", "aria-pressed": String(row.rating === -1) }) : null,
-      row.generation && row.text && !row.error && ["complete", "stop"].includes(row.ending) ? R.keepButton(row.kept) : null,
+      row.generation && row.text && row.thought && !row.error && ["complete", "stop"].includes(row.ending) ? R.keepButton(row.kept) : null,
       stepper(row.branch),
       row.chosen ? el("span.chosen", {}, say("chosen")) : null,
       row.model ? el("a.by", { href: `?checkpoint=${encodeURIComponent(checkpoint)}`, title: say("checkpoint_title", { name: checkpoint }) }, row.model) : null,
@@ -102,10 +111,12 @@
     R.labelCode(node);
   };
 
+  const way = (act, words) => el("button.text-button", { type: "button", "data-do": act }, say(words));
+
   /* Why an answer looks unfinished, in a sentence; null where it does not. */
   R.noteFor = (row) => {
     if (row.error) return R.sentence(row.error);
-    if (row.ending === "stopped") return say("stopped");
+    if (row.ending === "stopped") return say(row.text ? "stopped" : "stopped_thought");
     if (row.ending === "interrupted" || row.ending === "error") return say("interrupted");
     if (row.ending === "truncated_thought" || (row.ending === "length" && !row.text)) return say("length_thought");
     if (row.ending === "truncated_response" || row.ending === "length") return say("length");

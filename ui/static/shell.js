@@ -6,7 +6,7 @@
   function skeleton(page) {
     const segment = (value) => el("button", { type: "button", "data-thoughts": value, role: "radio" }, say("thoughts_" + value));
     page.append(
-      el("a.skip", { href: "#message" }, say("placeholder")),
+      el("a.skip", { href: "#main", onclick: skip }, say("skip")),
       el("aside.side", { id: "side", "aria-label": say("conversations") },
         el("div.side-head", {}, el("span.brand", {}, mark(), say("app")),
           button("close", say("close"), () => R.openSide(false), { class: "only-narrow" })),
@@ -17,22 +17,22 @@
       el("div.scrim", { id: "scrim", onclick: () => R.openSide(false) }),
       el("main.main", { id: "main" },
         el("header.top", {},
-          button("menu", say("menu"), () => R.openSide(), { id: "menu" }),
+          button("menu", say("menu"), () => R.openSide(), { id: "menu", "aria-controls": "side" }),
           el("div.tabs", { role: "tablist" },
             el("button", { type: "button", role: "tab", id: "tab-chat", "aria-controls": "view-chat" }, say("chat")),
             el("button", { type: "button", role: "tab", id: "tab-training", "aria-controls": "view-training" }, say("training"))),
           el("h1.talk-title", { id: "talk-title", dir: "auto" }),
           button("theme", say("theme"), toggleTheme, { id: "theme" }),
           button("gear", say("settings"), () => R.openSettings(), { id: "settings" })),
-        el("div.lost", { id: "lost", role: "alert", hidden: true }, say("lost")),
+        el("div.lost", { id: "lost", role: "alert", hidden: true }),
         el("section.view", { id: "view-chat", role: "tabpanel", "aria-labelledby": "tab-chat" },
           el("div.scroll", { id: "scroll", tabindex: "-1" },
             el("div.welcome", { id: "welcome" }, mark(), el("h1", {}, say("welcome")), el("p", {}, say("welcome_more")),
               el("div.suggestions", { id: "suggestions" }, ...[1, 2, 3, 4].map((n) => el("button", { type: "button" }, say("suggest_" + n)))),
               el("p.trust", { id: "trust-welcome" })),
             el("div.rows", { id: "rows" })),
-          el("button.to-end", { type: "button", id: "to-end", hidden: true, "aria-label": say("to_bottom"), title: say("to_bottom") }, icon("bottom")),
           el("form.composer", { id: "composer" },
+            el("button.to-end", { type: "button", id: "to-end", hidden: true, "aria-label": say("to_bottom"), title: say("to_bottom") }, icon("bottom")),
             el("div.options-panel", { id: "options-panel", hidden: true }),
             el("ul.files", { id: "files", hidden: true, "aria-label": say("files") }),
             el("textarea", { id: "message", rows: "1", placeholder: say("placeholder"), "aria-label": say("placeholder"), dir: "auto", autofocus: true }),
@@ -47,9 +47,15 @@
               el("button.round.stop", { type: "button", id: "stop", "aria-label": say("stop"), title: say("stop") }, icon("stop")),
               el("button.round.send", { type: "submit", id: "send", "aria-label": say("send"), title: say("send") }, icon("send"))))),
         el("section.view", { id: "view-training", role: "tabpanel", "aria-labelledby": "tab-training", hidden: true },
-          el("div.scroll", {}, el("div.training", { id: "training" })))),
+          el("div.scroll", {}, el("div.training", { id: "training", tabindex: "-1" })))),
       el("div.toasts", { id: "toasts", role: "alert" }),
       el("div.unseen", { id: "announcer", role: "status" }));
+  }
+
+  /* Past the side bar and the head, to what the view is for. */
+  function skip(event) {
+    event.preventDefault();
+    document.querySelector(".view:not([hidden]) :is(#message, #training)").focus();
   }
 
   function mark() {
@@ -115,17 +121,33 @@
     setTimeout(() => toast.remove(), 7000);
   };
 
-  R.openSide = (open) => {
-    const narrow = matchMedia("(max-width: 800px)").matches;
-    const name = narrow ? "side-open" : "side-closed";
-    const now = document.body.classList.contains(name);
-    document.body.classList.toggle(name, open === undefined ? !now : narrow ? open : !open);
+  const narrow = matchMedia("(max-width: 800px)"); // there the side bar lies over the page
+  const sideShown = () => (narrow.matches ? document.body.classList.contains("side-open") : !document.body.classList.contains("side-closed"));
+  function tellSide() {
+    document.getElementById("menu").setAttribute("aria-expanded", String(sideShown()));
+    document.getElementById("main").inert = narrow.matches && sideShown();
+  }
+  R.openSide = (open = !sideShown()) => {
+    if (open === sideShown()) return;
+    document.body.classList.toggle(narrow.matches ? "side-open" : "side-closed", open === narrow.matches);
+    tellSide();
+    if (!narrow.matches) return;
+    const side = document.getElementById("side");
+    if (open) side.querySelector("#new").focus();
+    else if (side.contains(document.activeElement)) document.getElementById("menu").focus();
   };
 
   R.parts.unshift((page) => {
     page.id = "page";
     setTheme(chosenTheme());
     skeleton(page);
+    narrow.addEventListener("change", tellSide);
+    tellSide();
+    page.querySelector("#side").addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || !narrow.matches) return;
+      event.stopPropagation(); // it stops no answer
+      R.openSide(false);
+    });
     const mode = () => R.recall("thoughts", "collapsed");
     const radios = [...page.querySelectorAll("[data-thoughts][role=radio]")];
     const mark = () => { for (const one of radios) { const on = one.dataset.thoughts === mode(); one.setAttribute("aria-checked", String(on)); one.tabIndex = on ? 0 : -1; } };
@@ -138,6 +160,10 @@
       next.focus();
     });
     mark();
+    const tabs = [...page.querySelectorAll("[role=tab]")];
+    page.querySelector(".tabs").addEventListener("keydown", (event) => {
+      if (["ArrowLeft", "ArrowRight"].includes(event.key)) tabs.find((tab) => tab !== document.activeElement).focus();
+    });
     page.querySelector("#new").addEventListener("click", R.newChat);
     page.querySelector("#tab-chat").addEventListener("click", R.backToChat);
     page.querySelector("#tab-training").addEventListener("click", () => R.go({ view: "training" }));

@@ -65,7 +65,9 @@
       const keys = (event) => {
         const entries = [...box.children];
         const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-        if (by) { event.preventDefault(); entries[(entries.indexOf(document.activeElement) + by + entries.length) % entries.length].focus(); }
+        const end = { Home: entries[0], End: entries.at(-1) }[event.key];
+        if (by || end) { event.preventDefault(); (end ?? entries[(entries.indexOf(document.activeElement) + by + entries.length) % entries.length]).focus(); }
+        if (event.key === "Tab") { close(); anchor.focus(); } // and goes on from there
         if (event.key === "Escape") { event.stopPropagation(); close(); anchor.focus(); }
       };
       const close = () => { box.remove(); document.removeEventListener("pointerdown", away, true); };
