@@ -41,7 +41,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningHouse]:
         "trainer_nice": 0,  # beside eight clients one that gives way would take long
         "trainer_steps": 8,
         "trainer_group_size": 4,
-        "trainer_learning_rate": 0.004,  # far in few steps
+        "trainer_learning_rate": 0.008,  # far in few steps
         "trainer_gate_prompts": 48,
         "trainer_gate_samples": 2,
         "trainer_gate_confidence": 0.51,
