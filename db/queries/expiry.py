@@ -11,12 +11,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, delete, select
 from sqlalchemy.orm import Session
 
-from db.queries.forget import _bury, _count, _erase, _withdraw
+from db.queries.forget import SOME, _bury, _count, _erase, _withdraw
 from db.schema import Conversation, Feedback, Generation, Regression, RoundPrompt
 from db.values import Consent
-
-SOME = 200
-"""Conversations, or turns, in one transaction: nobody who records waits long for it."""
 
 
 def old_conversations(session: Session, before: datetime, after: str = "") -> list[str]:
