@@ -39,6 +39,7 @@ from server.pace import Pace
 from server.pickup import Pickup
 from server.placing import Places
 from server.pool import Pool
+from server.prompt_counts import PromptCounts
 from server.prompts import Longest
 from server.recording import Recorder, interrupted
 from server.relay import Relay
@@ -102,6 +103,7 @@ class Gateway:
             settings.engine_wait_seconds,
         )
         self.places = Places(database, self.lookups)
+        self.prompts = PromptCounts(database)
         days = (settings.history_days, settings.train_days)
         self.expiry = Expiry(database, self.lease, self.places, self.spool, *days)
         self.relay = Relay(

@@ -58,7 +58,7 @@ def get_checkpoint(gateway: House, _: Me, name: str) -> dict[str, Any]:
 def list_deployments(gateway: House, _: Me) -> dict[str, Any]:
     """What was live since when, newest first."""
     with gateway.database.reading() as session:
-        names = {row.id: row.name for row in checkpoints.list_checkpoints(session)}
+        names = checkpoints.names(session)
         rows = deployments.history(session)
     data = [
         {

@@ -1,0 +1,22 @@
+"""What a trainer looks for in a long record, and what a round trained on, without reading all the rest; and what old
+rounds left, by number."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0011"
+down_revision = "0010"
+
+
+def upgrade() -> None:
+    op.add_column("rounds", sa.Column("funnel", sa.JSON(none_as_null=True), nullable=True))
+    for name, table, columns, where in (
+        ("ix_generations_train", "generations", ["prompt_message_id", "origin", "consent"], "consent = 'train'"),
+        (
+            "ix_round_prompts_kept",
+            "round_prompts",
+            ["round_id", "split", "source", "erased_at", "verdict"],
+            "verdict = 'kept'",
+        ),
+    ):
+        op.create_index(name, table, columns, sqlite_where=sa.text(where), postgresql_where=sa.text(where))
