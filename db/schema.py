@@ -250,6 +250,7 @@ class RoundPrompt(Base):
         one_of("source", "recorded", "mix"),
         one_of("split", "train", "heldout"),
         one_of("verdict", "kept", "left"),
+        part_of("ix_round_prompts_kept_of", ("user_id", "split", "round_id", "verdict"), "verdict = 'kept'"),
         part_of("ix_round_prompts_kept", ("round_id", "split", "source", "erased_at", "verdict"), "verdict = 'kept'"),
     )
     round_id: Mapped[int] = mapped_column(ForeignKey("rounds.id"), primary_key=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, select
+from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.orm import Session
 
 from db.queries.forget import SOME, _bury, _count, _erase, _withdraw
@@ -63,7 +63,8 @@ def _silent(before: datetime) -> tuple[ColumnElement[bool], ...]:
 
 
 def _lone(before: datetime) -> tuple[ColumnElement[bool], ...]:
-    return Generation.conversation_id.is_(None), Generation.started_at < before
+    # Not by the index of conversations: SQLite would sort all turns that are in none, for each page of them anew.
+    return func.coalesce(Generation.conversation_id, "") == "", Generation.started_at < before
 
 
 def _taught(before: datetime) -> tuple[ColumnElement[bool], ...]:

@@ -16,6 +16,7 @@ from db.queries import names
 from db.queries.checkpoints import descendants
 from db.queries.common import chunks, utcnow
 from db.schema import (
+    KEPT,
     ApiKey,
     Checkpoint,
     Comparison,
@@ -140,7 +141,7 @@ def rounds_that_learnt_from(
 ) -> set[int]:
     """The same of rounds, the open one among them."""
     rounds: set[int] = set()
-    trained = select(RoundPrompt.round_id).where(RoundPrompt.split == "train", RoundPrompt.verdict == "kept").distinct()
+    trained = select(RoundPrompt.round_id).where(RoundPrompt.split == "train", KEPT).distinct()
     scored = select(Lesson.round_id).distinct()
     sources: tuple[tuple[Any, Any], ...] = ((trained, RoundPrompt), (scored, Lesson))
     for chosen, table in sources:

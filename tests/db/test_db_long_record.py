@@ -10,7 +10,19 @@ from sqlalchemy import event, select, text
 from support.records import a_turn, its_end, said, settle
 from support.statements import selected
 
-from db.queries import answers, checkpoints, conversations, curation, forget, lineage, rounds, triggers, turns, users
+from db.queries import (
+    answers,
+    checkpoints,
+    conversations,
+    curation,
+    expiry,
+    forget,
+    lineage,
+    rounds,
+    triggers,
+    turns,
+    users,
+)
 from db.queries.common import utcnow
 from db.schema import Conversation, Generation, Message, RoundPrompt
 from db.session import Database
@@ -80,6 +92,14 @@ def test_what_several_prompts_have_before_them_is_read_once(database: Database) 
         assert not [statement for statement in asked if "content" in statement]  # no words are needed for it
 
 
+def plan(database: Database, statement: str) -> list[str]:
+    """How SQLite goes about it."""
+    with database.reading() as session:
+        given = ("1",) * statement.count("?")
+        rows = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given).all()
+    return [str(row[-1]) for row in rows]
+
+
 @pytest.mark.parametrize("kind", ["sqlite"])
 def test_a_trainer_looks_only_at_turns_that_may_be_trained_on(database: Database, kind: str) -> None:
     with database.transaction() as session:
@@ -88,12 +108,29 @@ def test_a_trainer_looks_only_at_turns_that_may_be_trained_on(database: Database
     with database.reading() as session, selected(database) as asked:
         assert triggers.count_new(session, utcnow() - timedelta(days=9), 10) == 0
     (statement,) = asked
-    with database.reading() as session:
-        given = ("1",) * statement.count("?")
-        plan = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", given).all()
-    assert [row[-1] for row in plan] == [
-        "SEARCH generations USING COVERING INDEX ix_generations_train (prompt_message_id>?)"
+    index = "ix_generations_train (prompt_message_id>?)"
+    assert plan(database, statement) == [f"SEARCH generations USING COVERING INDEX {index}"]
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_what_is_too_old_is_found_page_by_page_without_sorting_all_of_it(database: Database, kind: str) -> None:
+    with database.reading() as session, selected(database) as asked:
+        for find in (expiry.old_conversations, expiry.old_lone_turns, expiry.old_lessons):
+            assert find(session, utcnow(), "") == []
+    tables = ("conversations", "generations", "generations")
+    assert [plan(database, one) for one in asked] == [
+        [f"SEARCH {table} USING INDEX sqlite_autoindex_{table}_1 (id>?)"] for table in tables
     ]
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
+def test_whom_rounds_learnt_from_is_told_from_what_they_kept(database: Database, kind: str) -> None:
+    with database.reading() as session, selected(database) as asked:
+        assert forget.rounds_that_learnt_from(session, user_id="ann") == set()
+        assert lineage.trained_on(session, 1) == {"erased": 0}
+    by_user, _, by_round = (plan(database, one)[0] for one in asked)
+    assert by_user == "SEARCH round_prompts USING COVERING INDEX ix_round_prompts_kept_of (user_id=? AND split=?)"
+    assert by_round == "SEARCH round_prompts USING COVERING INDEX ix_round_prompts_kept (round_id=? AND split=?)"
 
 
 def test_the_words_of_a_prompt_that_a_round_left_are_not_copied(database: Database) -> None:
