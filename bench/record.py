@@ -2,8 +2,8 @@
 
 Fills a database with so many turns and with a tenth of them (`bench.record_fill`), starts a gateway before it, and asks
 it what a page, a program and an administrator ask; what no request does is called. SQLite, or with `--postgresql` a
-server of its own (or the one of `--url`, whose database must be empty). JSON is the last line: medians by size, and what
-they took of the processor, which other work on the machine changes less.
+server of its own (or the one of `--url`, whose database must be empty). JSON is the last line: medians by size, and
+what they took of the processor, which other work on the machine changes less.
 """
 
 import argparse

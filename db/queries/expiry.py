@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, delete, func, select
+from sqlalchemy import ColumnElement, Select, delete, select
 from sqlalchemy.orm import Session
 
 from db.queries.forget import SOME, _bury, _count, _erase, _withdraw
@@ -29,9 +29,10 @@ def delete_conversations(session: Session, ids: Sequence[str], before: datetime)
     return gone.generations + gone.conversations, places
 
 
-def old_lone_turns(session: Session, before: datetime, after: str = "") -> list[str]:
-    """Ids of turns from before `before` that belong to no conversation: the first ones `after` that id."""
-    return _page(session, select(Generation.id).where(*_lone(before)), Generation.id, after)
+def old_lone_turns(session: Session, before: datetime, _: str = "") -> list[str]:
+    """Ids of some turns from before `before` that belong to no conversation. In no order: SQLite would sort all of them,
+    for each page anew; those of the page before are deleted by now."""
+    return list(session.scalars(select(Generation.id).where(*_lone(before)).limit(SOME)))
 
 
 def delete_turns(session: Session, ids: Sequence[str], before: datetime) -> int:
@@ -63,8 +64,7 @@ def _silent(before: datetime) -> tuple[ColumnElement[bool], ...]:
 
 
 def _lone(before: datetime) -> tuple[ColumnElement[bool], ...]:
-    # Not by the index of conversations: SQLite would sort all turns that are in none, for each page of them anew.
-    return func.coalesce(Generation.conversation_id, "") == "", Generation.started_at < before
+    return Generation.conversation_id.is_(None), Generation.started_at < before
 
 
 def _taught(before: datetime) -> tuple[ColumnElement[bool], ...]:

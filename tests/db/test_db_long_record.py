@@ -117,9 +117,10 @@ def test_what_is_too_old_is_found_page_by_page_without_sorting_all_of_it(databas
     with database.reading() as session, selected(database) as asked:
         for find in (expiry.old_conversations, expiry.old_lone_turns, expiry.old_lessons):
             assert find(session, utcnow(), "") == []
-    tables = ("conversations", "generations", "generations")
     assert [plan(database, one) for one in asked] == [
-        [f"SEARCH {table} USING INDEX sqlite_autoindex_{table}_1 (id>?)"] for table in tables
+        ["SEARCH conversations USING INDEX sqlite_autoindex_conversations_1 (id>?)"],
+        ["SEARCH generations USING INDEX ix_generations_conversation_id (conversation_id=?)"],
+        ["SEARCH generations USING INDEX sqlite_autoindex_generations_1 (id>?)"],
     ]
 
 
