@@ -120,7 +120,7 @@ def _requests(people: dict[str, httpx.Client], filled: Filled) -> Iterator[tuple
     yield "lineage_of_answer", get("admin", f"/api/generations/{filled.answer}/lineage")
     yield "lineage_of_user", get("admin", "/api/lineage", user="person1")
     yield "status", get("ordinary", "/api/status")
-    yield "checkpoints", get("admin", "/api/checkpoints")
+    yield "checkpoints", get("admin", "/api/checkpoints", manifests=False)
     yield "checkpoint", get("admin", f"/api/checkpoints/{filled.checkpoint}")
     yield "story", get("admin", f"/api/checkpoints/{filled.checkpoint}/story")
     yield "rounds", get("admin", "/api/rounds", limit=20)

@@ -179,7 +179,7 @@ class Catalog:
     def _read(self) -> None:
         with self._database.reading() as session:
             wished = tuple(Wish(row.kind, row.name, row.path, row.by) for row in wishes.wanted(session))
-            rows = session.scalars(checkpoints.without_manifests().order_by(Checkpoint.id)).all()
+            rows = checkpoints.list_checkpoints(session, manifests=False)
             current = deployments.current(session)
             self.engines = engines.changes(session)
             used: set[int | None] = {checkpoints.BASE_ID}

@@ -122,9 +122,10 @@ def find_checkpoint(session: Session, name: str) -> Checkpoint | None:
     return session.scalars(select(Checkpoint).where(Checkpoint.name == name)).one_or_none()
 
 
-def list_checkpoints(session: Session) -> Sequence[Checkpoint]:
-    """Oldest first, with their manifests: all of them together are large after some years of rounds."""
-    return session.scalars(select(Checkpoint).order_by(Checkpoint.id)).all()
+def list_checkpoints(session: Session, manifests: bool = True) -> Sequence[Checkpoint]:
+    """Oldest first, with their manifests, or `without_manifests`."""
+    wanted = select(Checkpoint) if manifests else without_manifests()
+    return session.scalars(wanted.order_by(Checkpoint.id)).all()
 
 
 def without_manifests() -> Select[Checkpoint]:

@@ -30,8 +30,8 @@ def delete_conversations(session: Session, ids: Sequence[str], before: datetime)
 
 
 def old_lone_turns(session: Session, before: datetime, _: str = "") -> list[str]:
-    """Ids of some turns from before `before` that belong to no conversation. In no order: SQLite would sort all of them,
-    for each page anew; those of the page before are deleted by now."""
+    """Ids of some turns from before `before` that belong to no conversation. In no order: SQLite would sort all of
+    them, for each page anew; those of the page before are deleted by now."""
     return list(session.scalars(select(Generation.id).where(*_lone(before)).limit(SOME)))
 
 

@@ -142,3 +142,15 @@ async def test_somebody_is_forgotten_in_transactions_that_others_get_between(
     assert (deleted["conversations"], deleted["messages"], deleted["generations"]) == (3, 6, 3)
     assert len(commits) >= 5
     assert (await house.http.get("/api/me/data")).json()["data"] == []
+
+
+async def test_checkpoints_are_listed_with_manifests_or_without(house: Running) -> None:
+    with house.database.transaction() as session:
+        row = checkpoints.reserve_checkpoint(session, 0)
+        checkpoints.complete_checkpoint(session, row.id, "/files/v1", {"told": 1})
+    for wish, told in (({}, {"told": 1}), ({"manifests": False}, None)):
+        with selected(house.database) as statements:
+            answer = await house.http.get("/api/checkpoints", params=wish)
+        newest, base = answer.json()["data"]
+        assert (newest["name"], newest["manifest"], newest["parent"]) == ("v1", told, base["name"])
+    assert [one for one in statements if "checkpoints.path" in one and "checkpoints.manifest" not in one]
