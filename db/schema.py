@@ -102,6 +102,7 @@ class Message(Base):
     __table_args__ = (
         UniqueConstraint("conversation_id", "chain_hash"),
         Index("ix_messages_user_id_chain_hash", "user_id", "chain_hash"),
+        part_of("ix_messages_asked", ("id", "chain_hash", "role"), "role = 'user'"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
@@ -383,5 +384,7 @@ class Audit(Base):
 # Written out, not as parameters: for all that SQLite knows of those, they might be in no part of an index.
 KEPT = RoundPrompt.verdict == literal_column("'kept'")
 """What a round trained on or was judged on."""
+ASKED = Message.role == literal_column("'user'")
+"""What people wrote."""
 TRAINS = Generation.consent == literal_column("'train'")
 """Turns that may be trained on."""

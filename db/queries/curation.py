@@ -17,7 +17,7 @@ from db.chain import as_message
 from db.ids import first_id_at
 from db.queries.common import chunks, table_of, utcnow
 from db.queries.rounds import _held, get_round
-from db.schema import TRAINS, Conversation, Generation, Message, Round, RoundPrompt, User
+from db.schema import ASKED, TRAINS, Conversation, Generation, Message, Round, RoundPrompt, User
 from db.values import Consent, CuratedPrompt, Origin, TrainablePrompt
 
 LEFT_ROUNDS = 10
@@ -91,7 +91,7 @@ def count_prompts(session: Session) -> tuple[int, int]:
 
     An estimate from above of what `trainable_prompts` yields: it does not look at the consent along each path.
     """
-    asked = select(func.count(Message.chain_hash.distinct())).where(Message.role == "user", _asked(true()))
+    asked = select(func.count(Message.chain_hash.distinct())).where(ASKED, _asked(true()))
     train = select(Generation.prompt_message_id).where(*_trains(), Generation.prompt_message_id.is_not(None))
     trainable = _joined(func.count(Message.chain_hash.distinct())).where(Message.id.in_(train), _allowed())
     return session.scalars(asked).one(), session.scalars(trainable).one()

@@ -113,6 +113,15 @@ def test_a_trainer_looks_only_at_turns_that_may_be_trained_on(database: Database
 
 
 @pytest.mark.parametrize("kind", ["sqlite"])
+def test_prompts_are_counted_without_reading_what_they_say(database: Database, kind: str) -> None:
+    with database.reading() as session, selected(database) as asked:
+        assert curation.count_prompts(session) == (0, 0)
+    recorded, trainable = (plan(database, one) for one in asked)
+    assert "SCAN messages USING COVERING INDEX ix_messages_asked" in recorded
+    assert any("USING COVERING INDEX ix_generations_train" in step for step in trainable)
+
+
+@pytest.mark.parametrize("kind", ["sqlite"])
 def test_what_is_too_old_is_found_page_by_page_without_sorting_all_of_it(database: Database, kind: str) -> None:
     with database.reading() as session, selected(database) as asked:
         for find in (expiry.old_conversations, expiry.old_lone_turns, expiry.old_lessons):
