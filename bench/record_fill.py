@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import insert, text
 
 from db.queries.checkpoints import ensure_base
 from db.queries.common import chunks, table_of, utcnow
@@ -189,6 +189,10 @@ def _talks(
         if len(rows[Message]) >= BATCH or number == talks - 1:
             _write(database, rows)
     _lessons(database, rounds, taught, dice)
+    if database.kind == "postgresql":
+        with database.transaction() as session:  # their ids were given
+            for table in ("rounds", "checkpoints"):
+                session.execute(text(f"SELECT setval(pg_get_serial_sequence('{table}', 'id'), max(id)) FROM {table}"))
     return Filled(
         users[0], users[1], looked_at["long"], looked_at["talk"], looked_at["answer"], f"v{rounds}", turns
     )  # fmt: skip

@@ -163,6 +163,7 @@ class Gateway:
         await self.catalog.refresh()
         inherit(self.spool, self.settings.spool.parent, interrupted, self.recorder.keep_back)
         self.recorder.start()
+        self.prompts.begin()
         await self.lease.beat()
         await self.swap.start()
         self._go(self.lease.run(), "lease")

@@ -30,6 +30,11 @@ class PromptCounts:
         self._took = 0.0
         self._again = 0.0  # from when on it is counted anew, by the monotonic clock
 
+    def begin(self) -> None:
+        """Count beside whoever asks, unless it is being done; at a start, so that nobody waits for the first time."""
+        if self._counting.acquire(blocking=False):
+            threading.Thread(target=self._beside, name="prompts", daemon=True).start()
+
     def get(self) -> tuple[int, int]:
         """(recorded, trainable). The first time it takes what it takes. Raises DatabaseUnavailable."""
         found = self._found
@@ -39,8 +44,8 @@ class PromptCounts:
                     self._count()
                 assert self._found is not None
                 return self._found
-        if time.monotonic() >= self._again and self._counting.acquire(blocking=False):
-            threading.Thread(target=self._beside, name="prompts", daemon=True).start()
+        if time.monotonic() >= self._again:
+            self.begin()
         return found
 
     def _beside(self) -> None:

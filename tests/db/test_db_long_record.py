@@ -24,6 +24,7 @@ from db.queries import (
     users,
 )
 from db.queries.common import utcnow
+from db.queries.searching import search_conversations
 from db.schema import Conversation, Generation, Message, RoundPrompt
 from db.session import Database
 from db.values import CuratedPrompt
@@ -318,3 +319,11 @@ def test_what_older_rounds_left_is_told_by_number_alone(database: Database, monk
         assert [len(curation.round_prompts(session, number)) for number in (1, 2)] == [2, 3]
         assert [curation.funnel(session, number) for number in (1, 2)] == told
         assert curation.round_prompts(session, 1, with_words=True)[1].prompt == said("mixed")  # a rebuild asks for it
+
+
+def test_a_search_looks_at_its_users_messages_alone(database: Database, kind: str) -> None:
+    with database.reading() as session, selected(database) as asked:
+        assert search_conversations(session, "ann", "walrus") == []
+    (statement,) = asked
+    # SQLite takes the conversation's index as long as it is told nothing else; PostgreSQL might scan the table.
+    assert ("messages.user_id =" in statement) == (kind == "postgresql")

@@ -50,6 +50,19 @@ async def test_a_long_record_is_counted_beside_those_who_ask(
     await until(counts.get, "it was not counted again", (3, 3))
 
 
+async def test_the_first_count_is_made_before_anybody_asks(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prompt_counts, "SHORT", 0)
+    with database.transaction() as session:
+        ann = settle(session)
+    record(database, ann, "Hi")
+    counts = PromptCounts(database)
+    counts.begin()
+    await until(lambda: counts._found, "it was not counted", (1, 1))
+    with selected(database) as statements:
+        assert counts.get() == (1, 1)
+    assert statements == []
+
+
 async def test_a_count_that_fails_is_tried_again(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prompt_counts, "SHORT", 0)
     monkeypatch.setattr(prompt_counts, "SHARE", 1e9)
