@@ -60,7 +60,7 @@ def fronts(home: Path, gap: float, litellm: Path | None, events: int = EVENTS) -
         engine = f"http://127.0.0.1:{ports[0]}"
         stub = [sys.executable, "-m", "bench.stub_engine", "--port", str(ports[0]), "--gap", str(gap)]
         stub += ["--events", str(events)]
-        found = [stack.enter_context(_front("direct", home, ports[0], stub))]
+        found = [stack.enter_context(running("direct", home, ports[0], stub))]
         found.append(stack.enter_context(bare(engine, home)))
         settings = {
             "RUMINATE_HOME": str(home), "RUMINATE_SERVER_PORT": str(ports[1]), "RUMINATE_SERVER_BASE_MODEL": "stub",
@@ -68,7 +68,7 @@ def fronts(home: Path, gap: float, litellm: Path | None, events: int = EVENTS) -
             **{f"RUMINATE_SERVER_{name}": value for name, value in WIDE.items()},
         }  # fmt: skip
         command, key = [sys.executable, "-m", "server"], make_key(home)
-        found.append(stack.enter_context(_front("gateway", home, ports[1], command, key, env=settings)))
+        found.append(stack.enter_context(running("gateway", home, ports[1], command, key, env=settings)))
         if litellm is not None:
             found.append(stack.enter_context(litellm_proxy(engine, home, litellm)))
         yield found
@@ -79,7 +79,7 @@ def bare(engine: str, home: Path) -> Iterator[Front]:
     """The bare pass-through before any engine."""
     port = free_port("127.0.0.1")
     command = [sys.executable, "-m", "bench.bare", "--port", str(port), "--engine", engine]
-    with _front("bare", home, port, command) as front:
+    with running("bare", home, port, command) as front:
         yield front
 
 
@@ -90,7 +90,7 @@ def litellm_proxy(engine: str, home: Path, folder: Path) -> Iterator[Front]:
     command = [str(folder / "bin" / "litellm"), "--config", str(_litellm_config(home, engine))]
     command += ["--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
     off = {"LITELLM_TELEMETRY": "False", "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True"}
-    with _front("litellm", home, port, command, LITELLM_KEY, "/health/liveliness", off) as front:
+    with running("litellm", home, port, command, LITELLM_KEY, "/health/liveliness", off) as front:
         yield front
 
 
@@ -131,7 +131,7 @@ def _litellm_config(home: Path, engine: str) -> Path:
 
 
 @contextmanager
-def _front(
+def running(
     name: str,
     home: Path,
     port: int,

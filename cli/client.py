@@ -121,9 +121,9 @@ class GatewayClient:
         """Stop a round; what it has trained is not published."""
         return cast(dict[str, Any], self.call("POST", f"/api/rounds/{round_id}/cancel", {"reason": reason}))
 
-    def checkpoints(self) -> list[dict[str, Any]]:
-        """All checkpoints, newest first."""
-        return _items(self.get("/api/checkpoints"))
+    def checkpoints(self, manifests: bool = True) -> list[dict[str, Any]]:
+        """All checkpoints, newest first; with their manifests they take a while after some years of rounds."""
+        return _items(self.get("/api/checkpoints", manifests=manifests))
 
     def deploy(self, checkpoint: str, reason: str, expected_live: str | None = None) -> dict[str, Any]:
         """Make `checkpoint` ("v3", or "previous") live on every engine; returns when it answers."""

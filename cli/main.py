@@ -205,7 +205,7 @@ def checkpoints(as_json: Json = False) -> None:
     from cli import tables
 
     with _client() as client:
-        tables.show(client.checkpoints(), tables.CHECKPOINT, as_json)
+        tables.show(client.checkpoints(manifests=as_json), tables.CHECKPOINT, as_json)
 
 
 @app.command()

@@ -7,7 +7,17 @@ What was said hangs on `Conversation`; `RoundPrompt` keeps ids without foreign k
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, CheckConstraint, ForeignKey, Index, MetaData, UniqueConstraint, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    ForeignKey,
+    Index,
+    MetaData,
+    UniqueConstraint,
+    literal_column,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from db.types import Measured, UtcTime, Words
@@ -25,6 +35,12 @@ COUNTING = {"sqlite_autoincrement": True}  # an id that was given out is never g
 class Base(DeclarativeBase):
     metadata = MetaData(naming_convention=CONVENTION)
     type_annotation_map = {str: Words, datetime: UtcTime, dict[str, Any]: JSON, list[Any]: JSON, float: Measured}
+
+
+def part_of(name: str, columns: tuple[str, ...], where: str) -> Index:
+    """An index over the rows for which `where` holds: small, however long the table grows. SQLite reads no row for a
+    query whose columns, those of `where` among them, are all in it."""
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 def one_of(column: str, *values: str) -> CheckConstraint:
@@ -86,6 +102,7 @@ class Message(Base):
     __table_args__ = (
         UniqueConstraint("conversation_id", "chain_hash"),
         Index("ix_messages_user_id_chain_hash", "user_id", "chain_hash"),
+        part_of("ix_messages_asked", ("id", "chain_hash", "role"), "role = 'user'"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
@@ -107,12 +124,8 @@ class Generation(Base):
         one_of("consent", "none", "history", "train"),
         Index("ix_generations_user_id_started_at", "user_id", "started_at"),
         Index("ix_generations_checkpoint_id_started_at", "checkpoint_id", "started_at"),
-        Index(
-            "ix_generations_unfinished",
-            "started_at",
-            sqlite_where=text("ended_at IS NULL"),
-            postgresql_where=text("ended_at IS NULL"),
-        ),
+        part_of("ix_generations_unfinished", ("started_at",), "ended_at IS NULL"),
+        part_of("ix_generations_train", ("prompt_message_id", "origin", "consent"), "consent = 'train'"),
     )
     id: Mapped[str] = mapped_column(primary_key=True)
     request_id: Mapped[str] = mapped_column(unique=True)
@@ -208,6 +221,9 @@ class Round(Base):
     phase: Mapped[str | None]
     verdict: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     error: Mapped[str | None]
+    funnel: Mapped[list[Any] | None] = mapped_column(
+        JSON(none_as_null=True)
+    )  # once what it left is kept by number alone
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]
@@ -226,13 +242,17 @@ class Replay(Base):
 
 
 class RoundPrompt(Base):
-    """A prompt that a round considered. Erasing empties `prompt`; the ids stay, to tell who learnt from it."""
+    """A prompt that a round considered. Erasing empties `prompt`; the ids stay, to tell who learnt from it.
+
+    What a person asked and the round left has no `prompt` either: nobody reads it again."""
 
     __tablename__ = "round_prompts"
     __table_args__ = (
         one_of("source", "recorded", "mix"),
         one_of("split", "train", "heldout"),
         one_of("verdict", "kept", "left"),
+        part_of("ix_round_prompts_kept_of", ("user_id", "split", "round_id", "verdict"), "verdict = 'kept'"),
+        part_of("ix_round_prompts_kept", ("round_id", "split", "source", "erased_at", "verdict"), "verdict = 'kept'"),
     )
     round_id: Mapped[int] = mapped_column(ForeignKey("rounds.id"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
@@ -359,3 +379,12 @@ class Audit(Base):
     actor: Mapped[str]
     action: Mapped[str] = mapped_column(index=True)
     detail: Mapped[dict[str, Any]]
+
+
+# Written out, not as parameters: for all that SQLite knows of those, they might be in no part of an index.
+KEPT = RoundPrompt.verdict == literal_column("'kept'")
+"""What a round trained on or was judged on."""
+ASKED = Message.role == literal_column("'user'")
+"""What people wrote."""
+TRAINS = Generation.consent == literal_column("'train'")
+"""Turns that may be trained on."""

@@ -112,7 +112,7 @@ class Database:
             with self._translated():
                 connection = self.engine.raw_connection()
                 try:
-                    connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                    _cut_log(connection.cursor())
                 finally:
                     connection.close()
 
@@ -181,6 +181,20 @@ def write_ahead(cursor: sqlite3.Cursor) -> None:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
                 raise
             time.sleep(0.01)
+
+
+def _cut_log(cursor: Any) -> None:
+    """Empty the write-ahead log, once no reader needs it any more.
+
+    SQLite would wait for readers with the write lock in its hands, so here it doesn't wait and is asked again.
+    """
+    until = time.monotonic() + BUSY_SECONDS
+    cursor.execute("PRAGMA busy_timeout = 0")
+    try:
+        while cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] and time.monotonic() < until:
+            time.sleep(0.02)
+    finally:
+        cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
 
 
 def _postgresql(url: URL) -> Engine:

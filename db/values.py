@@ -1,7 +1,7 @@
 """The plain values that cross into and out of storage. They know no table, no session and no driver."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -135,6 +135,9 @@ class Forgotten:
     keys: int = 0
     round_prompts: int = 0  # emptied, not deleted: lineage keeps their ids
     regressions: int = 0  # answers that the gate kept an eye on
+
+    def __add__(self, other: "Forgotten") -> "Forgotten":
+        return Forgotten(*(one + more for one, more in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(frozen=True)

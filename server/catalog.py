@@ -15,6 +15,7 @@ from typing import Any
 
 from db.errors import DatabaseUnavailable
 from db.queries import checkpoints, deployments, engines, wishes
+from db.schema import Checkpoint
 from db.session import Database
 from server.errors import no_model, not_in_place, unavailable
 
@@ -23,6 +24,7 @@ log = logging.getLogger(__name__)
 ALIAS = "ruminate"
 BASE = f"{ALIAS}-v0"
 """What engines are started to serve."""
+MOVING = ("candidate", "canary")  # states in which a checkpoint's files may still be written anew
 SERVED = ("canary", "published", "retired")  # states in which users may ask for a checkpoint by name
 
 
@@ -91,10 +93,10 @@ class Wish:
     by: str  # the gateway
 
 
-def weights(row: Any) -> Weights:
-    """From a row of `checkpoints`."""
+def weights(row: Checkpoint, manifest: dict[str, Any]) -> Weights:
+    """From a row of `checkpoints`, and its manifest apart."""
     path = Path(row.path) if row.path and row.kind != "base" else None
-    return Weights(row.id, row.name, row.kind, row.state, path, row.manifest or {}, row.created_at)
+    return Weights(row.id, row.name, row.kind, row.state, path, manifest, row.created_at)
 
 
 class Catalog:
@@ -103,6 +105,7 @@ class Catalog:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._by_name: dict[str, Weights] = {}
+        self._manifests: dict[int, dict[str, Any]] = {}  # of those that change no more: all together they are large
         self._reading = asyncio.Lock()
         self.wanted: Wanted | None = None
         self.wishes: tuple[Wish, ...] = ()  # oldest first
@@ -175,13 +178,20 @@ class Catalog:
         return (None if self.wanted is None else self.wanted.deployment_id, self.wishes)
 
     def _read(self) -> tuple[dict[str, Weights], tuple[Wish, ...], dict[str, bool], Wanted | None]:
-        """Changes nothing: whoever waited for it may have left, and a later reading be there before it ends."""
+        """Sets nothing that others read: whoever waited may have left, and a later reading be there before it ends."""
         with self._database.reading() as session:
             wished = tuple(Wish(row.kind, row.name, row.path, row.by) for row in wishes.wanted(session))
-            rows = checkpoints.list_checkpoints(session)
+            rows = checkpoints.list_checkpoints(session, manifests=False)
             current = deployments.current(session)
             changes = engines.changes(session)
-        by_id = {row.id: weights(row) for row in rows}
+            used: set[int | None] = {checkpoints.BASE_ID}
+            if current is not None:
+                used |= {current.live_checkpoint_id, current.previous_checkpoint_id, current.canary_checkpoint_id}
+            moving = {row.id for row in rows if row.state in MOVING or row.id in used}
+            read = checkpoints.manifests(session, moving | {row.id for row in rows} - self._manifests.keys())
+        known = self._manifests | read
+        self._manifests |= {key: manifest for key, manifest in read.items() if key not in moving}
+        by_id = {row.id: weights(row, known[row.id]) for row in rows}
         wanted = self.wanted
         if current is not None:
             previous, canary = current.previous_checkpoint_id, current.canary_checkpoint_id

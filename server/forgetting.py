@@ -17,8 +17,6 @@ from server.auth import LOCAL
 from server.gateway import Gateway
 from server.spool import Claim, Journal, Spool
 
-EVERY = 1_000_000_000  # conversations of one user
-
 
 @dataclass(frozen=True)
 class Gone:
@@ -75,10 +73,16 @@ def forget_data(gateway: Gateway, user_id: str) -> Gone:
 
 
 def _of_user(gateway: Gateway, user_id: str, stays: Callable[[User | None], bool]) -> Gone:
+    rows, places = Forgotten(), list[str]()
+    while True:
+        with gateway.database.transaction() as session:
+            some = queries.delete_some(session, user_id)
+        if some is None:
+            break
+        rows, places = rows + some[0], places + some[1]
     with gateway.database.transaction() as session:
-        places = [one.id for one in conversations.list_conversations(session, user_id, limit=EVERY)]
         delete = queries.delete_user_data if stays(session.get(User, user_id)) else queries.delete_user
-        rows = delete(session, user_id)
+        rows += delete(session, user_id)
     gateway.door.forget(user_id)
     return _elsewhere(gateway, rows, places, lambda turn: turn.user_id == user_id)
 

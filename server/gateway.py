@@ -42,6 +42,7 @@ from server.pace import Pace
 from server.pickup import Pickup
 from server.placing import Places
 from server.pool import Pool
+from server.prompt_counts import PromptCounts
 from server.prompts import Longest
 from server.recording import Recorder, interrupted
 from server.relay import Relay
@@ -106,6 +107,7 @@ class Gateway:
             settings.engine_wait_seconds,
         )
         self.places = Places(database, self.lookups)
+        self.prompts = PromptCounts(database)
         days = (settings.history_days, settings.train_days)
         self.expiry = Expiry(database, self.lease, self.places, self.spool, *days)
         self.relay = Relay(
@@ -167,6 +169,7 @@ class Gateway:
         await self.catalog.refresh()
         inherit(self.spool, self.settings.spool.parent, interrupted, self.recorder.keep_back)
         self.recorder.start()
+        self.prompts.begin()
         await self.lease.beat()
         await self.swap.start()
         self._go(self.lease.run(), "lease")

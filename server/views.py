@@ -39,7 +39,9 @@ def round_view(row: Round, names: dict[int, str]) -> dict[str, Any]:
     }
 
 
-def checkpoint_view(row: Checkpoint, names: dict[int, str], live: Weights | None) -> dict[str, Any]:
+def checkpoint_view(
+    row: Checkpoint, names: dict[int, str], live: Weights | None, with_manifest: bool = True
+) -> dict[str, Any]:
     return {
         "name": row.name,
         "kind": row.kind,
@@ -49,7 +51,7 @@ def checkpoint_view(row: Checkpoint, names: dict[int, str], live: Weights | None
         "created_at": when(row.created_at),
         "live": live is not None and live.id == row.id,
         "path": row.path,
-        "manifest": row.manifest,
+        "manifest": row.manifest if with_manifest else None,
     }
 
 

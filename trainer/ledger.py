@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from db.errors import LeaseLost as RowLost
-from db.queries import checkpoints, curation, deployments, lessons, regressions, replays, rounds
+from db.queries import checkpoints, curation, deployments, lessons, lineage, regressions, replays, rounds
 from db.queries.preferences import trainable_preferences
 from db.schema import Checkpoint, Round, RoundPrompt
 from db.session import Database
@@ -100,11 +100,14 @@ class Ledger:
         """Write curation's verdicts, in place of an earlier attempt's."""
         with self._held() as session:
             curation.save_prompts(session, self._round, self._owner, prompts)
+        with self._held() as session:
+            curation.settle_left(session, self._round)
 
-    def prompts(self, round_id: int | None = None) -> Sequence[RoundPrompt]:
-        """Curation's verdicts, of this round or another; one that was forgotten since has no `prompt`."""
+    def prompts(self, round_id: int | None = None, **only: Any) -> Sequence[RoundPrompt]:
+        """Curation's verdicts, of this round or another; one that was forgotten since has no `prompt`. There may be as
+        many as the record is long: `only` as in `curation.round_prompts`."""
         with self._database.reading() as session:
-            return curation.round_prompts(session, self._round if round_id is None else round_id)
+            return curation.round_prompts(session, self._round if round_id is None else round_id, **only)
 
     def repeats(self) -> int | None:
         """Which round this one does again, without what was forgotten; None for one that does none."""
@@ -129,9 +132,9 @@ class Ledger:
 
     def learnt_from(self) -> dict[str, int]:
         """How many prompts the round trained on, by source."""
-        kept = [row for row in self.prompts() if row.split == "train" and row.verdict == "kept"]
-        recorded = sum(row.source == "recorded" for row in kept)
-        return {"recorded": recorded, "mix": len(kept) - recorded}
+        with self._database.reading() as session:
+            counts = lineage.trained_on(session, self._round)
+        return {source: counts.get(source, 0) for source in ("recorded", "mix")}
 
     # -- checkpoints
 

@@ -185,7 +185,7 @@ class Rollout:
         """
         train, ledger, seed = self._prompts.train, self._work.ledger, seed_of("others", self._work.config.seed, step)
         done = step * self._work.config.prompts_per_step
-        kept = {row.position for row in ledger.prompts() if row.verdict == "kept"}
+        kept = {row.position for row in ledger.prompts(verdict="kept")}
         fit = [
             str(place)
             for place, (position, prompt) in enumerate(train)

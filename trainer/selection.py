@@ -41,8 +41,8 @@ def select(work: Work) -> Selection:
         earlier = work.ledger.repeats()
         write_json(mark, _choose(work) if earlier is None else _again(work, earlier))
     counts = read_json(mark)
-    rows = work.ledger.prompts()
     train, spares = counts["train"], counts["train"] + counts["spares"]
+    rows = work.ledger.prompts(most=spares + counts["heldout"])
     return Selection(
         TrainingPrompts(
             train=[(row.position, _prompt(row)) for row in rows[:train]],
@@ -95,7 +95,7 @@ def _again(work: Work, earlier: int) -> dict[str, int]:
 
     Raises ValueError when not enough are left to train or to judge on.
     """
-    rows = [row for row in work.ledger.prompts(earlier) if row.prompt is not None and row.erased_at is None]
+    rows = work.ledger.prompts(earlier, with_words=True)
     train = _allowed(work, [_prompt(row) for row in rows if (row.split, row.verdict) == ("train", "kept")])
     spares = [_prompt(row) for row in rows if row.why == STANDS_IN]
     heldout = _allowed(work, [_prompt(row) for row in rows if (row.split, row.verdict) == ("heldout", "kept")])

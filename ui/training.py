@@ -87,7 +87,7 @@ class Training:
         return view.overview(
             status,
             rounds,
-            client.checkpoints(),
+            client.checkpoints(manifests=False),
             _measured(client, rounds),
             items(client.get("/api/deployments")),
             items(client.get("/api/comparisons/tally")),

@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from db.chain import as_message
-from db.queries.conversations import messages_of
+from db.queries.tree import path_to
 from db.schema import Conversation, Generation, Message
 
 
@@ -31,13 +31,8 @@ def find_answer(session: Session, user_id: str, generation_id: str) -> Answered 
     conversation = session.get(Conversation, row.conversation_id)
     if conversation is None or conversation.deleted_at is not None:
         return None
-    nodes = {node.id: node for node in messages_of(session, row.conversation_id)}
-    path: list[dict[str, Any]] = []
-    node = nodes.get(row.message_id or "")
-    while node is not None:
-        path.append(as_message(node.role, node.content, node.extra))
-        node = nodes.get(node.parent_id or "")
-    return Answered(row, path[::-1])
+    path = path_to(session, row.message_id or "")
+    return Answered(row, [as_message(node.role, node.content, node.extra) for node in path])
 
 
 def find_said(session: Session, user_id: str, generation_ids: Collection[str]) -> dict[str, dict[str, Any]]:

@@ -1,15 +1,15 @@
 """The weights there are: where they come from, where their files lie, what became of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session, aliased, defer
 
 from db.base import told_weights
 from db.errors import BaseChanged, NotFound
 from db.ids import new_id
-from db.queries.common import insert, utcnow
+from db.queries.common import chunks, insert, utcnow
 from db.schema import Checkpoint
 from db.values import CheckpointState
 
@@ -122,25 +122,52 @@ def find_checkpoint(session: Session, name: str) -> Checkpoint | None:
     return session.scalars(select(Checkpoint).where(Checkpoint.name == name)).one_or_none()
 
 
-def list_checkpoints(session: Session) -> Sequence[Checkpoint]:
-    """Oldest first."""
-    return session.scalars(select(Checkpoint).order_by(Checkpoint.id)).all()
+def list_checkpoints(session: Session, manifests: bool = True) -> Sequence[Checkpoint]:
+    """Oldest first, with their manifests, or `without_manifests`."""
+    wanted = select(Checkpoint) if manifests else without_manifests()
+    return session.scalars(wanted.order_by(Checkpoint.id)).all()
+
+
+def without_manifests() -> Select[Checkpoint]:
+    """Checkpoints whose manifest is read only where it is asked for, and then while the session is open."""
+    return select(Checkpoint).options(defer(Checkpoint.manifest))
+
+
+def names(session: Session) -> dict[int, str]:
+    """Of each checkpoint, by id."""
+    return {row.id: row.name for row in session.execute(select(Checkpoint.id, Checkpoint.name))}
+
+
+def manifests(session: Session, checkpoint_ids: Collection[int]) -> dict[int, dict[str, Any]]:
+    """Of each of these, by id; empty for one whose files are not complete."""
+    found: dict[int, dict[str, Any]] = {}
+    for some in chunks(sorted(checkpoint_ids)):
+        rows = session.execute(select(Checkpoint.id, Checkpoint.manifest).where(Checkpoint.id.in_(some)))
+        found |= {key: manifest or {} for key, manifest in rows}
+    return found
 
 
 def lineage(session: Session, checkpoint_id: int) -> list[Checkpoint]:
-    """From the checkpoint itself back to the base."""
-    line = [get_checkpoint(session, checkpoint_id)]
-    while line[-1].parent_id is not None:
-        line.append(get_checkpoint(session, line[-1].parent_id))
-    return line
+    """From the checkpoint itself back to the base; `without_manifests`. Raises NotFound."""
+    own = select(Checkpoint.id, Checkpoint.parent_id).where(Checkpoint.id == checkpoint_id)
+    line = own.cte("line", recursive=True)
+    parent = aliased(Checkpoint)
+    line = line.union_all(select(parent.id, parent.parent_id).join(line, parent.id == line.c.parent_id))
+    wanted = without_manifests().join(line, line.c.id == Checkpoint.id)
+    found = session.scalars(wanted.order_by(Checkpoint.id.desc())).all()  # a child is always younger than its parent
+    if not found:
+        raise NotFound("checkpoint", checkpoint_id)
+    return list(found)
 
 
 def descendants(session: Session, checkpoint_ids: set[int]) -> list[Checkpoint]:
-    """These checkpoints and all that grew out of them, oldest first."""
+    """These checkpoints and all that grew out of them, oldest first; `without_manifests`."""
     found: set[int] = set(checkpoint_ids)
-    family = []
-    for checkpoint in list_checkpoints(session):  # a child is always younger than its parent
-        if checkpoint.id in found or checkpoint.parent_id in found:
-            found.add(checkpoint.id)
-            family.append(checkpoint)
-    return family
+    for key, parent in session.execute(select(Checkpoint.id, Checkpoint.parent_id).order_by(Checkpoint.id)):
+        if parent in found:  # a child is always younger than its parent
+            found.add(key)
+    return [
+        one
+        for some in chunks(sorted(found))
+        for one in session.scalars(without_manifests().where(Checkpoint.id.in_(some)).order_by(Checkpoint.id))
+    ]

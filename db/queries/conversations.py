@@ -37,14 +37,26 @@ def get_conversation(session: Session, conversation_id: str, user_id: str) -> Co
     return row
 
 
-def messages_of(session: Session, conversation_id: str) -> Sequence[Message]:
-    """All nodes of the tree, every parent before its children."""
-    return session.scalars(select(Message).where(Message.conversation_id == conversation_id).order_by(Message.id)).all()
+def all_conversations(
+    session: Session, user_id: str, limit: int = 50, before_id: str | None = None
+) -> Sequence[Conversation]:
+    """In an order that nothing said meanwhile changes; `before_id`, the `id` of the last one, goes on with the next
+    page. So that whoever reads all of them misses none."""
+    wanted = select(Conversation).where(Conversation.user_id == user_id, Conversation.deleted_at.is_(None))
+    if before_id is not None:
+        wanted = wanted.where(Conversation.id < before_id)
+    return session.scalars(wanted.order_by(Conversation.id.desc()).limit(limit)).all()
 
 
-def generations_of(session: Session, conversation_id: str) -> Sequence[Generation]:
+def messages_of(session: Session, *conversation_ids: str) -> Sequence[Message]:
+    """All nodes of the trees, every parent before its children."""
+    wanted = select(Message).where(Message.conversation_id.in_(conversation_ids))
+    return session.scalars(wanted.order_by(Message.id)).all()
+
+
+def generations_of(session: Session, *conversation_ids: str) -> Sequence[Generation]:
     """In the order in which they began."""
-    wanted = select(Generation).where(Generation.conversation_id == conversation_id)
+    wanted = select(Generation).where(Generation.conversation_id.in_(conversation_ids))
     return session.scalars(wanted.order_by(Generation.started_at, Generation.id)).all()
 
 

@@ -11,12 +11,9 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, delete, select
 from sqlalchemy.orm import Session
 
-from db.queries.forget import _bury, _count, _erase, _withdraw
+from db.queries.forget import SOME, _bury, _count, _erase, _withdraw
 from db.schema import Conversation, Feedback, Generation, Regression, RoundPrompt
 from db.values import Consent
-
-SOME = 200
-"""Conversations, or turns, in one transaction: nobody who records waits long for it."""
 
 
 def old_conversations(session: Session, before: datetime, after: str = "") -> list[str]:
@@ -32,9 +29,10 @@ def delete_conversations(session: Session, ids: Sequence[str], before: datetime)
     return gone.generations + gone.conversations, places
 
 
-def old_lone_turns(session: Session, before: datetime, after: str = "") -> list[str]:
-    """Ids of turns from before `before` that belong to no conversation: the first ones `after` that id."""
-    return _page(session, select(Generation.id).where(*_lone(before)), Generation.id, after)
+def old_lone_turns(session: Session, before: datetime, _: str = "") -> list[str]:
+    """Ids of some turns from before `before` that belong to no conversation. In no order: SQLite would sort all of
+    them, for each page anew; those of the page before are deleted by now."""
+    return list(session.scalars(select(Generation.id).where(*_lone(before)).limit(SOME)))
 
 
 def delete_turns(session: Session, ids: Sequence[str], before: datetime) -> int:

@@ -43,8 +43,15 @@ def take_back(session: Session, generation_id: str, user_id: str) -> None:
     session.execute(delete(Feedback).where(Feedback.generation_id == generation_id, Feedback.user_id == user_id))
 
 
-def feedback_on(session: Session, generation_ids: Sequence[str]) -> Sequence[Feedback]:
-    return session.scalars(select(Feedback).where(Feedback.generation_id.in_(generation_ids))).all()
+def feedback_in(session: Session, conversation_ids: Sequence[str]) -> list[tuple[str, Feedback]]:
+    """Each with the conversation of its answer, in the order in which it was first given."""
+    rows = session.execute(
+        select(Generation.conversation_id, Feedback)
+        .join(Generation, Generation.id == Feedback.generation_id)
+        .where(Generation.conversation_id.in_(conversation_ids))
+        .order_by(Feedback.id)
+    )
+    return [(str(place), row) for place, row in rows]
 
 
 def compare(
@@ -69,10 +76,15 @@ def compare(
     return comparison
 
 
-def comparisons_of(session: Session, generation_ids: Sequence[str]) -> Sequence[Comparison]:
-    """Choices that had any of these generations on the left (both sides are of one conversation), oldest first."""
-    wanted = select(Comparison).where(Comparison.left_generation_id.in_(generation_ids))
-    return session.scalars(wanted.order_by(Comparison.created_at, Comparison.id)).all()
+def comparisons_in(session: Session, conversation_ids: Sequence[str]) -> list[tuple[str, Comparison]]:
+    """Each choice with the conversation that its answers are of, oldest first."""
+    rows = session.execute(
+        select(Generation.conversation_id, Comparison)
+        .join(Generation, Generation.id == Comparison.left_generation_id)
+        .where(Generation.conversation_id.in_(conversation_ids))
+        .order_by(Comparison.created_at, Comparison.id)
+    )
+    return [(str(place), row) for place, row in rows]
 
 
 def chosen(session: Session) -> dict[tuple[str, str], tuple[int, int, int]]:

@@ -16,6 +16,7 @@ from db.queries import names
 from db.queries.checkpoints import descendants
 from db.queries.common import chunks, utcnow
 from db.schema import (
+    KEPT,
     ApiKey,
     Checkpoint,
     Comparison,
@@ -29,6 +30,9 @@ from db.schema import (
     User,
 )
 from db.values import Consent, Forgotten
+
+SOME = 200
+"""Conversations in one transaction: nobody who records waits long for it."""
 
 
 def delete_user(session: Session, user_id: str) -> Forgotten:
@@ -53,21 +57,34 @@ def delete_user_data(session: Session, user_id: str) -> Forgotten:
     own = select(Conversation.id).where(Conversation.user_id == user_id, Conversation.deleted_at.is_(None))
     gone = _bury(session, list(session.scalars(own.order_by(Conversation.id).with_for_update())))
     # What is in no conversation: turns that were not kept, words about others' answers.
-    feedback = _count(session, delete(Feedback).where(Feedback.user_id == user_id))
-    comparisons = _count(session, delete(Comparison).where(Comparison.user_id == user_id))
-    regressions = _count(session, delete(Regression).where(Regression.user_id == user_id))
-    generations = _count(session, delete(Generation).where(Generation.user_id == user_id))
-    erased = _erase(session, RoundPrompt.user_id == user_id)
-    return Forgotten(
-        gone.conversations,
-        gone.messages,
-        gone.generations + generations,
-        gone.feedback + feedback,
-        gone.comparisons + comparisons,
-        0,
-        gone.round_prompts + erased,
-        gone.regressions + regressions,
+    return gone + Forgotten(
+        feedback=_count(session, delete(Feedback).where(Feedback.user_id == user_id)),
+        comparisons=_count(session, delete(Comparison).where(Comparison.user_id == user_id)),
+        regressions=_count(session, delete(Regression).where(Regression.user_id == user_id)),
+        generations=_count(session, delete(Generation).where(Generation.user_id == user_id)),
+        round_prompts=_erase(session, RoundPrompt.user_id == user_id),
     )
+
+
+def delete_some(session: Session, user_id: str) -> tuple[Forgotten, list[str]] | None:
+    """A part of what `delete_user_data` deletes, and the ids of its conversations; None once there is no more.
+
+    Whose record is long is forgotten in transactions that nobody waits for long, of which `delete_user_data` is the
+    last. One that was broken off goes on where it ended.
+    """
+    _lock_user(session, user_id).forgotten_at = utcnow()
+    own = select(Conversation.id).where(Conversation.user_id == user_id, Conversation.deleted_at.is_(None))
+    places = list(session.scalars(own.order_by(Conversation.id).limit(SOME).with_for_update()))
+    if places:
+        return _bury(session, places), places
+    lone = select(Generation.id).where(Generation.user_id == user_id, Generation.conversation_id.is_(None))
+    turns = list(session.scalars(lone.order_by(Generation.started_at).limit(SOME * 10)))
+    if not turns:
+        return None
+    feedback = _count(session, delete(Feedback).where(Feedback.generation_id.in_(turns)))
+    return Forgotten(
+        generations=_count(session, delete(Generation).where(Generation.id.in_(turns))), feedback=feedback
+    ), []
 
 
 def delete_conversation(session: Session, conversation_id: str, user_id: str | None = None) -> Forgotten:
@@ -124,7 +141,7 @@ def rounds_that_learnt_from(
 ) -> set[int]:
     """The same of rounds, the open one among them."""
     rounds: set[int] = set()
-    trained = select(RoundPrompt.round_id).where(RoundPrompt.split == "train", RoundPrompt.verdict == "kept").distinct()
+    trained = select(RoundPrompt.round_id).where(RoundPrompt.split == "train", KEPT).distinct()
     scored = select(Lesson.round_id).distinct()
     sources: tuple[tuple[Any, Any], ...] = ((trained, RoundPrompt), (scored, Lesson))
     for chosen, table in sources:

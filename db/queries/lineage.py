@@ -11,11 +11,12 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from db.errors import NotFound
-from db.queries.checkpoints import find_checkpoint, get_checkpoint, lineage, list_checkpoints
+from db.queries.checkpoints import find_checkpoint, get_checkpoint, lineage, without_manifests
+from db.queries.common import chunks
 from db.queries.curation import still_trainable
 from db.queries.forget import checkpoints_that_learnt_from, rounds_that_learnt_from
 from db.queries.rounds import get_round, metrics, open_round
-from db.schema import Checkpoint, Conversation, Generation, Lesson, Message, Round, RoundPrompt, User
+from db.schema import KEPT, Checkpoint, Conversation, Generation, Lesson, Message, Round, RoundPrompt, User
 from db.values import CheckpointState
 
 SERVABLE = (CheckpointState.PUBLISHED, CheckpointState.RETIRED, CheckpointState.CANARY)
@@ -77,13 +78,14 @@ def behind_answer(session: Session, generation_id: str, user_id: str | None) -> 
     answer = session.get(Generation, generation_id)
     if answer is None or user_id not in (None, answer.user_id):
         raise NotFound("generation", generation_id)
-    line = []
-    for one in lineage(session, answer.checkpoint_id):
-        if one.round_id is None:
-            line.append(Ancestor(one, None, {}))
-        else:
-            line.append(Ancestor(one, get_round(session, one.round_id), trained_on(session, one.round_id)))
-    return answer, line
+    line = lineage(session, answer.checkpoint_id)
+    ids = [one.round_id for one in line if one.round_id is not None]
+    rounds = {row.id: row for some in chunks(ids) for row in session.scalars(select(Round).where(Round.id.in_(some)))}
+    counts = _trained_on(session, ids)
+    return answer, [
+        Ancestor(one, None, {}) if one.round_id is None else Ancestor(one, rounds[one.round_id], counts[one.round_id])
+        for one in line
+    ]
 
 
 def story(session: Session, name: str) -> Story:
@@ -107,15 +109,21 @@ def story(session: Session, name: str) -> Story:
 
 def trained_on(session: Session, round_id: int) -> dict[str, int]:
     """How many prompts the round trained on, by source, and how many of them were forgotten since."""
-    kept = (RoundPrompt.round_id == round_id, RoundPrompt.split == "train", RoundPrompt.verdict == "kept")
-    rows = session.execute(
-        select(RoundPrompt.source, func.count(), func.count(RoundPrompt.erased_at))
-        .where(*kept)
-        .group_by(RoundPrompt.source)
-        .order_by(RoundPrompt.source)
-    ).all()
-    counts = {source: count for source, count, _ in rows}
-    return counts | {"erased": sum(erased for _, _, erased in rows)}
+    return _trained_on(session, [round_id])[round_id]
+
+
+def _trained_on(session: Session, round_ids: Sequence[int]) -> dict[int, dict[str, int]]:
+    found: dict[int, dict[str, int]] = {round_id: {"erased": 0} for round_id in round_ids}
+    for some in chunks(round_ids):
+        rows = session.execute(
+            select(RoundPrompt.round_id, RoundPrompt.source, func.count(), func.count(RoundPrompt.erased_at))
+            .where(RoundPrompt.round_id.in_(some), RoundPrompt.split == "train", KEPT)
+            .group_by(RoundPrompt.round_id, RoundPrompt.source)
+        )
+        for round_id, source, count, erased in rows:
+            found[round_id][source] = count
+            found[round_id]["erased"] += erased
+    return found
 
 
 def prompts(session: Session, round_id: int, after: int, limit: int, **only: str | None) -> Sequence[RoundPrompt]:
@@ -138,12 +146,9 @@ def learnt(session: Session, *, user_id: str | None = None, conversation_id: str
     """Which checkpoints learnt from this user or conversation, also where it is deleted since."""
     family = checkpoints_that_learnt_from(session, user_id=user_id, conversation_id=conversation_id)
     touched = {one.id for one in family}
-    clean = [
-        one
-        for one in list_checkpoints(session)
-        if one.id not in touched and (one.kind == "base" or (one.state in SERVABLE and one.path is not None))
-    ]
-    return Learnt(family, clean[-1] if clean else get_checkpoint(session, 0))
+    servable = (Checkpoint.kind == "base") | (Checkpoint.state.in_(SERVABLE) & Checkpoint.path.is_not(None))
+    newest = session.scalars(without_manifests().where(servable).order_by(Checkpoint.id.desc()))
+    return Learnt(family, next((one for one in newest if one.id not in touched), None) or get_checkpoint(session, 0))
 
 
 def uses(session: Session, conversation_id: str, user_id: str | None) -> Uses:

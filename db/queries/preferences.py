@@ -9,9 +9,8 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session, aliased
 
-from db.queries.common import chunks
-from db.queries.curation import PAGE, _joined, _paths, _trainable
-from db.schema import Comparison, Feedback, Generation, Message
+from db.queries.curation import trainable_histories
+from db.schema import Comparison, Feedback, Generation
 from db.values import Consent, Preference
 
 
@@ -26,7 +25,7 @@ def trainable_preferences(session: Session) -> list[Preference]:
             answers = chosen.response, rejected.response, chosen.reasoning or "", rejected.reasoning or ""
             found.setdefault((chosen.id, rejected.id), (prompt, *answers, user))
     prompts = sorted({prompt for prompt, *_ in found.values()})
-    histories = _histories(session, prompts)
+    histories = trainable_histories(session, prompts)
     return sorted(
         (Preference(prompt, histories[prompt], *answers) for prompt, *answers in found.values() if prompt in histories),
         key=lambda one: (one.message_id, one.chosen, one.rejected),
@@ -61,12 +60,3 @@ def _thumbs(session: Session) -> Iterator[tuple[str, str, Any, Any]]:
 
 def _free(generation: Any) -> Sequence[Any]:
     return generation.consent == Consent.TRAIN.value, generation.response.is_not(None), generation.response != ""
-
-
-def _histories(session: Session, message_ids: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    """The conversations up to those of the prompts that may be trained on now."""
-    out: dict[str, list[dict[str, Any]]] = {}
-    for chunk in chunks(message_ids, PAGE):
-        found = set(session.scalars(_joined(Message.id).where(Message.id.in_(chunk), _trainable())))
-        out |= {leaf: history for leaf, (history, free) in _paths(session, sorted(found)).items() if free}
-    return out

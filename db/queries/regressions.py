@@ -56,10 +56,15 @@ def kept_by(session: Session, user_id: str) -> Sequence[tuple[Regression, Genera
     return [(row[0], row[1]) for row in rows]
 
 
-def kept_among(session: Session, generation_ids: Sequence[str]) -> Sequence[Regression]:
-    """Those of these answers that are kept, oldest first."""
-    wanted = select(Regression).where(Regression.generation_id.in_(generation_ids))
-    return session.scalars(wanted.order_by(Regression.id)).all()
+def kept_in(session: Session, conversation_ids: Sequence[str]) -> list[tuple[str, Regression]]:
+    """Each with the conversation of its answer, oldest first."""
+    rows = session.execute(
+        select(Generation.conversation_id, Regression)
+        .join(Generation, Generation.id == Regression.generation_id)
+        .where(Generation.conversation_id.in_(conversation_ids))
+        .order_by(Regression.id)
+    )
+    return [(str(place), row) for place, row in rows]
 
 
 def to_ask(session: Session, most: int, per_user: int) -> list[KeptAnswer]:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, select, update
 from sqlalchemy import insert as plain_insert
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from db.chain import Link, links
 from db.ids import new_id
@@ -73,10 +73,10 @@ def _known(session: Session, asked: set[tuple[str, str]]) -> dict[tuple[str, str
     """Where these users have these chains; of several conversations the youngest."""
     known: dict[tuple[str, str], str] = {}
     for pairs in chunks(sorted(asked), PAIRS):
-        rows = session.execute(
-            select(Message.user_id, Message.chain_hash, Message.conversation_id)
+        rows = session.execute(  # a program may open thousands with the same words
+            select(Message.user_id, Message.chain_hash, func.max(Message.conversation_id))
             .where(pairs_among(session, Message.user_id, Message.chain_hash, pairs))
-            .order_by(Message.conversation_id)
+            .group_by(Message.user_id, Message.chain_hash)
         )
         known.update({(user_id, chain_hash): conversation_id for user_id, chain_hash, conversation_id in rows})
     return known
@@ -149,3 +149,17 @@ def lay_in(session: Session, branches: Sequence[Branch]) -> dict[tuple[str, str]
     if new:
         session.execute(plain_insert(table_of(Message)), new)
     return ids
+
+
+def path_to(session: Session, message_id: str) -> list[Message]:
+    """The messages from the root to this one; none where there is no such."""
+    own = select(Message.id, Message.parent_id).where(Message.id == message_id).cte("path", recursive=True)
+    parent = aliased(Message)
+    path = own.union_all(select(parent.id, parent.parent_id).join(own, parent.id == own.c.parent_id))
+    nodes = {node.id: node for node in session.scalars(select(Message).join(path, path.c.id == Message.id))}
+    found: list[Message] = []
+    node = nodes.get(message_id)
+    while node is not None:
+        found.append(node)
+        node = nodes.get(node.parent_id or "")
+    return found[::-1]

@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from db.errors import NotFound
 from db.ids import new_id
-from db.queries.common import insert, utcnow
+from db.queries.common import chunks, insert, utcnow
 from db.queries.forget import opt_out
 from db.schema import ApiKey, User
 from db.values import Consent
@@ -89,8 +89,10 @@ def find_by_key(session: Session, plaintext: str) -> tuple[User, ApiKey] | None:
     return user, key
 
 
-def list_keys(session: Session, user_id: str) -> Sequence[ApiKey]:
-    return session.scalars(select(ApiKey).where(ApiKey.user_id == user_id).order_by(ApiKey.id)).all()
+def list_keys(session: Session, *user_ids: str) -> Sequence[ApiKey]:
+    """Of these users, of one after the other."""
+    keys = select(ApiKey).order_by(ApiKey.user_id, ApiKey.id)
+    return [key for some in chunks(user_ids) for key in session.scalars(keys.where(ApiKey.user_id.in_(some)))]
 
 
 def set_limits(session: Session, key_id: str, limits: Mapping[str, int | None]) -> ApiKey:

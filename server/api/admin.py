@@ -1,15 +1,17 @@
 """People and their keys, for administrators. Every change leaves a row in the audit, which holds names and ids only."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter
 from fastapi.responses import Response
 from pydantic import BaseModel, Field
+from sqlalchemy.orm import Session
 
 from db.errors import NotFound
 from db.queries import audit, users
-from db.schema import User
+from db.schema import ApiKey, User
 from server.api.common import OPERATOR, House, Limit, Operator
 from server.auth import LOCAL
 from server.errors import ApiError
@@ -56,7 +58,9 @@ class NewKey(KeyLimits):
 def list_users(gateway: House, _: Operator) -> dict[str, Any]:
     """Everybody, with how many valid keys they have; one without any can't get in."""
     with gateway.database.reading() as session:
-        return {"data": [_view(user, users.list_keys(session, user.id)) for user in users.list_users(session)]}
+        people = users.list_users(session)
+        keys = _by_user(session, people)
+    return {"data": [_view(user, keys[user.id]) for user in people]}
 
 
 @router.post("/users", status_code=201, responses=refused(USER_EXISTS, USER_RESERVED))
@@ -96,7 +100,8 @@ def list_keys(gateway: House, _: Operator, user: str | None = None) -> dict[str,
     """Of everybody, or of the user of this name; never the keys themselves."""
     with gateway.database.reading() as session:
         people = users.list_users(session) if user is None else [users.find_user(session, user)]
-        return {"data": [_owned(one.name, key) for one in people for key in users.list_keys(session, one.id)]}
+        keys = _by_user(session, people)
+    return {"data": [_owned(one.name, key) for one in people for key in keys[one.id]]}
 
 
 @router.post("/users/{name}/keys", status_code=201, responses=refused(INVALID, NOT_FOUND))
@@ -149,6 +154,14 @@ def list_audit(gateway: House, _: Operator, limit: Limit = 100) -> dict[str, Any
                 {"at": when(row.at), "actor": row.actor, "action": row.action, "detail": row.detail} for row in rows
             ]
         }
+
+
+def _by_user(session: Session, people: Sequence[User]) -> dict[str, list[ApiKey]]:
+    """Everybody's keys."""
+    keys: dict[str, list[ApiKey]] = {user.id: [] for user in people}
+    for key in users.list_keys(session, *keys):
+        keys[key.user_id].append(key)
+    return keys
 
 
 def _view(user: User, keys: Any) -> dict[str, Any]:

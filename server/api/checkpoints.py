@@ -33,13 +33,13 @@ class PruneRequest(BaseModel):
 
 
 @router.get("/checkpoints")
-def list_checkpoints(gateway: House, _: Me) -> dict[str, Any]:
-    """Newest first."""
+def list_checkpoints(gateway: House, _: Me, manifests: bool = True) -> dict[str, Any]:
+    """Newest first. With `manifests=false` each `manifest` is null: after years of rounds they are large together."""
     live = gateway.catalog.live
     with gateway.database.reading() as session:
-        rows = checkpoints.list_checkpoints(session)
-    names = {row.id: row.name for row in rows}
-    return {"data": [checkpoint_view(row, names, live) for row in reversed(rows)]}
+        rows = checkpoints.list_checkpoints(session, manifests)
+        names = {row.id: row.name for row in rows}
+        return {"data": [checkpoint_view(row, names, live, manifests) for row in reversed(rows)]}
 
 
 @router.get("/checkpoints/{name}", responses=refused(NOT_FOUND))
@@ -58,7 +58,7 @@ def get_checkpoint(gateway: House, _: Me, name: str) -> dict[str, Any]:
 def list_deployments(gateway: House, _: Me) -> dict[str, Any]:
     """What was live since when, newest first."""
     with gateway.database.reading() as session:
-        names = {row.id: row.name for row in checkpoints.list_checkpoints(session)}
+        names = checkpoints.names(session)
         rows = deployments.history(session)
     data = [
         {

@@ -1,8 +1,10 @@
 """A user's conversations with their branches, and what they think of the answers. Nobody reaches another's."""
 
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query
 from fastapi.responses import Response
@@ -19,6 +21,7 @@ from server.views import comparison_view, conversation_view, message_view, when
 
 router = APIRouter(prefix="/api", tags=["conversations"])
 UNKNOWN = refused(NOT_FOUND)
+Row = TypeVar("Row")
 
 
 class ConversationChange(BaseModel):
@@ -66,29 +69,41 @@ def list_conversations(
 def get_conversation(gateway: House, me: Me, conversation_id: str) -> dict[str, Any]:
     """With all messages: a tree, every parent before its children. Answers carry how they were generated."""
     with gateway.database.reading() as session:
-        return whole(session, conversations.get_conversation(session, conversation_id, me.user_id))
+        return whole(session, [conversations.get_conversation(session, conversation_id, me.user_id)])[0]
 
 
-def whole(session: Session, row: Conversation) -> dict[str, Any]:
-    """A conversation with its messages, how they were generated, and what was thought of them."""
-    messages = conversations.messages_of(session, row.id)
-    generations = conversations.generations_of(session, row.id)
-    opinions = feedback.feedback_on(session, [one.id for one in generations])
-    compared = feedback.comparisons_of(session, [one.id for one in generations])
-    kept = regressions.kept_among(session, [one.id for one in generations])
-    answers = {one.message_id: one for one in generations if one.message_id is not None}
-    return conversation_view(row) | {
-        "messages": [message_view(message, answers.get(message.id)) for message in messages],
-        "feedback": [
-            {"generation_id": one.generation_id, "rating": one.rating, "tags": one.tags, "words": one.words,
-             "shown": one.shown or {}, "created_at": when(one.created_at)}
-            for one in opinions
-        ],
-        "comparisons": [comparison_view(one) for one in compared],
-        "regressions": [
-            {"generation_id": one.generation_id, "kind": one.kind, "created_at": when(one.created_at)} for one in kept
-        ],
-    }  # fmt: skip
+def whole(session: Session, rows: Sequence[Conversation]) -> list[dict[str, Any]]:
+    """Conversations with their messages, how they were generated, and what was thought of them."""
+    ids = [row.id for row in rows]
+    messages = _by_place((one.conversation_id, one) for one in conversations.messages_of(session, *ids))
+    answers = {one.message_id: one for one in conversations.generations_of(session, *ids) if one.message_id is not None}
+    opinions = _by_place(feedback.feedback_in(session, ids))
+    compared = _by_place(feedback.comparisons_in(session, ids))
+    kept = _by_place(regressions.kept_in(session, ids))
+    return [
+        conversation_view(row) | {
+            "messages": [message_view(one, answers.get(one.id)) for one in messages[row.id]],
+            "feedback": [
+                {"generation_id": one.generation_id, "rating": one.rating, "tags": one.tags, "words": one.words,
+                 "shown": one.shown or {}, "created_at": when(one.created_at)}
+                for one in opinions[row.id]
+            ],
+            "comparisons": [comparison_view(one) for one in compared[row.id]],
+            "regressions": [
+                {"generation_id": one.generation_id, "kind": one.kind, "created_at": when(one.created_at)}
+                for one in kept[row.id]
+            ],
+        }
+        for row in rows
+    ]  # fmt: skip
+
+
+def _by_place(found: Iterable[tuple[str, Row]]) -> defaultdict[str, list[Row]]:
+    """What hangs on conversations, by their ids."""
+    places: defaultdict[str, list[Row]] = defaultdict(list)
+    for place, row in found:
+        places[place].append(row)
+    return places
 
 
 @router.patch("/conversations/{conversation_id}", responses=UNKNOWN)

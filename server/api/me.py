@@ -12,12 +12,14 @@ from db.errors import NotFound
 from db.queries import conversations, users
 from server.api.common import BeforeId, House, Limit, Me
 from server.api.conversations import whole
+from server.errors import invalid
 from server.forgetting import forget_data
-from server.refusals import NOT_FOUND, refused
+from server.refusals import INVALID, NOT_FOUND, refused
 from server.views import key_view
 
 router = APIRouter(prefix="/api/me", tags=["me"])
 GONE = refused(NOT_FOUND)
+MOST = 200  # conversations in one answer
 
 
 class ConsentChoice(BaseModel):
@@ -66,18 +68,22 @@ def set_consent(gateway: House, me: Me, choice: ConsentChoice) -> dict[str, Any]
     return {"consent": choice.consent}
 
 
-@router.get("/data")
+@router.get("/data", responses=refused(INVALID))
 def export_data(
     gateway: House, me: Me, limit: Limit = 50, before: datetime | None = None, before_id: BeforeId = None
 ) -> dict[str, Any]:
-    """Everything that is kept of this user, conversation by conversation, the latest first.
-
-    `before` and `before_id` (`updated_at` and `id` of the last one) go on with the next page; an empty one is the end.
+    """Everything that is kept of this user, conversation by conversation, in an order that what they say meanwhile does
+    not change. `before_id` (`id` of the last one) goes on with the next page; an empty one is the end. `before` counts
+    for nothing beside it.
     """
+    if before is not None and before_id is None:
+        raise invalid(
+            "`before` alone names no conversation to go on from; send the last one's id as `before_id`", "before_id"
+        )
     with gateway.database.reading() as session:
-        most = min(max(limit, 1), 200)
-        rows = conversations.list_conversations(session, me.user_id, most, before, before_id)
-        return {"data": [whole(session, row) for row in rows]}
+        return {
+            "data": whole(session, conversations.all_conversations(session, me.user_id, min(limit, MOST), before_id))
+        }
 
 
 @router.delete("/data", responses=GONE)

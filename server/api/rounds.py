@@ -57,7 +57,7 @@ def start_round(gateway: House, admin: Admin, wish: RoundRequest) -> dict[str, A
 def list_rounds(gateway: House, _: Me, limit: Limit = 100) -> dict[str, Any]:
     """Newest first."""
     with gateway.database.reading() as session:
-        names = {row.id: row.name for row in checkpoints.list_checkpoints(session)}
+        names = checkpoints.names(session)
         return {"data": [round_view(row, names) for row in rounds.list_rounds(session, limit)]}
 
 
@@ -65,7 +65,7 @@ def list_rounds(gateway: House, _: Me, limit: Limit = 100) -> dict[str, Any]:
 def get_round(gateway: House, _: Me, round_id: Number) -> dict[str, Any]:
     """One round with its metrics by step."""
     with gateway.database.reading() as session:
-        names = {row.id: row.name for row in checkpoints.list_checkpoints(session)}
+        names = checkpoints.names(session)
         row = rounds.get_round(session, round_id)
         return round_view(row, names) | {"metrics": series(rounds.metrics(session, round_id))}
 

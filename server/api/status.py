@@ -4,7 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from db.queries import checkpoints, curation, rounds
+from db.queries import checkpoints, rounds
 from server import __version__
 from server.api.common import House, Me
 from server.views import engine_view, round_view, when
@@ -16,9 +16,9 @@ router = APIRouter(tags=["status"])
 def status(gateway: House, _: Me) -> dict[str, Any]:
     wanted = gateway.catalog.wanted
     with gateway.database.reading() as session:
-        names = {row.id: row.name for row in checkpoints.list_checkpoints(session)}
+        names = checkpoints.names(session)
         open_round = rounds.open_round(session)
-        recorded, trainable = curation.count_prompts(session)
+    recorded, trainable = gateway.prompts.get()
     live = None if wanted is None else {"name": wanted.live.name, "since": when(wanted.since), "reason": wanted.reason}
     return {
         "profile": gateway.settings.profile,

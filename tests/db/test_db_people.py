@@ -73,12 +73,12 @@ def test_conversations_are_listed_latest_first_and_only_to_their_user(database: 
 def test_feedback_is_one_per_person_and_answer(database: Database) -> None:
     with database.transaction() as session:
         ann, bob = settle(session), settle(session, "bob")
-        turn = a_turn(ann, said("Hi"))
+        turn = a_turn(ann, said("Hi"), conversation_id="a")
         turns.record_turn(session, turn, its_end(turn))
         feedback.give_feedback(session, turn.generation_id, ann, 1)
-        assert [row.shown for row in feedback.feedback_on(session, [turn.generation_id])] == [None]
+        assert [(place, row.shown) for place, row in feedback.feedback_in(session, ["a", "b"])] == [("a", None)]
         feedback.give_feedback(session, turn.generation_id, ann, -1, ["wrong"], "No.", {"opened": True})
-        rows = feedback.feedback_on(session, [turn.generation_id])
+        rows = [row for _, row in feedback.feedback_in(session, ["a"])]
         session.expire_all()
         assert [(row.rating, row.tags, row.words) for row in rows] == [(-1, ["wrong"], "No.")]
         assert [row.shown for row in rows] == [{"opened": True}]
@@ -87,7 +87,7 @@ def test_feedback_is_one_per_person_and_answer(database: Database) -> None:
         with pytest.raises(NotFound):
             feedback.take_back(session, turn.generation_id, bob)
         feedback.take_back(session, turn.generation_id, ann)
-        assert feedback.feedback_on(session, [turn.generation_id]) == []
+        assert feedback.feedback_in(session, ["a"]) == []
 
 
 def test_only_answers_to_one_prompt_are_compared(database: Database) -> None:
@@ -105,14 +105,14 @@ def test_only_answers_to_one_prompt_are_compared(database: Database) -> None:
 def test_choices_are_counted_by_checkpoint_whichever_side_it_stood_on(database: Database) -> None:
     with database.transaction() as session:
         ann = settle(session)
-        told = [a_turn(ann, said("Hi"), model=f"ruminate-{name}") for name in ("v1", "v2", "v2")]
+        told = [a_turn(ann, said("Hi"), model=f"ruminate-{name}", conversation_id="a") for name in ("v1", "v2", "v2")]
         turns.record_many(session, [(turn, its_end(turn, f"{index}")) for index, turn in enumerate(told)])
         old, new, again = (turn.generation_id for turn in told)
         for left, right, choice in ((old, new, "right"), (new, old, "left"), (old, new, "left"), (new, old, "tie")):
             feedback.compare(session, ann, left, right, choice, {})
         feedback.compare(session, ann, new, again, "left", {})
         assert feedback.chosen(session) == {("ruminate-v1", "ruminate-v2"): (1, 2, 1)}
-        assert len(feedback.comparisons_of(session, [old, new, again])) == 5
+        assert [place for place, _ in feedback.comparisons_in(session, ["a"])] == ["a"] * 5
 
 
 def test_a_title_for_the_untitled_alone_is_refused_by_one_that_is_there(database: Database) -> None:

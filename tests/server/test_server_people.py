@@ -156,6 +156,9 @@ async def test_a_user_takes_everything_with_them_and_nothing_of_anybody_else(key
     assert [message["role"] for message in first[0]["messages"]] == ["user", "assistant"]
     assert first[0]["messages"][1]["generation"]["reasoning"]
     more = {"limit": 2, "before": first[-1]["updated_at"]}
+    refused = await keyed.http.get("/api/me/data", params=more, headers=ann)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "before_id")
+    more |= {"before_id": first[-1]["id"]}
     second = (await keyed.http.get("/api/me/data", params=more, headers=ann)).json()["data"]
     assert len({one["id"] for one in first + second}) == len(first + second) == 3
     hers = {one["id"] for one in first + second}

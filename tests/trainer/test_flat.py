@@ -107,9 +107,9 @@ class Rows:
     def __init__(self, count, gone=(), left=()):
         self._count, self._gone, self._left = count, set(gone), set(left)
 
-    def prompts(self):
-        said = ("left" if place in self._left else "kept" for place in range(self._count))
-        return [SimpleNamespace(position=place, verdict=verdict) for place, verdict in enumerate(said)]
+    def prompts(self, verdict=None):
+        said = enumerate("left" if place in self._left else "kept" for place in range(self._count))
+        return [SimpleNamespace(position=place, verdict=one) for place, one in said if verdict in (None, one)]
 
     def still_trainable(self, ids):
         return set(ids) - self._gone
