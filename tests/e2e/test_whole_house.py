@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from openai import OpenAI
-from support import gateways
+from support import chromium, gateways
 from support.components import require_component
 from support.crowd import Crowd, alone, client_of, not_as_alone, prompts
 from support.house import START_SECONDS, RunningHouse, running_house
@@ -27,11 +27,6 @@ from cli.profiles import TINY
 CLIENTS = 8
 READ_SECONDS = 2.0  # that each takes over an answer, as people do; test_server_vllm_swap.py has clients without a pause
 PAGE_PATIENCE_MS = 180_000  # of a browser that starts on two busy cores; nothing waits this long otherwise
-CHROMIUM = Path("/usr/bin/chromium")
-CHROMIUM_FLAGS = [
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-]
 
 
 @pytest.fixture(scope="module")
@@ -89,12 +84,12 @@ def chat_through_the_sdk(house: RunningHouse, client: OpenAI) -> None:
 
 
 def chat_through_the_page(house: RunningHouse) -> None:
-    require_component(CHROMIUM.exists(), "chromium")
+    require_component(Path(chromium.PATH).exists(), "chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=str(CHROMIUM), args=CHROMIUM_FLAGS, timeout=PAGE_PATIENCE_MS
+            executable_path=chromium.PATH, args=chromium.FLAGS, timeout=PAGE_PATIENCE_MS
         )
         page = browser.new_page()
         page.set_default_timeout(PAGE_PATIENCE_MS)

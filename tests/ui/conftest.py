@@ -11,15 +11,13 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from support import chromium as debians
 from support.components import require_component
 from support.engine import RealEngine
 from support.fake_chat_gateway import FakeGateway, serving
 from support.open_pages import pages_of
 from support.real_page import Behind, Person, people_of, running_page
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
-FLAGS += ["--disable-component-update", "--disable-sync"]
 PATIENCE_MS = 60_000  # two cores may be busy with other things; nothing waits this long otherwise
 
 
@@ -61,10 +59,10 @@ class Shown:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[Browser]:
-    require_component(CHROMIUM.exists(), "Chromium (/usr/bin/chromium)")
+    require_component(Path(debians.PATH).exists(), f"Chromium ({debians.PATH})")
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=debians.PATH, args=debians.FLAGS)
         yield browser
         browser.close()
 
