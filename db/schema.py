@@ -221,9 +221,8 @@ class Round(Base):
     phase: Mapped[str | None]
     verdict: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     error: Mapped[str | None]
-    funnel: Mapped[list[Any] | None] = mapped_column(
-        JSON(none_as_null=True)
-    )  # once what it left is kept by number alone
+    funnel: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True))
+    """Once what it left is kept by number alone."""
     created_at: Mapped[datetime]
     started_at: Mapped[datetime | None]
     ended_at: Mapped[datetime | None]

@@ -346,9 +346,8 @@ class Keeper:
             verdict = await self._final(error)
             await self._unload(adapter.name)
         self._verdicts.note(adapter.name, adapter.path, verdict)
-        await self._verdicts.tell(
-            {adapter.name: verdict}
-        )  # before it counts here: other gateways are to know it as soon
+        # before it counts here: other gateways are to know it as soon
+        await self._verdicts.tell({adapter.name: verdict})
         if verdict.ok:
             engine.loaded[adapter.name] = adapter.path
             took = (time.monotonic() - began) * 1000

@@ -60,9 +60,7 @@ def _candidates(
     session: Session, user_id: str, like: str, before: datetime | None, before_id: str | None
 ) -> Iterator[list[Conversation]]:
     said = exists().where(Message.conversation_id == Conversation.id, _alike(session, Message.content, like))
-    if (
-        session.get_bind().dialect.name == "postgresql"
-    ):  # it may look through all messages once: let these be the user's
+    if session.get_bind().dialect.name == "postgresql":  # looks through all messages at once: let these be the user's
         said = said.where(Message.user_id == user_id)
     wanted = select(Conversation).where(
         Conversation.user_id == user_id,

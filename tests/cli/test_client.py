@@ -2,8 +2,7 @@
 
 import io
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -11,19 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
-from rich.console import Console
+from support.commands import client, round_view
 
 from cli import tables
 from cli.client import GatewayClient, GatewayError, on_this_machine
 from cli.house import _answers
-from cli.rounds import cancel_round, run_round
 from cli.talk import answer, converse
-
-Handler = Callable[[httpx.Request], httpx.Response]
-
-
-def client(handler: Handler) -> GatewayClient:
-    return GatewayClient("http://gateway/v1", "rk-1", transport=httpx.MockTransport(handler))
 
 
 def chunks(*deltas: dict[str, Any], finish: str = "stop") -> bytes:
@@ -219,155 +211,6 @@ def test_a_hidden_thought_is_not_printed() -> None:
     response, _ = answer(gateway, [], "ruminate", True, False, out)
     assert response == "Hello"
     assert "plan" not in out.getvalue()
-
-
-def round_view(state: str, **more: Any) -> dict[str, Any]:
-    empty = dict.fromkeys(("phase", "step", "total_steps", "parent", "candidate", "verdict", "error", "started_at"))
-    return {**empty, "id": 4, "state": state, "algorithm": "grpo", "requested_by": "me", "trigger": "person", **more}
-
-
-@pytest.mark.parametrize(
-    ("view", "code", "words"),
-    [
-        (round_view("published", candidate="v2", verdict={"words": "It wins."}), 0, "v2 is live. It wins."),
-        (
-            round_view("rejected", candidate="v2", verdict={"words": "No better."}),
-            3,
-            "rejected by the gate. No better.",
-        ),
-        (round_view("failed", step=7, error="disk full"), 1, "failed at step 7: disk full"),
-    ],
-)
-def test_a_round_ends_with_its_exit_code_and_its_cause(
-    view: dict[str, Any], code: int, words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("cli.rounds._POLL_S", 0.01)
-    assert run_round(ending_with(view, {"live": {"name": "v2"}}), "grpo", {}, "why", False) == code
-    assert words in " ".join(capsys.readouterr().out.split())
-
-
-def test_a_round_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """A bar with the steps and what is done just now, redrawn as the round goes on."""
-    monkeypatch.setattr("cli.rounds._POLL_S", 0.3)  # longer than between two drawings of the bar
-    monkeypatch.setattr("rich._console", Console(force_terminal=True, width=100))
-    view = round_view("published", candidate="v2", verdict={"words": "It wins."})
-    assert run_round(ending_with(view, {"live": {"name": "v2"}}), "grpo", {}, "why", False) == 0
-    drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().out)
-    assert "round 4 waiting for a trainer" in drawn
-    assert re.search(r"round 4 train\s+\S*\s*━.*1/7", drawn), drawn
-
-
-def ending_with(view: dict[str, Any], status: dict[str, Any]) -> GatewayClient:
-    answers = iter([round_view("requested"), round_view("running", step=1, total_steps=7, phase="train"), view])
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json=status if request.url.path == "/api/status" else next(answers))
-
-    return client(handler)
-
-
-@pytest.mark.parametrize(
-    ("canary", "live", "words"),
-    [
-        ({"name": "v2", "share": 0.1}, "v1", "v2 is on trial in 10% of the conversations, and v1 is live. It wins."),
-        (None, "v1", "v2 passed its gate, and v1 is live now. It wins."),
-    ],
-)
-def test_a_round_whose_checkpoint_is_on_trial_says_so(
-    canary: dict[str, Any] | None,
-    live: str,
-    words: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.setattr("cli.rounds._POLL_S", 0.01)
-    view = round_view("published", candidate="v2", verdict={"words": "It wins."})
-    gateway = ending_with(view, {"live": {"name": live}, "canary": canary})
-    assert run_round(gateway, "grpo", {}, "why", False) == 0
-    assert words in " ".join(capsys.readouterr().out.split())
-
-
-@pytest.mark.parametrize("status", [429, 500, 504])
-def test_a_gateway_that_is_away_for_a_moment_fails_no_round(
-    status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """Neither while the round runs nor when it is published and only its place is asked for."""
-    monkeypatch.setattr("cli.rounds._POLL_S", 0.01)
-    seen: set[str] = set()
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        if request.method == "POST":
-            return httpx.Response(200, json=round_view("running", step=1))
-        if request.url.path not in seen:
-            seen.add(request.url.path)
-            return httpx.Response(status, text="away")
-        live = {"live": {"name": "v2"}}
-        published = round_view("published", candidate="v2")
-        return httpx.Response(200, json=live if request.url.path == "/api/status" else published)
-
-    assert run_round(client(handler), "grpo", {}, "why", False) == 0
-    assert seen == {"/api/status", "/api/rounds/4"}
-    assert "v2 is live" in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("as_json", [True, False])
-def test_who_stops_watching_is_told_that_the_round_goes_on(
-    as_json: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def ctrl_c(_: float) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("cli.rounds.time.sleep", ctrl_c)
-    assert run_round(ending_with(round_view("running"), {}), "grpo", {}, "why", as_json) == 130
-    assert "round 4 goes on without you: `ruminate train` watches it again" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(
-    ("asked", "rounds", "after", "code", "words"),
-    [
-        (None, ("running", "published"), "cancelled", 0, "round 4 is cancelled at step 2; nothing of it is published"),
-        (3, ("running", "published"), "published", 1, "round 3 has ended before: it is published"),
-        (None, ("failed", "published"), None, 1, "no round is open"),
-    ],
-)
-def test_a_round_is_cancelled_by_its_number_or_because_it_is_the_open_one(
-    asked: int | None,
-    rounds: tuple[str, str],
-    after: str | None,
-    code: int,
-    words: str,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    bodies = []
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        if request.method == "GET":
-            views = [round_view(state, id=4 - place) for place, state in enumerate(rounds)]
-            return httpx.Response(200, json={"data": views})
-        assert request.url.path == f"/api/rounds/{asked or 4}/cancel"
-        bodies.append(json.loads(request.content))
-        return httpx.Response(200, json=round_view(str(after), id=asked or 4, step=2))
-
-    assert cancel_round(client(handler), asked, "too hot") == code
-    told = capsys.readouterr()
-    assert (told.err if code else told.out).strip() == words
-    assert bodies == ([] if after is None else [{"reason": "too hot"}])
-
-
-def test_train_goes_on_with_the_open_round(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("cli.rounds._POLL_S", 0.01)
-
-    def handler(request: httpx.Request) -> httpx.Response:
-        if request.method == "POST":
-            return httpx.Response(409, json={"error": {"message": "round 4 is open"}})
-        if request.url.path == "/api/rounds":
-            return httpx.Response(200, json={"data": [round_view("running", step=3)]})
-        return httpx.Response(200, json=round_view("published", candidate="v2"))
-
-    assert run_round(client(handler), "grpo", {}, "why", True) == 0
-    printed = capsys.readouterr()
-    assert json.loads(printed.out)["candidate"] == "v2"
-    assert "round 4 is open at step 3: going on with it" in printed.err
 
 
 def test_tables_hold_the_same_rows_as_json(capsys: pytest.CaptureFixture[str]) -> None:

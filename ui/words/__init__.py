@@ -7,10 +7,11 @@ are more each with its name: `{n|one=токен|few=токена|many=токен
 import json
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal, InvalidOperation
 from functools import cache
 from pathlib import Path
 
-from ui.words.plurals import category
+from babel import Locale, UnknownLocaleError
 
 _VALUE = re.compile(r"\{(\w+)")
 _FORMS = re.compile(r"\{(\w+)((?:\|[^|{}]*)+)\}")
@@ -25,7 +26,7 @@ class Words:
     def __call__(self, key: str, **values: object) -> str:
         def form(found: re.Match[str]) -> str:
             forms = _named(found[2][1:].split("|"))
-            wanted = category(self._language, values.get(found[1]))
+            wanted = plural(self._language, values.get(found[1]))
             return next(forms[name] for name in (wanted, "other", [*forms][-1]) if name in forms)
 
         sentence = self.sentences[key]
@@ -37,6 +38,22 @@ class Words:
         if sentence is None or any(values.get(name) is None for name in _VALUE.findall(sentence)):
             return None
         return self(key, **values)
+
+
+def plural(language: str, count: object) -> str:
+    """The name of the form that `count` takes: zero, one, two, few, many, other, as the browser's Intl.PluralRules."""
+    try:
+        return str(_locale(language).plural_form(Decimal(str(count))))
+    except InvalidOperation:  # no number
+        return "other"
+
+
+@cache
+def _locale(language: str) -> Locale:
+    try:
+        return Locale.parse(language, sep="-")
+    except (UnknownLocaleError, ValueError):
+        return Locale("en")
 
 
 def _named(forms: Sequence[str]) -> dict[str, str]:
