@@ -32,7 +32,7 @@ from cli.engine import engine_command, engine_environment
 from cli.profiles import TINY
 from server.engine import Engine, new_session
 from server.manifest import check_checkpoint
-from server.probe import completion_logprobs
+from server.probe import probe_logprobs, shared
 
 SECONDS = 30.0  # for a call
 FLIP_S = 1.0  # of new requests for the other adapter, whose prefixes the engine has not seen
@@ -90,7 +90,7 @@ def main() -> int:
         manifests = {name: write_weights(Path(folder) / name, name, number) for number, name in enumerate(ADAPTERS)}
         probe = manifests["next"]["probe"]["sequences"]
         report = asyncio.run(measure(Path(folder), probe, options))
-    sizes = [len(one["prompt_ids"]) + len(one["completion_ids"]) for one in probe]
+    sizes = [len(one["prompt_ids"]) + len(one["completion_ids"]) for one in shared(probe)[0]]
     report |= {"streams": options.streams, "probe_sequences": len(sizes), "probe_tokens": sum(sizes)}
     for part, found in report["parts"].items():
         print(f"{part:>20}: {found}")
@@ -138,7 +138,7 @@ async def parts(
         await asyncio.sleep(options.calm)
 
         async def ask(tokens: int) -> None:
-            await completion_logprobs(engine, "next", probe, 0, SECONDS, tokens or math.inf)
+            await probe_logprobs(engine, "next", probe, tokens or math.inf)
 
         async def flip(turn: int) -> None:
             streams.model = f"turn-{turn}"

@@ -21,10 +21,34 @@ class ProbeFailed(Exception):
     """The engine serves other weights than those that were measured."""
 
 
-async def probe_logprobs(engine: Engine, model: str, sequences: Sequence[Mapping[str, Any]]) -> np.ndarray:
-    """Of a probe's completion tokens, one after the other: asked for beside people, a few tokens at a time."""
-    found = await completion_logprobs(engine, model, sequences, 0, PROBE_SECONDS, PROBE_TOKENS)
-    return np.concatenate([np.asarray(one) for one in found])
+async def probe_logprobs(
+    engine: Engine, model: str, sequences: Sequence[Mapping[str, Any]], most_tokens: float = PROBE_TOKENS
+) -> np.ndarray:
+    """Of a probe's completion tokens, one after the other: asked for beside people, a few tokens at a time.
+
+    A sequence that is the beginning of another one is read with it, once.
+    """
+    asked, places = shared(sequences)
+    found = await completion_logprobs(engine, model, asked, 0, PROBE_SECONDS, most_tokens)
+    return np.concatenate([np.asarray(found[one][place]) for one, place in places])
+
+
+def shared(sequences: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[tuple[int, slice]]]:
+    """The sequences that no other one begins with, and of each given one where its completion's tokens are: in which of
+    them, and where in its completion."""
+    whole = [(*one["prompt_ids"], *one["completion_ids"]) for one in sequences]
+    longest = [max((other for other in whole if other[: len(one)] == one), key=len) for one in whole]
+    order = list(dict.fromkeys(longest))
+    given = {
+        text: min(len(one["prompt_ids"]) for one, its in zip(sequences, longest, strict=True) if its == text)
+        for text in order
+    }
+    asked = [{"prompt_ids": list(text[: given[text]]), "completion_ids": list(text[given[text] :])} for text in order]
+    places = []
+    for one, text in zip(sequences, longest, strict=True):
+        first = len(one["prompt_ids"]) - given[text]
+        places.append((order.index(text), slice(first, first + len(one["completion_ids"]))))
+    return asked, places
 
 
 async def completion_logprobs(

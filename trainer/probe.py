@@ -1,7 +1,8 @@
 """The probe of a checkpoint: tokens by which an engine can be told to serve it, and not the base or its parent.
 
-Chosen where the candidate differs most from either, from completions of the candidate to prompts of the base mix (what
-people wrote is never put into a manifest). Log-probabilities are the trainer's, in float32, at temperature 1.
+Chosen where the candidate differs clearly from either, and where an engine has little to read for it, from completions
+of the candidate to prompts of the base mix (what people wrote is never put into a manifest). Log-probabilities are the
+trainer's, in float32, at temperature 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +13,9 @@ from typing import Any
 from trainer.policy import is_adapter
 
 MAX_TOKENS = 8  # of a probe: few, since an engine reads all that stands before each while people wait
-EARLY = 0.5  # of a completion's greatest difference is enough: an earlier token has less before it
+OF_ONE = 3  # of them at most are of one completion, whose beginning they share: it is read once
+ENOUGH = 0.5  # nats that two models differ on a token by: far above rounding, so that more would prove little more
+OF_GREATEST = 0.5  # of the greatest difference is enough as well, where all are small
 LIKELY = -4.0  # tokens less likely than this to the candidate are left out: bfloat16 is too coarse for them
 SHARE = 0.25  # of the distance between base and candidate is the tolerance
 NARROWEST = 0.02  # nats; what a bfloat16 engine differs from float32 by, with room
@@ -60,20 +63,42 @@ def make_probe(
 
 def choose(rows: Sequence[Sequence[Token]]) -> list[Token]:
     """At most MAX_TOKENS, half of them by the distance to the parent where it is far enough to be told; the others by
-    the distance to the base."""
-    told = [token for token in _furthest(rows, _from_parent) if _from_parent(token) >= APART][: MAX_TOKENS // 2]
-    others = [token for token in _furthest(rows, _from_base) if token not in told]
-    return others[: MAX_TOKENS - len(told)] + told
+    the distance to the base. Each row is a completion's tokens, in order."""
+    chosen: dict[tuple[int, int], Token] = {}
+    _add(chosen, rows, _from_parent, MAX_TOKENS // 2, APART)
+    told = list(chosen.values())
+    _add(chosen, rows, _from_base, MAX_TOKENS, 0.0)
+    return [*list(chosen.values())[len(told) :], *told]
 
 
-def _furthest(rows: Sequence[Sequence[Token]], distance: Callable[[Token], float]) -> list[Token]:
-    """The first token of each completion on which two models differ enough, the most different first."""
-    best = []
-    for tokens in rows:
-        likely = [token for token in tokens if token.candidate > LIKELY] or tokens
-        enough = EARLY * max(map(distance, likely))
-        best.append(next(token for token in likely if distance(token) >= enough))
-    return sorted(best, key=distance, reverse=True)
+def _add(
+    chosen: dict[tuple[int, int], Token],
+    rows: Sequence[Sequence[Token]],
+    distance: Callable[[Token], float],
+    most: int,
+    least: float,
+) -> None:
+    """Choose until there are `most`, by row and place: of the tokens that are far enough apart, at least `least` nats,
+    each time the one for which the fewest tokens more have to be read."""
+    likely: dict[tuple[int, int], Token] = {}
+    for row, tokens in enumerate(rows):
+        places = [at for at, token in enumerate(tokens) if token.candidate > LIKELY] or range(len(tokens))
+        likely |= {(row, at): tokens[at] for at in places}
+    enough = max(least, min(ENOUGH, OF_GREATEST * max(map(distance, likely.values()), default=0.0)))
+    left = {place: token for place, token in likely.items() if distance(token) >= enough}
+
+    def costs(place: tuple[int, int]) -> tuple[int, float]:
+        token = left[place]
+        read = max((len(other.before) for (row, _), other in chosen.items() if row == place[0]), default=0)
+        return max(0, len(token.before) - read), -distance(token)
+
+    while len(chosen) < most:
+        full = {row for row, _ in chosen if sum(row == other for other, _ in chosen) >= OF_ONE}
+        left = {place: token for place, token in left.items() if place[0] not in full and place not in chosen}
+        if not left:
+            return
+        cheapest = min(left, key=costs)
+        chosen[cheapest] = left[cheapest]
 
 
 def _from_base(token: Token) -> float:

@@ -7,7 +7,16 @@ import pytest
 
 from server.engine import Engine
 from server.full import FullWeights, prove
-from server.probe import APART, CALL_SEQUENCES, PROBE_TOKENS, ProbeFailed, check, completion_logprobs, judge
+from server.probe import (
+    APART,
+    CALL_SEQUENCES,
+    PROBE_TOKENS,
+    ProbeFailed,
+    check,
+    completion_logprobs,
+    judge,
+    probe_logprobs,
+)
 
 
 class Scoring(Engine):
@@ -44,6 +53,17 @@ async def test_a_probe_is_read_by_an_engine_in_small_parts_and_in_order() -> Non
         await check(engine, "ruminate-v1", probe(100, 100, 100, shift=-0.1))
 
 
+async def test_what_two_tokens_of_a_completion_have_before_them_is_read_once() -> None:
+    text = [*range(20, 60)]
+    found = [{"prompt_ids": text[:end], "completion_ids": [text[end]]} for end in (30, 39, 12)]
+    other = {"prompt_ids": [*text[:35], 99], "completion_ids": [7, 8]}  # begins alike, and goes on otherwise
+    asked = [found[0], other, *found[1:], found[0]]
+    engine = Scoring()
+    told = await probe_logprobs(engine, "ruminate-v1", asked)
+    assert engine.asked == [[40, 38]]
+    assert told == pytest.approx([-one / 1000 for one in (text[30], 7, 8, text[39], text[12], text[30])])
+
+
 async def test_the_trainers_sequences_are_asked_for_many_at_once() -> None:
     engine = Scoring()
     asked = sequences(*[200] * (CALL_SEQUENCES + 1))
@@ -59,11 +79,11 @@ def beside_parent(apart: float, wrong_by: float = 0.0) -> tuple[dict[str, Any], 
     """A probe of a candidate far from the base and `apart` nats from its parent on half of its tokens, and an answer of
     the parent that is `wrong_by` off."""
     parent = CANDIDATE + [0.0, 0.0, apart, -apart]
-    rows = zip(CANDIDATE, BASE, parent, strict=True)
+    rows = zip(range(len(CANDIDATE)), CANDIDATE, BASE, parent, strict=True)
     found = [
-        {"prompt_ids": [7], "completion_ids": [3], "logprobs_candidate": [c], "logprobs_base": [b],
+        {"prompt_ids": [row], "completion_ids": [3], "logprobs_candidate": [c], "logprobs_base": [b],
          "logprobs_parent": [p]}
-        for c, b, p in rows
+        for row, c, b, p in rows
     ]  # fmt: skip
     return {"sequences": found, "tolerance": 0.25 * float(np.abs(CANDIDATE - BASE).mean())}, parent + wrong_by
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -186,12 +187,22 @@ def test_a_lost_lease_ends_the_work_at_once():
     assert signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL
 
 
-def test_a_probe_takes_the_tokens_that_differ_most_and_are_not_unlikely():
+def test_a_probe_takes_tokens_that_differ_clearly_and_are_not_unlikely():
     row = [Token([1], 2, -0.5, -0.6), Token([1, 2], 3, -1.0, -3.0), Token([1, 2, 3], 4, -9.0, -1.0)]
     other = [Token([5], 6, -0.1, -4.1)]
     assert choose([row, other]) == [other[0], row[1]]
+    small = [[Token([1], 2, -0.5, -0.5 - apart / 100)] for apart in range(9)]  # a gentle round: nothing is far apart
+    assert choose(small) == [row[0] for row in small[:3:-1]]
+
+
+def test_a_probe_has_little_to_read():
     early = [Token([1] * 9, 2, -0.5, -1.6), Token([1] * 400, 2, -0.5, -2.5)]  # far enough apart, and much shorter
     assert choose([early] * 20) == [early[0]] * MAX_TOKENS
+    alike = [[Token([row] * (60 + 9 * at), 2, -0.5, -2.5) for at in range(9)] for row in range(20)]
+    chosen = choose(alike)
+    assert len(chosen) == MAX_TOKENS
+    assert Counter(token.before[0] for token in chosen) == {0: 3, 1: 3, 2: 2}  # three of one completion, no more
+    assert max(len(token.before) for token in chosen) == 60 + 2 * 9
 
 
 def test_half_of_a_probe_tells_the_parent_where_it_can_be_told():
