@@ -167,12 +167,23 @@ def train(
 
 
 @app.command()
-def rounds(as_json: Json = False) -> None:
-    """All rounds, newest first."""
-    from cli import tables
+def rounds(
+    round_id: Annotated[int | None, typer.Argument(metavar="ROUND", help="One of them, whole.")] = None,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="A round's figures, a line for each step.")] = False,
+) -> None:
+    """All rounds, newest first; or one: what it ran with, what the gate checked, and its figures by step."""
+    from cli import rounds, tables
 
+    if as_csv and (as_json or round_id is None):
+        raise typer.BadParameter("of one round alone: ruminate rounds ROUND --csv", param_hint="--csv")
     with _client() as client:
-        tables.show(client.rounds(), tables.ROUND, as_json)
+        if round_id is None:
+            tables.show(client.rounds(), tables.ROUND, as_json)
+        elif as_csv:
+            rounds.write_steps(client.round(round_id), sys.stdout)
+        else:
+            tables.show_round(client.round(round_id), as_json)
 
 
 @app.command()

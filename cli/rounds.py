@@ -1,10 +1,11 @@
 """Asks for a round, watches it and stops it: a progress bar, the verdict in words, and an exit code."""
 
+import csv
 import json
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TextIO
 
 from cli.client import GatewayClient, GatewayError
 
@@ -71,6 +72,18 @@ def cancel_round(client: GatewayClient, round_id: int | None, reason: str) -> in
         return FAILED
     print(f"round {round_id} is cancelled at step {view['step']}; nothing of it is published")
     return CANCELLED
+
+
+def write_steps(view: dict[str, Any], file: TextIO) -> None:
+    """A round's figures as CSV, a line for each step and a column for each figure; what a step has not is empty."""
+    names = sorted(view["metrics"])
+    by_step: dict[int, dict[str, float | None]] = {}
+    for name in names:
+        for step, value in view["metrics"][name]:
+            by_step.setdefault(step, {})[name] = value
+    writer = csv.DictWriter(file, ["step", *names], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({"step": step} | by_step[step] for step in sorted(by_step))
 
 
 def _open_round(client: GatewayClient) -> dict[str, Any] | None:

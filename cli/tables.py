@@ -56,6 +56,13 @@ KEY: list[Column] = [
 ]
 
 
+STEP_FIGURES = {  # of a round's metrics: what one looks at first
+    "reward": "reward", "kl": "KL", "malformed_share": "malformed", "zero_std_share": "flat groups",
+    "thought_tokens": "thought, tokens", "response_tokens": "response, tokens", "seconds_step": "seconds",
+}  # fmt: skip
+STEPS_SHOWN = 20  # of a long round, evenly spaced
+
+
 def show(rows: list[dict[str, Any]], columns: list[Column], as_json: bool) -> None:
     """Print `rows` as a table, or all of them as JSON."""
     if as_json:
@@ -70,6 +77,53 @@ def show(rows: list[dict[str, Any]], columns: list[Column], as_json: bool) -> No
     for row in rows:
         table.add_row(*(_cell(value(row)) for _, value in columns))
     console.print(table if rows else "none yet")
+
+
+def show_round(view: dict[str, Any], as_json: bool) -> None:
+    """Print all of one round: what it ran with, what came of it, and its first figures by step."""
+    if as_json:
+        print(json.dumps(view, indent=2))
+        return
+    from rich.markup import escape
+
+    console = _console()
+    steps = f"step {view['step'] or 0} of {view['total_steps'] or '?'}"
+    console.print(escape(f"round     {view['id']} {view['state']}: {view['algorithm']}, {steps}, seed {view['seed']}"))
+    console.print(escape(f"asked for by {view['trigger']}: {view['reason'] or view['requested_by']}"))
+    span = " to ".join(_when(at) for at in (view["started_at"], view["ended_at"]) if at)
+    console.print(escape(f"weights   {view['parent'] or '?'} to {view['candidate'] or 'none yet'}   {span}"))
+    if view["config"]:
+        told = " ".join(f"{name}={json.dumps(value)}" for name, value in sorted(view["config"].items()))
+        console.print(escape(f"settings  {told}"))
+    if view["error"]:
+        console.print(escape(f"error     {view['error']}"))
+    verdict = view["verdict"] or {}
+    if verdict:
+        console.print(escape(f"gate      {verdict.get('words', '')}"))
+    for check in verdict.get("checks", []):
+        console.print(escape(f"          {'passed' if check['passed'] else 'FAILED'}  {check['words']}"))
+    _show_steps(console, view["metrics"])
+
+
+def _show_steps(console: Any, metrics: dict[str, list[list[Any]]]) -> None:
+    from rich.table import Table
+
+    names = [name for name in STEP_FIGURES if metrics.get(name)]
+    figures: dict[str, dict[int, float | None]] = {name: dict(metrics[name]) for name in names}
+    steps = sorted({step for name in names for step in figures[name]})
+    if not steps:
+        return
+    shown = min(len(steps), STEPS_SHOWN)
+    chosen = [steps[round(at * (len(steps) - 1) / max(shown - 1, 1))] for at in range(shown)]
+    table = Table(box=None, header_style="bold")
+    for name in ("step", *(STEP_FIGURES[name] for name in names)):
+        table.add_column(name, justify="right")
+    for step in chosen:
+        values = [figures[name].get(step) for name in names]
+        table.add_row(str(step), *("" if value is None else f"{value:.4g}" for value in values))
+    console.print(table)
+    if len(steps) > shown:
+        console.print(f"{shown} of {len(steps)} steps; --csv writes them all, with every figure")
 
 
 def show_status(status: dict[str, Any], as_json: bool) -> None:

@@ -1,5 +1,7 @@
 """Rounds from the command line: asked for, watched, cancelled; the last one against a real gateway."""
 
+import csv
+import io
 import json
 import re
 from pathlib import Path
@@ -12,7 +14,8 @@ from support.commands import client, round_view, ruminate
 from support.gateways import running_gateway
 
 from cli.client import GatewayClient
-from cli.rounds import cancel_round, run_round
+from cli.rounds import cancel_round, run_round, write_steps
+from cli.tables import show_round
 
 
 @pytest.mark.parametrize(
@@ -44,6 +47,55 @@ def test_a_round_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch, capsys: py
     drawn = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().out)
     assert "round 4 waiting for a trainer" in drawn
     assert re.search(r"round 4 train\s+\S*\s*━.*1/7", drawn), drawn
+
+
+def whole_round(steps: int) -> dict[str, Any]:
+    """As the gateway tells one round: a figure of each step, and one that only some steps have."""
+    checks = [
+        {"passed": True, "words": "the reward model says +0.554"},
+        {"passed": False, "words": "on its own answers it is 0.110 nats per token away from live (allowed: 0.08)"},
+    ]
+    return round_view("rejected", step=steps, total_steps=steps, parent="v0", candidate="v1", seed=7) | {
+        "config": {"steps": steps, "learning_rate": 0.003},
+        "reason": "200 [new] prompts",
+        "ended_at": None,
+        "verdict": {"words": "rejected: too far from live", "checks": checks},
+        "metrics": {
+            "reward": [[step, step / 100] for step in range(1, steps + 1)],
+            "kl": [[1, None], [2, 1e-5]],
+            "lookout_judge": [[1, 0.25], [steps, 0.5]],
+        },
+    }
+
+
+def test_one_round_is_shown_with_its_settings_its_checks_and_some_of_its_steps(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_round(whole_round(50), False)
+    shown = capsys.readouterr().out
+    for words in (
+        "round     4 rejected: grpo, step 50 of 50, seed 7",
+        "asked for by person: 200 [new] prompts",
+        "v0 to v1",
+        "learning_rate=0.003 steps=50",
+        "FAILED  on its own answers it is 0.110 nats per token away",
+        "passed  the reward model says +0.554",
+        "20 of 50 steps; --csv writes them all",
+    ):
+        assert words in shown, shown
+    rows = [line.split() for line in shown.splitlines() if re.fullmatch(r"\s*\d+(\s+\S+)+\s*", line)]
+    assert ["1", "0.01"] in rows
+    assert ["50", "0.5"] in rows
+    assert len({row[0] for row in rows if row[0] != "20"}) >= 19
+
+
+def test_a_rounds_figures_are_written_a_line_for_each_step() -> None:
+    file = io.StringIO()
+    write_steps(whole_round(50), file)
+    rows = list(csv.DictReader(io.StringIO(file.getvalue())))
+    assert [row["step"] for row in rows] == [str(step) for step in range(1, 51)]
+    assert rows[1] == {"step": "2", "kl": "1e-05", "lookout_judge": "", "reward": "0.02"}
+    assert (rows[0]["kl"], rows[49]["lookout_judge"]) == ("", "0.5")
 
 
 def ending_with(view: dict[str, Any], status: dict[str, Any]) -> GatewayClient:
@@ -162,6 +214,12 @@ def test_train_goes_on_with_the_open_round(monkeypatch: pytest.MonkeyPatch, caps
 async def test_the_open_round_is_cancelled_with_its_reason(tmp_path: Path) -> None:
     async with running_gateway(tmp_path / "home", ["http://127.0.0.1:9"]) as house:
         asked = (await house.service.post("/api/rounds", json={"algorithm": "grpo"})).json()
+        shown = await ruminate(house, "rounds", str(asked["id"]))
+        assert (shown.returncode, f"{asked['id']} requested: grpo" in shown.stdout) == (0, True), shown.stderr
+        steps = await ruminate(house, "rounds", str(asked["id"]), "--csv")
+        assert (steps.returncode, steps.stdout) == (0, "step\n")
+        unnamed = await ruminate(house, "rounds", "--csv")
+        assert (unnamed.returncode, "ruminate rounds ROUND" in unnamed.stderr) == (2, True), unnamed.stderr
         done = await ruminate(house, "cancel", "--reason", "too hot")
         assert (done.returncode, f"round {asked['id']} is cancelled" in done.stdout) == (0, True), done.stderr
         view = (await house.service.get(f"/api/rounds/{asked['id']}")).json()
