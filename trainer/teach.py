@@ -7,7 +7,6 @@ for nothing twice. What can't be learnt from is dropped, and counted by reason.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -27,7 +26,7 @@ from thinking.format import ZERO
 from trainer.files import fresh_folder, publish_folder
 from trainer.language import surely_other
 from trainer.llm_judge import Prices
-from trainer.prompts import Messages, text_of
+from trainer.prompts import Messages, text_of, wording
 from trainer.refusals import declines
 from trainer.remote import REFUSED_ONE, RemoteError, call
 
@@ -57,6 +56,13 @@ class Teacher:
     max_tokens: int = 4096
     temperature: float | None = None
     extra: tuple[tuple[str, Any], ...] = ()
+    languages: str = "en"
+    """Codes with commas; answers surely in others are dropped."""
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """What an answer, and whether it is kept, hangs on."""
+        return {name: getattr(self, name) for name in ("model", "max_tokens", "temperature", "languages")}
 
 
 @dataclass
@@ -87,7 +93,8 @@ class Estimate:
 
 
 class Answers:
-    """The file of answers: one line for each prompt that was asked or looked at, by the hash of its words.
+    """The file of answers: one line for each prompt that was asked or looked at, by the hash of its words; the last one
+    counts.
 
     For one run at a time, from before it is read until it is closed, as a context manager or else. Raises ValueError
     where another run has it.
@@ -139,9 +146,21 @@ class Answers:
             yield row
 
 
-def to_ask(prompts: Iterable[Messages], answers: Answers) -> list[Messages]:
-    """The prompts that have no row yet, each once. What is no single turn gets one without being asked."""
-    left, seen = [], set(answers.rows)
+def to_ask(prompts: Iterable[Messages], answers: Answers, teacher: Teacher) -> list[Messages]:
+    """The prompts that have no row yet, each once, and those that were dropped on other terms than this teacher's. What
+    is no single turn gets a row without being asked.
+
+    Raises ValueError where another model's answers were kept.
+    """
+    others = Counter(row["asked"]["model"] for row in answers.rows.values() if "asked" in row and "left" not in row)
+    del others[teacher.model]
+    if others:
+        told = ", ".join(f"{count} of {name!r}" for name, count in sorted(others.items()))
+        raise ValueError(
+            f"answers of another teacher are kept there ({told}), and {teacher.model!r} is to be asked now; choose "
+            f"another folder, or the same model"
+        )
+    left, seen = [], {name for name, row in answers.rows.items() if not _drops_by_terms(row, teacher)}
     for messages in prompts:
         name = name_of(messages)
         if name in seen:
@@ -152,6 +171,11 @@ def to_ask(prompts: Iterable[Messages], answers: Answers) -> list[Messages]:
         else:
             left.append(messages)
     return left
+
+
+def _drops_by_terms(row: dict[str, Any], teacher: Teacher) -> bool:
+    """Whether it was dropped on other terms, such as a lower limit of tokens."""
+    return "left" in row and "asked" in row and row["asked"] != teacher.terms
 
 
 def estimate(prompts: Sequence[Messages], mean_tokens: int) -> Estimate:
@@ -165,7 +189,6 @@ def teach(
     teacher: Teacher,
     prompts: Sequence[Messages],
     answers: Answers,
-    languages: str = "en",
     tell: Callable[[Told], None] = lambda told: None,
 ) -> Told:
     """Ask all of them, `connections` at once. `tell` hears of each answer.
@@ -177,7 +200,7 @@ def teach(
     with httpx.Client(base_url=teacher.url.rstrip("/"), headers=headers, timeout=600.0, trust_env=False) as http:
 
         def ask(messages: Messages) -> dict[str, Any]:
-            row = _row(http, teacher, messages, languages)
+            row = _row(http, teacher, messages)
             answers.add(row)  # by whoever asked: what is under way when a run is broken off is kept as well
             return row
 
@@ -239,11 +262,10 @@ def judged(choice: dict[str, Any], languages: str) -> dict[str, str]:
 
 def name_of(messages: Messages) -> str:
     """A prompt's hash: of its roles and exact words."""
-    said = [[message["role"], text_of(message)] for message in messages]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    return wording(messages)
 
 
-def _row(http: httpx.Client, teacher: Teacher, messages: Messages, languages: str) -> dict[str, Any]:
+def _row(http: httpx.Client, teacher: Teacher, messages: Messages) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": teacher.model,
         "messages": [{"role": "system", "content": INSTRUCTIONS}, *messages],
@@ -257,11 +279,11 @@ def _row(http: httpx.Client, teacher: Teacher, messages: Messages, languages: st
     except RemoteError as error:
         if error.status not in REFUSED_ONE:
             raise
-        return {"prompt": name, "left": f"the server refused it ({error.status})"}
+        return {"prompt": name, "left": f"the server refused it ({error.status})", "asked": teacher.terms}
     choices = reply.get("choices") or [{}]
-    found = judged(choices[0], languages)
+    found = judged(choices[0], teacher.languages)
     kept = {} if "left" in found else {"messages": messages}
-    return {"prompt": name, **kept, **found, "usage": reply.get("usage") or {}}
+    return {"prompt": name, **kept, **found, "asked": teacher.terms, "usage": reply.get("usage") or {}}
 
 
 def _in_parallel(
