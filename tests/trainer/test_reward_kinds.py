@@ -182,6 +182,7 @@ def test_a_rounds_reward_may_be_a_file_and_what_its_judges_cost_is_counted(site,
         ("[[models]]\nkind='classifier'\nmodel='x'\n[rules.a]\nkind='regex'\npattern='('\n", "no regular expression"),
         ("[[models]]\nkind='classifier'\nmodel='x'\n[rules.a]\nkind='json_schema'\nschema={type='objekt'}\n",
          "no JSON schema: 'objekt'"),
+        ("[[models]]\nkind='judge'\nmodel='m'\nurl='api.example.org/v1'\n", "url = 'api.example.org/v1': .*https"),
         ("= 1", "no TOML"),
     ],
 )  # fmt: skip
