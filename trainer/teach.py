@@ -39,6 +39,7 @@ INSTRUCTIONS = (
 )
 CHARACTERS_PER_TOKEN = 4  # of English, about: for an estimate before any answer has come
 PATIENCE = 60.0  # seconds: somebody may be looking on, and the same command goes on where this one ended
+FIRST = 16  # refused one after another from the start: it is not the prompts
 TAGS = re.compile(r"</?(?:think|thinking|response|answer|plan)\s*>", re.I)
 LET_SLIP = re.compile(
     r"\b(?:(?:my|the) (?:plan|thinking) (?:above|tags?)|asked to (?:plan|think)|as planned above)\b", re.I
@@ -147,8 +148,8 @@ class Answers:
 
 
 def to_ask(prompts: Iterable[Messages], answers: Answers, teacher: Teacher) -> list[Messages]:
-    """The prompts that have no row yet, each once, and those that were dropped on other terms than this teacher's. What
-    is no single turn gets a row without being asked.
+    """The prompts that have no row yet, each once, and those that were refused, or dropped on other terms than this
+    teacher's. What is no single turn gets a row without being asked.
 
     Raises ValueError where another model's answers were kept.
     """
@@ -160,7 +161,7 @@ def to_ask(prompts: Iterable[Messages], answers: Answers, teacher: Teacher) -> l
             f"answers of another teacher are kept there ({told}), and {teacher.model!r} is to be asked now; choose "
             f"another folder, or the same model"
         )
-    left, seen = [], {name for name, row in answers.rows.items() if not _drops_by_terms(row, teacher)}
+    left, seen = [], {name for name, row in answers.rows.items() if not _open_again(row, teacher)}
     for messages in prompts:
         name = name_of(messages)
         if name in seen:
@@ -173,9 +174,10 @@ def to_ask(prompts: Iterable[Messages], answers: Answers, teacher: Teacher) -> l
     return left
 
 
-def _drops_by_terms(row: dict[str, Any], teacher: Teacher) -> bool:
-    """Whether it was dropped on other terms, such as a lower limit of tokens."""
-    return "left" in row and "asked" in row and row["asked"] != teacher.terms
+def _open_again(row: dict[str, Any], teacher: Teacher) -> bool:
+    """Whether it was refused, which cost nothing and may have been the server's or the command's fault, or dropped on
+    other terms, such as a lower limit of tokens."""
+    return "said" in row or ("left" in row and "asked" in row and row["asked"] != teacher.terms)
 
 
 def estimate(prompts: Sequence[Messages], mean_tokens: int) -> Estimate:
@@ -193,10 +195,11 @@ def teach(
 ) -> Told:
     """Ask all of them, `connections` at once. `tell` hears of each answer.
 
-    Raises RemoteError where the server refuses everybody or is gone for too long; what came by then is kept.
+    Raises RemoteError where the server refuses everybody, or each of the first FIRST prompts, or is gone for too long;
+    what came by then is kept.
     """
     headers = {"Authorization": f"Bearer {teacher.key}"} if teacher.key else {}
-    told = Told(0, Counter())
+    told, refused = Told(0, Counter()), 0
     with httpx.Client(base_url=teacher.url.rstrip("/"), headers=headers, timeout=600.0, trust_env=False) as http:
 
         def ask(messages: Messages) -> dict[str, Any]:
@@ -211,6 +214,11 @@ def teach(
                 told.completion_tokens += usage.get("completion_tokens") or 0
                 if "left" in row:
                     told.left[row["left"]] += 1
+                    refused += "said" in row
+                    if refused == FIRST == told.kept + told.left.total():
+                        raise RemoteError(
+                            f"each of the first {FIRST} prompts was refused, the newest so: {row['said']}"
+                        )
                 else:
                     told.kept += 1
                 tell(told)
@@ -226,7 +234,8 @@ def as_folder(answers: Answers, folder: Path) -> int:
 
     kept = [row for row in answers.rows.values() if "left" not in row]
     if not kept:
-        raise ValueError("no example was kept: see the reasons, and the teacher's model and settings")
+        said = next((f"; its server said: {row['said']}" for row in answers.rows.values() if "said" in row), "")
+        raise ValueError(f"no example was kept: see the reasons, and the teacher's model and settings{said}")
     rows = [{name: row[name] for name in ("messages", "thought", "response")} for row in kept]
     aside = fresh_folder(folder.with_name(f".{folder.name}.aside"))
     Dataset.from_list(rows).save_to_disk(str(aside))
@@ -279,7 +288,8 @@ def _row(http: httpx.Client, teacher: Teacher, messages: Messages) -> dict[str, 
     except RemoteError as error:
         if error.status not in REFUSED_ONE:
             raise
-        return {"prompt": name, "left": f"the server refused it ({error.status})", "asked": teacher.terms}
+        refused = f"the server refused it ({error.status})"
+        return {"prompt": name, "left": refused, "said": str(error), "asked": teacher.terms}
     choices = reply.get("choices") or [{}]
     found = judged(choices[0], teacher.languages)
     kept = {} if "left" in found else {"messages": messages}

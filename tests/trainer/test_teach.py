@@ -185,6 +185,20 @@ def test_what_was_dropped_on_other_terms_is_asked_again_and_two_teachers_are_not
             to_ask(asked(3), again, Teacher(teacher.url, "n"))
 
 
+def test_a_server_that_refuses_each_prompt_is_believed_early_and_quoted_and_asked_again_by_the_next_run(tmp_path, api):
+    wrong = [True]
+    teacher = api(lambda text: (400, {}, {"error": "max_tokens is too large"}) if wrong[0] else says(GOOD))
+    with Answers(tmp_path / "a.jsonl") as answers:
+        one = Teacher(teacher.url, "m", connections=1)
+        with pytest.raises(RemoteError, match="each of the first 16 prompts was refused.*max_tokens is too large"):
+            run(one, asked(*range(40)), answers)
+        assert len(teacher.asked) < 20
+        with pytest.raises(ValueError, match="no example was kept.*its server said: .*max_tokens is too large"):
+            as_folder(answers, tmp_path / "lessons")
+        wrong[0] = False
+        assert run(one, asked(*range(40)), answers).kept == 40
+
+
 def test_what_is_under_way_at_an_interrupt_is_waited_for_and_kept(tmp_path, api):
     go = threading.Event()
 
