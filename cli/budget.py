@@ -148,6 +148,11 @@ def kv_tokens(plan: Plan, machine: Machine) -> int | None:
 
 def trouble(plan: Plan, machine: Machine) -> str | None:
     """Why it can't fit, in words; None where it can, as far as is known."""
+    if plan.trains and _longest_sample(plan) > plan.max_model_len:
+        return (
+            f"a sample of a round may have {_longest_sample(plan):,} tokens (max_prompt_tokens and "
+            f"max_completion_tokens), and the engine takes {plan.max_model_len:,} in one conversation"
+        )
     held = kv_tokens(plan, machine)
     if held is not None and held < plan.max_model_len:
         room = f"{plan.utilization:.0%} of the card" if machine.gpu else f"{plan.kv_gib} GiB of KV cache"
@@ -240,6 +245,11 @@ def activations(plan: Plan, base: Model, gpu: bool) -> int:
     return kept
 
 
+def _longest_sample(plan: Plan) -> int:
+    """In tokens, with its prompt. An engine refuses a request that could become longer than it takes."""
+    return plan.max_prompt_tokens + plan.max_completion_tokens
+
+
 def _adapters(plan: Plan, base: Model) -> int:
     return plan.max_loras * base.adapter_weights(plan.max_lora_rank) * plan.engine_bytes
 
@@ -268,6 +278,9 @@ def _changes(plan: Plan, gpu: bool) -> Iterator[tuple[str, str, Plan]]:
         for other in sorted(range(3, 19), key=lambda share: abs(share - here)):  # steps of 5 %
             share = other / 20
             yield "RUMINATE_GPU_MEMORY_UTILIZATION", f"{share:g}", replace(plan, utilization=share)
+    if plan.trains and _longest_sample(plan) > plan.max_model_len:
+        longest = _longest_sample(plan)
+        yield "RUMINATE_MAX_MODEL_LEN", str(longest), replace(plan, max_model_len=longest)
     yield from _halved(plan, "RUMINATE_MAX_MODEL_LEN", "max_model_len", LEAST_CONTEXT)
     yield from _halved(plan, "RUMINATE_TRAINER_MAX_COMPLETION_TOKENS", "max_completion_tokens", LEAST_COMPLETION)
     if plan.full:

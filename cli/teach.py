@@ -41,7 +41,7 @@ def teach(
     from trainer.llm_judge import Prices
     from trainer.prompts import read_mix
     from trainer.remote import RemoteError
-    from trainer.teach import Answers, Teacher, as_folder, estimate, to_ask
+    from trainer.teach import Answers, Teacher, as_folder, estimate, name_of, to_ask
     from trainer.teach import teach as ask
 
     if out.exists():
@@ -51,33 +51,35 @@ def teach(
         held = Answers(out.with_name(f"{out.name}.jsonl"))
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
+    own = "" if url else os.environ.get("RUMINATE_API_KEY", "")
+    teacher = Teacher(
+        url or f"{settings.gateway_url(settings.load())}/v1",
+        model,
+        os.environ.get(key_variable) or own,
+        connections,
+        max_tokens,
+        temperature,
+        extra=() if url else (("store", False),),  # no prompts for a round to train on
+        languages=languages,
+    )
     with held as answers:
         try:
             mix = (prompt.messages for prompt in read_mix(prompts))
-            left = to_ask(islice(mix, limit or None), answers)
+            left = to_ask(islice(mix, limit or None), answers, teacher)
         except (ValueError, OSError) as error:  # no such file, no such hub, or not what it should be
             raise typer.BadParameter(str(error)) from None
         about = estimate(left, mean_tokens)
         money = f", which costs about {about.cost(prices):.2f}" if about.cost(prices) else ""
+        known = len(answers.rows.keys() - map(name_of, left))
         _say(
-            f"{about.prompts} prompts to ask, {len(answers.rows)} known already: about {about.prompt_tokens:,} tokens "
+            f"{about.prompts} prompts to ask, {known} known already: about {about.prompt_tokens:,} tokens "
             f"to read and {about.completion_tokens:,} to write{money}"
         )
         if left and not yes and sys.stdin.isatty() and not typer.confirm("Go on?", err=True):
             raise typer.Exit(1)
-        own = "" if url else os.environ.get("RUMINATE_API_KEY", "")
-        teacher = Teacher(
-            url or f"{settings.gateway_url(settings.load())}/v1",
-            model,
-            os.environ.get(key_variable) or own,
-            connections,
-            max_tokens,
-            temperature,
-            extra=() if url else (("store", False),),  # no prompts for a round to train on
-        )
         progress = _Progress(len(left), prices)
         try:
-            told = ask(teacher, left, answers, languages, progress)
+            told = ask(teacher, left, answers, progress)
         except (RemoteError, ValueError) as error:
             _say(
                 f"{progress.words}\nruminate: {error}\nwhat came is kept in {out}.jsonl; run the same command to go on"

@@ -9,6 +9,7 @@ import argparse
 import logging
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -80,7 +81,8 @@ def give_way(nice: int) -> None:
     os.nice(max(0, nice - os.nice(0)))
     autogroup = Path("/proc/self/autogroup")
     if os.getsid(0) == os.getpid() and autogroup.exists():
-        autogroup.write_text(str(nice))
+        with suppress(OSError):  # a kernel lets one process do so in a tenth of a second, and some containers none
+            autogroup.write_text(str(nice))
 
 
 if __name__ == "__main__":

@@ -87,8 +87,10 @@ def curate(
     for prompt in gate:
         if len(out.heldout) >= config.gate_prompts:
             break
-        out.heldout.append(prompt)
-        out.verdicts.append(Verdict(prompt, "heldout", True, "set aside for the gate"))
+        why = sieve.cannot_ask(prompt)
+        out.verdicts.append(Verdict(prompt, "heldout", why is None, why or "set aside for the gate"))
+        if why is None:
+            out.heldout.append(prompt)
     for place, verdict in over[: config.gate_prompts - len(out.heldout)]:  # the mix has less than was left to it
         out.heldout.append(verdict.prompt)
         out.verdicts[place] = verdict
@@ -125,6 +127,15 @@ def _require(out: Curation, config: RoundConfig) -> None:
             f"left out: {dict(reasons)}. Set a larger base_mix or fewer prompts_per_step"
         )
     if len(out.heldout) < 4:
+        reasons = Counter(verdict.why for verdict in out.verdicts if not verdict.kept and verdict.split == "heldout")
+        share = "" if config.heldout_share else " or a heldout_share above 0"
         raise ValueError(
-            f"{len(out.heldout)} prompts are held out and the gate needs at least 4; set `heldout` or a larger mix"
+            f"{len(out.heldout)} prompts are held out and the gate needs at least 4; left out: {dict(reasons)}. Set "
+            f"`heldout` to a file of more, or a larger mix{share}"
+        )
+    if not out.spares and all(prompt.source != "mix" for prompt in out.train):
+        reasons = Counter(verdict.why for verdict in out.verdicts if verdict.prompt.source == "mix")
+        raise ValueError(
+            "the base mix has no prompt for this round, and a checkpoint is probed by answers to prompts that no user "
+            f"wrote; of the mix were: {dict(reasons)}. Set a base_mix with prompts of its own"
         )

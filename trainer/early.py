@@ -114,6 +114,7 @@ class Early:
         wanted: Wanted = lambda messages: True,
     ) -> None:
         self._model, self._reader, self._conversations, self._size = model, reader, conversations, size
+        self.title = getattr(model, "title", type(model).__name__)
         self._wanted = wanted
         self._known: dict[tuple[int, str], tuple[int, float]] = {}  # by conversation and response: its group and score
         self._partly: dict[int, dict[int, Sample]] = {}  # by group and place

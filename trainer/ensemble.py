@@ -1,5 +1,6 @@
 """Several reward models as one. Where they disagree, a policy finds what pleases one of them alone."""
 
+import math
 from collections.abc import Callable, Sequence
 from statistics import fmean, pstdev
 from typing import Literal
@@ -46,7 +47,7 @@ class Ensemble:
     def _scores(self, pairs: Sequence[tuple[Messages, str]], sides: Sequence[int] | None) -> list[float]:
         told = [standardised(scores_of(member, pairs, sides)) for member in self._members]
         columns = list(zip(*told, strict=True))
-        apart = [pstdev(column) for column in columns]
+        apart = [pstdev(column) for column in columns if all(map(math.isfinite, column))]
         self.figures = {}
         for name, value in (figure for member in self._members for figure in figures_of(member).items()):
             self.figures[name] = value + (self.figures.get(name, 0.0) if name in SUMMED else 0.0)
@@ -56,13 +57,16 @@ class Ensemble:
 
 
 def combined(scores: Sequence[float], how: Combine) -> float:
-    """One score of several."""
+    """One score of several; NaN where a member has none."""
+    if any(map(math.isnan, scores)):
+        return math.nan
     if how == "minimum":
         return min(scores)
     return fmean(scores) - (pstdev(scores) if how == "mean_minus_deviation" else 0.0)
 
 
 def standardised(scores: Sequence[float]) -> list[float]:
-    """With mean 0 and deviation 1; all 0 where all are equal."""
-    spread = pstdev(scores) if scores else 0.0
-    return [(score - fmean(scores)) / spread if spread > 0 else 0.0 for score in scores]
+    """With mean 0 and deviation 1; all 0 where all are equal. What is NaN counts in neither, and stays so."""
+    numbers = [score for score in scores if not math.isnan(score)]
+    mean, spread = (fmean(numbers), pstdev(numbers)) if numbers else (0.0, 0.0)
+    return [math.nan if math.isnan(score) else (score - mean) / spread if spread > 0 else 0.0 for score in scores]

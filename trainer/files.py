@@ -62,8 +62,14 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The value that `write_json` wrote."""
-    return json.loads(path.read_text(encoding="utf-8"))
+    """The value that `write_json` wrote. Raises ValueError, naming the file, for one that holds something else."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{path} is damaged, or was not written here ({error}); put a copy of it back, or, where it is of a round, "
+            "cancel that and ask for another"
+        ) from None
 
 
 def sha256(path: Path) -> str:

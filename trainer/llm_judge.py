@@ -206,7 +206,13 @@ class Verdicts:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = threading.Lock()
         self._rows = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._rows.execute("CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, score REAL NOT NULL)")
+        try:
+            self._rows.execute("CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, score REAL NOT NULL)")
+        except sqlite3.DatabaseError as error:
+            raise ValueError(
+                f"{path}, which keeps a judge's verdicts: {error}. Where it is damaged delete it: they are asked for "
+                "again"
+            ) from error
 
     def get(self, key: str) -> float | None:
         """The score kept under `key`."""

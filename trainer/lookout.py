@@ -24,7 +24,7 @@ from trainer.files import read_json, write_json
 from trainer.gateway import GatewayError
 from trainer.policy import copy_weights, prompt_ids
 from trainer.prompts import Messages, Prompt
-from trainer.rewards import SUMMED, RewardModel, figures_of, is_relative, rank_malformed, scores_of
+from trainer.rewards import SUMMED, RewardModel, figures_of, is_relative, known, rank_malformed, scores_of
 from trainer.rollout import seed_of
 from trainer.versions import Versions
 from trainer.work import Work
@@ -62,8 +62,8 @@ class Lookout:
         self._file, self._best = work.folder / LOOKS, work.folder / BEST
         self._relative = any(is_relative(model) for model in self._models.values())
         kept = read_json(self._file) if self._file.is_file() else []
-        known = [Look(**one) for one in kept if one["updates"] < work.step]
-        self.looks = [look for look in known if look.answers or not self._relative]
+        before = [Look(**one) for one in kept if one["updates"] < work.step]
+        self.looks = [look for look in before if look.answers or not self._relative]
 
     def __call__(self, step: int) -> None:
         """Look when it is time, after `step`: at the weights that this step sampled from. Raises Enough."""
@@ -167,8 +167,8 @@ def together(
     well = [(messages, answer) for messages, answer, _ in rows if answer is not None]
     sides = [side for _, answer, side in rows if answer is not None] if len(looks) > 1 else None
     told = iter(scores_of(model, well, sides))
-    known = [None if answer is None else next(told) for _, answer, _ in rows]
-    ranked = np.array(rank_malformed(known, len(looks) * size, margin))
+    scores = [None if answer is None else known(next(told)) for _, answer, _ in rows]
+    ranked = np.array(rank_malformed(scores, len(looks) * size, margin))
     return ranked.reshape(len(conversations), len(looks), size).mean(2).T.tolist()
 
 

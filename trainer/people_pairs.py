@@ -20,7 +20,7 @@ from trainer.work import TrainingPrompts, Work
 
 def people_pairs(work: Work, prompts: TrainingPrompts, most: int) -> tuple[list[Pair], dict[str, float]]:
     """At most `most` pairs, and how many preferences made none, by reason."""
-    asked = {one.message_id: one.messages for _, one in prompts.train if one.message_id is not None}
+    asked = {one.message_id: one.messages for _, one in prompts.train if one.message_id is not None and one.messages}
     said = [one for one in work.ledger.preferences() if one.message_id in asked]
     random.Random(f"people {work.config.seed}").shuffle(said)
     pairs: list[Pair] = []

@@ -45,7 +45,11 @@ def make_probe(
     chosen = choose(all_sides(base, weights, sequences, parent))
     gap = sum(abs(token.candidate - token.base) for token in chosen) / max(len(chosen), 1)
     if gap == 0:
-        raise ValueError(f"{weights}: no token is more or less likely than with the base; it can't be told from it")
+        raise ValueError(
+            f"{weights}: no token of {len(sequences)} answers is more or less likely than with the base; it can't be "
+            "told from it, since the round learnt nothing. See zero_std_share (groups whose samples all earned the "
+            "same) and grad_norm in its metrics, and learning_rate"
+        )
     return {
         "sequences": [
             {

@@ -56,6 +56,12 @@ def identity(messages: Messages) -> str:
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()
 
 
+def wording(messages: Messages) -> str:
+    """Equal for prompts of the same words and signs alone: `identity` takes 3 - 5 for 3 + 5, whose answers differ."""
+    said = [[message["role"], text_of(message)] for message in messages]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+
+
 def root(messages: Messages) -> str:
     """Equal for all branches and retries of a conversation: its normalised first user message, hashed."""
     first = next((text_of(message) for message in messages if message["role"] == "user"), "")
@@ -89,7 +95,7 @@ def read_rows(name: str | Path, more: Sequence[str] = ()) -> Iterator[tuple[str,
 
         return _table_rows(str(name), load_dataset(str(name), split="train"), more)
     if path.is_dir():
-        return _table_rows(str(path), _folder(path), more)
+        return _table_rows(str(path), saved_table(path), more)
     return _parquet_rows(path, more) if path.suffix == ".parquet" else _json_rows(path, more)
 
 
@@ -147,7 +153,8 @@ def _parquet_rows(path: Path, more: Sequence[str]) -> Iterator[tuple[str, dict[s
             yield where, _from_row(where, row, column, beside)
 
 
-def _folder(path: Path) -> Any:
+def saved_table(path: Path) -> Any:
+    """The table that `save_to_disk` wrote; of several splits, `train`. Raises ValueError where there is none."""
     from datasets import DatasetDict, load_from_disk
 
     table = load_from_disk(str(path))

@@ -32,7 +32,7 @@ from db.queries.preferences import trainable_preferences
 from db.session import Database
 from trainer.files import publish_folder, read_json, write_json
 from trainer.policy import local_folder
-from trainer.prompts import Messages, is_heldout
+from trainer.prompts import Messages, has_pictures, is_heldout, up_to_user
 from trainer.rewards import SequenceClassifier
 from trainer.settings import BadSetting, TrainerSettings
 from trainer.traits import FILE, Traits, learnt
@@ -56,13 +56,17 @@ KEPT_SHARE = 1.0
 
 @dataclass(frozen=True)
 class Pair:
-    """Two answers to a conversation, the preferred one first. Of a kept pair, `message_id` and `user_id` are None."""
+    """Two answers to a conversation, the preferred one first. Of a kept pair, `message_id` and `user_id` are None.
+
+    `pictures`: whether something else than text was asked as well, which `messages` leave out.
+    """
 
     messages: Messages
     chosen: str
     rejected: str
     message_id: str | None = None
     user_id: str | None = None
+    pictures: bool = False
 
 
 def current(settings: TrainerSettings, database: Database) -> str:
@@ -109,10 +113,16 @@ def due(settings: TrainerSettings, database: Database) -> bool:
 
 
 def preferred(database: Database) -> list[Pair]:
-    """What people preferred, as far as it may be trained on now."""
+    """What people preferred, as far as it may be trained on now: its conversations as rounds have them, text alone and
+    without thoughts."""
     with database.reading() as session:
         found = trainable_preferences(session)
-    return [Pair(one.messages, one.chosen, one.rejected, one.message_id, one.user_id) for one in found]
+    return [
+        Pair(
+            up_to_user(one.messages), one.chosen, one.rejected, one.message_id, one.user_id, has_pictures(one.messages)
+        )
+        for one in found
+    ]
 
 
 def refresh(settings: TrainerSettings, database: Database) -> dict[str, Any]:
@@ -123,7 +133,8 @@ def refresh(settings: TrainerSettings, database: Database) -> dict[str, Any]:
             "this is a file of models; name one, or set refresh_after = 0"
         )
     new, kept = preferred(database), read_pairs(settings.refresh_pairs)
-    learnt_from = recent(new, settings.refresh_most, settings.refresh_per_user)
+    told = [pair for pair in new if not pair.pictures]  # a reward model reads text alone, as in a round
+    learnt_from = recent(told, settings.refresh_most, settings.refresh_per_user)
     held = {"recorded": _held(learnt_from, settings, True), "kept": _held(kept, settings, True)}
     train = mixed(_held(learnt_from, settings, False), _held(kept, settings, False), settings.seed)
     if not train or sum(map(len, held.values())) < LEAST_HELD:
@@ -224,8 +235,11 @@ def read_pairs(file: str) -> list[Pair]:
         if line.strip():
             try:
                 row = json.loads(line)
-                pairs.append(Pair(row["messages"], row["chosen"], row["rejected"]))
-            except (ValueError, KeyError, TypeError) as error:
+                messages, answers = up_to_user(row["messages"]), (row["chosen"], row["rejected"])
+                if not messages or not all(isinstance(answer, str) for answer in answers):
+                    raise ValueError("no user's message, or an answer that is no text")
+                pairs.append(Pair(messages, *answers))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ValueError(
                     f"{file}, line {number}: expected `messages`, `chosen` and `rejected` ({error!r})"
                 ) from None
@@ -372,7 +386,8 @@ def _held(pairs: Sequence[Pair], settings: TrainerSettings, held: bool) -> list[
 
 def _folders(settings: TrainerSettings) -> list[Path]:
     root = settings.home.absolute() / FOLDER
-    return sorted(folder for folder in root.glob("[0-9]*") if (folder / RECORD).is_file()) if root.is_dir() else []
+    found = (folder for folder in root.glob("[0-9]*") if folder.name.isdecimal() and (folder / RECORD).is_file())
+    return sorted(found)  # none where there is no root
 
 
 def _name(pair: Pair) -> str:

@@ -6,6 +6,7 @@ conversation and the response as text, and its server writes and cuts them. Both
 score, without softmax or sigmoid.
 """
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -30,6 +31,7 @@ class EndpointClassifier:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=300.0, trust_env=False)
         self._name, self._batch, self._connections = name, batch, connections
+        self.title = f"{name} at {url}"
         self._transcript = Transcript(tokenizer, max_tokens, longest(tokenizer))
 
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
@@ -48,7 +50,7 @@ class EndpointClassifier:
                 f"{self._http.base_url}classify was given {len(part)} conversations and returned {len(found)} answers, "
                 f"{len(wide)} of them with more than one score; a reward model has one label"
             )
-        return [float(one["probs"][0]) for one in found]
+        return [_number(one["probs"][0]) for one in found]
 
 
 class EndpointScorer:
@@ -60,6 +62,7 @@ class EndpointScorer:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=300.0, trust_env=False)
         self._name, self._batch, self._connections = name, batch, connections
+        self.title = f"{name} at {url}"
 
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
         """Scores in the model's own scale."""
@@ -75,7 +78,12 @@ class EndpointScorer:
             raise ValueError(
                 f"{self._http.base_url}score was given {len(part)} conversations and returned {len(found)} scores"
             )
-        return [float(one["score"]) for one in found]
+        return [_number(one["score"]) for one in found]
+
+
+def _number(score: float | None) -> float:
+    """JSON has no NaN: a server writes null for it."""
+    return math.nan if score is None else float(score)
 
 
 def asked(messages: Messages) -> str:

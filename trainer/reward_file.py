@@ -17,6 +17,7 @@ from trainer.verify import Rule, Verified, read_checks
 
 log = logging.getLogger(__name__)
 
+URL = r"^https?://.+"
 _FROZEN = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -42,7 +43,7 @@ class Endpoint(BaseModel):
     model_config = _FROZEN
 
     kind: Literal["endpoint"]
-    url: str = Field(description="Base URL of the server, without /classify.")
+    url: str = Field(pattern=URL, description="Base URL of the server, without /classify.")
     model: str = Field(description="The name it is served under.")
     tokenizer: str = Field("", description="Folder or hub's name of its tokenizer; empty: as the model.")
     key_variable: str = Field("", description="Environment variable that holds its key.")
@@ -66,7 +67,7 @@ class Score(BaseModel):
     model_config = _FROZEN
 
     kind: Literal["score"]
-    url: str = Field(description="Base URL of the server, without /score.")
+    url: str = Field(pattern=URL, description="Base URL of the server, without /score.")
     model: str = Field(description="The name it is served under.")
     key_variable: str = Field("", description="Environment variable that holds its key.")
     batch: int = Field(64, ge=1, description="Conversations in a request.")
@@ -85,7 +86,7 @@ class Judge(BaseModel):
     model_config = _FROZEN
 
     kind: Literal["judge"]
-    url: str = Field(description="Base URL, to which /chat/completions is added.")
+    url: str = Field(pattern=URL, description="Base URL, to which /chat/completions is added.")
     model: str = Field(description="Its name there.")
     mode: Literal["rubric", "pairwise"] = Field("rubric", description="Marks, or comparisons within a group.")
     instructions: str = Field("", description="In place of the rubric or the comparison's own.")

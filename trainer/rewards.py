@@ -4,6 +4,8 @@ A `RewardModel` gets a conversation and a response. `rank_malformed` then puts e
 the group's worst well-formed one. Reading a completion starts from its token ids: decoded text has lost special tokens.
 """
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +16,11 @@ from thinking.format import Parsed, ThinkingFormat
 from trainer.prompts import Messages
 from trainer.traits import read_traits
 from trainer.transcript import Transcript, longest
+
+log = logging.getLogger(__name__)
+
+UNSCORED = 0.2
+"""Share of the responses of one call that a model may give no number for."""
 
 
 class RewardModel(Protocol):
@@ -26,13 +33,32 @@ class RewardModel(Protocol):
 def scores_of(
     model: RewardModel, pairs: Sequence[tuple[Messages, str]], sides: Sequence[int] | None = None
 ) -> list[float]:
-    """The model's scores. `sides`: which side each response is of, where sides are compared and not single answers.
+    """The model's scores, NaN where it gave no finite number. `sides`: which side each response is of, where sides are
+    compared and not single answers.
 
     A model that compares answers has `between(pairs, sides)` for that, in which only answers of different sides meet.
-    Sides of one group stand in ascending order; a lower one begins another group.
+    Sides of one group stand in ascending order; a lower one begins another group. Raises ValueError where more than a
+    fifth have no number.
     """
     between = getattr(model, "between", None)
-    return model.score(pairs) if between is None or sides is None else between(pairs, sides)
+    found = model.score(pairs) if between is None or sides is None else between(pairs, sides)
+    lost = [score for score in found if not math.isfinite(score)]
+    if not lost:
+        return found
+    name = getattr(model, "title", type(model).__name__)
+    if len(lost) > max(1, UNSCORED * len(found)):
+        raise ValueError(
+            f"the reward model {name} gave {lost[0]} for {len(lost)} of {len(found)} responses, where a finite number "
+            "was expected; its weights are broken, or its type is too coarse for it: set another reward_model or "
+            "judge_model, whichever names it"
+        )
+    log.warning("the reward model %s gave no number for %d of %d responses", name, len(lost), len(found))
+    return [score if math.isfinite(score) else math.nan for score in found]
+
+
+def known(score: float | None) -> float | None:
+    """The score; None where there is none, or it is no number: such an answer earns as little as a malformed one."""
+    return None if score is None or math.isnan(score) else score
 
 
 def is_relative(model: RewardModel) -> bool:
@@ -123,10 +149,10 @@ def grade(
     scores = scores_of(model, [(conversations[place], outputs[place].response) for place in well], of_sides)
     if len(scores) != len(well):
         raise ValueError(f"the reward model was given {len(well)} responses and returned {len(scores)} scores")
-    known: list[float | None] = [None] * len(outputs)
+    told: list[float | None] = [None] * len(outputs)
     for place, score in zip(well, scores, strict=True):
-        known[place] = score
-    rewards = rank_malformed(known, group_size, margin)
+        told[place] = known(score)
+    rewards = rank_malformed(told, group_size, margin)
     return [Graded(parsed, reward) for parsed, reward in zip(outputs, rewards, strict=True)]
 
 
@@ -137,8 +163,7 @@ def rank_malformed(scores: Sequence[float | None], group_size: int, margin: floa
     """
     if margin <= 0:
         raise ValueError(f"margin = {margin}: malformed outputs must score below well-formed ones; set it above 0")
-    known = [score for score in scores if score is not None]
-    bottom = min(known, default=0.0)
+    bottom = min((score for score in scores if score is not None), default=0.0)
     rewards: list[float] = []
     for start in range(0, len(scores), group_size):
         group = scores[start : start + group_size]
@@ -162,7 +187,7 @@ class SequenceClassifier:
         import torch
         from transformers import AutoModelForSequenceClassification
 
-        self._torch = torch
+        self._torch, self.title = torch, str(path)
         self.traits = read_traits(path)
         self._transcript = Transcript(path, max_tokens, longest(path))
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from db.schema import RoundPrompt
 from db.values import CuratedPrompt
@@ -45,7 +45,7 @@ def select(work: Work) -> Selection:
     rows = work.ledger.prompts(most=spares + counts["heldout"])
     return Selection(
         TrainingPrompts(
-            train=[(row.position, _prompt(row)) for row in rows[:train]],
+            train=[(row.position, _if_kept(row)) for row in rows[:train]],
             spares=[_prompt(row) for row in rows[train:spares]],
         ),
         heldout=_allowed(work, [_prompt(row) for row in rows[spares : spares + counts["heldout"]]]),
@@ -144,6 +144,13 @@ def _numbered(listed: Sequence[tuple[Prompt, str, str, str]]) -> list[CuratedPro
 def _prompt(row: RoundPrompt) -> Prompt:
     """A forgotten one has no messages left: a stand-in takes its place, also where it may be asked again since."""
     return Prompt(row.prompt or [], row.source, row.message_id, row.conversation_id, row.user_id)
+
+
+def _if_kept(row: RoundPrompt) -> Prompt:
+    """One that was withdrawn in an earlier attempt has no messages either, whatever its person allows since: the record
+    says that nothing learnt from it."""
+    found = _prompt(row)
+    return found if row.verdict == "kept" else replace(found, messages=[])
 
 
 def _allowed(work: Work, prompts: Sequence[Prompt]) -> list[Prompt]:

@@ -26,6 +26,8 @@ PATHS = (
     "base_model", "reward_model", "judge_model", "base_mix", "heldout", "teacher_data", "unsafe_model", "refresh_pairs",
 )  # fmt: skip
 """Settings that name a file, a folder or a hub's."""
+HERE = ("teacher_data", "refresh_pairs")
+"""Those of them that no hub has."""
 
 
 class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
@@ -50,7 +52,7 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
         description="The gateway's internal key; empty: read from service.key in the home.",
         repr=False,
     )
-    gateway: str = Field("http://127.0.0.1:8000", description="Base URL of the gateway.")
+    gateway: str = Field("http://127.0.0.1:8000", pattern=r"^https?://.+", description="Base URL of the gateway.")
     sampling_engine: str = Field(
         "",
         pattern=r"^(https?://.+)?$",
@@ -189,12 +191,17 @@ def read_settings(**values: Any) -> TrainerSettings:
         raise BadSetting(sentence(error, PREFIX)) from None
     for name in PATHS:
         value = getattr(settings, name)
-        if value and not Path(value).exists() and not HUB_NAME.fullmatch(value):
-            raise BadSetting(
-                f"{PREFIX}{name.upper()} = {value!r}: expected a file or folder that exists, or a hub name"
-            )
+        at_hub = name not in HERE and HUB_NAME.fullmatch(value)
+        if value and not Path(value).exists() and not at_hub:
+            hub = "" if name in HERE else ", or a hub name"
+            raise BadSetting(f"{PREFIX}{name.upper()} = {value!r}: expected a file or folder that exists{hub}")
     if settings.lora_rank > settings.max_lora_rank:
         raise BadSetting(f"{PREFIX}LORA_RANK = {settings.lora_rank}: {too_high(settings.max_lora_rank)}")
+    if settings.refresh_after and settings.reward_model.endswith(".toml"):
+        raise BadSetting(
+            f"{PREFIX}REFRESH_AFTER = {settings.refresh_after}: only a single sequence classifier can be refreshed, "
+            f"and {PREFIX}REWARD_MODEL = {settings.reward_model!r} is a file of models; name one, or set 0"
+        )
     for name in ("reward_model", "judge_model"):
         if getattr(settings, name).endswith(".toml"):
             try:

@@ -13,7 +13,7 @@ from typing import Any
 from trainer.dpo import Record
 from trainer.personal import redacted
 from trainer.policy import policy_of, prompt_ids
-from trainer.prompts import Messages, Prompt, identity, up_to_user
+from trainer.prompts import Messages, Prompt, saved_table, up_to_user, wording
 from trainer.rewards import Reader, RewardModel
 from trainer.states import Complete, trained
 from trainer.work import TrainingPrompts, Work
@@ -71,7 +71,7 @@ def tokenized(work: Work, prompts: list[Prompt]) -> list[dict[str, list[int]]]:
     rows: list[dict[str, list[int]]] = []
     left = {"with a marker in it": 0, "too long": 0}
     for prompt in prompts:
-        lesson = lessons.get(identity(prompt.messages))
+        lesson = lessons.get(wording(prompt.messages))
         if lesson is None:
             raise ValueError(
                 f"teacher_data = {work.settings.teacher_data!r} has no lesson any more for a prompt that this round "
@@ -92,10 +92,10 @@ def tokenized(work: Work, prompts: list[Prompt]) -> list[dict[str, list[int]]]:
 
 
 def by_prompt(lessons: Iterable[Lesson]) -> dict[str, Lesson]:
-    """Lessons by the identity of their prompts: as the teacher was asked, and as curation leaves them."""
+    """Lessons by the wording of their prompts: as the teacher was asked, and as curation leaves them."""
     found: dict[str, Lesson] = {}
     for lesson in lessons:
-        found[identity(lesson.messages)] = found[identity(redacted(lesson.messages))] = lesson
+        found[wording(lesson.messages)] = found[wording(redacted(lesson.messages))] = lesson
     return found
 
 
@@ -130,11 +130,11 @@ def lesson_prompts(folder: str) -> Iterator[Prompt]:
 
 
 def _rows(folder: str) -> Iterator[dict[str, Any]]:
-    from datasets import load_dataset, load_from_disk
+    from datasets import load_dataset
 
     path = Path(folder)
     if path.is_dir():
-        yield from load_from_disk(folder)
+        yield from saved_table(path)
         return
     kind = "parquet" if path.suffix == ".parquet" else "json"
     yield from load_dataset(kind, data_files=folder, split="train", streaming=True)

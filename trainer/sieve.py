@@ -70,10 +70,17 @@ class Sieve:
         said = "held out for good" if split == "heldout" else "eligible"
         return Verdict(prompt, split, True, f"{said}; taken out: {', '.join(found)}" if found else said)
 
+    def cannot_ask(self, prompt: Prompt) -> str | None:
+        """Why the gate's own prompt can't be asked: an engine refuses one that is empty or too long, and all others
+        of its request with it."""
+        if why := _without_question(prompt):
+            return why
+        return self._too_long(prompt) if text_of(prompt.messages[-1]).strip() else "it has no words"
+
     def _objection(self, prompt: Prompt, split: str) -> str | None:
         config, user = self._config, prompt.user_id
-        if not prompt.messages or prompt.messages[-1]["role"] != "user":
-            return "it does not end with a user's message"
+        if why := _without_question(prompt):
+            return why
         if prompt.pictures:
             return "it holds more than text, which rounds do not learn from"
         last = text_of(prompt.messages[-1])
@@ -90,9 +97,8 @@ class Sieve:
         flat = self._flat_in(prompt) if config.flat_rounds and split == "train" else 0
         if config.flat_rounds and flat >= config.flat_rounds:
             return f"its samples earned all the same in {config.flat_rounds} rounds or more"
-        tokens = self._count_tokens(prompt.messages)
-        if tokens > config.max_prompt_tokens:
-            return f"{tokens} tokens, more than {config.max_prompt_tokens}"
+        if why := self._too_long(prompt):
+            return why
         other = surely_other(last, config.languages)
         if other is not None:
             return f"its language is {other}"
@@ -105,6 +111,10 @@ class Sieve:
             said = {"gate": "the gate's", "heldout": "a held-out one", "train": "one that can be trained on"}[cluster]
             return f"nearly the same as {said}"
         return None
+
+    def _too_long(self, prompt: Prompt) -> str | None:
+        tokens, most = self._count_tokens(prompt.messages), self._config.max_prompt_tokens
+        return f"{tokens} tokens, more than {most}" if tokens > most else None
 
     def _keep(self, prompt: Prompt) -> None:
         self._seen.add(identity(prompt.messages))
@@ -129,3 +139,8 @@ class Sieve:
 
 def _whole(prompt: Prompt) -> str:
     return "\n".join(text_of(message) for message in prompt.messages)
+
+
+def _without_question(prompt: Prompt) -> str | None:
+    asks = prompt.messages and prompt.messages[-1]["role"] == "user"
+    return None if asks else "it does not end with a user's message"

@@ -7,7 +7,6 @@ for nothing twice. What can't be learnt from is dropped, and counted by reason.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -27,7 +26,7 @@ from thinking.format import ZERO
 from trainer.files import fresh_folder, publish_folder
 from trainer.language import surely_other
 from trainer.llm_judge import Prices
-from trainer.prompts import Messages, text_of
+from trainer.prompts import Messages, text_of, wording
 from trainer.refusals import declines
 from trainer.remote import REFUSED_ONE, RemoteError, call
 
@@ -40,6 +39,7 @@ INSTRUCTIONS = (
 )
 CHARACTERS_PER_TOKEN = 4  # of English, about: for an estimate before any answer has come
 PATIENCE = 60.0  # seconds: somebody may be looking on, and the same command goes on where this one ended
+FIRST = 16  # refused one after another from the start: it is not the prompts
 TAGS = re.compile(r"</?(?:think|thinking|response|answer|plan)\s*>", re.I)
 LET_SLIP = re.compile(
     r"\b(?:(?:my|the) (?:plan|thinking) (?:above|tags?)|asked to (?:plan|think)|as planned above)\b", re.I
@@ -57,6 +57,13 @@ class Teacher:
     max_tokens: int = 4096
     temperature: float | None = None
     extra: tuple[tuple[str, Any], ...] = ()
+    languages: str = "en"
+    """Codes with commas; answers surely in others are dropped."""
+
+    @property
+    def terms(self) -> dict[str, Any]:
+        """What an answer, and whether it is kept, hangs on."""
+        return {name: getattr(self, name) for name in ("model", "max_tokens", "temperature", "languages")}
 
 
 @dataclass
@@ -87,7 +94,8 @@ class Estimate:
 
 
 class Answers:
-    """The file of answers: one line for each prompt that was asked or looked at, by the hash of its words.
+    """The file of answers: one line for each prompt that was asked or looked at, by the hash of its words; the last one
+    counts.
 
     For one run at a time, from before it is read until it is closed, as a context manager or else. Raises ValueError
     where another run has it.
@@ -139,9 +147,21 @@ class Answers:
             yield row
 
 
-def to_ask(prompts: Iterable[Messages], answers: Answers) -> list[Messages]:
-    """The prompts that have no row yet, each once. What is no single turn gets one without being asked."""
-    left, seen = [], set(answers.rows)
+def to_ask(prompts: Iterable[Messages], answers: Answers, teacher: Teacher) -> list[Messages]:
+    """The prompts that have no row yet, each once, and those that were refused, or dropped on other terms than this
+    teacher's. What is no single turn gets a row without being asked.
+
+    Raises ValueError where another model's answers were kept.
+    """
+    others = Counter(row["asked"]["model"] for row in answers.rows.values() if "asked" in row and "left" not in row)
+    del others[teacher.model]
+    if others:
+        told = ", ".join(f"{count} of {name!r}" for name, count in sorted(others.items()))
+        raise ValueError(
+            f"answers of another teacher are kept there ({told}), and {teacher.model!r} is to be asked now; choose "
+            f"another folder, or the same model"
+        )
+    left, seen = [], {name for name, row in answers.rows.items() if not _open_again(row, teacher)}
     for messages in prompts:
         name = name_of(messages)
         if name in seen:
@@ -152,6 +172,12 @@ def to_ask(prompts: Iterable[Messages], answers: Answers) -> list[Messages]:
         else:
             left.append(messages)
     return left
+
+
+def _open_again(row: dict[str, Any], teacher: Teacher) -> bool:
+    """Whether it was refused, which cost nothing and may have been the server's or the command's fault, or dropped on
+    other terms, such as a lower limit of tokens."""
+    return "said" in row or ("left" in row and "asked" in row and row["asked"] != teacher.terms)
 
 
 def estimate(prompts: Sequence[Messages], mean_tokens: int) -> Estimate:
@@ -165,19 +191,19 @@ def teach(
     teacher: Teacher,
     prompts: Sequence[Messages],
     answers: Answers,
-    languages: str = "en",
     tell: Callable[[Told], None] = lambda told: None,
 ) -> Told:
     """Ask all of them, `connections` at once. `tell` hears of each answer.
 
-    Raises RemoteError where the server refuses everybody or is gone for too long; what came by then is kept.
+    Raises RemoteError where the server refuses everybody, or each of the first FIRST prompts, or is gone for too long;
+    what came by then is kept.
     """
     headers = {"Authorization": f"Bearer {teacher.key}"} if teacher.key else {}
-    told = Told(0, Counter())
+    told, refused = Told(0, Counter()), 0
     with httpx.Client(base_url=teacher.url.rstrip("/"), headers=headers, timeout=600.0, trust_env=False) as http:
 
         def ask(messages: Messages) -> dict[str, Any]:
-            row = _row(http, teacher, messages, languages)
+            row = _row(http, teacher, messages)
             answers.add(row)  # by whoever asked: what is under way when a run is broken off is kept as well
             return row
 
@@ -188,6 +214,11 @@ def teach(
                 told.completion_tokens += usage.get("completion_tokens") or 0
                 if "left" in row:
                     told.left[row["left"]] += 1
+                    refused += "said" in row
+                    if refused == FIRST == told.kept + told.left.total():
+                        raise RemoteError(
+                            f"each of the first {FIRST} prompts was refused, the newest so: {row['said']}"
+                        )
                 else:
                     told.kept += 1
                 tell(told)
@@ -203,7 +234,8 @@ def as_folder(answers: Answers, folder: Path) -> int:
 
     kept = [row for row in answers.rows.values() if "left" not in row]
     if not kept:
-        raise ValueError("no example was kept: see the reasons, and the teacher's model and settings")
+        said = next((f"; its server said: {row['said']}" for row in answers.rows.values() if "said" in row), "")
+        raise ValueError(f"no example was kept: see the reasons, and the teacher's model and settings{said}")
     rows = [{name: row[name] for name in ("messages", "thought", "response")} for row in kept]
     aside = fresh_folder(folder.with_name(f".{folder.name}.aside"))
     Dataset.from_list(rows).save_to_disk(str(aside))
@@ -239,11 +271,10 @@ def judged(choice: dict[str, Any], languages: str) -> dict[str, str]:
 
 def name_of(messages: Messages) -> str:
     """A prompt's hash: of its roles and exact words."""
-    said = [[message["role"], text_of(message)] for message in messages]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()
+    return wording(messages)
 
 
-def _row(http: httpx.Client, teacher: Teacher, messages: Messages, languages: str) -> dict[str, Any]:
+def _row(http: httpx.Client, teacher: Teacher, messages: Messages) -> dict[str, Any]:
     body: dict[str, Any] = {
         "model": teacher.model,
         "messages": [{"role": "system", "content": INSTRUCTIONS}, *messages],
@@ -257,11 +288,12 @@ def _row(http: httpx.Client, teacher: Teacher, messages: Messages, languages: st
     except RemoteError as error:
         if error.status not in REFUSED_ONE:
             raise
-        return {"prompt": name, "left": f"the server refused it ({error.status})"}
+        refused = f"the server refused it ({error.status})"
+        return {"prompt": name, "left": refused, "said": str(error), "asked": teacher.terms}
     choices = reply.get("choices") or [{}]
-    found = judged(choices[0], languages)
+    found = judged(choices[0], teacher.languages)
     kept = {} if "left" in found else {"messages": messages}
-    return {"prompt": name, **kept, **found, "usage": reply.get("usage") or {}}
+    return {"prompt": name, **kept, **found, "asked": teacher.terms, "usage": reply.get("usage") or {}}
 
 
 def _in_parallel(

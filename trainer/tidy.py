@@ -37,7 +37,7 @@ def sweep(database: Database, gateway: Gateway, home: Path) -> list[int]:
     """Tidy after every round that has ended. Returns their ids. What can't be done now is left to the next time."""
     swept = []
     for folder in sorted((home / "rounds").glob("[0-9]*")):
-        if _left(folder) and _ended(database, int(folder.name)):
+        if folder.name.isdecimal() and _left(folder) and _ended(database, int(folder.name)):
             try:
                 tidy(folder, gateway)
             except GatewayError as error:

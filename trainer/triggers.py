@@ -48,7 +48,9 @@ class TriggerSettings(BaseModel):
             try:
                 if len(value.split()) != 5 and not value.startswith("@"):
                     raise ValueError("it has not five fields")
-                croniter(value)
+                croniter(value).get_prev(
+                    datetime
+                )  # a day that no year has, such as 30 February, is found out here only
             except (CroniterError, ValueError) as error:
                 raise ValueError(
                     f"expected cron's five fields, such as `0 3 * * *` for three at night ({error})"
@@ -127,7 +129,7 @@ def _reasons(settings: TriggerSettings, seen: Seen) -> Iterator[Reason]:
     time = scheduled(settings, seen.now)
     if time is not None and (seen.last is None or seen.last < time):
         yield Reason("schedule", f"`{settings.trigger_schedule}` was due at {time:%Y-%m-%d %H:%M} UTC; {new}")
-    if settings.trigger_idle_minutes and seen.idle:
+    if settings.trigger_idle_minutes and seen.idle and seen.new:  # else one would follow the other all night
         yield Reason("idle", f"nobody was answered for {settings.trigger_idle_minutes:g} minutes; {new}")
 
 

@@ -6,6 +6,8 @@ own, such as the right answer. A rule's score stands in for the reward model's, 
 """
 
 import json
+import queue
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,12 +17,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from trainer.prompts import Messages, identity, read_rows
+from trainer.prompts import Messages, read_rows, wording
 from trainer.rewards import RewardModel, costs_of, figures_of, is_relative, scores_of
 from trainer.unit_tests import code_of, passes
 
 AT_ONCE = 4  # unit tests
 REGEX_SECONDS = 1.0  # a pattern that takes longer on one response is no match: some take for ever on hostile text
+
+
+class RuleFailed(RuntimeError):
+    """A rule could not say whether a response passes; the message names it, and what it failed of."""
 
 
 class _Rule(BaseModel):
@@ -101,6 +107,7 @@ class Function(_Rule):
 
     kind: Literal["function"]
     name: str
+    seconds: float = Field(60.0, gt=0, description="What takes longer on one response fails the round, by its name.")
 
     @field_validator("name")
     @classmethod
@@ -113,9 +120,28 @@ class Function(_Rule):
         return None
 
     def check(self, messages: Messages, response: str, arguments: Mapping[str, Any]) -> float:
-        found = float(named(self.name)(messages, response, **arguments))
+        found = float(self._within_its_time(lambda: named(self.name)(messages, response, **arguments)))
         if not 0 <= found <= 1:
             raise ValueError(f"the rule {self.name} returned {found}; expected 0 to 1, or a bool")
+        return found
+
+    def _within_its_time(self, call: Callable[[], Any]) -> Any:
+        """What `call` returns or raises. One that hangs is left to itself: no thread can be ended from outside."""
+        said: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                said.put((call(), None))
+            except BaseException as error:  # noqa: BLE001 raised where it is waited for
+                said.put((None, error))
+
+        threading.Thread(target=run, name=f"rule {self.name}", daemon=True).start()
+        try:
+            found, error = said.get(timeout=self.seconds)
+        except queue.Empty:
+            raise TimeoutError(f"no answer within {self.seconds:g} s (`seconds` of the rule)") from None
+        if error is not None:
+            raise error
         return found
 
 
@@ -148,6 +174,17 @@ class Check:
     rule: Regex | JsonSchema | Function | UnitTests
     arguments: Mapping[str, Any]
 
+    def passed(self, messages: Messages, response: str) -> float:
+        """How far the response passes, 0 to 1. Raises RuleFailed where the rule itself fails."""
+        try:
+            return self.rule.check(messages, response, self.arguments)
+        except Exception as error:
+            which = f"function {self.rule.name}" if isinstance(self.rule, Function) else f"kind {self.rule.kind}"
+            raise RuleFailed(
+                f"the rule of {which} failed ({type(error).__name__}: {error}); its row brought the arguments "
+                f"{', '.join(sorted(self.arguments)) or 'none'}"
+            ) from error
+
 
 class Rules:
     """How far each response passes the rule of its prompt: 0 to 1, and 0 where there is none."""
@@ -160,11 +197,11 @@ class Rules:
 
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
         """One figure for each (messages, response); unit tests run several at once."""
-        checks = [self._checks.get(identity(messages)) for messages, _ in pairs]
+        checks = [self._checks.get(wording(messages)) for messages, _ in pairs]
 
         def decide(place: int) -> float:
             check = checks[place]
-            return 0.0 if check is None else check.rule.check(*pairs[place], check.arguments)
+            return 0.0 if check is None else check.passed(*pairs[place])
 
         apart = [place for place, one in enumerate(checks) if one is not None and isinstance(one.rule, UnitTests)]
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -198,7 +235,7 @@ class Verified:
         return Verified(
             replace(self._model, self._asks_model),
             self._checks,
-            replace(self._rules, lambda messages: identity(messages) in self._checks),
+            replace(self._rules, lambda messages: wording(messages) in self._checks),
         )
 
     def score(self, pairs: Sequence[tuple[Messages, str]]) -> list[float]:
@@ -210,7 +247,7 @@ class Verified:
         return self._scores(pairs, sides)
 
     def _asks_model(self, messages: Messages) -> bool:
-        check = self._checks.get(identity(messages))
+        check = self._checks.get(wording(messages))
         return check is None or not check.rule.alone
 
     def _scores(self, pairs: Sequence[tuple[Messages, str]], sides: Sequence[int] | None) -> list[float]:
@@ -220,7 +257,7 @@ class Verified:
         scores = [0.0] * len(pairs)
         for place, score in zip(asked, told, strict=True):
             scores[place] = score
-        checks = [self._checks.get(identity(messages)) for messages, _ in pairs]
+        checks = [self._checks.get(wording(messages)) for messages, _ in pairs]
         ruled = [(place, check) for place, check in enumerate(checks) if check is not None]
         passed = self._rules.score([pairs[place] for place, _ in ruled]) if ruled else []
         for (place, check), share in zip(ruled, passed, strict=True):
@@ -235,7 +272,7 @@ class Verified:
 def read_checks(
     mix: str | Path, rules: Mapping[str, Any], same: Iterable[Callable[[Messages], Messages]]
 ) -> dict[str, Check]:
-    """The checks of a mix (a file, a folder, or a hub's data set) by the identity of their prompts.
+    """The checks of a mix (a file, a folder, or a hub's data set) by the wording of their prompts.
 
     `same`: ways in which curation may rewrite a prompt, after which its check still holds. Raises ValueError for a
     source without rule, and for a row that does not bring what its rule needs.
@@ -254,7 +291,7 @@ def read_checks(
                 raise ValueError(f"{where}, of the source {source!r}: {lack}")
             messages, check = row["messages"], Check(rules[source], arguments)
             for written in (messages, *(rewrite(messages) for rewrite in rewrites)):
-                checks[identity(written)] = check
+                checks[wording(written)] = check
     return checks
 
 

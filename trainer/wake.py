@@ -47,13 +47,13 @@ class Wake:
             return None
 
     def _reason(self, session: Session, now: datetime) -> Reason | None:
-        settings, newest = self._settings, triggers.newest_round(session)
+        settings, newest = self._settings, triggers.newest_round(session, now)
         if rounds.open_round(session) is not None:
             return None
         last = None if newest is None else newest.created_at
-        new = triggers.count_new(session, last, settings.counts_to)
+        new = triggers.count_new(session, last, settings.counts_to, now)
         idle = bool(settings.trigger_idle_minutes) and not triggers.anyone_since(
-            session, now - timedelta(minutes=settings.trigger_idle_minutes)
+            session, now - timedelta(minutes=settings.trigger_idle_minutes), now
         )
         return due(settings, Seen(now, last, new, idle))
 

@@ -172,6 +172,21 @@ def test_what_cannot_fit_is_told_with_settings_that_make_it_fit() -> None:
     assert remedies(replace(SINGLE, base=model(LLAMA_31_8B)), CARD_12) == []
 
 
+def test_samples_that_the_engine_would_refuse_are_told_before_a_round_is_begun() -> None:
+    tiny = Plan(sizing.model_of(TINY.base_model), max_completion_tokens=1024)
+    machine = Machine(gpu=False, total=64 * GIB, free=60 * GIB)
+    assert trouble(tiny, machine) == (
+        "a sample of a round may have 1,536 tokens (max_prompt_tokens and max_completion_tokens), and the engine takes "
+        "1,024 in one conversation"
+    )
+    found = remedies(tiny, machine)
+    assert found[:2] == ["RUMINATE_MAX_MODEL_LEN=1536", "RUMINATE_TRAINER_MAX_COMPLETION_TOKENS=512"]
+    assert trouble(replace(tiny, trains=False), machine) is None
+    crowded = replace(SINGLE, max_model_len=131072)  # what makes room for the engine must leave room for samples
+    named = [one for one in remedies(crowded, CARD_24) if "MAX_MODEL_LEN=" in one]
+    assert all(int(one.split("MAX_MODEL_LEN=")[1].split()[0]) >= 8192 for one in named)
+
+
 def test_two_settings_are_named_where_one_does_not_do() -> None:
     tight = replace(SINGLE, micro_batch=4)
     (pair,) = remedies(tight, CARD_24)

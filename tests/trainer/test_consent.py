@@ -8,6 +8,7 @@ from support.tiny_policy import prompt, write_prompts
 from db.queries import curation, forget, turns, users
 from db.values import Completion, Turn
 from trainer.loop import PUBLISHED, REJECTED, claim, work_on
+from trainer.selection import select
 
 CONFIG = {"steps": 3, "prompts_per_step": 2, "group_size": 4, "micro_batch": 8, "heldout_share": 0.0}
 
@@ -73,6 +74,23 @@ def test_what_is_withdrawn_while_a_round_runs_is_in_none_of_its_later_steps(site
     assert [row.position for row in left] == [row.position for row in third]
     assert all("consent was gone before step 3" in row.why for row in left)
     assert all(row.prompt is None for row in rows(site, round_id) if row.user_id == people["bob"])
+
+
+def test_what_was_withdrawn_is_not_trained_on_by_a_trainer_that_takes_over_though_it_is_allowed_again(site, people):
+    """The record says that the round did not learn from it: a forgetting would not find the checkpoint."""
+    round_id = site.request(**CONFIG)
+    first = site.open()
+    work = site.begin(first)
+    position, bobs = next((at, one) for at, one in select(work).training.train if one.user_id == people["bob"])
+    work.ledger.withdraw(position, "its consent was gone before step 1")
+    work.ledger.put_back()  # its person has allowed it again by now
+    second, asked = site.open(), []
+    site.gateway.before_sample = lambda body: asked.append(body["prompts"])
+    assert work_on(second, claim(second)) in (PUBLISHED, REJECTED), site.round(round_id).error
+    words = tuple(second.reader.tokenizer.encode(bobs.messages[0]["content"]))
+    assert not any(contains(ids, words) for prompts in asked for ids in prompts)
+    assert rows(site, round_id)[position].verdict == "left"
+    assert site.checkpoint(site.round(round_id).candidate_checkpoint_id).manifest["prompts"]["recorded"] == 5
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "ppo"])

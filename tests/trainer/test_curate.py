@@ -172,6 +172,26 @@ def test_too_few_prompts_are_refused_with_the_reasons():
         curate([], mix(), [], count, CONFIG)
 
 
+def test_what_an_engine_would_refuse_is_left_out_of_the_gate_before_a_round_is_trained():
+    gate = [*heldout(), Prompt(said("x" * 900), "mix"), Prompt([], "mix"), Prompt(said("  "), "mix")]
+    chosen = curate([], mix(), gate, count, CONFIG.model_copy(update={"gate_prompts": 20}))
+    assert sorted(map(str, chosen.heldout)) == sorted(map(str, heldout()))
+    left = {one.why for one in chosen.verdicts if not one.kept and one.split == "heldout"}
+    assert left >= {"900 tokens, more than 512", "it does not end with a user's message", "it has no words"}
+    with pytest.raises(ValueError, match="0 prompts are held out .*left out: .'900 tokens, more than 512': 4.*heldout"):
+        curate([], mix(), [Prompt(said(f"{n}" * 900), "mix") for n in range(4)], count, CONFIG)
+
+
+def test_a_round_without_any_prompt_of_the_mix_is_refused_before_it_is_trained():
+    recorded = [Prompt(said(f"question number {n}"), "recorded", f"m{n}", f"c{n}", f"user {n}") for n in range(40)]
+    config = CONFIG.model_copy(update={"heldout_share": 0.0})
+    with pytest.raises(ValueError, match=r"no prompt that no user|probed by answers to prompts that no user wrote"):
+        curate(recorded, [], heldout(), count, config)
+    with pytest.raises(ValueError, match=r"of the mix were: .*a duplicate.*Set a base_mix"):
+        curate(recorded, [Prompt(said("Question number 39!"), "mix")], heldout(), count, config)
+    assert curate(recorded, mix(1), heldout(), count, config).spares == mix(1)
+
+
 def test_normalising_ignores_case_spacing_and_punctuation():
     assert normalised("  Plan — a DINNER, please! ") == normalised("plan a dinner please")
 

@@ -16,7 +16,7 @@ from trainer.gateway import Gateway, GatewayError, Sample
 from trainer.llm_judge import LlmJudge
 from trainer.loop import PUBLISHED, REJECTED, claim, work_on
 from trainer.policy import eos_ids, load_tokenizer
-from trainer.prompts import identity
+from trainer.prompts import wording
 from trainer.rewards import Reader, SequenceClassifier
 from trainer.verify import Check, Regex, Verified
 
@@ -220,8 +220,8 @@ def test_members_of_an_ensemble_and_what_rules_leave_are_asked_early(reader):
     said = ["red", "blue red blue", "red red", "b", "red or blue", "c c"]
     pairs = list(zip(asked, said, strict=True))
     checks = {
-        identity(prompt(2)): Check(Regex(kind="regex", pattern="red", weight=2.0), {}),
-        identity(prompt(3)): Check(Regex(kind="regex", pattern="blue", weight=3.0, alone=False), {}),
+        wording(prompt(2)): Check(Regex(kind="regex", pattern="red", weight=2.0), {}),
+        wording(prompt(3)): Check(Regex(kind="regex", pattern="blue", weight=3.0, alone=False), {}),
     }
 
     def model(first, second):

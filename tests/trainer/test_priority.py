@@ -24,3 +24,20 @@ def test_a_trainer_in_a_session_of_its_own_lowers_the_session() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, start_new_session=True
     )
     assert "nice 7" in done.stdout
+
+
+def test_a_kernel_that_lets_no_session_be_lowered_just_now_keeps_no_trainer_from_starting() -> None:
+    """Linux takes one such change in a tenth of a second, whoever makes it."""
+    code = f"""
+from pathlib import Path
+
+def busy(path, text):
+    raise BlockingIOError(11, "Resource temporarily unavailable")
+
+Path.write_text, Path.exists = busy, lambda path: True
+{CODE}
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, start_new_session=True
+    )
+    assert done.stdout.strip() == "7"

@@ -80,6 +80,35 @@ def test_what_may_not_be_trained_on_makes_no_pair(site, how):
     assert preferred(site.database) == []
 
 
+def test_a_reward_model_learns_from_conversations_as_rounds_have_them(site, settings):
+    """An API's clients send content in parts, and thoughts back in their history."""
+    parts = [
+        {"role": "user", "content": [{"type": "text", "text": "name"}, {"type": "text", "text": "a colour"}]},
+        {"role": "assistant", "content": "<think>a secret plan</think>red"},
+        {"role": "user", "content": [{"type": "text", "text": "another"}]},
+    ]
+    picture = [
+        {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}, parts[0]["content"][0]]}
+    ]
+    with site.database.transaction() as session:
+        ann = users.ensure_user(session, "ann", consent="train").id
+        for at, asked in enumerate((parts, picture)):
+            sides = [
+                answered(session, ann, f"p{at}-{side}", asked, words) for side, words in (("a", "blue"), ("b", "x"))
+            ]
+            feedback.compare(session, ann, *sides, "left", {})
+    found = {pair.pictures: pair.messages for pair in preferred(site.database)}
+    assert found[False] == [
+        {"role": "user", "content": "name\na colour"},
+        {"role": "assistant", "content": "red"},
+        {"role": "user", "content": "another"},
+    ]
+    record_choices(site, range(130, 190))
+    record = refresh(settings, site.database)
+    assert len(record["pairs"]) == 62  # of which the one with a picture teaches nothing
+    assert record["trained_on"]["recorded"] + record["held_out"]["recorded"] == 61
+
+
 def test_all_new_pairs_are_mixed_with_as_many_kept_ones():
     new = [Pair(prompt(n), "a", "b", f"m{n}") for n in range(5)]
     kept = [Pair(prompt(n), "c", "d") for n in range(100, 140)]
@@ -210,9 +239,14 @@ def test_too_few_pairs_and_a_file_of_models_are_refused(site, settings, tmp_path
     with pytest.raises(BadSetting, match="only a single sequence classifier can be refreshed"):
         refresh(settings.model_copy(update={"reward_model": "two.toml"}), site.database)
     wrong = tmp_path / "wrong.jsonl"
-    wrong.write_text('{"messages": []}\n')
-    with pytest.raises(ValueError, match=r"wrong.jsonl, line 1: expected `messages`, `chosen` and `rejected`"):
-        read_pairs(str(wrong))
+    answers = {"chosen": "a", "rejected": "b"}
+    for row in (
+        {"messages": []}, answers | {"messages": "x"}, answers | {"messages": []},
+        answers | {"messages": prompt(1), "rejected": 1},
+    ):  # fmt: skip
+        wrong.write_text(json.dumps(row) + "\n")
+        with pytest.raises(ValueError, match=r"wrong.jsonl, line 1: expected `messages`, `chosen` and `rejected`"):
+            read_pairs(str(wrong))
 
 
 def refreshed(settings, number, messages, before=None):

@@ -35,6 +35,12 @@ def test_a_judge_that_is_busy_is_asked_again_and_one_that_refuses_is_not(tmp_pat
     assert len(wrong.bodies) == 1
 
 
+def test_a_file_of_verdicts_that_is_damaged_is_named(tmp_path):
+    (tmp_path / "judge.db").write_bytes(b"half of a page" * 100)
+    with pytest.raises(ValueError, match=r"judge.db, which keeps a judge's verdicts: .*delete it"):
+        LlmJudge("http://nowhere", "m", tmp_path / "judge.db")
+
+
 class Clock:
     """Stands where `trainer.remote` has the clock: it goes only while somebody sleeps."""
 

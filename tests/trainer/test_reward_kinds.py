@@ -1,6 +1,7 @@
 """Rewards beyond one classifier: behind an endpoint, of several, from a file. Judges and rules are tested beside it."""
 
 import json
+import math
 
 import pytest
 from support.reward_server import PAIRS, says
@@ -107,6 +108,26 @@ def test_an_ensemble_brings_its_members_to_one_scale_and_says_how_far_apart_they
         Ensemble([Fixed()], "mean")
 
 
+def test_a_member_that_gives_an_answer_no_number_is_still_heard_on_the_others():
+    told = standardised([10.0, math.nan, 30.0])
+    assert told[::2] == [-1.0, 1.0]
+    assert math.isnan(told[1])
+    for how in ("mean", "minimum", "mean_minus_deviation"):
+        both = Ensemble([Fixed(*[0.0, 2.0] * 3), Fixed(900.0, 100.0, math.nan, 100.0, 900.0, 500.0)], how)
+        found = both.score(PAIRS[:6])
+        assert [math.isnan(score) for score in found] == [False, False, True, False, False, False]
+        assert both.figures["reward_disagreement"] > 0
+        assert how != "mean" or found[5] == pytest.approx(0.5)  # 1 deviation above the one mean, at the other
+
+
+def test_a_null_for_a_score_is_no_number(policy, tmp_path, serve):
+    path = make_classifier(policy, tmp_path / "reward", seed=5)
+    server = serve(lambda where, _: (200, {}, {"data": [{"index": 0, "probs": [None], "score": None}]}))
+    for model in (EndpointClassifier(server.url, "x", path), EndpointScorer(server.url, "x")):
+        assert math.isnan(model.score(PAIRS[:1])[0])
+        assert model.title == f"x at {server.url}"
+
+
 # -- the file
 
 
@@ -161,6 +182,7 @@ def test_a_rounds_reward_may_be_a_file_and_what_its_judges_cost_is_counted(site,
         ("[[models]]\nkind='classifier'\nmodel='x'\n[rules.a]\nkind='regex'\npattern='('\n", "no regular expression"),
         ("[[models]]\nkind='classifier'\nmodel='x'\n[rules.a]\nkind='json_schema'\nschema={type='objekt'}\n",
          "no JSON schema: 'objekt'"),
+        ("[[models]]\nkind='judge'\nmodel='m'\nurl='api.example.org/v1'\n", "url = 'api.example.org/v1': .*https"),
         ("= 1", "no TOML"),
     ],
 )  # fmt: skip

@@ -6,8 +6,8 @@ from statistics import fmean
 import pytest
 from support.tiny_policy import Reds, prompt
 
-from trainer.prompts import identity
-from trainer.verify import Check, Function, JsonSchema, Regex, Verified, read_checks
+from trainer.prompts import wording
+from trainer.verify import Check, Function, JsonSchema, Regex, RuleFailed, Verified, read_checks
 
 
 def test_a_pattern_decides():
@@ -77,10 +77,33 @@ def test_a_function_decides(tmp_path, monkeypatch):
         Function(kind="function", name="builtins:not_there")
 
 
+def test_a_rule_that_fails_or_hangs_is_named(tmp_path, monkeypatch):
+    (tmp_path / "broken_rules.py").write_text(
+        "import time\n"
+        "def hangs(messages, response):\n    time.sleep(60)\n"
+        "def raises(messages, response, **more):\n    return {}['gold']\n"
+        "def nothing(messages, response):\n    pass\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def told(rule, **arguments):
+        with pytest.raises(RuleFailed) as failed:
+            Verified(Reds(), {wording(prompt(1)): Check(rule, arguments)}).score([(prompt(1), "{}")])
+        return str(failed.value)
+
+    said = told(Function(kind="function", name="broken_rules:raises"), level=3, answer="4")
+    assert said.startswith("the rule of function broken_rules:raises failed (KeyError: 'gold')")
+    assert said.endswith("its row brought the arguments answer, level")
+    assert "no answer within 0.1 s" in told(Function(kind="function", name="broken_rules:hangs", seconds=0.1))
+    assert "TypeError" in told(Function(kind="function", name="broken_rules:nothing"))
+    nowhere = JsonSchema(kind="json_schema", schema={"$ref": "#/$defs/nowhere"})
+    assert "the rule of kind json_schema failed (" in told(nowhere)
+
+
 def test_rules_stand_in_for_the_model_or_add_to_it():
     alone = Check(Regex(kind="regex", pattern="blue", weight=3.0), {})
     beside = Check(Regex(kind="regex", pattern="blue", weight=0.5, alone=False), {})
-    model = Verified(Reds(), {identity(prompt(1)): alone, identity(prompt(2)): beside})
+    model = Verified(Reds(), {wording(prompt(1)): alone, wording(prompt(2)): beside})
     pairs = [(prompt(number), "red red red blue") for number in range(3)]
     assert model.score(pairs) == [0.75, 3.0, 1.25]
     assert model.figures == {"verified_share": pytest.approx(2 / 3), "verified_passed": 1.0}
@@ -99,9 +122,15 @@ def test_a_mix_says_which_rule_holds_for_which_row(tmp_path):
     from trainer.personal import redacted
 
     checks = read_checks(path, rules, [redacted])
-    assert checks[identity(prompt(1))].arguments == {"answer": "4"}
-    assert identity([{"role": "user", "content": "mail [email]"}]) in checks  # as curation leaves it
-    assert identity(prompt(3)) not in checks
+    assert checks[wording(prompt(1))].arguments == {"answer": "4"}
+    assert wording([{"role": "user", "content": "mail [email]"}]) in checks  # as curation leaves it
+    assert wording(prompt(3)) not in checks
+    sums = [{"prompt": f"What is 7 {sign} 5?", "source": "maths", "arguments": {"answer": answer}}
+            for sign, answer in (("+", "12"), ("-", "2"), ("*", "35"))]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in sums))
+    told = Verified(Reds(), read_checks(path, rules, [redacted]))
+    asked = [[{"role": "user", "content": row["prompt"]}] for row in sums]
+    assert told.score([(messages, "35") for messages in asked]) == [0.0, 0.0, 1.0]  # each by its own answer
     path.write_text(json.dumps({"messages": prompt(1), "source": "algebra", "arguments": {}}) + "\n")
     with pytest.raises(ValueError, match="line 1: source 'algebra' brings arguments and has no rule.*maths"):
         read_checks(path, rules, [])

@@ -1,5 +1,6 @@
 """What a completion earns: no thought is ever scored, and nothing malformed beats anything well-formed."""
 
+import math
 from copy import deepcopy as copy
 
 import pytest
@@ -62,6 +63,27 @@ def test_a_model_that_returns_too_few_scores_is_an_error():
 
     with pytest.raises(ValueError, match="given 1 responses and returned 0"):
         grade(Lazy(), [prompt(1)], [THINK.parse("<think>\na\n</think>\n\nb", True)], 1, 1.0)
+
+
+class Says:
+    """A reward model that says these scores."""
+
+    title = "models/broken"
+
+    def __init__(self, *scores):
+        self.scores = scores
+
+    def score(self, pairs):
+        return list(self.scores[: len(pairs)])
+
+
+@pytest.mark.parametrize("none", [math.nan, math.inf, -math.inf])
+def test_an_answer_without_a_number_earns_as_little_as_a_malformed_one_and_a_model_of_many_is_named(none):
+    outputs = [THINK.parse("<think>\na\n</think>\n\nb", True)] * 8
+    graded = grade(Says(3.0, none, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0), [prompt(1)] * 8, outputs, 4, 0.5)
+    assert [one.reward for one in graded] == [3.0, 0.5, 1.0, 2.0, 0.0, 0.0, 0.0, 0.0]
+    with pytest.raises(ValueError, match=r"models/broken gave (nan|-?inf) for 2 of 8 responses"):
+        grade(Says(*[1.0] * 6, none, none), [prompt(1)] * 8, outputs, 4, 0.5)
 
 
 @pytest.fixture(scope="module")

@@ -182,7 +182,8 @@ def test_what_a_killed_trainer_was_writing_goes_once_its_round_has_ended(site):
     name, home = work.ledger.reserve(work.parent.id, "adapter").name, site.settings.home
     asides = [work.folder / ".candidate.aside", home / "checkpoints" / f".{name}.aside"]
     of_others = home / "checkpoints" / ".v99.aside"  # nothing is known of it
-    for folder in (*asides, of_others):
+    somebodys_copy = home / "rounds" / f"{round_id}.bak" / "states"
+    for folder in (*asides, of_others, somebodys_copy):
         folder.mkdir(parents=True)
         (folder / "model.safetensors").write_bytes(b"half")
     assert sweep(house.database, house.gateway, home) == []
@@ -191,3 +192,4 @@ def test_what_a_killed_trainer_was_writing_goes_once_its_round_has_ended(site):
     assert sweep(house.database, house.gateway, home) == [round_id]
     assert not any(folder.exists() for folder in asides)
     assert of_others.exists()
+    assert somebodys_copy.exists()

@@ -6,7 +6,7 @@ import pytest
 from support.tiny_policy import prompt
 
 from trainer.house import House
-from trainer.prompts import identity
+from trainer.prompts import wording
 from trainer.settings import TrainerSettings
 from trainer.verify import Regex, read_checks
 
@@ -54,7 +54,7 @@ def test_arguments_may_be_json_as_text_and_anything_else_is_said(tmp_path):
     path = tmp_path / "mix.jsonl"
     path.write_text(json.dumps({"messages": prompt(1), "source": "maths", "arguments": '{"answer": "4"}'}))
     rules = {"maths": Regex(kind="regex", pattern="{answer}")}
-    assert read_checks(path, rules, [])[identity(prompt(1))].arguments == {"answer": "4"}
+    assert read_checks(path, rules, [])[wording(prompt(1))].arguments == {"answer": "4"}
     path.write_text(json.dumps({"messages": prompt(1), "source": "maths", "arguments": "4"}))
     with pytest.raises(ValueError, match="line 1: expected `arguments` as an object"):
         read_checks(path, rules, [])

@@ -178,13 +178,15 @@ def test_a_request_that_carries_another_language_or_none_is_kept(text):
 
 
 def test_a_lesson_is_found_by_its_prompt_as_curation_leaves_it():
-    from trainer.prompts import identity
+    from trainer.prompts import wording
     from trainer.sft import Lesson, by_prompt
 
     lesson = Lesson(said("write to jane@example.org about dinner"), "plan", "Dear Jane")
     kept = sieve().judge(Prompt(lesson.messages, "mix"))
     assert kept.prompt.messages != lesson.messages
-    assert by_prompt([lesson])[identity(kept.prompt.messages)] is lesson
+    assert by_prompt([lesson])[wording(kept.prompt.messages)] is lesson
+    sums = [replace(lesson, messages=[{"role": "user", "content": f"What is 7 {sign} 5?"}]) for sign in "+-"]
+    assert [by_prompt(sums)[wording(one.messages)] for one in sums] == sums
 
 
 def test_what_was_asked_about_a_picture_is_not_learnt_from_without_it():

@@ -42,10 +42,14 @@ def words(number):
     return prompt(number)[0]["content"]
 
 
+def run(teacher, prompts, answers, **more):
+    return teach(teacher, to_ask(prompts, answers, teacher), answers, **more)
+
+
 def test_a_teacher_is_asked_to_plan_and_its_examples_are_what_sft_takes(tmp_path, api):
     teacher = api(lambda text: says(GOOD))
     answers = Answers(tmp_path / "a.jsonl")
-    told = teach(Teacher(teacher.url, "m", "secret", temperature=0.5), to_ask(asked(1, 2, 3), answers), answers)
+    told = run(Teacher(teacher.url, "m", "secret", temperature=0.5), asked(1, 2, 3), answers)
     assert (told.kept, told.prompt_tokens, told.completion_tokens) == (3, 150, 300)
     assert told.cost(Prices(2.0, 10.0)) == pytest.approx((150 * 2 + 300 * 10) / 1e6)
     body = teacher.bodies[0]
@@ -96,9 +100,10 @@ def test_no_more_are_asked_at_once_than_may_be_and_what_is_no_single_turn_is_not
     teacher = api(lambda text: says(GOOD), seconds=0.02)
     answers = Answers(tmp_path / "a.jsonl")
     talk = [*prompt(1), {"role": "assistant", "content": "x"}, {"role": "user", "content": "y"}]
-    left = to_ask([*asked(*range(20)), talk, *asked(3)], answers)
+    three = Teacher(teacher.url, "m", connections=3)
+    left = to_ask([*asked(*range(20)), talk, *asked(3)], answers, three)
     assert len(left) == 20  # each once
-    teach(Teacher(teacher.url, "m", connections=3), left, answers)
+    teach(three, left, answers)
     assert 1 < teacher.most <= 3
     assert sorted(teacher.asked) == sorted(words(n) for n in range(20))
     assert [row["left"] for row in answers.rows.values() if "left" in row] == ["not single-turn"]
@@ -114,7 +119,7 @@ def test_a_busy_teacher_is_asked_again_and_one_prompt_that_it_filters_ends_nothi
 
     teacher = api(answer)
     answers = Answers(tmp_path / "a.jsonl")
-    told = teach(Teacher(teacher.url, "m"), to_ask(asked(1, 2, 3), answers), answers)
+    told = run(Teacher(teacher.url, "m"), asked(1, 2, 3), answers)
     assert (told.kept, told.left) == (2, {"the server refused it (400)": 1})
     assert teacher.asked.count(words(1)) == 3
 
@@ -130,7 +135,7 @@ def test_an_error_under_status_200_is_asked_again_and_drops_one_prompt_at_most(t
         return says(GOOD)
 
     teacher, answers = api(answer), Answers(tmp_path / "a.jsonl")
-    told = teach(Teacher(teacher.url, "m"), to_ask(asked(1, 2, 3), answers), answers)
+    told = run(Teacher(teacher.url, "m"), asked(1, 2, 3), answers)
     assert (told.kept, told.left) == (2, {"the server refused it (200)": 1})
 
 
@@ -144,19 +149,54 @@ def test_a_run_that_was_broken_off_goes_on_and_asks_for_nothing_twice(tmp_path, 
 
     answers = Answers(path)
     with pytest.raises(RemoteError, match="401.*no credit"):
-        teach(Teacher(teacher.url, "m", connections=1), to_ask(asked(*range(10)), answers), answers, tell=tell)
+        run(Teacher(teacher.url, "m", connections=1), asked(*range(10)), answers, tell=tell)
     assert len(path.read_text().splitlines()) == 4
     with path.open("a") as file:
         file.write('{"prompt": "half a li')  # as a process leaves it that is killed while it writes
     gone[0], before = False, list(teacher.asked)
     answers.close()
     again = Answers(path)
-    left = to_ask(asked(*range(10)), again)
+    whole = Teacher(teacher.url, "m")
+    left = to_ask(asked(*range(10)), again, whole)
     assert estimate(left, 1000).prompts == 6
-    teach(Teacher(teacher.url, "m"), left, again)
+    teach(whole, left, again)
     assert sorted([*before[:4], *teacher.asked[len(before) :]]) == sorted(words(n) for n in range(10))
     again.close()
     assert as_folder(Answers(path), tmp_path / "lessons") == 10
+
+
+def test_what_was_dropped_on_other_terms_is_asked_again_and_two_teachers_are_not_mixed(tmp_path, api):
+    api_of = {"wrong": (400, {}, {"error": "no such model"}), "short": says(GOOD, "length"), "m": says(GOOD)}
+    now = ["wrong"]
+    teacher = api(lambda text: api_of[now[0]])
+    with Answers(tmp_path / "a.jsonl") as answers:
+        assert run(Teacher(teacher.url, "wrong"), asked(1, 2), answers).kept == 0
+        now[0] = "short"
+        short = Teacher(teacher.url, "m", max_tokens=64)
+        assert run(short, asked(1, 2), answers).left == {"cut off": 2}
+        assert to_ask(asked(1, 2), answers, short) == []
+        now[0] = "m"
+        long = Teacher(teacher.url, "m", max_tokens=4096)
+        assert run(long, asked(1, 2), answers).kept == 2
+        assert to_ask(asked(1, 2), answers, short) == []  # what was kept stays
+    with Answers(tmp_path / "a.jsonl") as again:
+        assert as_folder(again, tmp_path / "lessons") == 2  # of several rows of a prompt the last one counts
+        with pytest.raises(ValueError, match="another teacher are kept there .2 of 'm'., and 'n' is to be asked now"):
+            to_ask(asked(3), again, Teacher(teacher.url, "n"))
+
+
+def test_a_server_that_refuses_each_prompt_is_believed_early_and_quoted_and_asked_again_by_the_next_run(tmp_path, api):
+    wrong = [True]
+    teacher = api(lambda text: (400, {}, {"error": "max_tokens is too large"}) if wrong[0] else says(GOOD))
+    with Answers(tmp_path / "a.jsonl") as answers:
+        one = Teacher(teacher.url, "m", connections=1)
+        with pytest.raises(RemoteError, match="each of the first 16 prompts was refused.*max_tokens is too large"):
+            run(one, asked(*range(40)), answers)
+        assert len(teacher.asked) < 20
+        with pytest.raises(ValueError, match="no example was kept.*its server said: .*max_tokens is too large"):
+            as_folder(answers, tmp_path / "lessons")
+        wrong[0] = False
+        assert run(one, asked(*range(40)), answers).kept == 40
 
 
 def test_what_is_under_way_at_an_interrupt_is_waited_for_and_kept(tmp_path, api):
@@ -172,7 +212,7 @@ def test_what_is_under_way_at_an_interrupt_is_waited_for_and_kept(tmp_path, api)
 
     teacher, answers = api(answer), Answers(tmp_path / "a.jsonl")
     with pytest.raises(KeyboardInterrupt):
-        teach(Teacher(teacher.url, "m", connections=3), to_ask(asked(*range(9)), answers), answers, tell=interrupt)
+        run(Teacher(teacher.url, "m", connections=3), asked(*range(9)), answers, tell=interrupt)
     assert 1 < len(teacher.asked) == len(answers.rows) <= 3
     assert all("left" not in row for row in answers.rows.values())
 
@@ -192,6 +232,17 @@ def test_two_runs_do_not_have_one_file(tmp_path):
     for _ in range(2):  # one that can't be read is not held either
         with pytest.raises(ValueError, match="line 1: no row"):
             Answers(path)
+
+
+def test_lessons_may_lie_in_a_folder_of_splits(tmp_path):
+    from datasets import Dataset, DatasetDict
+
+    rows = Dataset.from_list([{"prompt": "one", "thought": "They want it.", "response": "Blue."}])
+    DatasetDict({"train": rows}).save_to_disk(str(tmp_path / "split"))
+    DatasetDict({"test": rows}).save_to_disk(str(tmp_path / "other"))
+    assert [one.response for one in read_lessons(str(tmp_path / "split"))] == ["Blue."]
+    with pytest.raises(ValueError, match="expected a split `train`, found test"):
+        list(read_lessons(str(tmp_path / "other")))
 
 
 def test_the_estimate_is_prompts_times_tokens_times_prices():

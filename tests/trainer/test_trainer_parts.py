@@ -90,6 +90,24 @@ def test_a_round_overrides_settings_and_nothing_else():
     assert settings.round_config(uneven, 1).prompts_per_step == 5  # a lesson is no group
 
 
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"gateway": "localhost:8000"}, "RUMINATE_TRAINER_GATEWAY = 'localhost:8000': .*https"),
+        ({"teacher_data": "owner/lessons"}, "RUMINATE_TRAINER_TEACHER_DATA = 'owner/lessons': .*folder that exists$"),
+        ({"refresh_pairs": "owner/pairs"}, "RUMINATE_TRAINER_REFRESH_PAIRS = 'owner/pairs': .*folder that exists$"),
+        ({"base_mix": "nowhere.jsonl"}, "RUMINATE_TRAINER_BASE_MIX = 'nowhere.jsonl': .*or a hub name"),
+        ({"refresh_after": 5, "reward_model": "two.toml"},
+         "RUMINATE_TRAINER_REFRESH_AFTER = 5: only a single sequence classifier.*two.toml"),
+    ],
+)  # fmt: skip
+def test_what_could_only_fail_later_is_refused_at_the_start(tmp_path, monkeypatch, values, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "two.toml").write_text("[[models]]\nkind = 'classifier'\nmodel = 'x'\n")
+    with pytest.raises(BadSetting, match=told):
+        read_settings(**values)
+
+
 def test_an_algorithm_is_chosen_by_name():
     assert hasattr(algorithm("grpo"), "train")
     with pytest.raises(ValueError, match="'magic': there is none of this name; known are grpo"):
@@ -115,6 +133,9 @@ def test_json_replaces_what_stood_there_in_one_piece(tmp_path):
     write_json(tmp_path / "a.json", {"n": 2})
     assert read_json(tmp_path / "a.json") == {"n": 2}
     assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+    (tmp_path / "a.json").write_bytes(b'{"n": 2')
+    with pytest.raises(ValueError, match=r"a.json is damaged.*put a copy of it back"):
+        read_json(tmp_path / "a.json")
 
 
 def test_a_gateway_that_restarts_is_waited_for(gateway, monkeypatch):

@@ -48,6 +48,11 @@ def test_an_idle_house_starts_a_round_only_when_there_is_something_to_learn_from
     assert found.trigger == "idle"
     assert found.words == "nobody was answered for 10 minutes; 200 or more new prompts since the last round"
     assert due(TrainerSettings(trigger_idle_minutes=10), seen(0, idle=True)) is None  # else it would train for ever
+    eager = TrainerSettings(
+        trigger_idle_minutes=10, trigger_min_prompts=0, trigger_schedule="0 12 * * *", trigger_zone="UTC"
+    )
+    assert due(eager, seen(0, idle=True, now=NOON - timedelta(hours=1))) is None  # so it would with this setting
+    assert due(eager, seen(0, now=NOON)).trigger == "schedule"
 
 
 def test_one_setting_turns_all_of_it_off():
@@ -74,7 +79,7 @@ def test_a_schedule_is_in_its_own_time_zone_also_over_a_change_of_clocks():
     assert scheduled(settings, datetime(2026, 3, 30, 1, 1, tzinfo=UTC)) == datetime(2026, 3, 30, 1, tzinfo=UTC)
 
 
-@pytest.mark.parametrize("value", ["0 3 * *", "every night", "0 25 * * *", "0 0 3 * * *"])
+@pytest.mark.parametrize("value", ["0 3 * *", "every night", "0 25 * * *", "0 0 3 * * *", "0 3 30 2 *"])
 def test_a_schedule_that_is_none_is_refused_at_the_start(value: str):
     with pytest.raises(BadSetting, match=r"RUMINATE_TRAINER_TRIGGER_SCHEDULE = .* expected cron's five fields"):
         read_settings(trigger_schedule=value)

@@ -9,7 +9,7 @@ import sys
 import pytest
 from support.tiny_policy import Reds, prompt
 
-from trainer.prompts import identity
+from trainer.prompts import wording
 from trainer.reward_file import read_reward_file
 from trainer.unit_tests import code_of, passes
 from trainer.verify import Check, UnitTests, Verified, read_checks
@@ -83,7 +83,7 @@ def test_a_rule_of_a_file_decides_with_the_tests_of_a_row(tmp_path):
         "[[models]]\nkind='classifier'\nmodel='x'\n[rules.code]\nkind='unit_tests'\nseconds=20.0\nweight=2.0\n"
     )
     rule = read_reward_file(str(file)).rules["code"]
-    model = Verified(Reds(), {identity(prompt(1)): Check(rule, TESTS)})
+    model = Verified(Reds(), {wording(prompt(1)): Check(rule, TESTS)})
     right, wrong = (answer(f"def add(a, b):\n    return a {sign} b") for sign in "+-")
     assert model.score([(prompt(1), right), (prompt(1), wrong), (prompt(2), "red red red red")]) == [2.0, 0.0, 1.0]
     assert model.figures["verified_passed"] == 0.5
