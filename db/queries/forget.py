@@ -100,16 +100,20 @@ def delete_conversation(session: Session, conversation_id: str, user_id: str | N
 def opt_out(session: Session, user_id: str) -> Forgotten:
     """What the user allowed to train on so far is allowed no more, for good; their history stays theirs.
 
-    A later opt-in allows later turns only. Call `users.set_consent` for what holds from now on; it calls this.
+    A later opt-in allows later turns only, and what of before waits somewhere to be recorded, or is being answered just
+    now, is recorded without that consent. Call `users.set_consent` for what holds from now on; it calls this.
     """
-    _lock_user(session, user_id)
+    _lock_user(session, user_id).withdrawn_at = utcnow()
     regressions = _withdraw(session, Generation.user_id == user_id)
     return Forgotten(round_prompts=_erase(session, RoundPrompt.user_id == user_id), regressions=regressions)
 
 
 def opt_out_conversation(session: Session, conversation_id: str) -> Forgotten:
     """As `opt_out`, for one conversation. `conversations.set_consent` calls it."""
-    session.execute(select(Conversation.id).where(Conversation.id == conversation_id).with_for_update())
+    own = select(Conversation).where(Conversation.id == conversation_id).with_for_update()
+    place = session.scalars(own, execution_options={"populate_existing": True}).one_or_none()
+    if place is not None:
+        place.withdrawn_at = utcnow()
     regressions = _withdraw(session, Generation.conversation_id == conversation_id)
     erased = _erase(session, RoundPrompt.conversation_id == conversation_id)
     return Forgotten(round_prompts=erased, regressions=regressions)
@@ -155,8 +159,10 @@ def rounds_that_learnt_from(
 
 
 def _lock_user(session: Session, user_id: str) -> User:
-    """Whoever records for this user waits until the transaction ends, and then sees what it did."""
-    user = session.scalars(select(User).where(User.id == user_id).with_for_update()).one_or_none()
+    """Whoever records for this user waits until the transaction ends, and then sees what it did. The row is as it is
+    now, also where the session has read it before."""
+    own = select(User).where(User.id == user_id).with_for_update()
+    user = session.scalars(own, execution_options={"populate_existing": True}).one_or_none()
     if user is None:
         raise NotFound("user", user_id)
     return user
