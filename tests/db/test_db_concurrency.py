@@ -3,15 +3,18 @@
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import func, select, text
+from sqlalchemy import func, make_url, select, text
 from sqlalchemy.orm import Session
+from support.databases import execute
 from support.records import a_turn, its_end, said, settle
 from support.waiting import wait_until
 
-from db.queries import forget, turns, users
+from db.queries import expiry, forget, turns, users
 from db.schema import Conversation, Generation, Message, User
 from db.session import Database
 from db.values import Turn
@@ -195,3 +198,46 @@ def test_of_two_changes_of_a_consent_the_later_holds(database: Database) -> None
     with database.reading() as session:
         assert session.scalars(select(User.consent)).all() == ["history"]
         assert session.scalars(select(Generation.consent)).all() == ["history"]
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda session, ann: forget.opt_out(session, ann),
+        lambda session, _: forget.opt_out_conversation(session, "ann's"),
+        lambda session, _: forget.delete_conversation(session, "ann's"),
+        lambda session, ann: forget.delete_user_data(session, ann),
+    ],
+)
+def test_what_runs_out_and_what_is_taken_back_at_once_lock_their_turns_in_one_order(
+    database_url: str, act: Callable[[Session, str], Any]
+) -> None:
+    """Their statements find the same turns by different indexes, here in contrary orders; one turn is locked until each
+    of them has begun, so that both would hold what the other waits for."""
+    name = make_url(database_url).database
+    plans = ("seqscan", "bitmapscan", "indexonlyscan")  # so few rows they would read in the table's order
+    execute(database_url, *(f"ALTER DATABASE {name} SET enable_{plan} = off" for plan in plans))
+    with closing(Database(database_url)) as database:
+        with database.transaction() as session:
+            ann, bob = settle(session), settle(session, "bob")
+            others = [a_turn(bob, said(f"Number {index}"), conversation_id="bob's") for index in range(300)]
+            assert turns.record_many(session, [(turn, its_end(turn)) for turn in others]) == []
+            for index, turn_id in enumerate(("c", "b", "a")):
+                begun_at = datetime(2026, 1, 1 + index, tzinfo=UTC)
+                turn = a_turn(
+                    ann, said("Hi"), conversation_id="ann's", generation_id=turn_id, started_at=begun_at
+                )  # fmt: skip
+                turns.record_turn(session, turn, its_end(turn))
+        execute(database_url, "ANALYZE")
+        with database.transaction() as session:
+            session.execute(select(Generation.id).where(Generation.id == "b").with_for_update())
+            end = started(
+                database,
+                lambda session: act(session, ann),
+                lambda session: expiry.withdraw(session, ["a", "b", "c"], datetime.now(UTC)),
+            )
+        end()
+        with database.reading() as session:
+            left = select(Generation.id).where(Generation.consent == "train", Generation.user_id == ann)
+            assert session.scalars(left).all() == []
