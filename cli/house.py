@@ -10,7 +10,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,23 @@ _TRIES = 3  # so many failed starts of one process before the first readiness gi
 _HTTP = httpx.Timeout(1.0)
 EVERYWHERE = "0.0.0.0"  # noqa: S104  an address to listen on, and none to open
 SAMPLER_GIB = 3.5  # main memory of a second engine, with 1 GiB of KV cache
+
+
+def end_all(processes: Sequence[Supervised]) -> None:
+    """End every process, by SIGKILL what takes too long. The engine that people's answers come from writes on until the
+    gateway has ended, which lets them come to their end."""
+    last = [one for one in processes if one.name == "engine" and any(other.name == "server" for other in processes)]
+    for process in processes:
+        if process not in last:
+            process.ask_to_end()
+    deadline = time.monotonic() + _END_S
+    while time.monotonic() < deadline and not all(process.ended() for process in processes):
+        if last and all(process.ended() for process in processes if process.name == "server"):
+            last.pop().ask_to_end()
+        time.sleep(0.05)
+    for process in processes:
+        if not process.ended():
+            process.kill()
 
 
 class House:
@@ -224,14 +241,7 @@ class House:
 
     def _end(self) -> None:
         self.settings.run_file.unlink(missing_ok=True)
-        for process in self.processes:
-            process.ask_to_end()
-        deadline = time.monotonic() + _END_S
-        while time.monotonic() < deadline and not all(process.ended() for process in self.processes):
-            time.sleep(0.05)
-        for process in self.processes:
-            if not process.ended():
-                process.kill()
+        end_all(self.processes)
         self._print("stopped")
 
     # -- small things

@@ -58,6 +58,7 @@ class User(Base):
     created_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]
     forgotten_at: Mapped[datetime | None]  # all of theirs until then: a turn of then that arrives late is refused
+    withdrawn_at: Mapped[datetime | None]  # their consent to train until then: one of then is recorded without it
 
 
 class ApiKey(Base):
@@ -93,6 +94,7 @@ class Conversation(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     deleted_at: Mapped[datetime | None]  # a tombstone: a turn that arrives late is not recorded after all
+    withdrawn_at: Mapped[datetime | None]  # as a user's, for what is said in it
 
 
 class Message(Base):

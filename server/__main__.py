@@ -6,17 +6,22 @@ import resource
 import signal
 import socket
 import sys
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 if TYPE_CHECKING:
+    import uvicorn
+    from fastapi import FastAPI
+
     from server.settings import ServerSettings
 
 
 _M_ARENA_MAX = -8  # of glibc's malloc.h
 MOST_FILES = 65_536  # and connections; more than any machine answers at once
+GRACE_SECONDS = 5  # in which answers may come to their end once this process is told to end; `ruminate` kills after 7
 IDLE_SECONDS = 75  # clients and proxies reuse a connection that was idle for 5 to 60 s; it must not end under a request
 
 
@@ -64,10 +69,10 @@ def _serve(settings: "ServerSettings", listener: socket.socket) -> int:
         app = create_app(settings, database)
         config = uvicorn.Config(
             app, loop="uvloop", http="httptools", lifespan="on", log_config=None, access_log=False,
-            backlog=2048, timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=5, server_header=False,
+            backlog=2048, timeout_keep_alive=IDLE_SECONDS, timeout_graceful_shutdown=GRACE_SECONDS, server_header=False,
             proxy_headers=False,
         )  # fmt: skip
-        server = uvicorn.Server(config)
+        server = _server(config, app)
         _end_by_ourselves(server)
         print(f"gateway on http://{settings.host}:{settings.port}", flush=True)
         server.run(sockets=[listener])
@@ -81,6 +86,18 @@ def _serve(settings: "ServerSettings", listener: socket.socket) -> int:
         return _refuse(f"RUMINATE_HOME={settings.home}: {error}")
     database.close()
     return 0 if server.started else 1
+
+
+def _server(config: "uvicorn.Config", app: "FastAPI") -> "uvicorn.Server":
+    """uvicorn's, which lets the application know until when answers may go on once it is told to end."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            app.state.ends_at = time.monotonic() + GRACE_SECONDS
+            await super().shutdown(sockets)
+
+    return Server(config)
 
 
 def _end_by_ourselves(server: Any) -> None:

@@ -107,12 +107,13 @@ def create_app(settings: ServerSettings, database: Database | None = None) -> Fa
         try:
             yield
         finally:
-            await gateway.stop()
+            await gateway.stop(app.state.ends_at)
             if database is None:
                 own.close()
 
     app = House(title="Ruminate", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.failure = None  # why the parts could not be started, for the entry point to say
+    app.state.ends_at = 0.0  # until when answers may go on once it is told to end; the entry point's to say
     for part in ROUTES:
         app.router.routes += part.router.routes  # as they are; `include_router` would make each of them anew
     describe(app, settings.loopback_without_key)

@@ -120,14 +120,15 @@ class Feeds:
     ) -> None:
         self._begin, self._share, self._unshare = begin, share, unshare
         self._feeds: dict[str, tuple[Turn, Feed]] = {}
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._answers: set[asyncio.Task[Any]] = set()
+        self._droppers: set[asyncio.Task[None]] = set()
 
     def start(self, work: Callable[[Away], Any]) -> Away:
         """Do `work` with somewhere to write to, whoever listens."""
         away = Away(self._opened)
         task = asyncio.create_task(work(away))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
         return away
 
     def get(self, generation_id: str) -> tuple[Turn, Feed] | None:
@@ -142,19 +143,23 @@ class Feeds:
                 self._feeds.pop(key, None)
                 self._unshare(turn)
 
-    async def stop(self) -> None:
-        """Break off what still runs; it is recorded as interrupted."""
-        for task in self._tasks:
+    async def stop(self, seconds: float) -> None:
+        """Let what still runs come to its end for so many seconds: whoever left will look for it. Then break it off; it
+        is recorded as interrupted."""
+        if self._answers and seconds > 0:
+            await asyncio.wait(self._answers, timeout=seconds)
+        left = [*self._answers, *self._droppers]
+        for task in left:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*left, return_exceptions=True)
 
     def _opened(self, turn: Turn, feed: Feed) -> None:
         self._feeds[turn.generation_id] = (turn, feed)
         self._begin(turn)
         self._share(turn, feed)
         task = asyncio.create_task(self._drop_later(turn.generation_id, feed))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._droppers.add(task)
+        task.add_done_callback(self._droppers.discard)
 
     async def _drop_later(self, generation_id: str, feed: Feed) -> None:
         while not feed.ended:

@@ -184,9 +184,11 @@ class Gateway:
         if self.catalog.wanted is None:
             self._go(self._learn_base(), "base", endless=False)
 
-    async def stop(self) -> None:
-        """End the tasks, write the last turns, let the connections go."""
-        ends: list[Callable[[], Awaitable[None]]] = [self.feeds.stop, self._answers_end, self.streams.stop]
+    async def stop(self, ends_at: float = 0.0) -> None:
+        """End the tasks, write the last turns, let the connections go. Answers that nobody listens to just now go on
+        until `ends_at`, by `time.monotonic`, as those do that somebody does."""
+        unheard = partial(self.feeds.stop, ends_at - time.monotonic())
+        ends: list[Callable[[], Awaitable[None]]] = [unheard, self._answers_end, self.streams.stop]
         ends += [partial(settle, self._tasks), self.everybody.stop, self.limiter.stop, self.lease.release]
         for end in ends:
             try:

@@ -58,6 +58,13 @@ def pairs_among(session: Session, first: Any, second: Any, pairs: Sequence[tuple
     return tuple_(first, second).in_(listed.columns(column("one", Words), column("other", Words)))
 
 
+def hold(session: Session, model: type[Base], *where: ColumnElement[bool]) -> None:
+    """Lock the rows of `model` for which this is true until the transaction ends, in the order of their keys: of two
+    transactions that lock some of the same rows one then waits for the other, and never each for the other."""
+    keys = list(table_of(model).primary_key.columns)
+    session.execute(select(*keys).where(*where).order_by(*keys).with_for_update()).all()
+
+
 def insert(session: Session, table: Any) -> Any:
     """An INSERT of the dialect in use, so that it has `on_conflict_do_nothing` and `on_conflict_do_update`."""
     if session.get_bind().dialect.name == "postgresql":

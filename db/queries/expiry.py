@@ -54,7 +54,7 @@ def withdraw(session: Session, ids: Sequence[str], before: datetime) -> int:
     """Those of them that may be trained on still are kept for their users alone from now on. Gives their number."""
     old = select(Generation.id, Generation.prompt_message_id).where(Generation.id.in_(ids), *_taught(before))
     rows = session.execute(old).all()
-    _withdraw(session, Generation.id.in_([row.id for row in rows]))
+    _withdraw(session, Generation.id.in_([row.id for row in rows]))  # locks as an opt-out does, or both would wait
     _erase(session, RoundPrompt.message_id.in_([row.prompt_message_id for row in rows]))
     return len(rows)
 

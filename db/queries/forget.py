@@ -2,6 +2,9 @@
 
 Words go; what stays is ids without content, so that lineage can still be told: an empty user, `RoundPrompt` rows
 without their prompt, and the mark on a deleted conversation that keeps a late turn from bringing it back.
+
+Locks come in one order everywhere: users, conversations, turns, what hangs on them, prompts of rounds; of each kind by
+their keys. Turns and prompts are locked before any is changed, since a statement takes them as it finds them.
 """
 
 from collections.abc import Sequence
@@ -14,7 +17,7 @@ from sqlalchemy.orm import Session
 from db.errors import NotFound
 from db.queries import names
 from db.queries.checkpoints import descendants
-from db.queries.common import chunks, utcnow
+from db.queries.common import chunks, hold, utcnow
 from db.schema import (
     KEPT,
     ApiKey,
@@ -55,7 +58,9 @@ def delete_user_data(session: Session, user_id: str) -> Forgotten:
     """
     _lock_user(session, user_id).forgotten_at = utcnow()
     own = select(Conversation.id).where(Conversation.user_id == user_id, Conversation.deleted_at.is_(None))
-    gone = _bury(session, list(session.scalars(own.order_by(Conversation.id).with_for_update())))
+    places = list(session.scalars(own.order_by(Conversation.id).with_for_update()))
+    hold(session, Generation, Generation.user_id == user_id)
+    gone = _bury(session, places)
     # What is in no conversation: turns that were not kept, words about others' answers.
     return gone + Forgotten(
         feedback=_count(session, delete(Feedback).where(Feedback.user_id == user_id)),
@@ -81,6 +86,7 @@ def delete_some(session: Session, user_id: str) -> tuple[Forgotten, list[str]] |
     turns = list(session.scalars(lone.order_by(Generation.started_at).limit(SOME * 10)))
     if not turns:
         return None
+    hold(session, Generation, Generation.id.in_(turns))
     feedback = _count(session, delete(Feedback).where(Feedback.generation_id.in_(turns)))
     return Forgotten(
         generations=_count(session, delete(Generation).where(Generation.id.in_(turns))), feedback=feedback
@@ -100,16 +106,20 @@ def delete_conversation(session: Session, conversation_id: str, user_id: str | N
 def opt_out(session: Session, user_id: str) -> Forgotten:
     """What the user allowed to train on so far is allowed no more, for good; their history stays theirs.
 
-    A later opt-in allows later turns only. Call `users.set_consent` for what holds from now on; it calls this.
+    A later opt-in allows later turns only, and what of before waits somewhere to be recorded, or is being answered just
+    now, is recorded without that consent. Call `users.set_consent` for what holds from now on; it calls this.
     """
-    _lock_user(session, user_id)
+    _lock_user(session, user_id).withdrawn_at = utcnow()
     regressions = _withdraw(session, Generation.user_id == user_id)
     return Forgotten(round_prompts=_erase(session, RoundPrompt.user_id == user_id), regressions=regressions)
 
 
 def opt_out_conversation(session: Session, conversation_id: str) -> Forgotten:
     """As `opt_out`, for one conversation. `conversations.set_consent` calls it."""
-    session.execute(select(Conversation.id).where(Conversation.id == conversation_id).with_for_update())
+    own = select(Conversation).where(Conversation.id == conversation_id).with_for_update()
+    place = session.scalars(own, execution_options={"populate_existing": True}).one_or_none()
+    if place is not None:
+        place.withdrawn_at = utcnow()
     regressions = _withdraw(session, Generation.conversation_id == conversation_id)
     erased = _erase(session, RoundPrompt.conversation_id == conversation_id)
     return Forgotten(round_prompts=erased, regressions=regressions)
@@ -155,8 +165,10 @@ def rounds_that_learnt_from(
 
 
 def _lock_user(session: Session, user_id: str) -> User:
-    """Whoever records for this user waits until the transaction ends, and then sees what it did."""
-    user = session.scalars(select(User).where(User.id == user_id).with_for_update()).one_or_none()
+    """Whoever records for this user waits until the transaction ends, and then sees what it did. The row is as it is
+    now, also where the session has read it before."""
+    own = select(User).where(User.id == user_id).with_for_update()
+    user = session.scalars(own, execution_options={"populate_existing": True}).one_or_none()
     if user is None:
         raise NotFound("user", user_id)
     return user
@@ -164,7 +176,9 @@ def _lock_user(session: Session, user_id: str) -> User:
 
 def _bury(session: Session, conversation_ids: list[str]) -> Forgotten:
     """Empty these conversations, which the caller has locked, in the order that foreign keys ask for."""
-    totals = [0, 0, 0, 0, 0, 0, 0]
+    totals = [0, 0, 0, 0, 0, 0]
+    for ids in chunks(conversation_ids):
+        hold(session, Generation, Generation.conversation_id.in_(ids))
     for ids in chunks(conversation_ids, 500):
         generations = select(Generation.id).where(Generation.conversation_id.in_(ids))
         compared = or_(Comparison.left_generation_id.in_(generations), Comparison.right_generation_id.in_(generations))
@@ -177,16 +191,17 @@ def _bury(session: Session, conversation_ids: list[str]) -> Forgotten:
                 delete(Generation).where(Generation.conversation_id.in_(ids)),
                 delete(Message).where(Message.conversation_id.in_(ids)),
                 dead.values(title=None, deleted_at=utcnow()),
-                _erasure(RoundPrompt.conversation_id.in_(ids)),
             )
         ):
             totals[index] += _count(session, statement)
-    comparisons, feedback, regressions, answers, messages, conversations, erased = totals
+    comparisons, feedback, regressions, answers, messages, conversations = totals
+    erased = sum(_erase(session, RoundPrompt.conversation_id.in_(ids)) for ids in chunks(conversation_ids))
     return Forgotten(conversations, messages, answers, feedback, comparisons, 0, erased, regressions)
 
 
 def _withdraw(session: Session, whose: ColumnElement[bool]) -> int:
     """Returns how many answers the gate keeps an eye on no more: it would ask their prompts again."""
+    hold(session, Generation, whose, Generation.consent == Consent.TRAIN.value)
     kept = select(Generation.id).where(whose)
     gone = _count(session, delete(Regression).where(Regression.generation_id.in_(kept)))
     trained = update(Generation).where(whose, Generation.consent == Consent.TRAIN.value)
@@ -195,12 +210,9 @@ def _withdraw(session: Session, whose: ColumnElement[bool]) -> int:
 
 
 def _erase(session: Session, whose: ColumnElement[bool]) -> int:
-    return _count(session, _erasure(whose))
-
-
-def _erasure(whose: ColumnElement[bool]) -> UpdateBase:
+    hold(session, RoundPrompt, whose, RoundPrompt.erased_at.is_(None))
     copies = update(RoundPrompt).where(whose, RoundPrompt.erased_at.is_(None))
-    return copies.values(prompt=None, erased_at=utcnow())
+    return _count(session, copies.values(prompt=None, erased_at=utcnow()))
 
 
 def _count(session: Session, statement: UpdateBase) -> int:

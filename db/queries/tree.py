@@ -7,6 +7,7 @@ are read: of two gateways that lay in the same history one finds what the other 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import bindparam, func, select, update
 from sqlalchemy import insert as plain_insert
@@ -82,10 +83,18 @@ def _known(session: Session, asked: set[tuple[str, str]]) -> dict[tuple[str, str
     return known
 
 
-def open_conversations(session: Session, wanted: Iterable[tuple[str, str, datetime]]) -> dict[str, str | None]:
+class Held(NamedTuple):
+    """A conversation that is locked. `owner`: None where it was deleted; `consent`: None where it is the user's own."""
+
+    owner: str | None
+    consent: str | None
+    withdrawn_at: datetime | None
+
+
+def open_conversations(session: Session, wanted: Iterable[tuple[str, str, datetime]]) -> dict[str, Held]:
     """Make those of the (id, user, time) that are not there, and lock all until the transaction ends.
 
-    Gives each id's owner, or None for a conversation that was deleted. The time becomes that of its last change.
+    Gives what each id's is. The time becomes that of its last change.
     """
     latest: dict[str, tuple[str, datetime]] = {}
     for conversation_id, user_id, at in wanted:
@@ -99,20 +108,21 @@ def open_conversations(session: Session, wanted: Iterable[tuple[str, str, dateti
         for key, (user_id, at) in sorted(latest.items())
     ]
     session.execute(insert(session, table).on_conflict_do_nothing(index_elements=["id"]), rows)
-    owners: dict[str, str | None] = {}
+    found: dict[str, Held] = {}
     older = []
-    columns = (Conversation.id, Conversation.user_id, Conversation.deleted_at, Conversation.updated_at)
+    of_its_own = (Conversation.consent, Conversation.withdrawn_at)
+    columns = (Conversation.id, Conversation.user_id, Conversation.deleted_at, Conversation.updated_at, *of_its_own)
     for ids in chunks(sorted(latest)):
         held = select(*columns).where(Conversation.id.in_(ids)).order_by(Conversation.id)
         for row in session.execute(held.with_for_update()):
-            owners[row.id] = None if row.deleted_at else row.user_id
+            found[row.id] = Held(None if row.deleted_at else row.user_id, row.consent, row.withdrawn_at)
             user_id, at = latest[row.id]
-            if owners[row.id] == user_id and row.updated_at < at:
+            if found[row.id].owner == user_id and row.updated_at < at:
                 older.append({"key": row.id, "at": at})
     if older:
         touch = update(table).where(table.c.id == bindparam("key")).values(updated_at=bindparam("at"))
         session.execute(touch, older)
-    return owners
+    return found
 
 
 def lay_in(session: Session, branches: Sequence[Branch]) -> dict[tuple[str, str], str]:

@@ -2,12 +2,14 @@
 
 Everything is idempotent by `request_id`, so that a spool can be replayed. A history is laid into the conversation's
 tree by the hash of its chain: what is there already is used again, an edit branches off. Under consent `none` only
-that the turn took place is kept: its weights, tokens and times, no words.
+that the turn took place is kept: its weights, tokens and times, no words. A turn may be recorded long after it began:
+its consent is no wider than what its user and conversation allow when it is.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import and_, bindparam, or_, select, update
 from sqlalchemy.orm import Session
@@ -15,16 +17,35 @@ from sqlalchemy.orm import Session
 from db.chain import Link, link, links
 from db.errors import TurnRefused
 from db.queries.common import chunks, insert, table_of, utcnow
-from db.queries.tree import Branch, homes, lay_in, open_conversations
-from db.schema import Generation, Message, User
+from db.queries.tree import Branch, Held, homes, lay_in, open_conversations
+from db.schema import Conversation, Generation, Message, User
 from db.types import to_json
 from db.values import ASIDE, LIMITS, STOPS, ChatMessage, Completion, Consent, Refused, Turn
 
 INTERRUPTED = "interrupted"
 WORDLESS = ("error", INTERRUPTED)
 """Endings after which an empty response is no answer; otherwise it is one: a thought that found no end."""
+WIDTHS = list(Consent)
+"""From the narrowest to the widest."""
 UNFINISHED = or_(Generation.ended_at.is_(None), Generation.ending == INTERRUPTED)
 """May still be completed: a turn called interrupted at a restart may have ended well after all, in the spool."""
+
+
+class Living(NamedTuple):
+    """What a user's row says of turns to be recorded. Whatever began until `forgotten_at` was deleted, and what began
+    until `withdrawn_at` may not be trained on."""
+
+    forgotten_at: datetime | None
+    withdrawn_at: datetime | None
+    consent: str
+
+
+class Placed(NamedTuple):
+    """Where a turn stands in the record, by ids."""
+
+    conversation_id: str | None = None
+    prompt_message_id: str | None = None
+    message_id: str | None = None
 
 
 def begin_turn(session: Session, turn: Turn) -> None:
@@ -75,7 +96,7 @@ def complete_many(session: Session, completions: Sequence[Completion]) -> list[s
         rows.update({row.request_id: row for row in session.execute(wanted.where(Generation.request_id.in_(ids)))})
     waiting = sorted((row for row in rows.values() if row.unfinished), key=lambda row: row.id)
     _alive(session, {row.user_id for row in waiting})  # locks come in one order everywhere: users, conversations, turns
-    owners = open_conversations(
+    held = open_conversations(
         session,
         [(row.conversation_id, row.user_id, ends[row.request_id].ended_at) for row in waiting if row.conversation_id],
     )
@@ -83,7 +104,7 @@ def complete_many(session: Session, completions: Sequence[Completion]) -> list[s
     for row in waiting:
         end = ends[row.request_id]
         answer = _answer(end)
-        if row.chain_hash is not None and answer is not None and owners[row.conversation_id] == row.user_id:
+        if row.chain_hash is not None and answer is not None and held[row.conversation_id].owner == row.user_id:
             grown = [(link(row.chain_hash, answer), end.ended_at)]
             branches[row.request_id] = Branch(row.conversation_id, row.user_id, row.prompt_message_id, grown)
     messages = lay_in(session, list(branches.values()))
@@ -128,7 +149,7 @@ def _record(session: Session, pairs: Sequence[tuple[Turn, Completion | None]]) -
     for turn, _ in fresh.values():
         if turn.user_id not in alive:
             refused[turn.request_id] = f"user {turn.user_id!r} is unknown or was deleted"
-        elif (until := alive[turn.user_id]) is not None and turn.started_at <= until:
+        elif (until := alive[turn.user_id].forgotten_at) is not None and turn.started_at <= until:
             refused[turn.request_id] = f"all that user {turn.user_id!r} had said by then was deleted"
         elif turn.consent != Consent.NONE:
             try:
@@ -136,9 +157,14 @@ def _record(session: Session, pairs: Sequence[tuple[Turn, Completion | None]]) -
                 chains[turn.request_id] = links(turn.messages)
             except ValueError as error:  # one turn that can't be kept must not hold up the batch
                 refused[turn.request_id] = str(error)
-    placed = _place(session, [(*fresh[request_id], chain) for request_id, chain in chains.items()], refused)
+    wanted = [(*fresh[request_id], chain) for request_id, chain in chains.items()]
+    placed, consents = _place(session, wanted, alive, refused)
     rows = [
-        _generation(turn, end, placed.get(turn.request_id, (None, None, None)))
+        _generation(
+            replace(turn, consent=consents.get(turn.request_id, turn.consent)),
+            end,
+            placed.get(turn.request_id, Placed()),
+        )
         for turn, end in fresh.values()
         if turn.request_id not in refused
     ]
@@ -150,38 +176,46 @@ def _record(session: Session, pairs: Sequence[tuple[Turn, Completion | None]]) -
     return [Refused(request_id, why) for request_id, why in refused.items()]
 
 
-def _alive(session: Session, user_ids: set[str]) -> dict[str, datetime | None]:
-    """Those who are users now, and stay so until the transaction ends: a deletion waits for it, or it for one. With
-    the time until which all of theirs was deleted."""
-    alive: dict[str, datetime | None] = {}
+def _alive(session: Session, user_ids: set[str]) -> dict[str, Living]:
+    """Those who are users now. They stay so, with the consent that they have, until the transaction ends: a deletion or
+    an opt-out waits for it, or it for one."""
+    alive: dict[str, Living] = {}
     for ids in chunks(sorted(user_ids)):
-        living = select(User.id, User.forgotten_at).where(User.id.in_(ids), User.deleted_at.is_(None)).order_by(User.id)
-        alive.update(
-            (row.id, row.forgotten_at) for row in session.execute(living.with_for_update(read=True, key_share=True))
-        )
+        living = select(User.id, User.forgotten_at, User.withdrawn_at, User.consent).order_by(User.id)
+        living = living.where(User.id.in_(ids), User.deleted_at.is_(None)).with_for_update(read=True, key_share=True)
+        for row in session.execute(living):
+            alive[row.id] = Living(row.forgotten_at, row.withdrawn_at, row.consent)
     return alive
 
 
 def _place(
-    session: Session, kept: Sequence[tuple[Turn, Completion | None, list[Link]]], refused: dict[str, str]
-) -> dict[str, tuple[str | None, str | None, str | None]]:
-    """Lay the histories, with their answers, into the tree: request id → (conversation, prompt, answer) ids.
+    session: Session,
+    kept: Sequence[tuple[Turn, Completion | None, list[Link]]],
+    alive: Mapping[str, Living],
+    refused: dict[str, str],
+) -> tuple[dict[str, Placed], dict[str, Consent]]:
+    """Lay the histories, with their answers, into the tree; by request id where they stand, and the consent that holds.
+    What is not kept any more stands nowhere.
 
     Adds to `refused` what belongs to a conversation that is deleted or somebody else's.
     """
     found = homes(session, [(turn.user_id, turn.conversation_id, chain) for turn, _, chain in kept])
-    owners = open_conversations(
-        session,
-        [
-            (home, turn.user_id, end.ended_at if end else turn.started_at)
-            for (turn, end, _), home in zip(kept, found, strict=True)
-        ],
+    settled = [(*one, home) for one, home in zip(kept, found, strict=True)]
+    quiet = [(turn, home) for turn, _, _, home in settled if alive[turn.user_id].consent == Consent.NONE]
+    speak = _speaking(session, {home for _, home in quiet})
+    consents = {turn.request_id: Consent.NONE for turn, home in quiet if home not in speak}
+    settled = [one for one in settled if one[0].request_id not in consents]
+    held = open_conversations(
+        session, [(home, turn.user_id, end.ended_at if end else turn.started_at) for turn, end, _, home in settled]
     )
     branches: dict[str, tuple[Branch, Link, Link | None]] = {}
-    for (turn, end, chain), home in zip(kept, found, strict=True):
-        if owners[home] != turn.user_id:
-            fate = "was deleted" if owners[home] is None else "is not this user's"
+    for turn, end, chain, home in settled:
+        if held[home].owner != turn.user_id:
+            fate = "was deleted" if held[home].owner is None else "is not this user's"
             refused[turn.request_id] = f"conversation {home!r} {fate}"
+            continue
+        consents[turn.request_id] = _allowed(turn, alive[turn.user_id], held[home])
+        if consents[turn.request_id] == Consent.NONE:
             continue
         grown = [(given, turn.started_at) for given in chain]
         answer = None if end is None else _answer(end)
@@ -190,28 +224,45 @@ def _place(
             grown.append((said, end.ended_at))
         branches[turn.request_id] = (Branch(home, turn.user_id, None, grown), chain[-1], said)
     ids = lay_in(session, [branch for branch, _, _ in branches.values()])
-    return {
-        request_id: (
+    placed = {
+        request_id: Placed(
             branch.conversation_id,
             ids[branch.conversation_id, asked.chain_hash],
             None if said is None else ids[branch.conversation_id, said.chain_hash],
         )
         for request_id, (branch, asked, said) in branches.items()
     }
+    return placed, consents
 
 
-def _generation(
-    turn: Turn, end: Completion | None, placed: tuple[str | None, str | None, str | None]
-) -> dict[str, Any]:
+def _speaking(session: Session, conversation_ids: set[str]) -> set[str]:
+    """Those that are there and have something kept by their own consent. (None is to be made for what is not kept.)"""
+    speak: set[str] = set()
+    for ids in chunks(sorted(conversation_ids)):
+        own = select(Conversation.id).where(Conversation.id.in_(ids), Conversation.consent != Consent.NONE.value)
+        speak.update(session.scalars(own))
+    return speak
+
+
+def _allowed(turn: Turn, user: Living, place: Held) -> Consent:
+    """What may be done with a turn that is recorded now. Both, the user and the conversation, must allow training, now
+    and since the turn began; what else is kept, the conversation says, and where it says nothing the user."""
+    widest = Consent(place.consent or user.consent)
+    withdrawn = any(until is not None and turn.started_at <= until for until in (user.withdrawn_at, place.withdrawn_at))
+    if widest == Consent.TRAIN and (withdrawn or user.consent != Consent.TRAIN):
+        widest = Consent.HISTORY
+    return min(Consent(turn.consent), widest, key=WIDTHS.index)
+
+
+def _generation(turn: Turn, end: Completion | None, placed: Placed) -> dict[str, Any]:
     kept = turn.consent != Consent.NONE
-    conversation_id, prompt_message_id, message_id = placed
     return {
         "id": turn.generation_id,
         "request_id": turn.request_id,
-        "message_id": message_id,
-        "prompt_message_id": prompt_message_id,
+        "message_id": placed.message_id,
+        "prompt_message_id": placed.prompt_message_id,
         "user_id": turn.user_id,
-        "conversation_id": conversation_id,
+        "conversation_id": placed.conversation_id,
         "checkpoint_id": turn.checkpoint_id,
         "model": turn.model,
         "engine": turn.engine,

@@ -11,6 +11,7 @@ import psutil
 import pytest
 from support.waiting import wait_until
 
+from cli.house import end_all
 from cli.process import Supervised
 
 
@@ -87,6 +88,30 @@ def test_children_of_children_end_with_it(start: Callable[..., tuple[Supervised,
     process.kill()
     tick_until(process, process.ended)
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def test_the_engine_writes_on_until_the_gateway_has_ended(tmp_path: Path) -> None:
+    on_sigterm = "import signal, sys, time\ndef end(*_):\n    {}\n    sys.exit()\nsignal.signal(signal.SIGTERM, end)\n"
+    told = {
+        "engine": f"print('the gateway has ended:', __import__('os').path.exists({str(tmp_path / 'over')!r}))",
+        "server": f"time.sleep(0.5); open({str(tmp_path / 'over')!r}, 'w').close()",
+        "ui": f"print('asked at once:', not __import__('os').path.exists({str(tmp_path / 'over')!r}))",
+    }
+    processes = []
+    for name, does in told.items():
+        code = on_sigterm.format(does) + "print('up', flush=True); time.sleep(60)"
+        one = Supervised(
+            name, [sys.executable, "-c", code], {}, tmp_path / f"{name}.log", lambda: True, lambda _: None
+        )  # fmt: skip
+        one.start()
+        processes.append(one)
+    try:
+        for one in processes:
+            wait_until(one.last_sentence, f"{one.name} did not start", "up")
+    finally:
+        end_all(processes)
+    assert all(one.ended() for one in processes)
+    assert [one.last_sentence() for one in processes[::2]] == ["the gateway has ended: True", "asked at once: True"]
 
 
 def test_it_dies_with_its_owner(tmp_path: Path) -> None:

@@ -1,14 +1,21 @@
 """Many threads record, complete and forget at once: one tree, no turn lost, nothing brought back, no deadlock."""
 
 import threading
+import time
 from collections.abc import Callable
+from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import func, select
+import pytest
+from sqlalchemy import func, make_url, select, text
+from sqlalchemy.orm import Session
+from support.databases import execute
 from support.records import a_turn, its_end, said, settle
+from support.waiting import wait_until
 
-from db.queries import forget, turns
-from db.schema import Conversation, Generation, Message
+from db.queries import expiry, forget, turns, users
+from db.schema import Conversation, Generation, Message, User
 from db.session import Database
 from db.values import Turn
 
@@ -34,6 +41,44 @@ def together(*works: Callable[[], Any]) -> None:
         thread.join()
     if errors:
         raise errors[0]
+
+
+def started(database: Database, *works: Callable[[Session], Any]) -> Callable[[], None]:
+    """Each work has begun in a transaction of its own, and waits for what the caller has locked. What is given back
+    waits until they have ended, and raises the first error of any."""
+    errors: list[Exception] = []
+
+    def run(work: Callable[[Session], Any]) -> None:
+        try:
+            with database.transaction() as session:
+                work(session)
+        except Exception as error:  # noqa: BLE001  raised below, in the test's own thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,), daemon=True) for work in works]
+    for thread in threads:
+        thread.start()
+    if database.kind == "postgresql":
+        wait_until(lambda: waiting(database), "not all of them wait for a lock", len(works))
+    else:
+        time.sleep(0.2)  # nothing tells who waits for SQLite's lock; too short a time hides a fault and invents none
+
+    def end() -> None:
+        for thread in threads:
+            thread.join()
+        if errors:
+            raise errors[0]
+
+    return end
+
+
+def waiting(database: Database) -> int:
+    """How many sessions of a PostgreSQL server wait for a lock."""
+    with database.engine.connect() as connection:
+        told = text(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        )
+        return int(connection.execute(told).scalar_one())
 
 
 def counts(database: Database) -> list[int]:
@@ -119,3 +164,80 @@ def test_a_reading_session_sees_one_state_throughout(database: Database) -> None
         together(add)
         assert session.scalar(select(func.count()).select_from(Generation)) == before
     assert counts(database)[0] == (before or 0) + 1
+
+
+@pytest.mark.parametrize("first", ["the opt-out", "the record"])
+def test_of_a_turn_and_an_opt_out_at_once_the_opt_out_holds(database: Database, first: str) -> None:
+    """As at two gateways."""
+    with database.transaction() as session:
+        ann = settle(session)
+    turn = a_turn(ann, said("Hi"), conversation_id="ann's")
+    works: list[Callable[[Session], Any]] = [
+        lambda session: users.set_consent(session, ann, "history"),
+        lambda session: turns.record_turn(session, turn, its_end(turn)),
+    ]
+    one, other = works if first == "the opt-out" else works[::-1]
+    with database.transaction() as session:
+        one(session)
+        end = started(database, other)
+    end()
+    with database.reading() as session:
+        assert session.scalars(select(Generation.consent)).all() == ["history"]
+
+
+def test_of_two_changes_of_a_consent_the_later_holds(database: Database) -> None:
+    """Also where it finds the row as it wants it, and another gateway has changed that in a transaction of just now."""
+    with database.transaction() as session:
+        ann = settle(session, consent="history")
+    turn = a_turn(ann, said("Hi"))
+    with database.transaction() as session:
+        users.set_consent(session, ann, "train")
+        turns.record_turn(session, turn, its_end(turn))
+        end = started(database, lambda later: users.set_consent(later, ann, "history"))
+    end()
+    with database.reading() as session:
+        assert session.scalars(select(User.consent)).all() == ["history"]
+        assert session.scalars(select(Generation.consent)).all() == ["history"]
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda session, ann: forget.opt_out(session, ann),
+        lambda session, _: forget.opt_out_conversation(session, "ann's"),
+        lambda session, _: forget.delete_conversation(session, "ann's"),
+        lambda session, ann: forget.delete_user_data(session, ann),
+    ],
+)
+def test_what_runs_out_and_what_is_taken_back_at_once_lock_their_turns_in_one_order(
+    database_url: str, act: Callable[[Session, str], Any]
+) -> None:
+    """Their statements find the same turns by different indexes, here in contrary orders; one turn is locked until each
+    of them has begun, so that both would hold what the other waits for."""
+    name = make_url(database_url).database
+    plans = ("seqscan", "bitmapscan", "indexonlyscan")  # so few rows they would read in the table's order
+    execute(database_url, *(f"ALTER DATABASE {name} SET enable_{plan} = off" for plan in plans))
+    with closing(Database(database_url)) as database:
+        with database.transaction() as session:
+            ann, bob = settle(session), settle(session, "bob")
+            others = [a_turn(bob, said(f"Number {index}"), conversation_id="bob's") for index in range(300)]
+            assert turns.record_many(session, [(turn, its_end(turn)) for turn in others]) == []
+            for index, turn_id in enumerate(("c", "b", "a")):
+                begun_at = datetime(2026, 1, 1 + index, tzinfo=UTC)
+                turn = a_turn(
+                    ann, said("Hi"), conversation_id="ann's", generation_id=turn_id, started_at=begun_at
+                )  # fmt: skip
+                turns.record_turn(session, turn, its_end(turn))
+        execute(database_url, "ANALYZE")
+        with database.transaction() as session:
+            session.execute(select(Generation.id).where(Generation.id == "b").with_for_update())
+            end = started(
+                database,
+                lambda session: act(session, ann),
+                lambda session: expiry.withdraw(session, ["a", "b", "c"], datetime.now(UTC)),
+            )
+        end()
+        with database.reading() as session:
+            left = select(Generation.id).where(Generation.consent == "train", Generation.user_id == ann)
+            assert session.scalars(left).all() == []

@@ -206,6 +206,73 @@ def test_what_was_said_before_all_of_it_was_deleted_is_refused_when_it_arrives_l
         assert session.get(Generation, anns.generation_id) is not None
 
 
+def withdraw_from(session: Session, user_id: str, whose: str, consent: str | None) -> None:
+    if whose == "user":
+        users.set_consent(session, user_id, consent or "train")
+    else:
+        conversations.set_consent(session, "ann's", user_id, consent)
+
+
+@pytest.mark.parametrize("way", ["record", "begin", "replay"])
+@pytest.mark.parametrize("whose", ["user", "conversation"])
+def test_a_turn_of_before_an_opt_out_that_arrives_later_is_not_trained_on_also_after_an_opt_in(
+    database: Database, people: dict[str, str], whose: str, way: str
+) -> None:
+    """As from a spool, or an answer that was being written."""
+    ann = people["ann"]
+    early = a_turn(ann, said(f"a new {SECRET}"), conversation_id="ann's")
+    with database.transaction() as session:
+        withdraw_from(session, ann, whose, "history")
+    with database.transaction() as session:
+        withdraw_from(session, ann, whose, None)
+        later = a_turn(ann, said("a kazoo"), conversation_id="ann's")
+    for turn in (early, later):
+        with database.transaction() as session:
+            if way == "begin":
+                turns.begin_turn(session, turn)
+                assert turns.complete_turn(session, its_end(turn))
+            elif way == "record":
+                turns.record_turn(session, turn, its_end(turn))
+            else:
+                assert turns.record_many(session, [(turn, its_end(turn))]) == []
+    with database.reading() as session:
+        rows = {
+            name: session.get(Generation, turn.generation_id) for name, turn in (("early", early), ("later", later))
+        }
+        assert {name: row and (row.consent, row.response) for name, row in rows.items()} == {
+            "early": ("history", "Hello."),
+            "later": ("train", "Hello."),
+        }
+        trained = [one.messages for one in curation.trainable_prompts(session) if one.user_id == ann]
+        assert said("a kazoo") in trained
+        assert said(f"a new {SECRET}") not in trained
+
+
+@pytest.mark.parametrize("now", ["history", "none"])
+@pytest.mark.parametrize("of_its_own", [None, "history", "train", "none"])
+def test_a_turn_is_kept_as_far_as_its_user_and_conversation_allow_when_it_is_recorded(
+    database: Database, people: dict[str, str], now: str, of_its_own: str | None
+) -> None:
+    """As one that another gateway began just after the change, of which it had not heard."""
+    ann, places = people["ann"], {"ann's": of_its_own, "new": None}
+    with database.transaction() as session:
+        users.set_consent(session, ann, now)
+        conversations.set_consent(session, "ann's", ann, of_its_own)
+        asked = {place: a_turn(ann, said(f"of {place}"), conversation_id=place) for place in places}
+        ends = [(turn, its_end(turn)) for turn in asked.values()]
+    with database.transaction() as session:
+        assert turns.record_many(session, ends) == []
+    for place, own in places.items():
+        allowed = "none" if (own or now) == "none" else "history"
+        with database.reading() as session:
+            row = session.get(Generation, asked[place].generation_id)
+            assert row is not None
+            assert (row.consent, bool(row.response)) == (allowed, allowed != "none"), place
+            assert bool(row.prompt_message_id) == (allowed != "none")
+            assert (session.get(Conversation, place) is not None) == (place == "ann's" or allowed != "none")
+    assert rows(database, "of new").get("messages", 0) == (0 if now == "none" else 1)
+
+
 def test_the_name_of_a_deleted_user_stands_nowhere(database: Database) -> None:
     with database.transaction() as session:
         ann = settle(session, "ann.zimmermann")

@@ -1,11 +1,14 @@
 """Tables come about by the migrations alone, in turns, and agree with the classes of `db.schema`."""
 
 import multiprocessing
+import re
 import sqlite3
 import stat
 import subprocess
 import sys
-from contextlib import nullcontext
+import threading
+from collections.abc import Iterator
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +17,11 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 from support.processes import forking
 
-from db.errors import DatabaseTooNew
+from db import migrate
+from db.errors import DatabaseTooNew, DatabaseUnavailable
 from db.schema import Base
 from db.session import Database, write_ahead
 
@@ -139,6 +143,62 @@ def test_a_migration_that_fails_leaves_nothing_behind(empty_url: str, monkeypatc
     database.migrate()
     assert "generations" in inspect(database.engine).get_table_names()
     database.close()
+
+
+@pytest.fixture
+def used(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Database, Connection]]:
+    """A PostgreSQL database of an older version, and a session that has a transaction open on a table that changes."""
+    for name, seconds in (("LOCK_SECONDS", 0.2), ("PAUSE_SECONDS", 0.1), ("PATIENCE_SECONDS", 60.0)):
+        monkeypatch.setattr(migrate, name, seconds)
+    with closing(Database(empty_url)) as database:
+        with database.engine.begin() as connection:
+            command.upgrade(migrate.configuration(connection), "0011")
+        with database.engine.connect() as other:
+            other.execute(text("SET application_name = 'a copy'"))
+            other.commit()
+            other.execute(text("SELECT count(*) FROM users"))
+            yield database, other
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+def test_a_migration_that_waits_for_a_table_lets_others_by_and_is_done_once_it_can_be(
+    used: tuple[Database, Connection], caplog: pytest.LogCaptureFixture
+) -> None:
+    database, other = used
+    ended: list[object] = []
+
+    def work() -> None:
+        try:
+            database.migrate()
+            ended.append("done")
+        except Exception as error:  # noqa: BLE001  asserted on below
+            ended.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    with database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as asking:
+        asking.execute(text("SET statement_timeout = 5000"))
+        while len(caplog.records) < 3:
+            assert not ended
+            asking.execute(text("SELECT count(*) FROM users"))
+    assert re.search(r"tables are in use \(process \d+, a copy, since \d+ s\)", caplog.text)
+    other.rollback()
+    thread.join()
+    assert ended == ["done"]
+    assert "withdrawn_at" in {column["name"] for column in inspect(database.engine).get_columns("users")}
+
+
+@pytest.mark.parametrize("kind", ["postgresql"])
+def test_a_migration_that_can_not_have_its_tables_is_given_up_and_says_who_has_them(
+    used: tuple[Database, Connection], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, _ = used
+    monkeypatch.setattr(migrate, "PATIENCE_SECONDS", 0.5)
+    with pytest.raises(DatabaseUnavailable, match=r"for 0.5 s others have used them \(process \d+, a copy, since [01] s\). Nothing was"):
+        database.migrate()
+    with database.engine.connect() as connection:
+        assert MigrationContext.configure(connection).get_current_heads() == ("0011",)
+        assert connection.execute(text("SHOW lock_timeout")).scalar_one() == "0"  # of this migration alone
 
 
 def test_a_new_sqlite_file_is_for_its_owner_only(tmp_path: Path) -> None:

@@ -2,20 +2,25 @@
 
 import asyncio
 import sqlite3
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
 from support.detached import CHAT, DETACHED, HELLO, Away, code, events_of, leave_after, parsed, rows, words
 from support.fake_engine import FakeEngine
-from support.gateways import Running, running_gateway
-from support.processes import gateway_process
+from support.gateways import Running, http_to, running_gateway
+from support.processes import Forked, gateway_process
+from support.records import a_turn
 from support.stores import alone
 from support.waiting import until
 
 from db.queries import users
 from db.queries.forget import delete_user_data
+from db.values import Completion, Turn
 from server import feed
+from server.feed import Feed, Feeds
 
 
 async def test_a_detached_answer_goes_on_without_its_client_and_is_picked_up_where_it_was_left(
@@ -196,3 +201,61 @@ async def test_a_gateway_that_ends_records_what_was_said_until_then(tmp_path: Pa
         told = parsed((await events_of(house.http, generation)).text)
         assert code(told) == "interrupted"
         assert "ruminate-v0-thinks1" in words(told)[0]
+
+
+async def test_a_gateway_that_is_told_to_end_lets_answers_that_nobody_listens_to_come_to_their_end(
+    tmp_path: Path, engine: FakeEngine
+) -> None:
+    engine.delay = 0.1
+    gateway = Forked(tmp_path / "home", [engine.url])
+    try:
+        await gateway.start()
+        async with http_to(gateway.url) as http:
+            generation, _ = await leave_after(http, "thinks1")
+        assert await gateway.end_in_order() == 0
+        assert engine.cancelled == 0
+        await gateway.start()
+        async with http_to(gateway.url) as http:
+            assert words(parsed((await events_of(http, generation)).text)) == engine.text("ruminate-v0")
+    finally:
+        gateway.end()
+
+
+async def test_detached_answers_that_do_not_end_in_time_are_broken_off_and_what_is_over_is_not_waited_for() -> None:
+    feeds = Feeds(lambda turn: None, lambda turn, feed: None, lambda turn: None)
+    ended: list[str] = []
+
+    async def answer(away: object, name: str, seconds: float) -> None:
+        try:
+            await asyncio.sleep(seconds)
+            ended.append(name)
+        except asyncio.CancelledError:
+            ended.append(f"{name}, broken off")
+            raise
+
+    for name, seconds in (("short", 0.05), ("long", 60.0)):
+        feeds.start(partial(answer, name=name, seconds=seconds))
+    feeds._opened(a_turn("ann", []), over := Feed())  # its events are kept for a while
+    over.end()
+    await feeds.stop(0.5)
+    assert ended == ["short", "long, broken off"]
+    async with asyncio.timeout(10):
+        await feeds.stop(60.0)
+
+
+@pytest.mark.parametrize("body", [HELLO, DETACHED])
+async def test_consent_that_is_withdrawn_while_an_answer_is_written_holds_for_it(
+    house: Running, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
+) -> None:
+    """Also where it is given again before the answer has ended."""
+    complete = house.gateway.recorder.complete
+
+    async def later(turn: Turn, completion: Completion) -> None:
+        for consent in ("history", "train"):
+            assert (await house.http.put("/api/me/consent", json={"consent": consent})).status_code == 200
+        await complete(turn, completion)
+
+    monkeypatch.setattr(house.gateway.recorder, "complete", later)
+    assert (await house.http.post(CHAT, json=body)).status_code == 200
+    await until(lambda: len([row for row in rows(house) if row.ended_at]), "it was not recorded", 1)
+    assert [(row.consent, row.ending) for row in rows(house)] == [("history", "complete")]
