@@ -29,7 +29,7 @@ from trainer.language import surely_other
 from trainer.llm_judge import Prices
 from trainer.prompts import Messages, text_of
 from trainer.refusals import declines
-from trainer.remote import REFUSED_ONE, RemoteError, call
+from trainer.remote import REFUSED_ONE, RemoteError, call, connection
 
 INSTRUCTIONS = (
     "Before you respond, plan: what is asked for, what it needs, what could go wrong, how to order and word it. Write "
@@ -172,9 +172,8 @@ def teach(
 
     Raises RemoteError where the server refuses everybody or is gone for too long; what came by then is kept.
     """
-    headers = {"Authorization": f"Bearer {teacher.key}"} if teacher.key else {}
     told = Told(0, Counter())
-    with httpx.Client(base_url=teacher.url.rstrip("/"), headers=headers, timeout=600.0, trust_env=False) as http:
+    with connection(teacher.url, teacher.key, 600.0) as http:
 
         def ask(messages: Messages) -> dict[str, Any]:
             row = _row(http, teacher, messages, languages)
