@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 
+from trainer.remote import has_tls
+
 CONNECT_SECONDS = 5.0  # a local gateway that doesn't accept by then is down
 READ_SECONDS = 600.0  # a batch of samples waits while people are served, so this is long
 PRESSED_SECONDS = 1.0  # a step does not wait for longer to be told that it may go on
@@ -51,7 +53,9 @@ class Gateway:
     def __init__(self, url: str, key: str, patience: float = 300.0, stop: Sequence[str] = ()) -> None:
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         timeout = httpx.Timeout(READ_SECONDS, connect=CONNECT_SECONDS)
-        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=timeout, trust_env=False)
+        self._http = httpx.Client(
+            base_url=url.rstrip("/"), headers=headers, timeout=timeout, trust_env=False, verify=has_tls(url)
+        )
         self._url, self._patience, self._stop = url, patience, list(stop)
 
     def load_adapter(self, name: str, path: Path) -> None:

@@ -20,10 +20,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
 
-import httpx
-
 from trainer.prompts import Messages, answered, text_of
-from trainer.remote import REFUSED_ONE, RemoteError, call
+from trainer.remote import REFUSED_ONE, RemoteError, call, connection
 from trainer.rewards import SUMMED
 
 log = logging.getLogger(__name__)
@@ -80,8 +78,7 @@ class LlmJudge:
         connections: int = 8,
         instructions: str = "",
     ) -> None:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=120.0, trust_env=False)
+        self._http = connection(url, key, 120.0)
         self._name, self._mode, self._prices = name, mode, prices
         self._opponents, self._connections = opponents, connections
         self._instructions = instructions or (RUBRIC if mode == "rubric" else PAIRWISE)

@@ -22,6 +22,19 @@ class RemoteError(RuntimeError):
         self.status = status
 
 
+def has_tls(url: str) -> bool:
+    """Whether a connection to `url` needs certificates. To read them takes as long as a short call, so ask first."""
+    return httpx.URL(url).scheme != "http"
+
+
+def connection(url: str, key: str, seconds: float) -> httpx.Client:
+    """To the server at `url`, with its key where it has one. `seconds`: how long an answer is waited for."""
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    return httpx.Client(
+        base_url=url.rstrip("/"), headers=headers, timeout=seconds, trust_env=False, verify=has_tls(url)
+    )
+
+
 def call(
     http: httpx.Client, path: str, body: dict[str, Any], first_wait: float = 0.5, patience: float = PATIENCE
 ) -> dict[str, Any]:

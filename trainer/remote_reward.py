@@ -12,10 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from trainer.prompts import Messages, text_of
-from trainer.remote import call
+from trainer.remote import call, connection
 from trainer.transcript import Transcript, longest
 
 
@@ -28,8 +26,7 @@ class EndpointClassifier:
         self, url: str, name: str, tokenizer: Path, *, key: str = "", batch: int = 64, connections: int = 4,
         max_tokens: int | None = None,
     ) -> None:  # fmt: skip
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=300.0, trust_env=False)
+        self._http = connection(url, key, 300.0)
         self._name, self._batch, self._connections = name, batch, connections
         self.title = f"{name} at {url}"
         self._transcript = Transcript(tokenizer, max_tokens, longest(tokenizer))
@@ -59,8 +56,7 @@ class EndpointScorer:
     alone = True
 
     def __init__(self, url: str, name: str, *, key: str = "", batch: int = 64, connections: int = 4) -> None:
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._http = httpx.Client(base_url=url.rstrip("/"), headers=headers, timeout=300.0, trust_env=False)
+        self._http = connection(url, key, 300.0)
         self._name, self._batch, self._connections = name, batch, connections
         self.title = f"{name} at {url}"
 

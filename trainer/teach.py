@@ -28,7 +28,7 @@ from trainer.language import surely_other
 from trainer.llm_judge import Prices
 from trainer.prompts import Messages, text_of, wording
 from trainer.refusals import declines
-from trainer.remote import REFUSED_ONE, RemoteError, call
+from trainer.remote import REFUSED_ONE, RemoteError, call, connection
 
 INSTRUCTIONS = (
     "Before you respond, plan: what is asked for, what it needs, what could go wrong, how to order and word it. Write "
@@ -198,9 +198,8 @@ def teach(
     Raises RemoteError where the server refuses everybody, or each of the first FIRST prompts, or is gone for too long;
     what came by then is kept.
     """
-    headers = {"Authorization": f"Bearer {teacher.key}"} if teacher.key else {}
     told, refused = Told(0, Counter()), 0
-    with httpx.Client(base_url=teacher.url.rstrip("/"), headers=headers, timeout=600.0, trust_env=False) as http:
+    with connection(teacher.url, teacher.key, 600.0) as http:
 
         def ask(messages: Messages) -> dict[str, Any]:
             row = _row(http, teacher, messages)

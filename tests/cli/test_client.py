@@ -2,6 +2,7 @@
 
 import io
 import json
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -87,6 +88,30 @@ def test_a_gateway_of_this_machine_is_asked_past_a_proxy(monkeypatch: pytest.Mon
     with answering(b'{"live": null}') as url, GatewayClient(url, "rk-1") as gateway:
         assert gateway.status() == {"live": None}
         assert _answers(f"{url}/health")
+
+
+@pytest.mark.parametrize(
+    ("url", "reads"),
+    [
+        ("http://127.0.0.1:8000", False),
+        ("https://127.0.0.1:8000", True),
+        ("HTTPS://localhost", True),
+        ("https://chat.example.org", True),
+        ("http://chat.example.org", True),  # a proxy before it may have TLS
+    ],
+)
+def test_certificates_are_not_read_for_a_gateway_of_this_machine_without_tls(
+    monkeypatch: pytest.MonkeyPatch, url: str, reads: bool
+) -> None:
+    made, make = [], ssl.create_default_context
+
+    def noted(*given: Any, **named: Any) -> ssl.SSLContext:
+        made.append(make(*given, **named))
+        return made[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", noted)
+    GatewayClient(url).close()
+    assert [context.verify_mode for context in made] == [ssl.CERT_REQUIRED] * reads
 
 
 @pytest.mark.parametrize(

@@ -13,16 +13,43 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, event, make_url, text
 from support.components import require_component
 
+from db import session
 from db.session import Database
 
 KINDS = ("sqlite", "postgresql")
+STATEMENTS = 5000  # more than the whole run has
 _count = itertools.count()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statements_are_compiled_once() -> Iterator[None]:
+    """All databases of a kind share what SQLAlchemy has compiled, which it keeps for each engine, and a run opens
+    thousands: a process of ours opens one, and so each statement is compiled once there as well.
+
+    It is kept by dialect; one is handed on once it has been connected and knows its server.
+    """
+    first: dict[str, Engine] = {}
+    make = session.create_engine
+
+    def create(*given: Any, **named: Any) -> Engine:
+        engine = make(*given, query_cache_size=STATEMENTS, **named)
+        known = first.get(engine.name)
+        if known is not None:
+            engine.dialect, engine._compiled_cache = known.dialect, known._compiled_cache
+        else:
+            event.listen(engine, "connect", lambda *_: first.setdefault(engine.name, engine))
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "create_engine", create)
+        yield
 
 
 @cache

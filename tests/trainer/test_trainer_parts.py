@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from trainer.files import publish_folder, read_json, sha256, write_json
 from trainer.gateway import Gateway, GatewayError
 from trainer.lease import Heartbeat, LeaseLost
 from trainer.probe import APART, MAX_TOKENS, Token, all_sides, choose, make_probe
+from trainer.remote import connection
 from trainer.round_config import RoundConfig
 from trainer.settings import BadSetting, TrainerSettings, read_settings
 from trainer.work import algorithm
@@ -178,6 +180,21 @@ def test_a_gateway_that_is_gone_is_an_error_that_names_it(monkeypatch):
     monkeypatch.setattr("trainer.gateway.RETRY_SECONDS", 0.01)
     with pytest.raises(GatewayError, match="http://127.0.0.1:9/internal/adapters/x: ConnectError"):
         Gateway("http://127.0.0.1:9", "", patience=0.05).unload_adapter("x")
+
+
+@pytest.mark.parametrize(("url", "reads"), [("http://gateway:8000", 0), ("https://gateway", 1), ("HTTPS://gateway", 1)])
+def test_certificates_are_read_where_there_is_tls_and_only_there(monkeypatch, url, reads):
+    made, make = [], ssl.create_default_context
+
+    def noted(*given, **named):
+        made.append(make(*given, **named))
+        return made[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", noted)
+    Gateway(url, "service").close()
+    assert len(made) == reads
+    connection(url, "", 1.0).close()
+    assert [context.verify_mode for context in made] == [ssl.CERT_REQUIRED] * 2 * reads
 
 
 def test_a_refusal_is_an_error_at_once(gateway):
