@@ -24,6 +24,8 @@ LOOK_SECONDS = 0.05  # how soon those who wait notice that people have gone
 JOIN = 8  # that may begin in that time while people chat: to read many prompts at once is a long pause for everybody
 STEER_SECONDS = 1.0  # between two changes of the cap
 MORE, LESS = 8, 0.7  # sequences that it rises by, and what is left of it when it falls
+BROKEN_OFF = ("abort", "error")
+"""How an engine that is being stopped ends what it writes, with status 200."""
 SEED_STEP = 1_000_003  # between the prompts of one call: equal prompts must not get equal samples
 
 
@@ -148,6 +150,8 @@ class Rollouts:
         engine = await self._pool.wait(wish.model, self._deadline(), trainer=True, prefix=f"{call} {prompt}")
         try:
             (choice,) = (await engine.complete(body, CALL_SECONDS))["choices"]
+            if choice["finish_reason"] in BROKEN_OFF:  # to a trainer that is an answer that was too long
+                raise EngineDown(engine.url, f"it broke a sample off (finish_reason {choice['finish_reason']!r})")
             ended.put_nowait({"prompt": prompt, **_sample(sample, choice)})
         except (KeyError, TypeError, ValueError) as error:
             raise _failed(engine.unlike("/v1/completions", error)) from error

@@ -99,7 +99,7 @@ class Gateway:
 
         def take(answer: httpx.Response) -> None:
             for line in answer.iter_lines():
-                raw = json.loads(line)
+                raw = _json(answer, line)
                 if "error" in raw:
                     raise _Refused(raw["status"], raw["error"]["message"])
                 place = raw["prompt"] * n + raw["sample"]
@@ -146,7 +146,7 @@ class Gateway:
         found: list[Any] = []
 
         def take(answer: httpx.Response) -> None:
-            found.append(json.loads(answer.read() or b"{}"))
+            found.append(_json(answer, answer.read() or b"{}"))
 
         self._patiently(method, path, body, take)
         return found[-1]
@@ -191,6 +191,17 @@ class _Refused(Exception):
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"{status} {message}")
         self.status = status
+
+
+def _json(response: httpx.Response, told: str | bytes) -> Any:
+    """What is told, of an answer that is a success. Raises GatewayError where it is none of a gateway's."""
+    try:
+        return json.loads(told)
+    except ValueError:
+        raise GatewayError(
+            f"{response.url} answered {response.status_code} with {told[:100]!r} and no JSON; is that the gateway?",
+            response.status_code,
+        ) from None
 
 
 def _words(response: httpx.Response) -> str:

@@ -16,6 +16,7 @@ from trainer.gateway import Arrived, Gateway, GatewayError, Sample
 AT_ONCE = 64  # requests; the engine decides how many sequences it runs
 CALL_SEQUENCES = 32  # of log-probabilities in one request
 SEED_STEP = 1_000_003  # between the prompts of one call: equal prompts must not get equal samples
+BROKEN_OFF = ("abort", "error")  # as the gateway has it
 TRIES = 3  # of a call during which the engine restarted
 MARK = "round-weights/"
 """How the versions that are set here begin; an engine that names others serves people."""
@@ -84,6 +85,8 @@ class OwnEngine(Gateway):
             ]
 
         def tell(place: int, answer: dict[str, Any]) -> None:
+            if _broken_off(answer):
+                return  # all is asked again
             for at, sample in enumerate(read(place, answer)):
                 if arrived is not None:
                     arrived(place * n + at, sample)
@@ -164,7 +167,7 @@ class OwnEngine(Gateway):
 
                 with ThreadPoolExecutor(max(1, min(AT_ONCE, len(wishes)))) as pool:
                     answers = list(pool.map(ask, range(len(wishes))))
-                if self._version() == version:
+                if self._version() == version and not any(map(_broken_off, answers)):
                     return answers
         raise GatewayError(f"{self._url} restarted {TRIES} times while it answered as {model}", None)
 
@@ -191,3 +194,8 @@ class OwnEngine(Gateway):
 
     def _version(self) -> str:
         return str(self._call("GET", CONTROL)["weight_version"])
+
+
+def _broken_off(answer: dict[str, Any]) -> bool:
+    """By an engine that is being stopped, which says so with status 200."""
+    return any(choice.get("finish_reason") in BROKEN_OFF for choice in answer["choices"])

@@ -39,6 +39,7 @@ INSTRUCTIONS = (
 )
 CHARACTERS_PER_TOKEN = 4  # of English, about: for an estimate before any answer has come
 PATIENCE = 60.0  # seconds: somebody may be looking on, and the same command goes on where this one ended
+REFUSED = "the server refused it"
 FIRST = 16  # refused one after another from the start: it is not the prompts
 TAGS = re.compile(r"</?(?:think|thinking|response|answer|plan)\s*>", re.I)
 LET_SLIP = re.compile(
@@ -177,7 +178,8 @@ def to_ask(prompts: Iterable[Messages], answers: Answers, teacher: Teacher) -> l
 def _open_again(row: dict[str, Any], teacher: Teacher) -> bool:
     """Whether it was refused, which cost nothing and may have been the server's or the command's fault, or dropped on
     other terms, such as a lower limit of tokens."""
-    return "said" in row or ("left" in row and "asked" in row and row["asked"] != teacher.terms)
+    why = row.get("left", "")
+    return why.startswith(REFUSED) or bool(why and "asked" in row and row["asked"] != teacher.terms)
 
 
 def estimate(prompts: Sequence[Messages], mean_tokens: int) -> Estimate:
@@ -245,7 +247,7 @@ def as_folder(answers: Answers, folder: Path) -> int:
 def judged(choice: dict[str, Any], languages: str) -> dict[str, str]:
     """`thought` and `response` of an API's answer; or `left`, why it is dropped."""
     message = choice.get("message") or {}
-    said = message.get("content") or ""
+    said = text_of(message)
     if choice.get("finish_reason") == "length":
         return {"left": "cut off"}
     apart = message.get("reasoning") or message.get("reasoning_content") or ""
@@ -287,8 +289,7 @@ def _row(http: httpx.Client, teacher: Teacher, messages: Messages) -> dict[str, 
     except RemoteError as error:
         if error.status not in REFUSED_ONE:
             raise
-        refused = f"the server refused it ({error.status})"
-        return {"prompt": name, "left": refused, "said": str(error), "asked": teacher.terms}
+        return {"prompt": name, "left": f"{REFUSED} ({error.status})", "said": str(error), "asked": teacher.terms}
     choices = reply.get("choices") or [{}]
     found = judged(choices[0], teacher.languages)
     kept = {} if "left" in found else {"messages": messages}

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from trainer.prompts import Messages
+from trainer.prompts import Messages, text_of
 
 
 def longest(path: Path) -> int | None:
@@ -27,7 +27,33 @@ class Transcript:
         self.limit = min(limit for limit in (*limits, self.tokenizer.model_max_length) if limit)
 
     def ids(self, messages: Messages, response: str) -> list[int]:
-        """The tokens of the conversation with this response, without the beginning of one that is too long."""
+        """The tokens of the conversation with this response, without the beginning of one that is too long.
+
+        Some templates refuse a system's message, or turns that don't alternate, which the policy's own takes: one odd
+        conversation would else fail every round that comes upon it. By such a template it is read `in_turns`.
+        """
+        from jinja2 import TemplateError
+
         said = [*messages, {"role": "assistant", "content": response}]
-        ids: Any = self.tokenizer.apply_chat_template(said, tokenize=True, return_dict=False)
+        try:
+            ids: Any = self._written(said)
+        except TemplateError:
+            ids = self._written(in_turns(said))
         return ids[-self.limit :]
+
+    def _written(self, said: Messages) -> Any:
+        return self.tokenizer.apply_chat_template(said, tokenize=True, return_dict=False)
+
+
+def in_turns(messages: Messages) -> Messages:
+    """The same words by user and assistant in turn, the user first: what others say counts as the user's, and messages
+    in a row are one."""
+    told: Messages = [{"role": "user", "content": ""}]
+    for message in messages:
+        role, text = "assistant" if message["role"] == "assistant" else "user", text_of(message)
+        if told[-1]["role"] == role:
+            before = told[-1]["content"]
+            told[-1] = {"role": role, "content": f"{before}\n\n{text}" if before else text}
+        else:
+            told.append({"role": role, "content": text})
+    return told

@@ -83,6 +83,18 @@ async def test_a_stream_is_refused_with_its_status_and_broken_with_a_last_line(
     assert house.gateway.rollouts.running == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_sample_that_a_stopping_engine_breaks_off_is_none_and_is_to_be_asked_for_again(
+    house: Running, engine: FakeEngine, stream: bool
+) -> None:
+    wish = {"model": "ruminate-v0", "prompts": [[1, 2]], "n": 1, "max_tokens": 5, "stream": stream}
+    engine.aborts = 1
+    answer = await house.service.post("/internal/sample", json=wish)
+    assert answer.status_code == 503, answer.text
+    assert "broke a sample off" in answer.json()["error"]["message"]
+    assert (await house.service.post("/internal/sample", json=wish)).status_code == 200
+
+
 async def test_the_engines_log_probabilities_are_those_of_the_completion_tokens(house: Running) -> None:
     sequences = [{"prompt_ids": [1, 2, 3], "completion_ids": [4, 5]}, {"prompt_ids": [1], "completion_ids": [2, 3, 4]}]
     answer = await house.service.post("/internal/logprobs", json={"model": "ruminate-v0", "sequences": sequences})

@@ -27,6 +27,7 @@ class FakeEngine(FakeWeights):
         self.words = words
         self.delay = 0.0  # seconds between two events
         self.first_delay = 0.0  # before the first
+        self.aborts = 0  # so many samples are broken off first, as by a vLLM that is being stopped
         self.slow: dict[str, float] = {}  # seconds that a completion by this model takes more
         self.die_after: int | None = None  # events after which the connection breaks
         self.fail_after: int | None = None  # events after which it says that it failed, as vLLM does
@@ -266,6 +267,9 @@ class FakeEngine(FakeWeights):
         for index, prompt in enumerate(prompts):
             for sample in range(n):
                 choice: dict[str, Any] = {"index": index * n + sample, "finish_reason": "stop"}
+                if self.aborts:
+                    self.aborts -= 1
+                    choice["finish_reason"] = "abort"
                 choice["text"] = f"<think>\n{model} thinks\n</think>\n\n{model} says"
                 choice["token_ids"] = [5, 6, 7 + sample]
                 choice["logprobs"] = {"token_logprobs": [each] * 3}

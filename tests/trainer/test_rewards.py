@@ -11,6 +11,7 @@ from support.tiny_policy import make_classifier, prompt
 from thinking.format import FORMATS, THINK, ZERO, Ending
 from trainer.policy import eos_ids, load_tokenizer
 from trainer.rewards import Reader, SequenceClassifier, grade, rank_malformed
+from trainer.transcript import Transcript
 
 scores = st.one_of(st.none(), st.floats(-50, 50))
 
@@ -115,6 +116,29 @@ def test_a_classifier_scores_each_pair_by_itself_whatever_the_batch(policy, tmp_
     alone = [score for pair in pairs for score in SequenceClassifier(path).score([pair])]
     assert SequenceClassifier(path, batch=3).score(pairs) == pytest.approx(alone, abs=1e-5)
     assert len(set(alone)) == 7
+
+
+STRICT = (
+    "{% for message in messages %}"
+    "{% if message.role != ['user', 'assistant'][loop.index0 % 2] %}{{ raise_exception('turns must alternate') }}"
+    "{% endif %}{{ message.role + ' ' + message.content + '\n' }}{% endfor %}"
+)
+
+
+def test_a_conversation_that_a_models_template_refuses_is_read_in_turns(policy, tmp_path):
+    written = Transcript(make_classifier(policy, tmp_path / "reward", seed=5))
+    written.tokenizer.chat_template = STRICT
+    asked = [
+        {"role": "system", "content": "be red"},
+        {"role": "user", "content": "tell"},
+        {"role": "assistant", "content": "fox"},
+        {"role": "user", "content": "name"},
+        {"role": "user", "content": "list"},
+    ]
+    told = written.tokenizer.decode(written.ids(asked, "owl"))
+    assert told == "user be red\n\ntell\nassistant fox\nuser name\n\nlist\nassistant owl\n"
+    plain = written.tokenizer.decode(written.ids(prompt(1), "owl"))
+    assert plain == f"user {prompt(1)[0]['content']}\nassistant owl\n"
 
 
 def test_a_classifier_keeps_the_end_of_what_is_too_long(policy, tmp_path):

@@ -85,6 +85,12 @@ def test_why_an_example_is_dropped(content, finish, why):
     assert judged(choice, "en") == {"left": why}
 
 
+def test_an_answer_in_parts_is_read():
+    choice = says("")[2]["choices"][0]
+    choice["message"]["content"] = [{"type": "text", "text": part} for part in GOOD.split("\n", 3)]
+    assert judged(choice, "en")["response"] == "Blue would suit it well."
+
+
 def test_a_model_that_thinks_by_itself_is_taken_as_it_thinks():
     for field in ("reasoning", "reasoning_content"):
         choice = says("Blue would suit it well.", **{field: "They want a colour."})[2]["choices"][0]

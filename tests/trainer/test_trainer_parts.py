@@ -150,6 +150,17 @@ def test_a_gateway_that_restarts_is_waited_for(gateway, monkeypatch):
         Gateway(gateway.url, "service", patience=0.05).unload_adapter("x")
 
 
+def test_another_server_than_the_gateway_is_told_by_its_words(monkeypatch):
+    client = Gateway("http://gateway", "service", patience=5)
+    client._http = httpx.Client(
+        base_url="http://gateway", transport=httpx.MockTransport(lambda request: httpx.Response(200, text="<html>Hi"))
+    )
+    with pytest.raises(GatewayError, match=r"internal/adapters/x answered 200 with b'<html>Hi'.*is that the gateway"):
+        client.unload_adapter("x")
+    with pytest.raises(GatewayError, match=r"internal/sample answered 200 with '<html>Hi'"):
+        client.sample("ruminate-v0", [[1]], 1, max_tokens=3, temperature=1.0, seed=1)
+
+
 def test_patience_begins_with_the_first_trouble_and_anew_with_each_sample(monkeypatch):
     """The clock is ours: a request of an hour, cut off after each of its samples; and later one of no more samples."""
     clock = SimpleNamespace(now=0.0)
