@@ -194,7 +194,9 @@ def test_a_migration_that_can_not_have_its_tables_is_given_up_and_says_who_has_t
 ) -> None:
     database, _ = used
     monkeypatch.setattr(migrate, "PATIENCE_SECONDS", 0.5)
-    with pytest.raises(DatabaseUnavailable, match=r"for 0.5 s others have used them \(process \d+, a copy, since [01] s\). Nothing was"):
+    with pytest.raises(
+        DatabaseUnavailable, match=r"for 0.5 s others have used them \(process \d+, a copy, since [01] s\). Nothing was"
+    ):
         database.migrate()
     with database.engine.connect() as connection:
         assert MigrationContext.configure(connection).get_current_heads() == ("0011",)
