@@ -23,7 +23,7 @@ from trainer.files import read_json, write_json
 from trainer.gateway import Gateway
 from trainer.ledger import Ledger
 from trainer.personal import redacted
-from trainer.refresh import current, due, refresh, taught
+from trainer.refresh import current, due, refresh, taught, where_now
 from trainer.reward_file import read_reward_file
 from trainer.rewards import Reader, RewardModel
 from trainer.settings import BadSetting, RoundConfig, TrainerSettings
@@ -95,7 +95,7 @@ class House:
                 f"{self.settings.home / 'checkpoints'} away, or give this database a home of its own (RUMINATE_HOME)"
             )
         parent = ledger.checkpoint(decided["parent"])
-        self._reward_by_plan(decided.get("reward", self.settings.reward_model))
+        self._reward_by_plan(where_now(self.settings, decided.get("reward", self.settings.reward_model)))
         config = _as_written_down(decided["config"])
         phase = row.phase or "curate"
         ledger.phase(phase, row.step, total_steps=config.steps, parent_id=parent.id, algorithm=config.algorithm)

@@ -28,6 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from db.base import NOTES, weights_hash
 from db.queries.preferences import trainable_preferences
 from db.session import Database
 from trainer.files import publish_folder, read_json, write_json
@@ -74,11 +75,13 @@ def current(settings: TrainerSettings, database: Database) -> str:
 
     One that learnt from what was forgotten or withdrawn since is passed over, and so is what grew out of it.
     """
-    refreshes = [
-        str(folder / MODEL)
+    accepted = [
+        (str(folder / MODEL), record)
         for folder in reversed(_folders(settings))
-        if (record := read_json(folder / RECORD))["accepted"] and record["of"] == settings.reward_model
+        if (record := read_json(folder / RECORD))["accepted"]
     ]
+    weights = _weights(settings) if accepted else None
+    refreshes = [model for model, record in accepted if _is_of(record, settings.reward_model, weights)]
     allowed = {pair.message_id for pair in preferred(database)} if refreshes else set()
     clean = (model for model in refreshes if Path(model).is_dir() and taught(settings, model) <= allowed)
     return next(clean, settings.reward_model)
@@ -92,6 +95,25 @@ def taught(settings: TrainerSettings, model: str) -> set[str]:
         found |= set(record["messages"])
         folders, model = [one for one in folders if one.name < folder.name], record["from"]
     return found
+
+
+def where_now(settings: TrainerSettings, model: str) -> str:
+    """Where a reward model lies that was named when the home, perhaps, lay elsewhere."""
+    folder = _folder_of(model, _folders(settings))
+    return model if folder is None else str(folder / MODEL)
+
+
+def _weights(settings: TrainerSettings) -> str | None:
+    """What tells the set reward model from others, wherever it stands; None where it is not on this machine."""
+    folder = Path(settings.reward_model)
+    return weights_hash(folder, settings.home / NOTES) if folder.is_dir() else None
+
+
+def _is_of(record: Mapping[str, Any], model: str, weights: str | None) -> bool:
+    """Whether a refresh comes from this model, by its weights; by its name where these are not known, as in a record of
+    before they were written down."""
+    told = record.get("of_weights")
+    return bool(told == weights) if told and weights else bool(record["of"] == model)
 
 
 def _folder_of(model: str, folders: Sequence[Path]) -> Path | None:
@@ -181,6 +203,7 @@ def _refreshed(
             shutil.rmtree(one, ignore_errors=True)  # the chosen one may have gone to its place
         record = {
             "of": settings.reward_model,
+            "of_weights": _weights(settings),
             "from": before,
             "accepted": accepted,
             "weights_trained": chosen is trained,

@@ -18,6 +18,7 @@ from ui.compare import Pair
 from ui.markdown import code_styles
 from ui.page import build, head
 from ui.people import COOKIE, People
+from ui.preview import ABOUT, put_in_place
 from ui.settings import UiSettings
 from ui.stream import Running, RunningAnswers
 from ui.troubles import needs_key, plain
@@ -91,9 +92,11 @@ def create_app(settings: UiSettings) -> FastAPI:
         return renamed(JSONResponse({"signed": False}), request, people.sign_out(browser))
 
     app.mount("/ui", StaticFiles(directory=STATIC))
-    return gr.mount_gradio_app(
+    put_in_place()
+    blocks = build(people, answers, words, version)
+    mounted = gr.mount_gradio_app(
         app,
-        build(people, answers, words, version),
+        blocks,
         path="/",
         head=head(version),
         favicon_path=STATIC / "mark.svg",
@@ -106,6 +109,9 @@ def create_app(settings: UiSettings) -> FastAPI:
         pwa=False,
         show_error=False,
     )
+    config: Any = blocks.config  # which the line above has made
+    config[ABOUT] = words("about")
+    return mounted
 
 
 def cookie(browser: str, scheme: str) -> str:

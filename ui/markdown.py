@@ -12,6 +12,8 @@ from html import escape
 from markdown_it import MarkdownIt
 from markdown_it.renderer import RendererHTML
 from markdown_it.rules_block import StateBlock
+from markdown_it.rules_core import StateCore
+from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 from markdown_it.utils import EnvType, OptionsDict
 from pygments import highlight
@@ -22,6 +24,10 @@ from pygments.util import ClassNotFound
 from ui.formulas import add_formulas
 
 _NUMBERED = re.compile(r"\d{1,9}[.)]\s+\S")
+_SCHEME = re.compile(r"(?:^|[^A-Za-z0-9_.+-])(https?)$", re.IGNORECASE)
+_ADDRESS = re.compile(r"""://[^\W_][^\s<>\[\]"`|\\、。，；：！？（）「」『』【】《》〈〉“”‘’…]*""")
+_AFTER_IT = "?!.,:;*_~'"  # at the end of an address these belong to the sentence around it
+_TASK = re.compile(r"\[([ xX])\][ \t]+")
 _FORMATTER: HtmlFormatter[str] = HtmlFormatter(nowrap=True)
 LIGHT_CODE, DARK_CODE = "xcode", "monokai"  # of Pygments' styles those whose every colour meets WCAG AA on our grounds
 
@@ -124,12 +130,61 @@ def _goes_on(state: StateBlock, line: int) -> bool:
     return beside and _NUMBERED.match(words) is not None
 
 
+def _bare_address(state: StateInline, silent: bool) -> bool:
+    """An address that stands in the text by itself becomes a link, as GitHub has it: `http` and `https` only.
+
+    Before emphasis is looked for, for an underscore in an address is none; inside of a link's own words never.
+    """
+    if silent or state.linkLevel > 0 or state.src[state.pos] != ":":
+        return False
+    scheme, rest = _SCHEME.search(state.pending), _ADDRESS.match(state.src, state.pos, state.posMax)
+    if scheme is None or rest is None:
+        return False
+    address = _without_its_sentence(scheme[1] + rest[0])
+    target = state.md.normalizeLink(address)
+    if not state.md.validateLink(target):
+        return False
+    state.pending = state.pending[: -len(scheme[1])]
+    state.push("link_open", "a", 1).attrs = {"href": target}
+    state.push("text", "", 0).content = state.md.normalizeLinkText(address)
+    state.push("link_close", "a", -1)
+    state.pos += len(address) - len(scheme[1])
+    return True
+
+
+def _without_its_sentence(address: str) -> str:
+    """An address without what follows it in its sentence: marks, and brackets that were opened before it."""
+    while address[-1] in _AFTER_IT or (address[-1] == ")" and address.count(")") > address.count("(")):
+        address = address[:-1]
+    return address
+
+
+def _task_list(state: StateCore) -> None:
+    """An item that begins with `[ ]` or `[x]` is a box with its words, as GitHub has it; nobody can tick it here."""
+    for at, item in enumerate(state.tokens[:-2]):
+        paragraph, inline = state.tokens[at + 1 : at + 3]
+        if item.type != "list_item_open" or paragraph.type != "paragraph_open" or not inline.children:
+            continue
+        first = inline.children[0]
+        found = _TASK.match(first.content) if first.type == "text" else None
+        if found is None:
+            continue
+        first.content = first.content[found.end() :]
+        ticked = "" if found[1] == " " else ' checked=""'
+        opening, closing = Token("html_inline", "", 0), Token("html_inline", "", 0)
+        opening.content, closing.content = f'<label><input type="checkbox" disabled=""{ticked}> ', "</label>"
+        inline.children = [opening, *inline.children, closing]
+        item.attrJoin("class", "task")
+
+
 _OUTSIDE = 'target="_blank" rel="noopener noreferrer nofollow"'
 
 
 def _reader() -> MarkdownIt:
     reader = MarkdownIt("commonmark", {"html": False, "breaks": True}).enable(["table", "strikethrough"])
     add_formulas(reader)
+    reader.inline.ruler.after("text", "bare_address", _bare_address)
+    reader.core.ruler.after("inline", "task_list", _task_list)
     reader.block.ruler.before("paragraph", "line_below_a_list", _line_below_a_list, {"alt": ["paragraph"]})
     for name, rule in (
         ("fence", _fence),

@@ -2,11 +2,14 @@
 
 import fcntl
 import json
+import shutil
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from support.tiny_policy import make_classifier, prompt
 
+from db.base import weights_hash
 from db.errors import DatabaseUnavailable
 from db.queries import checkpoints, feedback, forget, turns, users
 from db.queries.preferences import trainable_preferences
@@ -200,6 +203,7 @@ def test_a_copy_that_learnt_is_accepted_and_the_one_before_stays(site, settings)
         assert killed.exists()
     record = refresh(settings, site.database)
     assert record["accepted"], record
+    assert record["of_weights"] == weights_hash(Path(settings.reward_model))
     assert not killed.exists()
     assert all(one["after"] >= max(one["before"], 0.9) for one in record["accuracy"].values()), record
     model = settings.home / "rewards" / "0001" / "model"
@@ -249,12 +253,12 @@ def test_too_few_pairs_and_a_file_of_models_are_refused(site, settings, tmp_path
             read_pairs(str(wrong))
 
 
-def refreshed(settings, number, messages, before=None):
+def refreshed(settings, number, messages, before=None, **more):
     """As if a refresh had been accepted that learnt from preferences on these messages."""
     folder = settings.home.absolute() / "rewards" / f"{number:04d}"
     (folder / "model").mkdir(parents=True)
     record = {"of": settings.reward_model, "from": before or settings.reward_model, "accepted": True, "pairs": []}
-    write_json(folder / "record.json", record | {"messages": messages})
+    write_json(folder / "record.json", record | {"messages": messages} | more)
     return str(folder / "model")
 
 
@@ -295,6 +299,37 @@ def test_who_taught_a_model_is_known_in_a_home_that_was_moved(settings):
     assert taught(settings, second) == {"m1", "m2"}
     third = refreshed(settings, 3, ["m3"], "/elsewhere/rewards/0003/model")  # of another house, whose number it has
     assert taught(settings, third) == {"m3"}
+
+
+def test_a_refreshed_model_is_used_wherever_the_one_that_it_comes_from_stands_now(site, settings, policy, tmp_path):
+    first, other = Path(settings.reward_model), make_classifier(policy, tmp_path / "other", seed=6)
+    made = refreshed(settings, 1, [], of_weights=weights_hash(first))
+    moved = settings.model_copy(update={"reward_model": str(tmp_path / "another clone" / "reward")})
+    shutil.move(first, moved.reward_model)
+    assert current(moved, site.database) == made
+    another = settings.model_copy(update={"reward_model": str(other)})
+    assert current(another, site.database) == str(other)
+    shutil.move(other, first)  # at the place of the first one stands another, as in a new version
+    assert current(settings, site.database) == settings.reward_model
+    (settings.home / "rewards" / "0001" / "record.json").unlink()
+    before = refreshed(settings, 2, [])  # of before the weights were written down
+    assert current(settings, site.database) == before
+    assert current(moved, site.database) == moved.reward_model
+
+
+def test_a_round_that_is_resumed_in_a_home_that_was_moved_finds_the_reward_model_of_its_plan(site, settings, policy):
+    round_id = site.request()
+    house = House(settings)
+    plan = site.begin(house).folder / "plan.json"
+    house.close()
+    write_json(plan, read_json(plan) | {"reward": "/elsewhere/rewards/0001/model"})
+    model = refreshed(settings, 1, [])
+    make_classifier(policy, Path(model), seed=7)
+    site.let_lapse(round_id)
+    house = House(settings)
+    site.begin(house)
+    assert len(house.reward.score([(prompt(1), "red")])) == 1
+    house.close()
 
 
 def test_a_round_uses_the_reward_model_of_its_plan_also_when_it_is_resumed(site, settings):

@@ -7,7 +7,10 @@ from support.fake_chat_gateway import Script
 
 ANSWER = """# A plan
 
-**Soup**, see [this](https://example.org):
+**Soup**, see [this](https://example.org), or https://example.org/soup:
+
+- [x] peel it
+- [ ] **cook** it
 
 ```python
 x = 1  # one

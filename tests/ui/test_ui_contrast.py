@@ -23,6 +23,8 @@ CONTROLS = (
     '#page dialog input:is([type="text"], [type="password"])',
     "#page .plain",
     ".option:has(:checked)",
+    "#page .md .task input",
+    "#page .md .task :checked",
 )
 """What is known as a control, or as one that is on, by its edge."""
 

@@ -1,10 +1,13 @@
 """What stands around a conversation: its title, that another one is on its way, the settings; in a real Chromium."""
 
+import re
 from pathlib import Path
 
 import httpx
 from playwright.sync_api import Locator, expect
 from support.fake_chat_gateway import Script
+
+from ui.words import load_words
 
 
 def middle(of: Locator) -> float:
@@ -76,6 +79,22 @@ def test_how_long_it_thought_is_told_after_a_reload_too(shown) -> None:
     shown.answered()
     page.reload()
     expect(page.locator(".thought-label")).to_have_text("Thought for 1.2 s, 12 tokens")
+
+
+def test_a_link_to_the_page_is_previewed_as_the_houses_own(served) -> None:
+    """By those who read the page's head and run no scripts; nothing in it says Gradio, or has them fetch a picture."""
+    head = httpx.get(served.url).text.partition("</head>")[0]
+    told = dict(re.findall(r'<meta (?:name|property)="((?:og|twitter):\w+|description)" content="([^"]*)"', head))
+    about = load_words("en")("about")
+    assert told == {
+        "description": about,
+        "og:type": "website",
+        "og:title": "Ruminate",
+        "og:description": about,
+        "twitter:card": "summary",
+    }
+    assert head.count("og:") == 3
+    assert "<title>Ruminate</title>" in head
 
 
 def test_a_tab_of_the_browser_bears_the_pages_own_mark(served) -> None:

@@ -79,3 +79,29 @@ def test_code_can_be_copied_once_its_fence_is_closed_while_the_answer_goes_on(sh
     expect(page.locator(".row.live .code button")).to_have_text(["Copy", "Copy"])
     shown.gateway.release()
     shown.answered()
+
+
+def test_tasks_are_boxes_and_addresses_are_links_while_the_answer_grows_and_after(shown) -> None:
+    page = shown.page
+    said = ["- [x] ", "soup from https://example.org/so", "up_one\n", "- [ ] **rice**\n", "\n"]
+    shown.gateway.script = Script(thought=[], response=[*said, "Enjoy."], hold_at=(2, 4))
+    shown.ask("a list, please")
+    boxes, link = page.locator(".md li.task input"), page.locator(".md a")
+    expect(link).to_have_attribute("href", "https://example.org/so")
+    expect(boxes).to_be_checked()
+    shown.gateway.release()
+    expect(boxes).to_have_count(2)
+    shown.gateway.release()
+    shown.answered()
+    for _ in ("as it ended", "as it is read anew"):
+        expect(page.get_by_label("soup from")).to_be_checked()
+        expect(page.get_by_label("rice")).not_to_be_checked()
+        expect(page.get_by_label("rice")).to_be_disabled()
+        expect(link).to_have_attribute("href", "https://example.org/soup_one")
+        expect(link).to_have_attribute("rel", "noopener noreferrer nofollow")
+        box, words = boxes.first.bounding_box(), page.locator(".md li.task strong").bounding_box()
+        assert box is not None
+        assert words is not None
+        assert box["x"] >= page.locator(".md ul").bounding_box()["x"]
+        assert box["x"] + box["width"] < words["x"]
+        page.reload()

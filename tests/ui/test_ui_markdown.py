@@ -40,6 +40,9 @@ PIECES = st.sampled_from(
         "<b>",
         "\t",
         "`c` ",
+        "https://a.org/b_c_d, ",
+        "- [ ] to do\n",
+        "- [x] **done**\n",
     ]
 )
 
@@ -186,6 +189,50 @@ def test_no_text_of_a_model_acts(attack: str) -> None:
 
 def test_links_open_elsewhere_and_tell_nothing() -> None:
     assert 'rel="noopener noreferrer nofollow"' in render("[a](https://example.org)")
+
+
+OUTSIDE = 'target="_blank" rel="noopener noreferrer nofollow"'
+
+
+@pytest.mark.parametrize(
+    ("text", "addresses"),
+    [
+        ("https://a.org/b_c, or (http://a.org/B_(c)).", ["https://a.org/b_c", "http://a.org/B_(c)"]),
+        ("HTTPS://a.org!", ["HTTPS://a.org"]),
+        ("**https://a.org** *https://b.org/* ~~https://c.org~~", ["https://a.org", "https://b.org/", "https://c.org"]),
+        ("https://a.org/?b=1&c=$2$#d <https://b.org>", ["https://a.org/?b=1&amp;c=$2$#d", "https://b.org"]),
+        ("# https://a.org\n\n- https://b.org\n\n| c |\n|--|\n| https://c.org |", ["https://a.org", "https://b.org", "https://c.org"]),
+        ("见https://例え.jp/径。好", ["https://xn--r8jz45g.jp/%E5%BE%84"]),
+        ('"https://a.org/"><script>', ["https://a.org/"]),
+        ("[https://a.org](https://b.org) ![https://c.org](https://d.org)", ["https://b.org", "https://d.org"]),
+        ("`https://a.org` $https://a.org$\n\n```\nhttps://a.org\n```\n\n    https://a.org", []),
+        ("javascript://a.org ftp://a.org file:///a xhttps://a.org https:// https://. //a.org", []),
+    ],
+)  # fmt: skip
+def test_an_address_by_itself_is_a_link(text: str, addresses: list[str]) -> None:
+    links = re.findall(r"<a ([^>]*)>", render(text))
+    assert links == [f'href="{address}" {OUTSIDE}' for address in addresses]
+
+
+def test_a_task_is_a_box_with_its_words() -> None:
+    html = render("- [ ] buy **milk**\n- [x] done\n- [y] no task\n- [ ](https://a.org)\n- [x]\n\n1. [X] a\n\n2. b")
+    box = '<label><input type="checkbox" disabled="">'
+    ticked = '<label><input type="checkbox" disabled="" checked="">'
+    assert f'<li class="task">{box} buy <strong>milk</strong></label></li>' in html
+    assert f'<li class="task">{ticked} done</label></li>' in html
+    assert f'<li class="task">\n<p>{ticked} a</label></p>\n</li>' in html
+    assert (html.count("<label>"), html.count("</label>"), html.count("<input")) == (3, 3, 3)
+    assert "<li>[y] no task</li>" in html
+    assert "<li>[x]</li>" in html
+
+
+def test_links_and_boxes_are_there_while_the_text_grows() -> None:
+    streamed = StreamedMarkdown()
+    streamed.update("- [x] read https://a.org/on")
+    assert 'href="https://a.org/on"' in streamed.tail[0]
+    assert "<input" in streamed.tail[0]
+    streamed.update("- [x] read https://a.org/one and")
+    assert '<a href="https://a.org/one"' in streamed.tail[0]
 
 
 def test_prices_are_no_formulas() -> None:
