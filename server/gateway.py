@@ -59,6 +59,7 @@ from thinking.format import FORMATS
 log = logging.getLogger(__name__)
 
 END_SECONDS = 2.0  # longer than an answer waits for a slow database; containers are killed ten seconds after the signal
+LEARN_SECONDS = 0.05  # between two looks whether an engine has said what it serves, for which a first start waits
 EVERYWHERE = ("0.0.0.0", "::")  # noqa: S104  addresses that name no machine
 
 
@@ -277,7 +278,7 @@ class Gateway:
     async def _learn_base(self) -> None:
         """Without a base model in the settings: what the first engine says it serves."""
         while self.catalog.wanted is None:
-            await asyncio.sleep(self.settings.watch_seconds / 4)
+            await asyncio.sleep(min(self.settings.watch_seconds / 4, LEARN_SECONDS))
             base = next((engine.base for engine in self.pool.engines if engine.base is not None), None)
             if base is not None:
                 try:

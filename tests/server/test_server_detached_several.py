@@ -58,6 +58,8 @@ async def test_of_a_deleted_answer_no_event_is_left_in_redis(
     async with house_of_two(tmp_path, engine, database_url, redis_url=redis.url) as (one, two):
         generation, _ = await leave_after(one.http, "thinks1")
         key = f"ruminate:events:{generation}"
+        if ended:
+            engine.delay = 0.0
         await until(lambda: [row.ended_at is not None for row in rows(two)], "its row is not as far", [ended])
         await asyncio.sleep(0.5)  # for the last events to be carried
         assert b"1" in await redis.command("EXISTS", key)
@@ -131,6 +133,7 @@ async def test_losing_redis_in_the_middle_is_said_and_loses_nothing(
         await asyncio.sleep(0.5)
         await redis.kill()
         assert code(parsed((await reading).text)) == "gateway_lost"
+        engine.delay = 0.0
         assert words(parsed((await events_of(one.http, generation)).text)) == engine.text("ruminate-v0")
         assert words(parsed((await events_of(two.http, generation)).text)) == engine.text("ruminate-v0")
 
@@ -151,9 +154,12 @@ async def test_events_followed_elsewhere_go_on_without_the_database_and_end_with
         await until(lambda: len(rows(two)), "the beginning was not recorded", 1)
         reading = asyncio.create_task(events_of(two.http, generation))
         await asyncio.sleep(0.5)
-        monkeypatch.setattr(two.gateway.pickup, "_lookups", Away())
+        away = Away()
+        monkeypatch.setattr(two.gateway.pickup, "_lookups", away)
         if redis_too:
             await redis.kill()
             assert code(parsed((await reading).text)) == "database_unavailable"
         else:
+            await until(lambda: away.asked, "the record was not asked")
+            engine.delay = 0.0
             assert words(parsed((await reading).text)) == engine.text("ruminate-v0")

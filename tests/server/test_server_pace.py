@@ -201,6 +201,7 @@ async def test_what_the_gateway_counts_is_what_people_are_sent(tmp_path: Path) -
             assert await people() == {"chats": 1, "pressed": True}, "it has not begun"
             await until(lambda: house.gateway.pace.slow, "no stream is slow", lambda slow: slow is not None)
             assert await people() == {"chats": 1, "pressed": True}, "each gap is longer than a millisecond"
+            engine.delay = 0.004  # which is longer as well
             await chat
             await until(people, "somebody still counts", lambda told: not told["chats"])
             assert await people() == {"chats": 0, "pressed": False}, "what came slowly has ended"

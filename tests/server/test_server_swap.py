@@ -277,6 +277,12 @@ async def test_an_engine_that_restarts_is_not_given_files_that_were_altered_sinc
     await until(lambda: set(engine.adapters), "v1 was not loaded", lambda has: "ruminate-v1" in has)
 
 
+async def test_a_first_start_waits_for_no_second_look_at_its_engine(tmp_path: Path, engine: FakeEngine) -> None:
+    async with running_gateway(tmp_path / "home", [engine.url], watch_seconds=3600.0) as house:
+        await house.until_ready(10)
+        assert (await house.chat()).status_code == 200
+
+
 async def test_an_engine_that_restarted_between_two_looks_costs_nobody_an_answer(
     tmp_path: Path, engine: FakeEngine
 ) -> None:

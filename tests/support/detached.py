@@ -61,7 +61,11 @@ async def leave_after(http: httpx.AsyncClient, marker: str, body: dict[str, Any]
 
 
 class Away:
-    """Lookups of a database that is gone."""
+    """Lookups of a database that is gone. `asked`: how often it was tried."""
+
+    def __init__(self) -> None:
+        self.asked = 0
 
     async def ask(self, *_: Any) -> Any:
+        self.asked += 1
         raise DatabaseUnavailable("sqlite://", "it is gone", "Wait.")

@@ -88,7 +88,8 @@ class FakeGateway:
             return 409, _error(f"{name} is loaded from another path")
         if not (Path(path) / "adapter_model.safetensors").is_file():
             return 400, _error(f"{path} holds no adapter")
-        self._models[name] = PeftModel.from_pretrained(copy.deepcopy(self._plain), path).eval()
+        adapted = PeftModel.from_pretrained(copy.deepcopy(self._plain), path)
+        self._models[name] = adapted.merge_and_unload().eval()  # it writes in half the time
         self.loaded[name] = path
         self.history.append(name)
         if self.after_load:
@@ -114,8 +115,9 @@ class FakeGateway:
         mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for _, row in rows])
         positions = (mask.cumsum(-1) - 1).clamp(min=0)
         done = torch.zeros(len(rows), dtype=torch.bool)
-        tokens: list[list[int]] = [[] for _ in rows]
-        scores: list[list[float]] = [[] for _ in rows]
+        lengths = torch.zeros(len(rows), dtype=torch.long)
+        tokens: list[Any] = []  # of all rows at one place, also of those that have ended before
+        scores: list[Any] = []
         cache, feed = None, ids
         with torch.inference_mode():
             for _ in range(body["max_tokens"]):
@@ -125,23 +127,23 @@ class FakeGateway:
                 cache = out.past_key_values
                 logprobs = torch.log_softmax(out.logits[:, -1].float() / body["temperature"], -1)
                 drawn = torch.multinomial(logprobs.exp(), 1, generator=dice).squeeze(-1)
-                for place in range(len(rows)):
-                    if not done[place]:
-                        tokens[place].append(int(drawn[place]))
-                        scores[place].append(float(logprobs[place, drawn[place]]))
+                tokens.append(drawn)
+                scores.append(logprobs.gather(-1, drawn[:, None]).squeeze(-1))
+                lengths += ~done
                 done |= drawn == eos
                 if bool(done.all()):
                     break
                 feed = drawn[:, None]
                 mask = torch.cat([mask, torch.ones(len(rows), 1, dtype=mask.dtype)], -1)
                 positions = positions[:, -1:] + 1
-        for row, (place, _) in enumerate(rows):
+        written, scored = torch.stack(tokens, 1).tolist(), torch.stack(scores, 1).tolist()
+        for row, ((place, _), length) in enumerate(zip(rows, lengths.tolist(), strict=True)):
             samples.append(
                 {
                     "prompt": place,
                     "sample": row % body["n"],
-                    "token_ids": tokens[row],
-                    "logprobs": scores[row],
+                    "token_ids": written[row][:length],
+                    "logprobs": scored[row][:length],
                     "finish_reason": "stop" if done[row] else "length",
                 }
             )
