@@ -40,7 +40,7 @@ SOME = 200
 
 def delete_user(session: Session, user_id: str) -> Forgotten:
     """Everything of the user, keys included. Their row stays without a name; a second call finds nothing more."""
-    user = _lock_user(session, user_id)
+    user = lock_user(session, user_id)
     names.forget(session, user_id, user.name, f"deleted-{user_id}")
     user.name = f"deleted-{user_id}"
     user.consent = Consent.NONE
@@ -56,7 +56,7 @@ def delete_user_data(session: Session, user_id: str) -> Forgotten:
 
     What of it still waits somewhere to be recorded, or is being answered just now, is refused when it arrives.
     """
-    _lock_user(session, user_id).forgotten_at = utcnow()
+    lock_user(session, user_id).forgotten_at = utcnow()
     own = select(Conversation.id).where(Conversation.user_id == user_id, Conversation.deleted_at.is_(None))
     places = list(session.scalars(own.order_by(Conversation.id).with_for_update()))
     hold(session, Generation, Generation.user_id == user_id)
@@ -77,7 +77,7 @@ def delete_some(session: Session, user_id: str) -> tuple[Forgotten, list[str]] |
     Whose record is long is forgotten in transactions that nobody waits for long, of which `delete_user_data` is the
     last. One that was broken off goes on where it ended.
     """
-    _lock_user(session, user_id).forgotten_at = utcnow()
+    lock_user(session, user_id).forgotten_at = utcnow()
     own = select(Conversation.id).where(Conversation.user_id == user_id, Conversation.deleted_at.is_(None))
     places = list(session.scalars(own.order_by(Conversation.id).limit(SOME).with_for_update()))
     if places:
@@ -109,7 +109,7 @@ def opt_out(session: Session, user_id: str) -> Forgotten:
     A later opt-in allows later turns only, and what of before waits somewhere to be recorded, or is being answered just
     now, is recorded without that consent. Call `users.set_consent` for what holds from now on; it calls this.
     """
-    _lock_user(session, user_id).withdrawn_at = utcnow()
+    lock_user(session, user_id).withdrawn_at = utcnow()
     regressions = _withdraw(session, Generation.user_id == user_id)
     return Forgotten(round_prompts=_erase(session, RoundPrompt.user_id == user_id), regressions=regressions)
 
@@ -164,7 +164,7 @@ def rounds_that_learnt_from(
     return rounds
 
 
-def _lock_user(session: Session, user_id: str) -> User:
+def lock_user(session: Session, user_id: str) -> User:
     """Whoever records for this user waits until the transaction ends, and then sees what it did. The row is as it is
     now, also where the session has read it before."""
     own = select(User).where(User.id == user_id).with_for_update()

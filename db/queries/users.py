@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from db.errors import NotFound
 from db.ids import new_id
 from db.queries.common import chunks, insert, utcnow
-from db.queries.forget import _lock_user, opt_out
+from db.queries.forget import lock_user, opt_out
 from db.schema import ApiKey, User
 from db.values import Consent
 
@@ -42,7 +42,7 @@ def list_users(session: Session) -> Sequence[User]:
 
 def set_consent(session: Session, user_id: str, consent: str) -> None:
     """From now on. Lowering it from `train` also takes back what was allowed before, see `forget.opt_out`."""
-    user = _lock_user(session, user_id)  # else a consent that another gateway gives just now is read too early
+    user = lock_user(session, user_id)  # else a consent that another gateway gives just now is read too early
     if user.deleted_at is not None:
         raise NotFound("user", user_id)
     if user.consent == Consent.TRAIN and consent != Consent.TRAIN:
