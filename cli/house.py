@@ -30,6 +30,7 @@ from cli.sizing import check_budget
 
 _TICK_S = 0.2
 _END_S = 7.0  # after so long SIGKILL follows SIGTERM, which keeps Ctrl-C within 10 s
+_ENGINE_S = 2.0  # of these an engine has at least, whatever the gateway takes
 _TRIES = 3  # so many failed starts of one process before the first readiness give up
 _HTTP = httpx.Timeout(1.0)
 EVERYWHERE = "0.0.0.0"  # noqa: S104  an address to listen on, and none to open
@@ -39,13 +40,14 @@ SAMPLER_GIB = 3.5  # main memory of a second engine, with 1 GiB of KV cache
 def end_all(processes: Sequence[Supervised]) -> None:
     """End every process, by SIGKILL what takes too long. The engine that people's answers come from writes on until the
     gateway has ended, which lets them come to their end."""
-    last = [one for one in processes if one.name == "engine" and any(other.name == "server" for other in processes)]
+    gateways = [one for one in processes if one.name == "server"]
+    last = [one for one in processes if one.name == "engine" and one.is_ready and gateways]
     for process in processes:
         if process not in last:
             process.ask_to_end()
     deadline = time.monotonic() + _END_S
     while time.monotonic() < deadline and not all(process.ended() for process in processes):
-        if last and all(process.ended() for process in processes if process.name == "server"):
+        if last and (all(one.ended() for one in gateways) or time.monotonic() > deadline - _ENGINE_S):
             last.pop().ask_to_end()
         time.sleep(0.05)
     for process in processes:

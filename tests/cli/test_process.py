@@ -108,6 +108,7 @@ def test_the_engine_writes_on_until_the_gateway_has_ended(tmp_path: Path) -> Non
     try:
         for one in processes:
             wait_until(one.last_sentence, f"{one.name} did not start", "up")
+            one.tick()
     finally:
         end_all(processes)
     assert all(one.ended() for one in processes)
