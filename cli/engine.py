@@ -19,7 +19,7 @@ def engine_command(profile: Profile, port: int, host: str = "127.0.0.1") -> list
     size = profile.engine
     command = [
         # the console script `vllm` of the CPU wheel fails to start (its metadata has another name)
-        *(sys.executable, "-m", "vllm.entrypoints.openai.api_server"),
+        *(sys.executable, "-m", "cli.vllm_server"),
         *("--host", host, "--port", str(port)),
         *("--model", profile.base_model, "--served-model-name", "ruminate-v0"),
         *("--chat-template", str(template_path(profile.template))),

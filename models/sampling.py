@@ -85,7 +85,7 @@ def sample(
     for start in range(0, len(jobs), batch):
         part = jobs[start : start + batch]
         inputs = tokenizer([t for _, t in part], return_tensors="pt", padding=True, add_special_tokens=False)
-        with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.inference_mode():
             out = model.generate(
                 input_ids=inputs["input_ids"],
                 attention_mask=inputs["attention_mask"],

@@ -92,7 +92,7 @@ def train(backbone: Path, pairs: Sequence[Pair], folder: Path, seed: int, batch:
     return time.monotonic() - began
 
 
-def score_all(folder: Path, pairs: Sequence[tuple[Sequence[dict[str, Any]], str]], batch: int = 96) -> list[float]:
+def score_all(folder: Path, pairs: Sequence[tuple[Sequence[dict[str, Any]], str]], batch: int = 16) -> list[float]:
     """Rewards of (messages, response), in their order."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer

@@ -21,6 +21,15 @@ def test_the_cpu_engine_can_never_chunk_a_prefill() -> None:
     assert command[command.index("--host") + 1] == "127.0.0.1"
 
 
+def test_what_an_engine_runs_first_imports_nothing_for_the_processes_that_it_starts() -> None:
+    """Each of them imports that module once more, by another name."""
+    command = engine_command(TINY, 1)
+    assert command[1] == "-m"
+    look = "import runpy, sys; runpy.run_module(sys.argv[1], run_name='__mp_main__'); print('vllm' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", look, command[2]], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
 def test_an_engine_puts_people_first_and_tells_the_probabilities_that_it_sampled_from() -> None:
     for profile in (TINY, SINGLE_GPU):
         command = engine_command(profile, 1)

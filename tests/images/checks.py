@@ -21,7 +21,7 @@ print(compile_module_from_src(source, "part").__name__)
 """
 # What an image of a GPU has to hold, as far as it can be seen without a GPU.
 _WITHOUT_GPU = {
-    "engine": ["import vllm.entrypoints.openai.api_server, torch; print(torch.version.cuda)", _COMPILE],
+    "engine": ["import vllm.entrypoints.launchers.api_server.entry, torch; print(torch.version.cuda)", _COMPILE],
     "trainer": ["import trainer.loop, trainer.trl_bridge, torch; print(torch.version.cuda)"],
 }
 _SHORT_ROUND = {
