@@ -1,4 +1,4 @@
-"""Fixtures that more than one room's tests use, how two workers share the run, and where its files are."""
+"""Fixtures that more than one room's tests use, how workers share the run, and where its files are."""
 
 import gc
 import os
@@ -59,12 +59,12 @@ def pytest_sessionfinish() -> None:
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
-    """Who of `pytest -n 2` runs what."""
+    """Who of `pytest -n 3` runs what."""
     return Shares(config, log)
 
 
 class Shares(LoadScopeScheduling):
-    """One worker has all real engines but the page's: two at once would starve each other on two cores.
+    """One worker has all real engines but the page's: two at once would starve each other on two cores. Another has the page's.
 
     Else a file is one worker's, so that its fixtures serve all of it.
     """

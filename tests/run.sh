@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Run every test, two at a time; what failed runs once more, alone, and has to pass then.
+# Run every test, three at a time (on two cores: many wait); what failed runs once more, alone, and has to pass then.
 # Two cores that are crowded, or lent to somebody else for some seconds, break a test that waits. What is wrong fails
 # twice, and what passed only alone is listed at the end: it is worth a look.
 set -uo pipefail
 python="$1"
-"$python" -m pytest -n 2 --no-loadscope-reorder --durations 30
+"$python" -m pytest -n 3 --no-loadscope-reorder --durations 30
 status=$?
 failed=.pytest_cache/v/cache/lastfailed
 if [ "$status" -ne 1 ] || [ "$(grep -c '": true' "$failed")" -gt 10 ]; then
