@@ -64,7 +64,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 
 class Shares(LoadScopeScheduling):
-    """One worker has all real engines but the page's: two at once would starve each other on two cores. Another has the page's.
+    """One worker has all real engines but the page's: two at once would starve each other on two cores.
 
     Else a file is one worker's, so that its fixtures serve all of it.
     """
