@@ -19,6 +19,8 @@ from thinking.splitter import Ending
 
 UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError)
 """What reading an engine's words raises where they are not what vLLM says."""
+BROKEN_OFF = "abort"
+"""How an answer of vLLM ends that it gave up while its client still listened, as one that is being stopped does."""
 _BEGUN = re.compile(rb'"content":"(?!")|"tool_calls":\[\{')
 """As vLLM writes them. Neither can stand inside a JSON string, where a quote is escaped."""
 
@@ -53,6 +55,11 @@ class Outcome:
         """What it cost: as the engine counts, or about as many as pieces came before it was broken off."""
         pieces = sum(len(choice.reasoning) + len(choice.response) for choice in self.choices)
         return (self.prompt_tokens or 0) + (pieces if self.completion_tokens is None else self.completion_tokens)
+
+    @property
+    def broken_off(self) -> bool:
+        """Whether the engine gave it up: neither the request nor the weights ended it."""
+        return any(choice.finish_reason == BROKEN_OFF for choice in self.choices)
 
     def choice(self, index: int) -> Choice:
         while len(self.choices) <= index:

@@ -5,6 +5,7 @@ Knows nothing of users, turns or records; `server.serving` does.
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ import orjson
 
 from server.engine import Engine, EngineDown, EngineFailed, message_of, status_of
 from server.errors import ApiError, unavailable
-from server.outcome import unreadable
+from server.outcome import BROKEN_OFF, unreadable
 from server.pool import Pool
 from server.wire import Cut, Take, Wire
 
@@ -24,6 +25,7 @@ ATTEMPTS = 3  # on each engine, before a request that keeps killing engines is g
 LOOK_SECONDS = 0.05  # for the keeper to see what happened
 VERSION_SECONDS = 30.0  # for a step of an engine with long prompts
 _ERROR = b'data: {"error"'  # how vLLM tells in a stream that it failed
+_GIVEN_UP = re.compile(rb'"finish_reason": ?"%b"' % BROKEN_OFF.encode())  # stands in no JSON string: quotes are escaped
 OF_REQUESTS = (400, 404, 413, 422)  # with which an engine refuses what it was asked
 NOT_ABLE = 501  # of vLLM, for what is asked for and it has not
 
@@ -187,6 +189,9 @@ class Relay:
             wire.close()
             raise EngineDown(engine.url, "closed the stream before its first piece", asked=True)
         failed = stream and wire.status == 200 and first.startswith(_ERROR)
+        if wire.status == 200 and _GIVEN_UP.search(first):
+            wire.close()
+            raise EngineDown(engine.url, "broke the answer off, as one that is being stopped does", asked=True)
         if wire.status == 200 and not failed:
             return Answer(engine, wire, first, self._silence)
         wire.close()

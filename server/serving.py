@@ -282,6 +282,8 @@ class Serving:
             if ending is None:
                 if trouble is None and outcome.garbled is not None:
                     trouble = f"engine {answer.engine.url}: {outcome.garbled}"
+                if trouble is None and outcome.broken_off:
+                    trouble = f"engine {answer.engine.url} broke the answer off, as one that is being stopped does"
                 if trouble is None:
                     try:
                         last = writer.events(tail.held)
