@@ -6,7 +6,7 @@ lost, or a Redis that is gone, costs that second and nothing else.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 log = logging.getLogger(__name__)
@@ -15,6 +15,7 @@ CHANNEL = "ruminate:changed"
 RETRY_SECONDS = 1.0  # how often a Redis that is gone is tried again
 ANSWER_SECONDS = 1.0  # beside the gateway it answers in a millisecond
 LISTEN_SECONDS = 5.0  # how long to listen in one go; then Redis is asked whether it is still there
+ENDING_SECONDS = 0.5  # between two cancellations of what does not end
 TROUBLE = "Redis does not answer; gateways hear of changes within a second or so, by reading the rows"
 
 
@@ -36,14 +37,17 @@ class Notices:
         """Listen and tell until cancelled."""
         if not self._url:
             await asyncio.Event().wait()
+        await _first([self._run()])
+
+    async def _run(self) -> None:
         from redis.exceptions import RedisError  # only where there is a Redis
 
         while True:
             try:
                 await self._connected()
-            except* (RedisError, OSError, TimeoutError) as group:
+            except (RedisError, OSError, TimeoutError) as error:
                 if self.trouble is None:
-                    log.error("no notices between gateways: %r", group.exceptions[0])
+                    log.error("no notices between gateways: %r", error)
                 self.connected, self.trouble = False, TROUBLE
             await asyncio.sleep(RETRY_SECONDS)
 
@@ -55,9 +59,7 @@ class Notices:
         try:
             async with client.pubsub() as ear:
                 await ear.subscribe(CHANNEL)
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._listen(ear))
-                    group.create_task(self._speak(client))
+                await _first([self._listen(ear), self._speak(client)])
         finally:
             await client.aclose()
 
@@ -81,3 +83,23 @@ class Notices:
             except BaseException:
                 self._news.set()  # told once there is a connection again
                 raise
+
+
+async def _first(coroutines: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Run them until one raises, and raise that; then, or when cancelled, end all.
+
+    redis-py swallows a cancellation now and then, where Redis answers in the same moment, and goes on. So it is said
+    again: a TaskGroup says it once, and waits for ever.
+    """
+    tasks = [asyncio.create_task(one) for one in coroutines]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        left = set(tasks)
+        while left:
+            for task in left:
+                task.cancel()
+            _, left = await asyncio.wait(left, timeout=ENDING_SECONDS)
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
