@@ -48,9 +48,8 @@ class TriggerSettings(BaseModel):
             try:
                 if len(value.split()) != 5 and not value.startswith("@"):
                     raise ValueError("it has not five fields")
-                croniter(value).get_prev(
-                    datetime
-                )  # a day that no year has, such as 30 February, is found out here only
+                # a day that no year has, such as 30 February, is found out by looking for one alone
+                croniter(value).get_prev(datetime)
             except (CroniterError, ValueError) as error:
                 raise ValueError(
                     f"expected cron's five fields, such as `0 3 * * *` for three at night ({error})"
