@@ -19,7 +19,7 @@ from thinking.splitter import Ending
 
 UNREADABLE = (ValueError, KeyError, IndexError, TypeError, AttributeError)
 """What reading an engine's words raises where they are not what vLLM says."""
-BROKEN_OFF = "abort"
+BROKEN_OFF = ("abort", "error")
 """How an answer of vLLM ends that it gave up while its client still listened, as one that is being stopped does."""
 _BEGUN = re.compile(rb'"content":"(?!")|"tool_calls":\[\{')
 """As vLLM writes them. Neither can stand inside a JSON string, where a quote is escaped."""
@@ -59,7 +59,7 @@ class Outcome:
     @property
     def broken_off(self) -> bool:
         """Whether the engine gave it up: neither the request nor the weights ended it."""
-        return any(choice.finish_reason == BROKEN_OFF for choice in self.choices)
+        return any(choice.finish_reason in BROKEN_OFF for choice in self.choices)
 
     def choice(self, index: int) -> Choice:
         while len(self.choices) <= index:

@@ -25,7 +25,8 @@ ATTEMPTS = 3  # on each engine, before a request that keeps killing engines is g
 LOOK_SECONDS = 0.05  # for the keeper to see what happened
 VERSION_SECONDS = 30.0  # for a step of an engine with long prompts
 _ERROR = b'data: {"error"'  # how vLLM tells in a stream that it failed
-_GIVEN_UP = re.compile(rb'"finish_reason": ?"%b"' % BROKEN_OFF.encode())  # stands in no JSON string: quotes are escaped
+_GIVEN_UP = re.compile(rb'"finish_reason": ?"(?:%b)"' % "|".join(BROKEN_OFF).encode())
+"""As vLLM writes it. Stands inside no JSON string, where a quote is escaped."""
 OF_REQUESTS = (400, 404, 413, 422)  # with which an engine refuses what it was asked
 NOT_ABLE = 501  # of vLLM, for what is asked for and it has not
 

@@ -16,6 +16,7 @@ from server.asking import ROLLOUT_PRIORITY
 from server.engine import EngineDown, EngineFailed, settle
 from server.errors import ApiError, unavailable
 from server.everybody import Everybody
+from server.outcome import BROKEN_OFF
 from server.pool import Pool
 from server.probe import CALL_SEQUENCES, completion_logprobs
 
@@ -24,7 +25,6 @@ LOOK_SECONDS = 0.05  # how soon those who wait notice that people have gone
 JOIN = 8  # that may begin in that time while people chat: to read many prompts at once is a long pause for everybody
 STEER_SECONDS = 1.0  # between two changes of the cap
 MORE, LESS = 8, 0.7  # sequences that it rises by, and what is left of it when it falls
-BROKEN_OFF = ("abort", "error")
 """How an engine that is being stopped ends what it writes, with status 200."""
 SEED_STEP = 1_000_003  # between the prompts of one call: equal prompts must not get equal samples
 
