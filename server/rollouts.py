@@ -25,7 +25,6 @@ LOOK_SECONDS = 0.05  # how soon those who wait notice that people have gone
 JOIN = 8  # that may begin in that time while people chat: to read many prompts at once is a long pause for everybody
 STEER_SECONDS = 1.0  # between two changes of the cap
 MORE, LESS = 8, 0.7  # sequences that it rises by, and what is left of it when it falls
-"""How an engine that is being stopped ends what it writes, with status 200."""
 SEED_STEP = 1_000_003  # between the prompts of one call: equal prompts must not get equal samples
 
 
