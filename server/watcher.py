@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 CANARY, WATCH = "the canary's trial", "the watch on live traffic"
 """By whom these deployments are, in their rows."""
 HOPE = timedelta(minutes=10)
-"""An engine that keeps a canary from being promoted is waited for so long, once the trial's time is over."""
+"""An engine that keeps a canary from being promoted is waited for so long, once the trial's time is over; and so is one
+that has live and the checkpoint before it, to ask both."""
 UNFIT = ("adapter_refused", "checkpoint_unfit")
 AGAIN = timedelta(minutes=10)
 """After it was found that the machine is slow, and not live, both are asked again."""
@@ -51,6 +52,7 @@ class Watcher:
         self._database, self._catalog, self._pool, self._lease, self._swap = database, catalog, pool, lease, swap
         self._rules, self._interval = rules, interval
         self._acquitted: tuple[int, datetime] | None = None  # a deployment whose live is not slow itself, and when
+        self._unasked: tuple[int, datetime] | None = None  # one whose live seems slow but can't be asked, since when
         self._hindered: tuple[int, datetime, str] | None = None  # one whose canary can't be promoted, since when, why
 
     @property
@@ -144,7 +146,15 @@ class Watcher:
                 return None
         times = await timing.times_slower(self._pool, state.live, previous)
         if times is None:
+            known = self._unasked is not None and self._unasked[0] == state.deployment_id
+            since = self._unasked[1] if known and self._unasked is not None else now
+            self._unasked = state.deployment_id, since
+            if state.live.ground == previous.ground and now - since < HOPE:
+                if not known:  # engines that have just been started get both in a moment
+                    log.warning("%s stays live until an engine can be asked for both: %s", state.live.name, found.words)
+                return None
             return f"{found.words}; no engine has both, so that nothing tells whether the machine is slow"
+        self._unasked = None
         if times >= timing.CLEARLY:
             return f"{found.words}; asked in turns, it takes {times:.1f} times as long to write as much"
         self._acquitted = state.deployment_id, now

@@ -72,6 +72,37 @@ async def test_answers_that_a_busy_machine_makes_slow_take_nothing_back(shared: 
     assert "times as long to write as much" in row.reason
 
 
+async def test_a_slow_live_waits_for_an_engine_that_has_both_before_it_is_taken_back(
+    shared: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Just after a start no engine may have both yet, and one that tells how slow the machine is comes in a moment."""
+    add_checkpoint(shared.database, shared.home)
+    record_before(shared.database, 60)
+    await make_live(shared, "v1")
+    slow(shared.database, [f"slow {n}" for n in range(9)])
+    watcher = shared.gateway.watcher
+    with monkeypatch.context() as patch:
+        for one in shared.gateway.pool.engines:
+            patch.setattr(one, "serves", lambda model: model == "ruminate-v1")
+        await watcher.look()
+        await watcher.look()
+        assert newest(shared)[0].live_checkpoint_id == 1
+    await watcher.look()
+    assert (newest(shared)[0].live_checkpoint_id, watcher._unasked) == (1, None)
+    assert watcher._acquitted is not None, "asked in turns, both are as fast"
+    watcher._acquitted = None  # as after ten minutes
+    for one in shared.gateway.pool.engines:
+        monkeypatch.setattr(one, "serves", lambda model: model == "ruminate-v1")
+    await watcher.look()
+    assert newest(shared)[0].live_checkpoint_id == 1, "it was asked since: the ten minutes begin anew"
+    deployment, since = watcher._unasked or pytest.fail("nothing is waited for")
+    watcher._unasked = deployment, since - timedelta(minutes=10)
+    await watcher.look()
+    row, _ = newest(shared)
+    assert row.live_checkpoint_id == 0
+    assert row.reason.endswith("no engine has both, so that nothing tells whether the machine is slow")
+
+
 @pytest.mark.parametrize("consent", ["train", "none"])
 async def test_ends_that_clients_set_themselves_and_raw_or_pinned_requests_take_nothing_back(
     shared: Running, engine: FakeEngine, consent: str
