@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page
 from sqlalchemy import select
 from support.engine import RealEngine
 from support.fake_chat_gateway import serving
 from support.gateways import SERVICE_KEY, Running, gateway_in_a_thread
+from support.lent_page import Lender, LentPage, context_of
 from support.published_round import Learnt, publish_round
 from support.valve import Valve
 from support.waiting import wait_until
@@ -38,10 +39,13 @@ class Person:
 
     name: str
     key: str
-    context: BrowserContext
-    page: Page
+    page: LentPage
     api: GatewayClient
     url: str
+
+    @property
+    def context(self) -> BrowserContext:
+        return self.page.context
 
     def ask(self, text: str = ASK) -> None:
         """Write and send."""
@@ -161,32 +165,30 @@ def running_page(engine: RealEngine, home: Path) -> Iterator[Behind]:
 
 
 @contextmanager
-def people_of(behind: Behind, browser: Browser) -> Iterator[Callable[..., Person]]:
-    """Makes signed-in people; at the end closes their pages and tells what went wrong in their scripts."""
-    errors: list[str] = []
+def people_of(behind: Behind, lender: Lender) -> Iterator[Callable[..., Person]]:
+    """Makes signed-in people; at the end takes their pages back and tells what went wrong in their scripts."""
     made: list[Person] = []
 
     def person(role: str = "user", key: str | None = None, **context: Any) -> Person:
         name = ""
         if key is None:
             name, key = behind.user(role)
-        opened = browser.new_context(viewport={"width": 1200, "height": 800}, **context)
-        opened.set_default_timeout(PATIENCE_MS)
-        opened.request.post(f"{behind.url}/signin", data={"key": key})
-        page = opened.new_page()
-        page.on("pageerror", lambda error: errors.append(str(error)))
+        page = lender.lend(**context)
+        made.append(Person(name, key, page, GatewayClient(behind.gateway.url, key), behind.url))
+        context_of(page).request.post(f"{behind.url}/signin", data={"key": key})
         page.goto(behind.url)
         page.wait_for_function(READY)
-        made.append(Person(name, key, opened, page, GatewayClient(behind.gateway.url, key), behind.url))
         return made[-1]
 
+    errors: list[str] = []
     try:
         yield person
     finally:
         behind.fast()
         for one in made:
             one.api.close()
-            one.context.close()
+            errors += one.page.errors
+            lender.give_back(one.page)
     assert not errors, f"the page's scripts failed: {errors}"
 
 

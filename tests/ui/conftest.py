@@ -1,4 +1,4 @@
-"""A real Chromium on a real page: one browser for all tests, and a context for each.
+"""A real Chromium on a real page: one browser for all tests, and for each a page that has nothing of another.
 
 Most stand before the fake gateway (`shown`), whose answers a test can set; those of test_ui_with_engine_*.py before the
 real one with the real engine (`behind`, `people`, `ann`).
@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 from support import chromium as debians
 from support.components import require_component
 from support.engine import RealEngine
 from support.fake_chat_gateway import FakeGateway, serving
+from support.lent_page import Lender, LentPage
 from support.open_pages import pages_of
 from support.real_page import Behind, Person, people_of, running_page
 
@@ -23,13 +24,16 @@ PATIENCE_MS = 60_000  # two cores may be busy with other things; nothing waits t
 
 @dataclass
 class Shown:
-    """What a test works with: the gateway behind the page, the page's address, the browser's context and its page."""
+    """What a test works with: the gateway behind the page, the page's address and the browser's page."""
 
     gateway: FakeGateway
     url: str
-    context: BrowserContext
-    page: Page
+    page: LentPage
     forget_pages: Callable[[], None] = lambda: None
+
+    @property
+    def context(self) -> BrowserContext:
+        return self.page.context
 
     def ask(self, text: str) -> None:
         """Write and send."""
@@ -89,20 +93,24 @@ def served() -> Iterator[Served]:
             yield Served(gateway, url, pages_of(app).clear)
 
 
+@pytest.fixture(scope="session")
+def lender(chromium: Browser, served: Served) -> Iterator[Lender]:
+    found = Lender(chromium, served.url, PATIENCE_MS)
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def shown(chromium: Browser, served: Served) -> Iterator[Shown]:
-    """A fresh browser context, its page open and ready, the gateway's memory empty."""
+def shown(lender: Lender, served: Served) -> Iterator[Shown]:
+    """A page that nobody has used, open and ready, the gateway's memory empty."""
     served.gateway.reset()
-    context = chromium.new_context(viewport={"width": 1200, "height": 800})
-    context.set_default_timeout(PATIENCE_MS)
-    errors: list[str] = []
-    page = context.new_page()
-    page.on("pageerror", lambda error: errors.append(str(error)))
+    page = lender.lend()
     page.goto(served.url)
-    result = Shown(served.gateway, served.url, context, page, served.forget_pages)
+    result = Shown(served.gateway, served.url, page, served.forget_pages)
     result.ready()
     yield result
-    context.close()
+    errors = [*page.errors]
+    lender.give_back(page)
     assert not errors, f"the page's scripts failed: {errors}"
 
 
@@ -115,10 +123,17 @@ def behind(real_engine: RealEngine, tmp_path_factory: pytest.TempPathFactory) ->
         yield found
 
 
+@pytest.fixture(scope="session")
+def lender_behind(chromium: Browser, behind: Behind) -> Iterator[Lender]:
+    found = Lender(chromium, behind.url, PATIENCE_MS)
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def people(chromium: Browser, behind: Behind) -> Iterator[Callable[..., Person]]:
+def people(lender_behind: Lender, behind: Behind) -> Iterator[Callable[..., Person]]:
     """Makes people who are signed in: `people()`, `people("admin")`."""
-    with people_of(behind, chromium) as make:
+    with people_of(behind, lender_behind) as make:
         yield make
 
 
