@@ -7,6 +7,10 @@ text (the stream has no token ids), with what its checkpoint alone writes, and p
 answer alike, which tell nothing. A restart of vLLM, which a swap replaces, is timed beside it, to its first
 answer as well. The checkpoints are the base with small random LoRA matrices: a swap does not care. With --full they are
 whole weights, for which engines are drained and reloaded, one after another.
+
+A client that streams asks again when its answer has ended, which may be a second after an engine could have answered by
+the new checkpoint. So a few others knock: they ask for one token, again and again. The first word that an engine gives
+by the new name, to whomever, is when it can; the first answer to the crowd is told beside it.
 """
 
 import argparse
@@ -25,6 +29,7 @@ from bench.swap_figures import Answer, Change, figures, in_words
 from bench.swap_weights import prompts, write_weights
 
 FEWEST = 4  # checkpoints in turn: live and the one before stay loaded, and what is on its way out may still be there
+KNOCK = 1  # token
 SETTLE_S = 120.0  # for engines to have what was made live, or to let go of what was live three swaps ago
 RECORD_S = 60.0  # for the last turns to be in the database
 
@@ -41,8 +46,11 @@ def main() -> None:
     parser.add_argument("--calm", type=float, default=5.0, help="seconds without a swap at first, to compare with")
     parser.add_argument("--prompts", type=int, default=24, help="questions that each checkpoint also answers alone")
     parser.add_argument("--max-tokens", type=int, default=160)
+    parser.add_argument("--knockers", type=int, help="who ask for one token, without pause (default: one an engine)")
     parser.add_argument("--full", action="store_true", help="full weights in place of adapters")
     arguments = parser.parse_args()
+    if arguments.knockers is None:
+        arguments.knockers = arguments.engines
     if arguments.checkpoints < FEWEST:
         parser.error(
             f"--checkpoints is {arguments.checkpoints}: with fewer than {FEWEST} a swap would find its weights loaded"
@@ -90,12 +98,14 @@ async def measure(stack: Stack, names: list[str], arguments: argparse.Namespace)
     timeout = aiohttp.ClientTimeout(total=300)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as http:
 
-        async def client(number: int) -> None:
+        async def client(number: int, limit: int) -> None:
             while not stop.is_set():
                 number = (number + 1) % len(questions)
-                answers.append(await ask(http, stack, "ruminate", questions[number], number, arguments.max_tokens))
+                answers.append(await ask(http, stack, "ruminate", questions[number], number, limit))
+                answers[-1].is_knock = limit == KNOCK
 
-        clients = [asyncio.create_task(client(number)) for number in range(arguments.clients)]
+        clients = [asyncio.create_task(client(number, arguments.max_tokens)) for number in range(arguments.clients)]
+        clients += [asyncio.create_task(client(number, KNOCK)) for number in range(arguments.knockers)]
         await asyncio.sleep(arguments.calm)
         for number in range(arguments.swaps):
             name = names[number % len(names)]
@@ -112,13 +122,15 @@ async def measure(stack: Stack, names: list[str], arguments: argparse.Namespace)
         stop.set()
         await asyncio.gather(*clients)
         alone: dict[tuple[str, int], str] = {}
-        for model, prompt in sorted({(model, answer.prompt) for answer in answers for model in answer.models}):
+        for model, prompt in sorted(
+            {(model, answer.prompt) for answer in answers if not answer.is_knock for model in answer.models}
+        ):
             if arguments.full:  # one set of weights at a time: only what is live can be asked
                 await deploy(http, stack, model.removeprefix("ruminate-"), "what it says alone")
             own = await ask(http, stack, model, questions[prompt], prompt, arguments.max_tokens)
             alone[model, prompt] = own.text
     await asyncio.to_thread(note_engines, stack, answers)
-    options = {name: getattr(arguments, name) for name in ("clients", "engines", "full", "checkpoints")}
+    options = {name: getattr(arguments, name) for name in ("clients", "knockers", "engines", "full", "checkpoints")}
     return options | figures(answers, changes, alone, stack.engines, between)
 
 

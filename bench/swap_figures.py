@@ -10,7 +10,10 @@ STARTING_S = 2.0  # in which all clients ask at once
 
 @dataclass
 class Answer:
-    """One streamed answer: its checkpoint, its text, when each piece came (s, monotonic), and which engine wrote it."""
+    """One streamed answer: its checkpoint, its text, when each piece came (s, monotonic), and which engine wrote it.
+
+    `is_knock`: of one token only, asked for one after another so that somebody asks at any time.
+    """
 
     prompt: int
     began: float
@@ -20,6 +23,7 @@ class Answer:
     error: str | None = None
     generation: str = ""
     engine: str = ""
+    is_knock: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,10 +46,14 @@ def figures(
 ) -> dict[str, Any]:
     """All figures. `alone`: what each model writes alone, by model and prompt. `between`: changes not to be timed.
 
-    `mixed` is None where no answer could have told: none is to one of the `telling_prompts`.
+    `mixed` is None where no answer could have told: none is to one of the `telling_prompts`. Of knocks only the first
+    ones and the failures are told, apart from the crowd's.
     """
     failed = [answer.error for answer in answers if answer.error]
+    knocks = [answer for answer in answers if answer.is_knock]
+    answers = [answer for answer in answers if not answer.is_knock]
     whole = [answer for answer in answers if not answer.error]
+    told = [*whole, *(knock for knock in knocks if not knock.error)]
     mixed = sum(len(answer.models) > 1 or answer.text != alone[min(answer.models), answer.prompt] for answer in whole)
     telling, asked = telling_prompts(alone), {prompt for _, prompt in alone}
     compared = sum(answer.prompt in telling for answer in whole)
@@ -55,6 +63,7 @@ def figures(
         "swaps": len(swaps),
         "rollbacks": len(changes) - len(swaps),
         "requests": len(answers),
+        "knocks": len(knocks),
         "failed": len(failed),
         "first_errors": failed[:3],
         "mixed": mixed if mixed or compared else None,
@@ -65,7 +74,9 @@ def figures(
         **waits(answers, [*changes, *between]),
         "swap_call_ms": {"p50": percentile(calls, 50), "p99": percentile(calls, 99)},
         "swap_to_first_answer_ms": first_answers(whole, changes, engines, rollbacks=False),
+        "swap_to_first_word_ms": first_answers(told, changes, engines, rollbacks=False),
         "rollback_to_first_answer_ms": first_answers(whole, changes, engines, rollbacks=True),
+        "rollback_to_first_word_ms": first_answers(told, changes, engines, rollbacks=True),
     }
 
 
@@ -184,7 +195,7 @@ def in_words(report: Mapping[str, Any]) -> list[str]:
     kind = "full weights" if report["full"] else "adapters"
     lines = [
         f"{report['swaps']} swaps and {report['rollbacks']} rollbacks of {kind} over {report['engines']} engines, "
-        f"{report['clients']} clients, {report['requests']} answers",
+        f"{report['clients']} clients, {report['requests']} answers, {report['knocks']} knocks",
         f"failed answers: {report['failed']} (goal 0)",
         _mixed(report),
         f"99th percentile gap between tokens: {report['gap_p99_ms_during']} ms during a change, "
@@ -193,8 +204,12 @@ def in_words(report: Mapping[str, Any]) -> list[str]:
     ]
     for what, key, goal in (
         ("publish to the first answer by the new checkpoint", "swap_to_first_answer_ms", GOAL_SWAP_S),
+        ("publish to the first word by it, somebody asking at any time", "swap_to_first_word_ms", GOAL_SWAP_S),
         ("rollback to the first answer by the previous one", "rollback_to_first_answer_ms", GOAL_ROLLBACK_S),
+        ("rollback to the first word by it, somebody asking at any time", "rollback_to_first_word_ms", GOAL_ROLLBACK_S),
     ):
+        if "word" in key and not report["knocks"]:
+            continue
         found = report[key]
         for name, spread in (("every engine", found["every_engine"]), *found["by_engine"].items()):
             lines.append(

@@ -48,6 +48,20 @@ def test_a_rollback_is_timed_to_an_answer_that_was_asked_for_after_it() -> None:
     assert found["every_engine"]["p50"] == pytest.approx(1500)
 
 
+def test_a_knock_tells_when_an_engine_could_answer_and_is_no_answer_of_the_crowd() -> None:
+    knock = Answer(0, 10.25, {"ruminate-v1"}, "s", [10.4], engine=ENGINES[1], is_knock=True)
+    lost = Answer(0, 10.5, error="HTTP 503", is_knock=True)
+    alone = {("ruminate-v1", 0): "so"}
+    crowd = [one for one in ANSWERS[:4] if one.models == {"ruminate-v1"}]
+    report = figures([*crowd, knock, lost], CHANGES[:1], alone, ENGINES)
+    assert report["swap_to_first_answer_ms"]["by_engine"]["engine-1"]["p50"] == pytest.approx(900)
+    assert report["swap_to_first_word_ms"]["by_engine"]["engine-1"]["p50"] == pytest.approx(400)
+    assert report["swap_to_first_word_ms"]["every_engine"]["p50"] == pytest.approx(500)
+    assert (report["requests"], report["knocks"], report["failed"], report["compared"]) == (3, 2, 1, 0)
+    said = in_words(report | {"full": False, "engines": 2, "clients": 4, "restart_s": 20.0})
+    assert any("somebody asking at any time, every engine: 500.0 ms" in line for line in said)
+
+
 def test_an_answer_that_its_checkpoint_would_not_write_is_mixed_and_a_failed_one_is_not() -> None:
     alone = {(f"ruminate-v{number}", 0): "so" for number in range(3)}
     worse = [
