@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from rensa import RMinHash, RMinHashLSH
 
-from trainer.prompts import normalised
+from trainer.prompts import words_of
 
 PERMUTATIONS = 128
 BANDS = 16  # of 8 rows: finds 95 of 100 pairs that share 0.8, and looks at few that share less than 0.6
@@ -17,8 +17,8 @@ RUN = 3  # words in a row
 
 
 def runs(text: str) -> list[str]:
-    """The runs of RUN words in a text, normalised; a shorter text is one run."""
-    words = normalised(text).split()
+    """The runs of RUN words in a text; a shorter text is one run."""
+    words = words_of(text)
     return [" ".join(words[at : at + RUN]) for at in range(max(1, len(words) - RUN + 1))]
 
 

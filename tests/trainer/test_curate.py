@@ -11,7 +11,7 @@ from pyarrow import parquet
 
 from trainer.curate import curate
 from trainer.flat_history import FlatHistory, name_of
-from trainer.prompts import Prompt, identity, is_heldout, normalised, read_mix, root, up_to_user
+from trainer.prompts import Prompt, identity, is_heldout, normalised, read_mix, root, up_to_user, words_of
 from trainer.round_config import RoundConfig
 
 WORDS = st.text("abc XYZ.,!?0", min_size=0, max_size=12)
@@ -194,6 +194,31 @@ def test_a_round_without_any_prompt_of_the_mix_is_refused_before_it_is_trained()
 
 def test_normalising_ignores_case_spacing_and_punctuation():
     assert normalised("  Plan — a DINNER, please! ") == normalised("plan a dinner please")
+    assert words_of("  Plan — a DINNER, please! ") == ["plan", "a", "dinner", "please"]
+    assert words_of("`It's` a well-known 1,5 %?") == ["it", "s", "a", "well", "known", "1", "5", "%"]
+    assert identity(said("What is 3 - 5?")) == identity(said("what is 3-5"))
+
+
+@pytest.mark.parametrize(
+    "one_and_other",
+    [
+        ("What is 7 - 5?", "What is 7 + 5?"),
+        ("7*5", "7/5"),
+        ("is x < y", "is x > y"),
+        ("राम की किताब", "राम का किताब"),  # vowel signs
+        ("ปา", "ป่า"),  # a tone mark
+        ("🙂", "🙁"),
+        ("$5", "€5"),
+    ],
+)
+def test_signs_and_marks_that_change_what_is_asked_make_another_prompt(one_and_other):
+    one, other = (said(text) for text in one_and_other)
+    assert identity(one) != identity(other)
+    recorded = [
+        Prompt(asked, "recorded", f"m{n}", f"c{n}", "ann", "2026-01-01") for n, asked in enumerate((one, other))
+    ]
+    config = CONFIG.model_copy(update={"heldout_share": 0.0, "min_prompt_characters": 1})
+    assert len([p for p in curate(recorded, mix(4), heldout(), count, config).train if p.source == "recorded"]) == 2
 
 
 def test_a_mix_is_read_from_lines(tmp_path):
