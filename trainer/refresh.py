@@ -14,26 +14,20 @@ One refresh runs at a time; what one that was killed had written goes with the n
 """
 
 import fcntl
-import hashlib
-import json
 import logging
 import math
-import random
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from db.base import NOTES, weights_hash
-from db.queries.preferences import trainable_preferences
 from db.session import Database
 from trainer.files import publish_folder, read_json, write_json
 from trainer.policy import local_folder
-from trainer.prompts import Messages, has_pictures, is_heldout, up_to_user
+from trainer.refresh_pairs import Pair, held_apart, mixed, name_of, preferred, read_pairs, recent
 from trainer.rewards import SequenceClassifier
 from trainer.settings import BadSetting, TrainerSettings
 from trainer.traits import FILE, Traits, learnt
@@ -51,23 +45,6 @@ LEAST_HELD = 20
 SCRATCH = ".refresh-"
 CHANCE = 0.05
 """Of putting a copy away that has unlearnt nothing."""
-KEPT_SHARE = 1.0
-"""Kept pairs for each new one, as far as there are any."""
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two answers to a conversation, the preferred one first. Of a kept pair, `message_id` and `user_id` are None.
-
-    `pictures`: whether something else than text was asked as well, which `messages` leave out.
-    """
-
-    messages: Messages
-    chosen: str
-    rejected: str
-    message_id: str | None = None
-    user_id: str | None = None
-    pictures: bool = False
 
 
 def current(settings: TrainerSettings, database: Database) -> str:
@@ -130,21 +107,8 @@ def due(settings: TrainerSettings, database: Database) -> bool:
         return False
     folders = _folders(settings)
     known = set(read_json(folders[-1] / RECORD)["pairs"]) if folders else set()
-    new = {_name(pair) for pair in preferred(database)} - known
+    new = {name_of(pair) for pair in preferred(database)} - known
     return len(new) >= settings.refresh_after
-
-
-def preferred(database: Database) -> list[Pair]:
-    """What people preferred, as far as it may be trained on now: its conversations as rounds have them, text alone and
-    without thoughts."""
-    with database.reading() as session:
-        found = trainable_preferences(session)
-    return [
-        Pair(
-            up_to_user(one.messages), one.chosen, one.rejected, one.message_id, one.user_id, has_pictures(one.messages)
-        )
-        for one in found
-    ]
 
 
 def refresh(settings: TrainerSettings, database: Database) -> dict[str, Any]:
@@ -157,8 +121,9 @@ def refresh(settings: TrainerSettings, database: Database) -> dict[str, Any]:
     new, kept = preferred(database), read_pairs(settings.refresh_pairs)
     told = [pair for pair in new if not pair.pictures]  # a reward model reads text alone, as in a round
     learnt_from = recent(told, settings.refresh_most, settings.refresh_per_user)
-    held = {"recorded": _held(learnt_from, settings, True), "kept": _held(kept, settings, True)}
-    train = mixed(_held(learnt_from, settings, False), _held(kept, settings, False), settings.seed)
+    share = settings.heldout_share
+    held = {"recorded": held_apart(learnt_from, share, True), "kept": held_apart(kept, share, True)}
+    train = mixed(held_apart(learnt_from, share, False), held_apart(kept, share, False), settings.seed)
     if not train or sum(map(len, held.values())) < LEAST_HELD:
         raise ValueError(
             f"{len(train)} pairs to train on and {sum(map(len, held.values()))} held out (at least {LEAST_HELD}): too "
@@ -213,7 +178,7 @@ def _refreshed(
             "accuracy": {
                 name: {which: sum(right) / len(right) for which, right in one.items()} for name, one in told.items()
             },
-            "pairs": sorted(_name(pair) for pair in new),
+            "pairs": sorted(name_of(pair) for pair in new),
             "messages": sorted({pair.message_id for pair in train if pair.message_id}),
         }
         write_json(aside / RECORD, record)
@@ -249,45 +214,6 @@ def in_words(record: dict[str, Any]) -> str:
     if not record.get("weights_trained", True):
         said += "; the network's weights stay as they were, since training them was not surely better"
     return f"{said}; trained on {record['trained_on']['pairs']} pairs; held-out accuracy: {scores}{weighed}"
-
-
-def read_pairs(file: str) -> list[Pair]:
-    """The kept pairs. Raises ValueError that names the line."""
-    pairs = []
-    for number, line in enumerate(Path(file).read_text(encoding="utf-8").splitlines() if file else [], 1):
-        if line.strip():
-            try:
-                row = json.loads(line)
-                messages, answers = up_to_user(row["messages"]), (row["chosen"], row["rejected"])
-                if not messages or not all(isinstance(answer, str) for answer in answers):
-                    raise ValueError("no user's message, or an answer that is no text")
-                pairs.append(Pair(messages, *answers))
-            except (ValueError, KeyError, TypeError, AttributeError) as error:
-                raise ValueError(
-                    f"{file}, line {number}: expected `messages`, `chosen` and `rejected` ({error!r})"
-                ) from None
-    return pairs
-
-
-def recent(pairs: Sequence[Pair], most: int, most_of_one: int) -> list[Pair]:
-    """The newest `most` of people's pairs, of which `most_of_one` at most are one user's. Oldest first, as given."""
-    taken: list[Pair] = []
-    of_users: Counter[str | None] = Counter()
-    for pair in reversed(pairs):
-        if len(taken) == most:
-            break
-        if of_users[pair.user_id] < most_of_one:
-            of_users[pair.user_id] += 1
-            taken.append(pair)
-    return taken[::-1]
-
-
-def mixed(new: Sequence[Pair], kept: Sequence[Pair], seed: int) -> list[Pair]:
-    """All new pairs, and kept ones by KEPT_SHARE, in an order that follows from the seed."""
-    dice = random.Random(f"refresh {seed}")
-    chosen = [*new, *dice.sample(list(kept), min(len(kept), round(KEPT_SHARE * len(new))))]
-    dice.shuffle(chosen)
-    return chosen
 
 
 def ordered(score: Callable[[Any], list[float]], pairs: Sequence[Pair]) -> list[bool]:
@@ -403,16 +329,7 @@ def _alone(root: Path) -> Iterator[None]:
         yield
 
 
-def _held(pairs: Sequence[Pair], settings: TrainerSettings, held: bool) -> list[Pair]:
-    return [pair for pair in pairs if is_heldout(pair.messages, settings.heldout_share) == held]
-
-
 def _folders(settings: TrainerSettings) -> list[Path]:
     root = settings.home.absolute() / FOLDER
     found = (folder for folder in root.glob("[0-9]*") if folder.name.isdecimal() and (folder / RECORD).is_file())
     return sorted(found)  # none where there is no root
-
-
-def _name(pair: Pair) -> str:
-    told = json.dumps([pair.message_id, pair.chosen, pair.rejected])
-    return hashlib.sha256(told.encode()).hexdigest()[:16]

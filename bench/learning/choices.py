@@ -38,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("bench/out/choices"))
     options = parser.parse_args(arguments)
-    from trainer.refresh import add_traits, mixed, read_pairs, train_copy
+    from trainer.refresh import add_traits, train_copy
+    from trainer.refresh_pairs import mixed, read_pairs
 
     told = answered(options, max(options.counts))
     asked, groups = told["asked"], told["groups"]
@@ -94,7 +95,7 @@ def answered(options: argparse.Namespace, count: int) -> dict[str, Any]:
 def chosen(prompts: Prompts, answers: Sequence[Sequence[str]], seed: int) -> list[Any]:
     """A preference for each prompt whose two answers are not the same."""
     from models.gold import score
-    from trainer.refresh import Pair
+    from trainer.refresh_pairs import Pair
 
     dice, found = random.Random(seed), []
     for messages, (left, right) in zip(prompts, answers, strict=True):

@@ -17,22 +17,8 @@ from db.values import Completion, Turn
 from trainer.files import read_json, write_json
 from trainer.house import House
 from trainer.prompts import is_heldout
-from trainer.refresh import (
-    LEAST_TRAITS,
-    Pair,
-    add_traits,
-    current,
-    due,
-    in_words,
-    mixed,
-    ordered,
-    preferred,
-    read_pairs,
-    recent,
-    refresh,
-    taught,
-    unlearnt,
-)
+from trainer.refresh import LEAST_TRAITS, add_traits, current, due, in_words, ordered, refresh, taught, unlearnt
+from trainer.refresh_pairs import Pair, mixed, preferred, read_pairs, recent
 from trainer.settings import BadSetting
 from trainer.traits import read_traits
 
