@@ -14,8 +14,10 @@ from db.queries import forget as queries
 from db.schema import Conversation, User
 from db.values import Consent, Forgotten, Turn
 from server.auth import LOCAL
+from server.claim import Claim
 from server.gateway import Gateway
-from server.spool import Claim, Journal, Spool
+from server.journal import Journal
+from server.spool import Spool
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from server.forms.form import Form, Plain
 from server.forms.messages import Messages
 from server.forms.responses import Responses
 from server.holding import Holding
+from server.journal import Journal
 from server.keeper import Keeper
 from server.lease import Lease
 from server.limiting import Caps, Limiter
@@ -50,7 +51,7 @@ from server.repeats import Repeats
 from server.rollouts import Rollouts
 from server.serving import Serving
 from server.settings import ServerSettings
-from server.spool import Journal, Spool, inherit
+from server.spool import Spool, inherit
 from server.streams import Streams
 from server.swap import Swap
 from server.watcher import Rules, Watcher

@@ -22,7 +22,9 @@ from db.errors import DatabaseUnavailable, StorageError
 from db.queries import turns
 from db.session import Database
 from db.values import Completion, Turn
-from server.spool import Journal, Record, Spool
+from server.journal import Journal
+from server.spool import Spool
+from server.spool_lines import Record
 
 log = logging.getLogger(__name__)
 

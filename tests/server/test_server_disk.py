@@ -17,7 +17,9 @@ from support.waiting import until
 
 from db.queries.users import ensure_user
 from db.schema import Generation
-from server.spool import ASIDE, Journal, Spool, inherit
+from server.journal import Journal
+from server.spool import Spool, inherit
+from server.spool_lines import ASIDE
 
 
 def endings(house: Running) -> list[str | None]:

@@ -21,7 +21,8 @@ from db.values import CuratedPrompt
 from server import expiry as retention
 from server.expiry import Expiry
 from server.settings import ServerSettings
-from server.spool import ASIDE, Spool
+from server.spool import Spool
+from server.spool_lines import ASIDE
 
 NOW = datetime.now(UTC)
 SECRET = "xylophone"

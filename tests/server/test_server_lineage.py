@@ -13,7 +13,8 @@ from support.records import a_turn, its_end
 from db.queries import checkpoints, curation, lessons, replays, rounds, turns, users
 from db.schema import Base, Message, User
 from db.values import Completion, CuratedPrompt, Turn
-from server.spool import Journal, Spool
+from server.journal import Journal
+from server.spool import Spool
 
 SECRET = b"xylophone"
 WORDS = [{"role": "user", "content": "my xylophone"}]
