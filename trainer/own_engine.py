@@ -11,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from trainer.gateway import Arrived, Gateway, GatewayError, Sample
 
 AT_ONCE = 64  # requests; the engine decides how many sequences it runs
@@ -158,6 +160,8 @@ class OwnEngine(Gateway):
         with self._turn:
             for _ in range(TRIES):
                 version = self._have(model)
+                if version is None:
+                    continue
                 wishes = [body | {"model": self._asked_as} for body in bodies]
 
                 def ask(place: int, wishes: Sequence[dict[str, Any]] = wishes) -> dict[str, Any]:
@@ -171,8 +175,9 @@ class OwnEngine(Gateway):
                     return answers
         raise GatewayError(f"{self._url} restarted {TRIES} times while it answered as {model}", None)
 
-    def _have(self, model: str) -> str:
-        """Make `model` what the engine has. Returns the version that says so."""
+    def _have(self, model: str) -> str | None:
+        """Make `model` what the engine has. Returns the version that says so; None where the engine restarted
+        meanwhile, and so has the base again."""
         folder = self._folders.get(model)
         if folder is None:
             raise GatewayError(f"no full weights are known as {model!r}", 404)
@@ -186,11 +191,22 @@ class OwnEngine(Gateway):
             self._call("POST", "/update_weight_version", {"new_version": IN_CHANGE})
             body = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
             self._call("POST", "/collective_rpc", body)
-            self._call("POST", "/update_weight_version", {"new_version": version})
+            if self._version() != IN_CHANGE or not self._named(version):
+                return None
         finally:
             self._call("POST", "/resume")
         self._placed = (model, version)
         return version
+
+    def _named(self, version: str) -> bool:
+        """Asked for once: what an engine has that is gone for the moment is the base when it is there again."""
+        try:
+            answer = self._http.post("/update_weight_version", json={"new_version": version})
+        except httpx.TransportError:
+            return False
+        if not answer.is_success:
+            raise GatewayError(f"{self._url} takes no version of its weights: {answer.text[:200]}", answer.status_code)
+        return True
 
     def _version(self) -> str:
         return str(self._call("GET", CONTROL)["weight_version"])

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -225,7 +226,7 @@ def test_a_wrong_url_is_refused_at_once():
         TrainerSettings(sampling_engine="127.0.0.1:8000")
 
 
-def test_what_a_restarted_engine_wrote_is_asked_for_again(sampler, policy, site, tmp_path):
+def test_what_a_restarted_engine_wrote_is_asked_for_again(sampler, policy, site, tmp_path, monkeypatch):
     taught = tmp_path / "taught"
     model = load_policy(policy, None, RoundConfig(dtype="float32")).unload()
     for parameter in model.parameters():
@@ -255,6 +256,27 @@ def test_what_a_restarted_engine_wrote_is_asked_for_again(sampler, policy, site,
 
     sampler.before_sample = restart
     assert asked("taught") == other
+    assert asked("base") == before
+    reload, post, restarts = sampler._reload, engine._http.post, 2
+
+    def restart_after(body: dict[str, object]) -> tuple[int, object]:
+        nonlocal restarts
+        done, restarts = reload(body), restarts - 1
+        if restarts == 1:  # before the engine is asked what it has
+            sampler.forget()
+        return done
+
+    def restart_before(path: str, json: object) -> httpx.Response:
+        if restarts == 0:  # between that and the naming, which nobody takes then
+            monkeypatch.setattr(engine._http, "post", post)
+            sampler.forget()
+            raise httpx.ConnectError("nobody listens")
+        return post(path, json=json)
+
+    monkeypatch.setattr(sampler, "_reload", restart_after)
+    monkeypatch.setattr(engine._http, "post", restart_before)
+    assert asked("taught") == other, "the base, which a restart brings back, was named as what was there before it"
+    assert restarts < 0
     with pytest.raises(GatewayError, match="no full weights are known as 'nothing'"):
         engine.sample("nothing", ids, 1, max_tokens=2, temperature=1.0, seed=1)
     engine.close()
