@@ -76,9 +76,17 @@ class RealEngine:
     def kill(self) -> None:
         """kill -9 of all its processes, as the kernel does when memory runs out."""
         if self._process is not None:
-            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.kill()
             self._process.wait()
+            assert not self.listens(), "another one of its processes holds its port"
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process = None
+
+    def listens(self) -> bool:
+        """Whether anybody takes connections at its address."""
+        with socket.socket() as client:
+            client.settimeout(5)
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stop(self) -> None:
         """Ask it to end, and make sure that it did."""
