@@ -2,8 +2,8 @@
 
 vLLM starts a process for its scheduler and one for its worker. Each spawned one imports the module that was run first
 once more: where that is vLLM's own entry point, a whole HTTP server for nothing. And each imports torch and vLLM anew,
-unless it is forked, as vLLM does it on a GPU. On a CPU it spawns both, for the sake of the worker, whose threads must be
-bound before anything is imported; the scheduler computes nothing, and is forked here as well.
+unless it is forked, as vLLM does it on a GPU. On a CPU it spawns both, for the sake of the worker, whose threads must
+be bound before anything is imported; the scheduler computes nothing, and is forked here as well.
 """
 
 import os
