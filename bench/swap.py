@@ -2,10 +2,10 @@
 
 Clients stream greedy answers without pause while four checkpoints are made live in turn, many times, over one or more
 engines. Live and the one before stay loaded, so of four the next one is gone from every engine when its turn comes, and
-each swap loads, probes and lets something go. Then live is rolled back a few times. Every answer is compared, text for
-text (the stream has no token ids), with what its checkpoint alone writes, and prompts are counted that the checkpoints
+each swap loads, probes and lets something go. Then live is rolled back a few times. Every answer is compared, token for
+token, with what its checkpoint alone writes, and prompts are counted that the checkpoints
 answer alike, which tell nothing. A restart of vLLM, which a swap replaces, is timed beside it, to its first
-answer as well. The checkpoints are the base with small random LoRA matrices: a swap does not care. With --full they are
+answer as well. The checkpoints are the base with random LoRA matrices: a swap does not care. With --full they are
 whole weights, for which engines are drained and reloaded, one after another.
 
 A client that streams asks again when its answer has ended, which may be a second after an engine could have answered by
@@ -121,14 +121,14 @@ async def measure(stack: Stack, names: list[str], arguments: argparse.Namespace)
             await asyncio.sleep(arguments.pause)
         stop.set()
         await asyncio.gather(*clients)
-        alone: dict[tuple[str, int], str] = {}
+        alone: dict[tuple[str, int], tuple[int, ...]] = {}
         for model, prompt in sorted(
             {(model, answer.prompt) for answer in answers if not answer.is_knock for model in answer.models}
         ):
             if arguments.full:  # one set of weights at a time: only what is live can be asked
                 await deploy(http, stack, model.removeprefix("ruminate-"), "what it says alone")
             own = await ask(http, stack, model, questions[prompt], prompt, arguments.max_tokens)
-            alone[model, prompt] = own.text
+            alone[model, prompt] = own.tokens
     await asyncio.to_thread(note_engines, stack, answers)
     options = {name: getattr(arguments, name) for name in ("clients", "knockers", "engines", "full", "checkpoints")}
     return options | figures(answers, changes, alone, stack.engines, between)
@@ -179,6 +179,7 @@ async def ask(
     """Stream one greedy answer."""
     answer = Answer(number, began=time.monotonic())
     body = {"model": model, "messages": messages, "stream": True, "temperature": 0, "max_tokens": limit, "store": False}
+    body |= {"return_token_ids": True}
     try:
         async with http.post(f"{stack.gateway}/v1/chat/completions", json=body) as reply:
             if reply.status != 200:
@@ -194,13 +195,12 @@ async def ask(
                     return answer
                 answer.models.add(chunk["model"])
                 for choice in chunk["choices"]:
-                    delta = choice["delta"]
-                    answer.text += (delta.get("reasoning") or "") + (delta.get("content") or "")
+                    answer.tokens += tuple(choice.get("token_ids") or ())
                     answer.times.append(time.monotonic())
     except (aiohttp.ClientError, TimeoutError) as error:
         answer.error = f"{type(error).__name__}: {error}"
-    if not answer.times:
-        answer.error = answer.error or "the stream ended before its first piece"
+    if not answer.tokens:
+        answer.error = answer.error or "the stream ended before its first token"
     return answer
 
 

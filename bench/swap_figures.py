@@ -10,7 +10,7 @@ STARTING_S = 2.0  # in which all clients ask at once
 
 @dataclass
 class Answer:
-    """One streamed answer: its checkpoint, its text, when each piece came (s, monotonic), and which engine wrote it.
+    """One streamed answer: its checkpoint, its tokens, when each piece came (s, monotonic), and which engine wrote it.
 
     `is_knock`: of one token only, asked for one after another so that somebody asks at any time.
     """
@@ -18,7 +18,7 @@ class Answer:
     prompt: int
     began: float
     models: set[str] = field(default_factory=set)
-    text: str = ""
+    tokens: tuple[int, ...] = ()
     times: list[float] = field(default_factory=list)
     error: str | None = None
     generation: str = ""
@@ -40,11 +40,12 @@ class Change:
 def figures(
     answers: Sequence[Answer],
     changes: Sequence[Change],
-    alone: Mapping[tuple[str, int], str],
+    alone: Mapping[tuple[str, int], tuple[int, ...]],
     engines: Sequence[str],
     between: Sequence[Change] = (),
 ) -> dict[str, Any]:
-    """All figures. `alone`: what each model writes alone, by model and prompt. `between`: changes not to be timed.
+    """All figures. `alone`: the tokens that each model writes alone, by model and prompt. `between`: changes that are
+    not to be timed.
 
     `mixed` is None where no answer could have told: none is to one of the `telling_prompts`. Of knocks only the first
     ones and the failures are told, apart from the crowd's.
@@ -54,7 +55,7 @@ def figures(
     answers = [answer for answer in answers if not answer.is_knock]
     whole = [answer for answer in answers if not answer.error]
     told = [*whole, *(knock for knock in knocks if not knock.error)]
-    mixed = sum(len(answer.models) > 1 or answer.text != alone[min(answer.models), answer.prompt] for answer in whole)
+    mixed = sum(len(answer.models) > 1 or answer.tokens != alone[min(answer.models), answer.prompt] for answer in whole)
     telling, asked = telling_prompts(alone), {prompt for _, prompt in alone}
     compared = sum(answer.prompt in telling for answer in whole)
     swaps = [change for change in changes if not change.is_rollback]
@@ -80,12 +81,12 @@ def figures(
     }
 
 
-def telling_prompts(alone: Mapping[tuple[str, int], str]) -> set[int]:
-    """Those to which each of the models, two or more, writes another text: an answer to these shows whose it is."""
-    texts: dict[int, list[str]] = {}
-    for (_, prompt), text in alone.items():
-        texts.setdefault(prompt, []).append(text)
-    return {prompt for prompt, found in texts.items() if 1 < len(found) == len(set(found))}
+def telling_prompts(alone: Mapping[tuple[str, int], tuple[int, ...]]) -> set[int]:
+    """Those to which each of the models, two or more, writes other tokens: an answer to these shows whose it is."""
+    written: dict[int, list[tuple[int, ...]]] = {}
+    for (_, prompt), tokens in alone.items():
+        written.setdefault(prompt, []).append(tokens)
+    return {prompt for prompt, found in written.items() if 1 < len(found) == len(set(found))}
 
 
 def waits(answers: Sequence[Answer], changes: Sequence[Change]) -> dict[str, Any]:

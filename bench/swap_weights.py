@@ -1,4 +1,4 @@
-"""Checkpoints for the benches of swaps: the base with small random LoRA matrices, in the form that a trainer gives
+"""Checkpoints for the benches of swaps: the base with random LoRA matrices, in the form that a trainer gives
 them. A swap does not care what they learnt."""
 
 import json
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from cli.profiles import TINY
+
+STRENGTH = 0.15  # of an adapter; with 0.15 each of five checkpoints answers 23 of 24 prompts in words of its own
 
 
 def prompts(count: int) -> list[list[dict[str, str]]]:
@@ -34,7 +36,7 @@ def write_weights(folder: Path, name: str, seed: int, full: bool = False) -> dic
     policy = get_peft_model(AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32), config)
     for key, weight in policy.named_parameters():
         if "lora_B" in key:
-            torch.nn.init.normal_(weight, std=0.02)
+            torch.nn.init.normal_(weight, std=STRENGTH)
     folder.parent.mkdir(parents=True, exist_ok=True)
     if full:
         save_full(policy.merge_and_unload(), folder, base)
