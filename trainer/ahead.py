@@ -40,6 +40,11 @@ class Ahead(Generic[T]):
         self._thread = threading.Thread(target=run, name="sampling ahead", daemon=True)
         self._thread.start()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is under way."""
+        return self._thread is not None and self._thread.is_alive()
+
     def settle(self) -> None:
         """Wait until nothing is under way."""
         if self._thread is not None:

@@ -15,6 +15,7 @@ from trainer.policy import policy_of
 from trainer.rewards import REWARD_FIGURES, RewardModel
 from trainer.rollout import Rollout
 from trainer.states import Complete, common, step_of, trained
+from trainer.threads import threads_of
 from trainer.versions import Versions
 from trainer.work import TrainingPrompts, Work
 
@@ -75,11 +76,11 @@ class Grpo:
             rollout.settle()
             versions.publish(trainer.model, trainer.state.global_step)
 
-        complete = Complete(work)
+        complete, policy = Complete(work), policy_of(work)
         trainer = BridgedGRPOTrainer(
             publish=publish,
             keep_reference=continued and config.reference == "round_start",
-            model=policy_of(work),
+            model=policy,
             processing_class=work.reader.tokenizer,
             args=arguments(work, states),
             train_dataset=Dataset.from_dict({"prompt": [str(place) for place in range(len(prompts.train))]}),
@@ -87,7 +88,7 @@ class Grpo:
             reward_funcs=rollout.reward,
             callbacks=[_Record(complete, rollout), complete],
         )
-        with rollout:
+        with rollout, threads_of(work, policy, rollout.is_drawing):
             complete.run(trainer, saved)
 
 

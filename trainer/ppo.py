@@ -36,6 +36,7 @@ from trainer.rewards import RewardModel
 from trainer.rollout import Rollout
 from trainer.round_config import RoundConfig
 from trainer.states import COMPLETE, drop_old, schedule, step_of, trained
+from trainer.threads import threads_of
 from trainer.versions import Versions
 from trainer.work import TrainingPrompts, Work
 
@@ -88,7 +89,7 @@ class _Training:
                 learner.load(state)
 
     def run(self) -> None:
-        with self._rollout:
+        with self._rollout, threads_of(self._work, self._both.model, self._rollout.is_drawing):
             while self._done < self._config.steps:
                 self._step()
 

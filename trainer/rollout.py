@@ -81,6 +81,10 @@ class Rollout:
             self._versions.publish_copy(older, done - 1)
         self._begin(done)
 
+    def is_drawing(self) -> bool:
+        """Whether the next step's samples are being drawn."""
+        return self._ahead.is_busy
+
     def settle(self) -> None:
         """Wait for the draw under way, so that no engine is asked for anything while versions change."""
         self._ahead.settle()

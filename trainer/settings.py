@@ -120,6 +120,9 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
         0.1, ge=0, le=0.5, description="Share of the time that these rests take at most; 0: training never rests."
     )
     threads: int = Field(1, ge=1, description="Threads of a training step; on a small machine people need the rest.")
+    threads_alone: int | None = Field(
+        None, ge=1, description="The same while nothing is sampled for the round, in grpo and ppo; without: `threads`."
+    )
     save_every: int = Field(1, ge=1, description="Steps between saved states; a killed round loses at most so many.")
     keep_checkpoints: int = Field(
         10, ge=1, description="Of those that can be made live so many newest keep their files, beside those in use."

@@ -38,7 +38,10 @@ def main() -> int:
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--threads", type=int, default=cores, help="of a training that nothing runs beside")
     parser.add_argument(
-        "--threads-ahead", type=int, default=max(1, cores - 1), help="of ours while the engine samples beside it"
+        "--threads-ahead",
+        type=int,
+        default=max(1, cores - 1),
+        help="of ours while the engine samples beside it",
     )
     parser.add_argument("--smoke", action="store_true", help="minutes: shows that it runs, and nothing more")
     parser.add_argument("--out", type=Path, default=Path("bench/out/round"))
@@ -90,7 +93,7 @@ class Comparison:
                     self._setup.config(self._seed, overlap=name == AHEAD),
                     self._seed,
                     f"round: {name}",
-                    environment={"threads": str(self._threads[name])},
+                    environment={"threads": str(self._threads[name]), "threads_alone": str(self._threads[PLAIN])},
                 )
                 side, asked = ours(name, stack, bench, self._setup, wanted, self._run / name)
                 sides.append(side)
