@@ -59,6 +59,7 @@ class Stored:
 @dataclass
 class _Running:
     body: str
+    over: bool = False  # it is answered, and about to be let go
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -93,7 +94,7 @@ class Repeats:
         while (running := self._running.get(key.request_id)) is not None:
             if running.body != key.body:
                 raise _reused()
-            if ask.stream:
+            if ask.stream and not running.over:
                 raise _in_progress()
             await running.ended.wait()
         mine = self._running[key.request_id] = _Running(key.body)
@@ -105,6 +106,7 @@ class Repeats:
             took_place = False
             raise
         finally:
+            mine.over = True
             if took_place:
                 self._ended[key.request_id] = None
                 if len(self._ended) > MOST:

@@ -103,6 +103,22 @@ async def test_a_stream_is_one_turn_and_its_repeat_is_told_where_the_answer_is(
     assert (asked(engine), len(turns(house))) == (1, 1)
 
 
+async def test_a_repeat_that_comes_while_the_key_is_let_go_is_told_where_the_answer_is(
+    house: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding = house.gateway.holding
+    let_go = holding.let_go
+
+    async def slowly(name: str, late: bool) -> None:
+        await asyncio.sleep(0.5)
+        await let_go(name, late)
+
+    monkeypatch.setattr(holding, "let_go", slowly)
+    assert (await ask(house, stream=True)).status_code == 200
+    conflict(await ask(house, stream=True), "not_replayable")
+    assert asked(engine) == 1
+
+
 async def test_what_the_record_does_not_hold_is_not_replayed(house: Running, engine: FakeEngine) -> None:
     for key, more, code in (
         ("several", {"n": 2}, "not_replayable"),
