@@ -78,6 +78,22 @@ async def test_a_client_that_lost_its_connection_finds_the_answer_when_it_comes_
     assert [turn.ending for turn in turns(house)] == ["complete"]
 
 
+async def test_a_repeat_says_at_which_text_the_answer_stopped(house: Running, engine: FakeEngine) -> None:
+    engine.finish = ("stop", "END")
+    first, again = [await ask(house, stop=["END"]) for _ in range(2)]
+    assert again.json()["choices"] == first.json()["choices"]
+    wish = {
+        "model": "ruminate",
+        "max_tokens": 99,
+        "messages": [{"role": "user", "content": "hello"}],
+        "stop_sequences": ["END"],
+    }
+    for _ in range(2):
+        answer = (await house.http.post("/v1/messages", json=wish, headers={"Idempotency-Key": "m1"})).json()
+        assert (answer["stop_reason"], answer["stop_sequence"]) == ("stop_sequence", "END")
+    assert asked(engine) == 2
+
+
 async def test_keys_of_different_users_never_meet(house: Running, engine: FakeEngine) -> None:
     with house.database.transaction() as session:
         user = users.ensure_user(session, "ann", "user", "train")
