@@ -99,9 +99,10 @@ class Repeats:
                 raise _in_progress()
             await running.ended.wait()
         mine = self._running[key.request_id] = _Running(key.body)
-        took_place = True
+        took_place = False
         try:
             stored = await self._find(key, ask)
+            took_place = True  # from here on also where its client leaves
             yield stored
         except Exception:
             took_place = False

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from support.waiting import until
 
 from db.queries import users
 from db.schema import Generation
+from server.repeats import Repeats
 
 pytestmark = pytest.mark.usefixtures("kind")  # on SQLite and on PostgreSQL
 
@@ -180,6 +182,25 @@ async def test_a_turn_that_waits_in_the_spool_is_not_made_twice(house: Running, 
     await until(lambda: turns(house), "the turn was not recorded")
     assert (await ask(house)).headers["idempotent-replayed"] == "true"
     assert (asked(engine), len(turns(house))) == (1, 1)
+
+
+async def test_a_client_that_left_before_anything_was_asked_has_its_key_free_also_while_turns_wait(
+    house: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = Repeats._look
+
+    def slowly(*given: Any) -> Any:
+        time.sleep(1.0)
+        return look(*given)
+
+    house.gateway.recorder._kept_out = "turns go to the spool"  # as of a database that is slow
+    with monkeypatch.context() as patched:
+        patched.setattr(Repeats, "_look", slowly)
+        with pytest.raises(httpx.ReadTimeout):
+            await ask(house, patience=0.3, stream=True)
+        await until(lambda: house.gateway.pool.chats, "the chat still counts", 0)
+    assert (await ask(house, stream=True)).status_code == 200
+    assert asked(engine) == 1
 
 
 async def test_deleted_words_are_not_replayed(house: Running, tmp_path: Path) -> None:
