@@ -93,12 +93,17 @@ class Ask:
         return orjson.dumps(body)
 
 
-def read_object(raw: bytes) -> dict[str, Any]:
-    """A request's body. Raises ApiError 400 when it is no JSON object."""
+def read_json(raw: bytes) -> Any:
+    """A request's body. Raises ApiError 400 for what is no JSON, as NaN and half of a character are none."""
     try:
-        body = orjson.loads(raw)
+        return orjson.loads(raw)
     except orjson.JSONDecodeError as error:
         raise invalid(f"the body is not JSON: {error}") from None
+
+
+def read_object(raw: bytes) -> dict[str, Any]:
+    """The same of one that is to be an object."""
+    body = read_json(raw)
     if not isinstance(body, dict):
         raise invalid("the body must be a JSON object")
     if raw.count(b"[") + raw.count(b"{") > MOST_DEEP and _is_deep(body):

@@ -21,7 +21,7 @@ from server.pickup import HIDES
 from server.placing import Place
 from server.recording import Recorder, numbered
 from server.relay import Failure
-from server.repeats import BODY, Key
+from server.repeats import BODY, STOP, Key
 from server.tracing import CURRENT
 from thinking.format import ThinkingFormat
 
@@ -82,6 +82,8 @@ class Books:
         self._metrics.answer(turn.model, turn.engine, seconds, tokens)
         if ask.kind == "text":
             split_texts(outcome, self._fmt)
+        if BODY in turn.sampling and outcome.choices and outcome.choices[0].stop is not None:  # a repeat is to say so
+            turn = replace(turn, sampling={**turn.sampling, STOP: outcome.choices[0].stop})
         records = []
         for index in range(max(1, len(outcome.choices))):
             one = numbered(turn, index, turn.generation_id if index == 0 else new_id())

@@ -47,14 +47,16 @@ class Exchange:
         self._send, self._work, self._patience = send, work, patience
         self.headers: list[tuple[bytes, bytes]] = []
         self.left = False
-        self._begun = False
+        self._begun = self._over = False
         self._last = time.monotonic()
 
     async def watch(self, receive: Receive) -> None:
-        """Cancel the work as soon as the client goes away."""
+        """Cancel the work as soon as the client goes away. One that has its whole answer may: the server says so of
+        each, and what is left of the work is to be done."""
         while (await receive())["type"] != "http.disconnect":
             pass
-        self._leave()
+        if not self._over:
+            self._leave()
 
     async def piece(self, data: bytes, more: bool = True) -> None:
         self._last = time.monotonic()
@@ -97,6 +99,8 @@ class Exchange:
     async def _taken(self, message: Message) -> None:
         if (rest := self._out(message)) is not None:
             await rest
+        if message["type"] == "http.response.body" and not message["more_body"]:
+            self._over = True
 
     def _out(self, message: Message) -> Awaitable[None] | None:
         """Send now. Returns what is to be awaited when the client does not keep up, else None."""

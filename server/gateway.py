@@ -140,7 +140,8 @@ class Gateway:
         pending = lambda: not self.spool.empty or self.recorder.trouble is not None  # noqa: E731
         self.streams = Streams(settings.redis_url)
         self.feeds = Feeds(self.recorder.open, self.streams.share, self.streams.drop)
-        self.pickup = Pickup(database, self.lookups, self.feeds, self.streams, pending)
+        mirror = settings.mirror_reasoning_content
+        self.pickup = Pickup(database, self.lookups, self.feeds, self.streams, pending, mirror)
         longest = Longest(self.relay, settings.max_prompt_tokens)
         # Its own threads: it writes, and those who look up what every request needs don't stand behind it.
         self._keys = Lookups(database.url, settings.lookup_seconds, threads=2)
@@ -152,7 +153,7 @@ class Gateway:
         name = f"{host}:{settings.port}"
         fmt = FORMATS[settings.thinking_format]
         forms: list[Form] = [
-            Plain("chat", settings.mirror_reasoning_content),
+            Plain("chat", mirror),
             Plain("text"),
             Responses(database, self.lookups, pending),
             Messages(),

@@ -1,8 +1,9 @@
-"""Stands before FastAPI, as ASGI middleware: no body is read of somebody unknown, and none without end; and no more
-requests of the app API are taken than can be worked on.
+"""Stands before FastAPI, as ASGI middleware: no body is read of somebody unknown, and none without end; none of the app
+API comes in that is no JSON; and no more of its requests are taken than can be worked on.
 
-FastAPI reads a body whole before it asks a route who may call it, and routes that read the database share 40 threads.
-Endpoints that write answers see to all of this themselves.
+FastAPI reads a body whole before it asks a route who may call it, by a reader that takes NaN and half of a character,
+which no answer could tell again; and routes that read the database share 40 threads. Endpoints that write answers see
+to all of this themselves.
 """
 
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from server.asking import read_json
 from server.auth import address_of
 from server.errors import ApiError, unavailable
 from server.exchange import read_request
@@ -72,6 +74,8 @@ async def _read(scope: Scope, receive: Receive, most: int) -> Receive:
     if not most:
         return receive
     body: bytes | None = await read_request(receive, dict(scope["headers"]), most)
+    if body and scope["path"].startswith(APP):
+        read_json(body)
 
     async def again() -> Message:
         nonlocal body

@@ -122,8 +122,12 @@ class Limiter:
                 del self._answers[who]
 
     async def run(self) -> None:
-        """Let the other gateways count the answers that are written here, until cancelled."""
-        await (asyncio.Event().wait() if self._slots is None else self._slots.run())
+        """Let the other gateways count the answers that are written here, and notice when a Redis that was gone is
+        back, until cancelled."""
+        if self._slots is None:
+            await asyncio.Event().wait()
+        else:
+            await self._slots.run(lambda: self.trouble is not None, self._up)
 
     async def stop(self) -> None:
         """Give back what is written no more."""
@@ -198,6 +202,9 @@ class Limiter:
             log.error("limits are not enforced, Redis does not answer: %r", error)
         self._down_until = time.monotonic() + RETRY_SECONDS
         self.trouble = "Redis does not answer; limits are not enforced meanwhile"
+
+    def _up(self) -> None:
+        self.trouble, self._down_until = None, 0.0
 
 
 def _too_many(answers: int) -> ApiError:

@@ -32,6 +32,7 @@ class Choice:
     reasoning: list[str] = field(default_factory=list)
     response: list[str] = field(default_factory=list)
     finish_reason: str | None = None
+    stop: str | int | None = None  # the text, or the token, of those to stop at which ended it
     tool_calls: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -174,7 +175,7 @@ def _take(outcome: Outcome, piece: dict[str, Any], part: str) -> None:
     for said in piece.get("choices", ()):
         choice = outcome.choice(said["index"])
         if reason := _text(said.get("finish_reason")):
-            choice.finish_reason = reason
+            choice.finish_reason, choice.stop = reason, said.get("stop_reason")
         if text := _text(said.get("text")):
             choice.response.append(text)
         words = said.get(part) or {}

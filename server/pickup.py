@@ -57,13 +57,19 @@ def place_of(last_event_id: str | None, after: int) -> Place:
 
 class Pickup:
     """Finds the events of one answer for the user whose it is. `pending`: whether turns may be on their way into the
-    record."""
+    record; `mirror`: answers carry the thought under its older name too."""
 
     def __init__(
-        self, database: Database, lookups: Lookups, feeds: Feeds, streams: Streams, pending: Callable[[], bool]
+        self,
+        database: Database,
+        lookups: Lookups,
+        feeds: Feeds,
+        streams: Streams,
+        pending: Callable[[], bool],
+        mirror: bool,
     ) -> None:
         self._database, self._lookups, self._feeds, self._streams = database, lookups, feeds, streams
-        self._pending = pending
+        self._pending, self._mirror = pending, mirror
 
     async def find(self, generation_id: str, user_id: str, place: Place) -> Picked:
         """Raises ApiError: 404 for what is not this user's, 409 while another gateway has it alone, 410 wordless."""
@@ -84,7 +90,7 @@ class Pickup:
             raise ApiError(409, message, code="answered_elsewhere", headers={"Retry-After": "2"})
         if row.response is None or row.consent == "none":
             raise ApiError(410, "no words of this answer were kept", code="not_kept")
-        return Picked("record", _told(_events(row, calls), place.after if place.recorded else 0))
+        return Picked("record", _told(_events(row, calls, self._mirror), place.after if place.recorded else 0))
 
     async def _was_deleted(self, generation_id: str) -> bool:
         """Whether a finished answer of this gateway is in the record no more; False where it may be on its way there,
@@ -141,7 +147,7 @@ class Pickup:
             return row, ((message.extra or {}).get("tool_calls") or []) if message is not None else []
 
 
-def _events(row: Generation, calls: list[dict[str, Any]]) -> list[bytes]:
+def _events(row: Generation, calls: list[dict[str, Any]], mirror: bool) -> list[bytes]:
     """A finished answer as a stream would have told it, in as few events as there are parts."""
     head = {
         "id": f"chatcmpl-{row.id}",
@@ -151,7 +157,7 @@ def _events(row: Generation, calls: list[dict[str, Any]]) -> list[bytes]:
     }
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     if row.reasoning and not row.sampling.get(HIDES):
-        deltas.append({"reasoning": row.reasoning})
+        deltas.append({"reasoning": row.reasoning} | ({"reasoning_content": row.reasoning} if mirror else {}))
     if row.response:
         deltas.append({"content": row.response})
     if calls:

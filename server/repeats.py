@@ -34,6 +34,7 @@ LONGEST = 255  # characters of a key
 MOST = 10_000  # ended requests remembered, for as long as their turns wait in the spool
 LOOK_SECONDS = (0.05, 0.5)  # how soon, and then how often, is looked whether another gateway's answer is there
 BODY = "idempotency_body"  # in the record's sampling: tells the same request from another one under the same key
+STOP = "stop_reason"  # in the record's sampling, beside it: at which of the texts or tokens to stop at it ended
 ENDED_WELL = ("complete", "no_thought", "malformed", "truncated_thought", "truncated_response")
 UNKEPT = ("tools", "functions", "logprobs", "prompt_logprobs", "return_token_ids", "return_prompt_text", "echo")
 """Fields that put something into an answer that the record does not hold."""
@@ -59,6 +60,7 @@ class Stored:
 @dataclass
 class _Running:
     body: str
+    over: bool = False  # it is answered, and about to be let go
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -93,18 +95,20 @@ class Repeats:
         while (running := self._running.get(key.request_id)) is not None:
             if running.body != key.body:
                 raise _reused()
-            if ask.stream:
+            if ask.stream and not running.over:
                 raise _in_progress()
             await running.ended.wait()
         mine = self._running[key.request_id] = _Running(key.body)
-        took_place = True
+        took_place = False
         try:
             stored = await self._find(key, ask)
+            took_place = True  # from here on also where its client leaves
             yield stored
         except Exception:
             took_place = False
             raise
         finally:
+            mine.over = True
             if took_place:
                 self._ended[key.request_id] = None
                 if len(self._ended) > MOST:
@@ -196,12 +200,13 @@ def _answer(row: Generation) -> dict[str, Any]:
     if row.reasoning_tokens is not None:
         usage["completion_tokens_details"] = {"reasoning_tokens": row.reasoning_tokens}
     message = {"role": "assistant", "content": row.response, "reasoning": row.reasoning or None}
+    stop = {name: row.sampling[name] for name in (STOP,) if name in row.sampling}
     return {
         "id": f"chatcmpl-{row.id}",
         "object": "chat.completion",
         "created": int(row.started_at.timestamp()),
         "model": row.model,
-        "choices": [{"index": 0, "message": message, "finish_reason": row.finish_reason}],
+        "choices": [{"index": 0, "message": message, "finish_reason": row.finish_reason, **stop}],
         "usage": usage,
     }
 

@@ -72,16 +72,20 @@ class Slots:
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
-    async def run(self) -> None:
-        """Renew what is held, until cancelled."""
+    async def run(self, missed: Callable[[], bool] = lambda: False, back: Callable[[], None] = lambda: None) -> None:
+        """Renew what is held, until cancelled. While Redis is `missed` it is also asked whether it is `back`."""
         while True:
             await asyncio.sleep(BEAT_SECONDS)
-            for who in tuple(self._held):
-                try:
+            try:
+                for who in tuple(self._held):
                     async with asyncio.timeout(ANSWER_SECONDS):
                         await self._renew(who, tuple(self._held.get(who, ())))
-                except (OSError, TimeoutError):
-                    break  # the next beat is soon; who counts meanwhile has noticed
+                if missed():
+                    async with asyncio.timeout(ANSWER_SECONDS):
+                        await self._ask(lambda redis: redis.ping())
+                    back()
+            except (OSError, TimeoutError):
+                continue  # the next beat is soon; who counts meanwhile has noticed
 
     async def stop(self) -> None:
         """Let the connections go, after what is being given back."""

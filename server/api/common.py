@@ -1,6 +1,7 @@
 """What every route may ask for: the gateway, and who is asking."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Annotated, Any, NamedTuple
 
 import orjson
@@ -80,6 +81,17 @@ def _kept(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+def _told(value: datetime | None) -> datetime | None:
+    if value is None:
+        return None
+    if value.tzinfo is None:  # nobody knows what it means
+        raise ValueError("has no time zone; send it with one, such as Z")
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("is no time in UTC") from error
+
+
 async def _arrived(request: Request, _: Annotated[Identity, Depends(_identity)], generation_id: str) -> None:
     await until_recorded(_of(request), generation_id)
 
@@ -127,6 +139,8 @@ ANSWERED = Depends(_arrived)
 """Of a route about `generation_id`, which its client may ask for as soon as it has the answer."""
 Limit = Annotated[int, Query(ge=1, le=1000)]
 """How many rows a list has at most."""
+Before = Annotated[datetime | None, AfterValidator(_told)]
+"""The time of the last one that was listed: a list goes on with what is older."""
 BeforeId = Annotated[str | None, Query(max_length=200)]
 """Beside `before`, the id of the last one that was listed: without it others of the same time are left out."""
 Number = Annotated[int, Path(ge=0, lt=2**31)]

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from datetime import datetime
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import APIRouter, Query
@@ -14,7 +13,7 @@ from sqlalchemy.orm import Session
 from db.queries import conversations, feedback, forget, regressions
 from db.queries.searching import search_conversations
 from db.schema import Conversation
-from server.api.common import ANSWERED, BeforeId, House, Limit, Me, Shown
+from server.api.common import ANSWERED, Before, BeforeId, House, Limit, Me, Shown
 from server.forgetting import erase_files
 from server.refusals import NOT_FOUND, refused
 from server.views import comparison_view, conversation_view, message_view, when
@@ -47,7 +46,7 @@ def list_conversations(
     gateway: House,
     me: Me,
     limit: Limit = 50,
-    before: datetime | None = None,
+    before: Before = None,
     before_id: BeforeId = None,
     search: Annotated[str | None, Query(max_length=200)] = None,
 ) -> dict[str, Any]:

@@ -117,6 +117,15 @@ async def test_a_search_finds_words_inside_conversations_page_by_page(house: Run
     assert (await house.http.get("/api/conversations", params={"search": "x" * 201})).status_code == 400
 
 
+@pytest.mark.parametrize("before", ["2026-11-30T12:00:00", "2026-11-30", "0001-01-01T00:00:00+14:00"])
+async def test_a_time_that_says_nothing_is_refused_by_name(house: Running, before: str) -> None:
+    """Without a time zone, or before the first there is."""
+    for search in ({}, {"search": "walrus"}):
+        answer = await house.http.get("/api/conversations", params={"before": before} | search)
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "before")
+    assert (await house.http.get("/api/conversations", params={"before": "2026-11-30T12:00:00+01:00"})).json()
+
+
 async def test_what_a_user_deletes_is_gone_from_database_and_spool(house: Running) -> None:
     answer = await house.chat("a secret")
     user_id = house.gateway.door._local.user_id  # type: ignore[union-attr]

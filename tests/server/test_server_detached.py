@@ -94,6 +94,21 @@ async def test_the_record_answers_once_the_events_are_gone(
     assert parsed((await events_of(house.http, generation, **{"Last-Event-ID": "record-2"})).text) == events[2:]
 
 
+async def test_the_record_tells_the_thought_under_its_older_name_too_where_answers_do(
+    tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "KEPT_SECONDS", 0.0)
+    async with running_gateway(tmp_path / "home", [engine.url], mirror_reasoning_content=True) as house:
+        await house.until_ready()
+        answer = await house.http.post(CHAT, json=DETACHED)
+        generation = answer.headers["x-ruminate-generation"]
+        await until(lambda: house.gateway.feeds.get(generation), "its events are still kept", None)
+        told = await events_of(house.http, generation)
+        assert told.headers["x-ruminate-events"] == "record"
+        for name in ("reasoning", "reasoning_content"):
+            assert f'"{name}":"{engine.text("ruminate-v0")[0]}"' in told.text
+
+
 @alone
 @pytest.mark.parametrize("gone", [False, True])
 async def test_the_events_of_an_answer_that_waits_in_the_spool_can_be_had(

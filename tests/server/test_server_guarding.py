@@ -92,6 +92,27 @@ async def test_a_key_that_may_send_less_may_send_less_everywhere(tmp_path: Path,
         assert (await house.http.post("/api/comparisons", json=wish, headers=asked)).status_code == 404
 
 
+@pytest.mark.parametrize("value", ['"\\ud83d"', "NaN", "Infinity"])
+async def test_what_is_no_json_is_refused_before_it_could_be_kept_and_not_be_told_again(
+    house: Running, value: str
+) -> None:
+    """Half of a character, as of an emoji that a program cut in two, and numbers that are none."""
+    said = await house.chat()
+    answer, conversation = (said.headers[f"x-ruminate-{name}"] for name in ("generation", "conversation"))
+    opinion = f"/api/generations/{answer}/feedback"
+    wishes = [
+        (opinion, f'{{"rating": 1, "tags": [{value}]}}'),
+        (opinion, f'{{"rating": 1, "shown": {{"how": {value}}}}}'),
+        ("/api/rounds", f'{{"config": {{"learning_rate": {value}}}}}'),
+        ("/api/admin/engines", f'{{"url": {value}}}'),
+    ]
+    for path, body in wishes:
+        refused = await house.http.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert refused.status_code == 400, (path, body)
+    for path in (f"/api/conversations/{conversation}", "/api/me/data", "/api/rounds"):
+        assert (await house.http.get(path)).status_code == 200, path
+
+
 async def test_slow_reads_of_the_app_are_bounded_and_keep_neither_chats_nor_metrics_waiting(
     tmp_path: Path, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

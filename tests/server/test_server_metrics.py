@@ -168,6 +168,22 @@ async def test_a_client_that_left_is_counted_as_such(house: Running, engine: Fak
     assert value(await scraped(house), "ruminate_requests_total", status="499") == 1
 
 
+async def test_a_client_that_has_its_whole_answer_has_not_left_also_where_something_is_left_to_do(
+    house: Running,
+) -> None:
+    """A key is let go after a stream's end, when the server says that its client is gone."""
+    wish = {"model": "ruminate", "messages": [{"role": "user", "content": "hello"}], "stream": True}
+    chat = "/v1/chat/completions"
+    answer = await house.http.post(chat, json=wish, headers={"Idempotency-Key": "one"})
+    assert answer.text.endswith("[DONE]\n\n")
+
+    async def statuses() -> list[str]:
+        counted = (await scraped(house)).get("ruminate_requests_total", [])
+        return [labels["status"] for labels, _ in counted if labels["route"] == chat]
+
+    assert await until(statuses, "nothing was counted") == ["200"]
+
+
 async def test_no_words_and_no_users_are_in_the_metrics(house: Running) -> None:
     with house.database.transaction() as session:
         user = users.ensure_user(session, "ann-of-all-people", "user", "train")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from support.waiting import until
 
 from db.queries import users
 from db.schema import Generation
+from server.repeats import Repeats
 
 pytestmark = pytest.mark.usefixtures("kind")  # on SQLite and on PostgreSQL
 
@@ -78,6 +80,22 @@ async def test_a_client_that_lost_its_connection_finds_the_answer_when_it_comes_
     assert [turn.ending for turn in turns(house)] == ["complete"]
 
 
+async def test_a_repeat_says_at_which_text_the_answer_stopped(house: Running, engine: FakeEngine) -> None:
+    engine.finish = ("stop", "END")
+    first, again = [await ask(house, stop=["END"]) for _ in range(2)]
+    assert again.json()["choices"] == first.json()["choices"]
+    wish = {
+        "model": "ruminate",
+        "max_tokens": 99,
+        "messages": [{"role": "user", "content": "hello"}],
+        "stop_sequences": ["END"],
+    }
+    for _ in range(2):
+        answer = (await house.http.post("/v1/messages", json=wish, headers={"Idempotency-Key": "m1"})).json()
+        assert (answer["stop_reason"], answer["stop_sequence"]) == ("stop_sequence", "END")
+    assert asked(engine) == 2
+
+
 async def test_keys_of_different_users_never_meet(house: Running, engine: FakeEngine) -> None:
     with house.database.transaction() as session:
         user = users.ensure_user(session, "ann", "user", "train")
@@ -101,6 +119,22 @@ async def test_a_stream_is_one_turn_and_its_repeat_is_told_where_the_answer_is(
     conflict(after, "not_replayable")
     assert after.json()["error"]["generation_id"] == (await first).headers["x-ruminate-generation"]
     assert (asked(engine), len(turns(house))) == (1, 1)
+
+
+async def test_a_repeat_that_comes_while_the_key_is_let_go_is_told_where_the_answer_is(
+    house: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holding = house.gateway.holding
+    let_go = holding.let_go
+
+    async def slowly(name: str, late: bool) -> None:
+        await asyncio.sleep(0.5)
+        await let_go(name, late)
+
+    monkeypatch.setattr(holding, "let_go", slowly)
+    assert (await ask(house, stream=True)).status_code == 200
+    conflict(await ask(house, stream=True), "not_replayable")
+    assert asked(engine) == 1
 
 
 async def test_what_the_record_does_not_hold_is_not_replayed(house: Running, engine: FakeEngine) -> None:
@@ -148,6 +182,25 @@ async def test_a_turn_that_waits_in_the_spool_is_not_made_twice(house: Running, 
     await until(lambda: turns(house), "the turn was not recorded")
     assert (await ask(house)).headers["idempotent-replayed"] == "true"
     assert (asked(engine), len(turns(house))) == (1, 1)
+
+
+async def test_a_client_that_left_before_anything_was_asked_has_its_key_free_also_while_turns_wait(
+    house: Running, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = Repeats._look
+
+    def slowly(*given: Any) -> Any:
+        time.sleep(1.0)
+        return look(*given)
+
+    house.gateway.recorder._kept_out = "turns go to the spool"  # as of a database that is slow
+    with monkeypatch.context() as patched:
+        patched.setattr(Repeats, "_look", slowly)
+        with pytest.raises(httpx.ReadTimeout):
+            await ask(house, patience=0.3, stream=True)
+        await until(lambda: house.gateway.pool.chats, "the chat still counts", 0)
+    assert (await ask(house, stream=True)).status_code == 200
+    assert asked(engine) == 1
 
 
 async def test_deleted_words_are_not_replayed(house: Running, tmp_path: Path) -> None:

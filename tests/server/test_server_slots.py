@@ -128,6 +128,19 @@ async def test_the_answers_of_a_gateway_process_that_was_killed_count_no_longer(
             await running
 
 
+async def test_a_redis_that_is_back_is_noticed_while_nobody_asks_for_anything(
+    tmp_path: Path, engine: FakeEngine, redis: RedisServer
+) -> None:
+    settings = {"redis_url": redis.url, "concurrent_answers": 1, "requests_per_minute": 1000}
+    async with running_gateway(tmp_path / "home", [engine.url], **settings) as house:
+        await house.until_ready()
+        await redis.kill()
+        assert (await house.chat()).status_code == 200
+        assert house.gateway.limiter.trouble
+        await redis.start()
+        await until(lambda: house.gateway.trouble, "the trouble is told still", None)
+
+
 async def test_a_redis_that_hangs_keeps_no_chat_waiting_and_each_gateway_counts_alone_meanwhile(
     tmp_path: Path, engine: FakeEngine, redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
