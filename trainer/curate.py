@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from trainer.prompts import Messages, Prompt
+from trainer.prompts import Messages, Prompt, is_heldout
 from trainer.round_config import RoundConfig
 from trainer.sieve import Sieve, Verdict
 from trainer.unsafe import Unsafe, by_rule
@@ -56,17 +56,17 @@ def curate(
     `flat_in`: as in `Sieve`. `first`: ids of recorded prompts that are taken before others where not all have room.
     Raises ValueError when not enough are left to train or to judge on.
     """
-    gate, asked = list(heldout or []), list(recorded)
-    sieve = Sieve(config, count_tokens, gate, asked, unsafe, flat_in)
+    gate, asked, mixed = list(heldout or []), list(recorded), list(mix)
+    gate_is_set = heldout is not None
+    apart = () if gate_is_set else (one for one in mixed if is_heldout(one.messages, config.heldout_share))
+    sieve = Sieve(config, count_tokens, gate, asked, unsafe, flat_in, apart)
     wanted = config.steps * config.prompts_per_step
     shuffled = random.Random(f"mix {config.seed}")
-    gate_is_set = heldout is not None
     out = Curation()
     for prompt in asked:
         out.verdicts.append(sieve.judge(prompt))
     showable = min(SHOWABLE, config.gate_prompts // SHOWABLE_SHARE)
     over = _take(out, wanted - round(config.mix_share * wanted), config.gate_prompts - showable, first)
-    mixed = list(mix)
     shuffled.shuffle(mixed)
     spare = SPARES * config.prompts_per_step
     for prompt in mixed:

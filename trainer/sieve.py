@@ -1,8 +1,8 @@
 """The rules of curation, prompt by prompt: each gets a verdict and, kept or left, a reason.
 
 A prompt's split hangs on its conversation's first message alone, by hash; and on those that nearly say the same: one
-that is near a held-out one and not held out itself is left, and the other way round. Of recorded ones the oldest
-decides, so that what was decided once stays.
+that is near a held-out one and not held out itself is left, and the other way round. What the gate may ask of the mix
+decides first, whether or not this round asks it, then of recorded ones the oldest: so what was decided once stays.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ class Verdict:
 class Sieve:
     """Judges one prompt after another; remembers what it has seen. `recorded`: newest first.
 
-    `flat_in`: in how many earlier rounds a prompt's samples earned all the same.
+    `flat_in`: in how many earlier rounds a prompt's samples earned all the same. `apart`: what of the mix is held out.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Sieve:
         recorded: Sequence[Prompt] = (),
         unsafe: Unsafe = by_rule,
         flat_in: Callable[[Prompt], int] = lambda prompt: 0,
+        apart: Iterable[Prompt] = (),
     ) -> None:
         self._config, self._count_tokens, self._unsafe = config, count_tokens, unsafe
         self._flat_in = flat_in
@@ -52,6 +53,8 @@ class Sieve:
         self._never_train = {root(prompt.messages) for prompt in gate}
         for prompt in gate:
             self._cluster(prompt, "gate")
+        for prompt in apart:
+            self._cluster(prompt, "heldout")
         for prompt in reversed(recorded):
             self._cluster(prompt, self._own(prompt))
 

@@ -165,6 +165,21 @@ def test_without_a_file_for_the_gate_the_held_out_share_of_the_mix_is_asked():
     assert all(is_heldout(prompt.messages, CONFIG.heldout_share) for prompt in chosen.heldout)
 
 
+def test_what_is_nearly_a_held_out_one_of_the_mix_is_trained_on_in_no_round():
+    """Whichever of the two a round comes upon first; be it one that somebody asked."""
+    config = CONFIG.model_copy(update={"heldout_share": 0.5, "gate_prompts": 200, "steps": 50})
+    text = "please write me a short and friendly email to my neighbour about the loud music of last night, number"
+    both = [(said(f"{number} {text} one"), said(f"{number} {text} two")) for number in range(99)]
+    held, free = next((one, other) for one, other in both if is_heldout(one, 0.5) and not is_heldout(other, 0.5))
+    of_mix = [*mix(), Prompt(held, "mix"), Prompt(free, "mix")]
+    someones = Prompt(free, "recorded", "m", "c", "ann")
+    for seed in range(8):
+        for recorded in ([], [someones]):
+            chosen = curate(recorded, of_mix, None, count, config.model_copy(update={"seed": seed}))
+            assert held in [prompt.messages for prompt in chosen.heldout]
+            assert free not in [prompt.messages for prompt in [*chosen.train, *chosen.spares]]
+
+
 def test_too_few_prompts_are_refused_with_the_reasons():
     with pytest.raises(ValueError, match="2 prompts are left.*larger base_mix"):
         curate([], mix(2), heldout(), count, CONFIG.model_copy(update={"heldout_share": 0.0}))
