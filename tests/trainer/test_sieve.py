@@ -154,6 +154,19 @@ def test_by_setting_personal_data_is_kept_redacted_or_a_reason_to_leave():
     assert clean.prompt.message_id == f"m-{text}"  # still the person's: consent and deletion go by it
 
 
+def test_taking_personal_data_out_hides_nothing_from_the_split():
+    mail = "write to {} about the rent"
+    judge = sieve(gate=[Prompt(said(mail.format("anna.lee@example.org")), "mix")]).judge
+    assert judge(recorded(mail.format("anna.lee@example.org"))).why == "the gate's prompts begin the same way"
+    assert judge(recorded(mail.format("bob@example.org"))).why == "nearly the same as the gate's"  # without the address
+    texts = [mail.format(f"anna{number}@example.org") for number in range(99)]
+    held = next(text for text in texts if is_heldout(said(text), 0.5))
+    free = next(text for text in texts if not is_heldout(said(text), 0.5))
+    judge = sieve(older=[recorded(free), recorded(held)], heldout_share=0.5).judge
+    assert judge(recorded(free)).why == "nearly the same as a held-out one"
+    assert judge(recorded(held)).kept
+
+
 def test_a_language_that_is_not_wanted_is_left_out_and_a_doubtful_one_is_not():
     german = "Bitte schreibe mir eine kurze Nachricht an meinen Nachbarn über die laute Musik."
     assert surely_other(german, "en") == "de"
