@@ -1,11 +1,14 @@
 """What curation leaves out besides lengths and duplicates: near ones, personal data, languages, one user's flood."""
 
+import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thinking.format import THINK
 from trainer.language import surely_other
 from trainer.near import Near, runs
 from trainer.personal import kinds, personal, redacted
@@ -200,6 +203,44 @@ def test_a_lesson_is_found_by_its_prompt_as_curation_leaves_it():
     assert by_prompt([lesson])[wording(kept.prompt.messages)] is lesson
     sums = [replace(lesson, messages=[{"role": "user", "content": f"What is 7 {sign} 5?"}]) for sign in "+-"]
     assert [by_prompt(sums)[wording(one.messages)] for one in sums] == sums
+
+
+class Letters:
+    """A tokenizer whose tokens are characters."""
+
+    eos_token_id = 0
+
+    def __call__(self, text, **_):
+        return {"input_ids": [ord(letter) for letter in text]}
+
+    def apply_chat_template(self, messages, **_):
+        return self(messages[-1]["content"])["input_ids"]
+
+
+def test_a_lesson_does_not_say_what_curation_took_out_of_its_prompt(tmp_path):
+    from trainer.sft import tokenized
+
+    asked = said("write to jane@example.org, not to jane@example.org.uk, or call +44 20 7946 0958")
+    thought = "the address is jane@example.org and the other jane@example.org.uk"
+    response = "Dear Jane, (Cc: help@example.com) ring me at +44 20 7946 0958."
+    file = tmp_path / "lessons.jsonl"
+    file.write_text(json.dumps({"messages": asked, "thought": thought, "response": response}))
+    work = SimpleNamespace(
+        round_id=1, config=CONFIG, settings=SimpleNamespace(teacher_data=str(file)),
+        reader=SimpleNamespace(tokenizer=Letters(), format=THINK),
+    )  # fmt: skip
+
+    def taught(prompt):
+        (row,) = tokenized(work, [prompt])
+        return "".join(chr(token) for token in row["input_ids"] if token)
+
+    left = sieve().judge(Prompt(asked, "mix")).prompt
+    assert taught(left) == (
+        "write to [email], not to [email], or call [phone]<think>\nthe address is [email] and the other [email]\n"
+        "</think>\n\nDear Jane, (Cc: help@example.com) ring me at [phone]."  # what the teacher says of itself stays
+    )
+    kept = sieve(personal_data="keep").judge(Prompt(asked, "mix")).prompt
+    assert taught(kept) == f"{asked[0]['content']}<think>\n{thought}\n</think>\n\n{response}"
 
 
 def test_what_was_asked_about_a_picture_is_not_learnt_from_without_it():
