@@ -46,6 +46,22 @@ def test_a_prompt_that_changes_one_word_is_nearly_a_duplicate():
     assert judge(recorded("please write me a short and friendly poem about my neighbour who plays the trumpet")).kept
 
 
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("请帮我给邻居写一封简短而友好的邮件，说说昨天晚上和今天早上很吵的音乐，问他能不能小声一点", ("早上", "中午")),
+        ("昨日の夜と今朝うるさかった音楽について、隣の人に短くて丁寧なメールを書いてください", ("今朝", "今晩")),
+        ("ช่วยเขียนอีเมลสั้นๆ ที่เป็นมิตรถึงเพื่อนบ้านของฉันเกี่ยวกับเสียงเพลงดังเมื่อคืนนี้และเช้าวันนี้ให้หน่อย", ("เช้า", "เย็น")),
+    ],
+)
+def test_where_words_have_no_spaces_between_them_characters_are_compared(text, other):
+    judge = sieve().judge
+    assert judge(recorded(text)).kept
+    assert judge(recorded(text.replace(*other))).why == "nearly a duplicate"
+    assert judge(recorded(text[: len(text) // 2])).kept
+    assert runs("给我写 a poem") == ["给 我 写", "我 写 a", "写 a poem"]
+
+
 def test_with_1_only_the_same_words_count():
     judge = sieve(near_duplicates=1.0).judge
     assert judge(recorded(LONG)).kept
