@@ -266,6 +266,8 @@ def judged(choice: dict[str, Any], languages: str) -> dict[str, str]:
     said = text_of(message)
     if choice.get("finish_reason") == "length":
         return {"left": "cut off"}
+    if message.get("refusal") or choice.get("finish_reason") == "content_filter":  # the server tells it apart
+        return {"left": "a refusal"}
     apart = message.get("reasoning") or message.get("reasoning_content") or ""
     if ZERO.open in said or not apart:
         found = re.fullmatch(r"\s*<think>(.*?)</think>\s*<response>(.*?)</response>\s*", said, re.S)

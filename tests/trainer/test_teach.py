@@ -85,6 +85,11 @@ def test_why_an_example_is_dropped(content, finish, why):
     assert judged(choice, "en") == {"left": why}
 
 
+def test_a_refusal_that_the_server_tells_apart_counts_as_one():
+    told = says(None, refusal="I can't help with that."), says(GOOD[:40], "content_filter"), says("", "content_filter")
+    assert [judged(reply[2]["choices"][0], "en") for reply in told] == [{"left": "a refusal"}] * 3
+
+
 def test_an_answer_in_parts_is_read():
     choice = says("")[2]["choices"][0]
     choice["message"]["content"] = [{"type": "text", "text": part} for part in GOOD.split("\n", 3)]
