@@ -160,7 +160,8 @@ PAPER = Profile(
     base_mix=_WILDCHAT_IF,
     template="llama3",
     reasoning_parser="ruminate",
-    engine=EngineSize(max_model_len=8192, max_num_seqs=256, gpu_memory_utilization=0.9),  # has its card for itself
+    # room for sft's 20,000 tokens, which the gate's answers may have as well; each engine has its card for itself
+    engine=EngineSize(max_model_len=20480, max_num_seqs=256, gpu_memory_utilization=0.9),
     gpu=True,
     memory_gib=96.0,
     # 16 bytes for each of 8e9 weights under training, 4 for the reference, and both reward models: 192 GB on six cards

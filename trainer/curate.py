@@ -11,12 +11,14 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from trainer.prompts import Messages, Prompt
+from trainer.prompts import Messages, Prompt, is_heldout
 from trainer.round_config import RoundConfig
 from trainer.sieve import Sieve, Verdict
 from trainer.unsafe import Unsafe, by_rule
 
 SPARES = 2  # steps' worth of extra mix prompts: they stand in for prompts whose consent is withdrawn on the way
+LEAST_SPARES = 4  # with fewer nothing can be said of whether answers got worse (`trainer.lookout`)
+SPARED_SHARE = 8  # where the mix has none left, one of so many that the round would train on
 
 SHOWABLE = 8  # mix prompts among the gate's, so that a house of many people sees what a round changed
 SHOWABLE_SHARE = 8  # and at most one of so many, in a small gate
@@ -56,17 +58,17 @@ def curate(
     `flat_in`: as in `Sieve`. `first`: ids of recorded prompts that are taken before others where not all have room.
     Raises ValueError when not enough are left to train or to judge on.
     """
-    gate, asked = list(heldout or []), list(recorded)
-    sieve = Sieve(config, count_tokens, gate, asked, unsafe, flat_in)
+    gate, asked, mixed = list(heldout or []), list(recorded), list(mix)
+    gate_is_set = heldout is not None
+    apart = () if gate_is_set else (one for one in mixed if is_heldout(one.messages, config.heldout_share))
+    sieve = Sieve(config, count_tokens, gate, asked, unsafe, flat_in, apart)
     wanted = config.steps * config.prompts_per_step
     shuffled = random.Random(f"mix {config.seed}")
-    gate_is_set = heldout is not None
     out = Curation()
     for prompt in asked:
         out.verdicts.append(sieve.judge(prompt))
     showable = min(SHOWABLE, config.gate_prompts // SHOWABLE_SHARE)
     over = _take(out, wanted - round(config.mix_share * wanted), config.gate_prompts - showable, first)
-    mixed = list(mix)
     shuffled.shuffle(mixed)
     spare = SPARES * config.prompts_per_step
     for prompt in mixed:
@@ -83,6 +85,8 @@ def curate(
             out.verdicts.append(verdict)
             if verdict.kept:
                 (out.train if verdict.split == "train" else out.heldout).append(verdict.prompt)
+    if config.looks_out:
+        _spare(out, spare, config)
     shuffled.shuffle(gate)
     for prompt in gate:
         if len(out.heldout) >= config.gate_prompts:
@@ -117,6 +121,22 @@ def _take(out: Curation, wanted: int, gate_prompts: int, first: Collection[str])
             out.verdicts[place] = Verdict(verdict.prompt, verdict.split, False, why)
             over += [(place, verdict)] if verdict.split == "heldout" else []
     return over
+
+
+def _spare(out: Curation, wanted: int, config: RoundConfig) -> None:
+    """Have some of the mix's stand in that the round would train on, where the mix has too few beside them.
+
+    A round that goes through all of it more than once would else train too far unseen.
+    """
+    of_mix = sum(prompt.source == "mix" for prompt in out.train)
+    count = min(wanted - len(out.spares), of_mix // SPARED_SHARE, len(out.train) - config.prompts_per_step)
+    if count <= 0 or len(out.spares) + count < LEAST_SPARES:
+        return
+    spared = out.train[-count:]  # the mix's come last
+    del out.train[-count:]
+    ids = {id(prompt) for prompt in spared}
+    out.verdicts = [verdict for verdict in out.verdicts if id(verdict.prompt) not in ids]
+    out.spares += spared
 
 
 def _require(out: Curation, config: RoundConfig) -> None:

@@ -20,6 +20,7 @@ from statistics import fmean
 import numpy as np
 
 from trainer.brakes import Enough
+from trainer.curate import LEAST_SPARES
 from trainer.files import read_json, write_json
 from trainer.gateway import GatewayError
 from trainer.policy import copy_weights, prompt_ids
@@ -31,7 +32,6 @@ from trainer.work import Work
 
 log = logging.getLogger(__name__)
 
-LEAST_PROMPTS = 4
 SURE = 3.0
 """Standard errors by which the mean over prompts must have fallen."""
 LOOKS, BEST = "looks.json", "best"
@@ -202,7 +202,6 @@ def surely_below(now: np.ndarray, best: np.ndarray) -> bool:
 
 def lookout_of(work: Work, spares: Sequence[Prompt], reward: RewardModel, judge: RewardModel) -> Lookout | None:
     """The round's lookout; None where it is off, the round too short for three looks, or too few prompts there."""
-    every = work.config.lookout_every
-    if not every or work.config.steps <= 2 * every or len(spares) < LEAST_PROMPTS:
+    if not work.config.looks_out or len(spares) < LEAST_SPARES:
         return None
     return Lookout(work, spares, reward, judge)

@@ -25,7 +25,7 @@ from trainer.ledger import Ledger
 from trainer.lookout import lookout_of
 from trainer.policy import let_go
 from trainer.publish import make_live, write_checkpoint
-from trainer.selection import Selection, select
+from trainer.selection import Selection, select, still_held_out
 from trainer.settings import TrainerSettings
 from trainer.tidy import sweep, tidy
 from trainer.wake import Wake
@@ -148,7 +148,8 @@ def judge(house: House, work: Work, candidate: Path, prompts: Selection) -> dict
     work.ledger.phase("gate", steps_done(work))
     kept = work.folder / "verdict.json"
     if not kept.is_file():
-        found = examine(work, candidate, prompts.heldout, house.reward, house.judge).as_json()
+        heldout = still_held_out(work, prompts.heldout)
+        found = examine(work, candidate, heldout, house.reward, house.judge).as_json()
         if early := stopped(work):
             found["words"] += f" (training ended after {early['step']} of {work.config.steps} steps: {early['why']})"
             found["stopped"] = early

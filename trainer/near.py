@@ -6,6 +6,7 @@ pairs close to the threshold may fall on either side.
 
 from functools import lru_cache
 
+import regex
 from rensa import RMinHash, RMinHashLSH
 
 from trainer.prompts import words_of
@@ -14,11 +15,14 @@ PERMUTATIONS = 128
 BANDS = 16  # of 8 rows: finds 95 of 100 pairs that share 0.8, and looks at few that share less than 0.6
 SEED = 42
 RUN = 3  # words in a row
+_UNSPACED = r"\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}"
+PIECES = regex.compile(rf"[{_UNSPACED}]\p{{M}}*|[^{_UNSPACED}]+")
+"""A word; of scripts that leave no space between words, a character with its marks."""
 
 
 def runs(text: str) -> list[str]:
-    """The runs of RUN words in a text; a shorter text is one run."""
-    words = words_of(text)
+    """The runs of RUN words (or characters, see PIECES) in a text; a shorter text is one run."""
+    words = [piece for word in words_of(text) for piece in PIECES.findall(word)]
     return [" ".join(words[at : at + RUN]) for at in range(max(1, len(words) - RUN + 1))]
 
 

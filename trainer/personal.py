@@ -45,6 +45,13 @@ def redacted(messages: Messages) -> Messages:
     return [{**message, "content": _without(text_of(message))} for message in messages]
 
 
+def taken_out(messages: Messages) -> dict[str, str]:
+    """What `redacted` takes out of a conversation, and what it puts there; the longest first."""
+    texts = [text_of(message) for message in messages]
+    found = {text[start:end]: f"[{kind}]" for text in texts for start, end, kind in personal(text)}
+    return dict(sorted(found.items(), key=lambda one: -len(one[0])))
+
+
 def _without(text: str) -> str:
     out, at = [], 0
     for start, end, kind in personal(text):

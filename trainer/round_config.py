@@ -193,6 +193,11 @@ class RoundConfig(BaseModel):
     )
     gate_max_length_ratio: float = Field(1.5, gt=1, description="Responses may grow by this factor, or shrink by it.")
 
+    @property
+    def looks_out(self) -> bool:
+        """Whether training is looked at on its way: it is on, and the round long enough for three looks."""
+        return 0 < 2 * self.lookout_every < self.steps
+
     @field_validator("preset")
     @classmethod
     def _known(cls, name: str) -> str:

@@ -52,6 +52,18 @@ def select(work: Work) -> Selection:
     )
 
 
+def still_held_out(work: Work, heldout: Sequence[Prompt]) -> list[Prompt]:
+    """Those that the gate may ask at this moment. Raises ValueError where people took back so many that too few are
+    left."""
+    left = _allowed(work, heldout)
+    if len(left) < LEAST_HELDOUT:
+        raise ValueError(
+            f"{len(left)} are left of those that the gate was to ask ({len(heldout)} when this round began), since "
+            f"people took back what they had allowed; it needs {LEAST_HELDOUT}. Start another round"
+        )
+    return left
+
+
 def _choose(work: Work) -> dict[str, int]:
     settings = work.settings
     recorded: Iterator[Prompt] = (

@@ -173,7 +173,7 @@ class TrainerSettings(BaseSettings, TriggerSettings, RoundConfig):
         try:
             if name := overrides.get("preset"):
                 own |= preset(name, algorithm)
-            elif self.preset:
+            elif self.preset and name is None:  # a round may ask for none
                 own |= preset(self.preset, algorithm) | by_person
         except ValueError as error:
             raise BadSetting(f"round config {error}") from None

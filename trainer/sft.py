@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.dpo import Record
-from trainer.personal import redacted
+from trainer.personal import redacted, taken_out
 from trainer.policy import policy_of, prompt_ids
 from trainer.prompts import Messages, Prompt, saved_table, up_to_user, wording
 from trainer.rewards import Reader, RewardModel
@@ -78,7 +78,7 @@ def tokenized(work: Work, prompts: list[Prompt]) -> list[dict[str, list[int]]]:
                 f"chose when it began; put its rows back, or cancel the round and start another one"
             )
         try:
-            answer = completion(work.reader, lesson)
+            answer = completion(work.reader, as_left(lesson, prompt.messages))
         except ValueError:
             left["with a marker in it"] += 1
             continue
@@ -97,6 +97,17 @@ def by_prompt(lessons: Iterable[Lesson]) -> dict[str, Lesson]:
     for lesson in lessons:
         found[wording(lesson.messages)] = found[wording(redacted(lesson.messages))] = lesson
     return found
+
+
+def as_left(lesson: Lesson, messages: Messages) -> Lesson:
+    """The lesson with its prompt as curation left it: what was taken out there does not stand in the answer, where it
+    would be taught as something to say of one's own accord."""
+    if wording(messages) == wording(lesson.messages):
+        return lesson
+    thought, response = lesson.thought, lesson.response
+    for text, kind in taken_out(lesson.messages).items():
+        thought, response = thought.replace(text, kind), response.replace(text, kind)
+    return Lesson(messages, thought, response)
 
 
 def completion(reader: Reader, lesson: Lesson) -> list[int]:

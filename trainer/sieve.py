@@ -1,8 +1,8 @@
 """The rules of curation, prompt by prompt: each gets a verdict and, kept or left, a reason.
 
 A prompt's split hangs on its conversation's first message alone, by hash; and on those that nearly say the same: one
-that is near a held-out one and not held out itself is left, and the other way round. Of recorded ones the oldest
-decides, so that what was decided once stays.
+that is near a held-out one and not held out itself is left, and the other way round. What the gate may ask of the mix
+decides first, whether or not this round asks it, then of recorded ones the oldest: so what was decided once stays.
 """
 
 from collections import Counter
@@ -30,7 +30,7 @@ class Verdict:
 class Sieve:
     """Judges one prompt after another; remembers what it has seen. `recorded`: newest first.
 
-    `flat_in`: in how many earlier rounds a prompt's samples earned all the same.
+    `flat_in`: in how many earlier rounds a prompt's samples earned all the same. `apart`: what of the mix is held out.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Sieve:
         recorded: Sequence[Prompt] = (),
         unsafe: Unsafe = by_rule,
         flat_in: Callable[[Prompt], int] = lambda prompt: 0,
+        apart: Iterable[Prompt] = (),
     ) -> None:
         self._config, self._count_tokens, self._unsafe = config, count_tokens, unsafe
         self._flat_in = flat_in
@@ -51,19 +52,21 @@ class Sieve:
         self._by_day: Counter[tuple[str, str | None]] = Counter()
         self._never_train = {root(prompt.messages) for prompt in gate}
         for prompt in gate:
-            self._cluster(prompt, "gate")
+            self._cluster(self._without_personal(prompt), "gate")
+        for prompt in apart:
+            self._cluster(self._without_personal(prompt), "heldout")
         for prompt in reversed(recorded):
-            self._cluster(prompt, self._own(prompt))
+            self._cluster(self._without_personal(prompt), self._own(prompt))
 
     def judge(self, prompt: Prompt) -> Verdict:
         """The verdict on it. What is kept counts for those that follow."""
-        split = self._own(prompt)
+        split, began = self._own(prompt), root(prompt.messages)
         found = [] if self._config.personal_data == "keep" else kinds(prompt.messages)
         if found and self._config.personal_data == "drop":
             return Verdict(prompt, split, False, f"personal data: {', '.join(found)}")
         if found:
             prompt = replace(prompt, messages=redacted(prompt.messages))
-        why = self._objection(prompt, split)
+        why = self._objection(prompt, split, began)
         if why is not None:
             return Verdict(prompt, split, False, why)
         self._keep(prompt)
@@ -77,7 +80,7 @@ class Sieve:
             return why
         return self._too_long(prompt) if text_of(prompt.messages[-1]).strip() else "it has no words"
 
-    def _objection(self, prompt: Prompt, split: str) -> str | None:
+    def _objection(self, prompt: Prompt, split: str, began: str) -> str | None:
         config, user = self._config, prompt.user_id
         if why := _without_question(prompt):
             return why
@@ -86,7 +89,7 @@ class Sieve:
         last = text_of(prompt.messages[-1])
         if len(last.strip()) < config.min_prompt_characters:
             return f"shorter than {config.min_prompt_characters} characters"
-        if split == "train" and root(prompt.messages) in self._never_train:
+        if split == "train" and began in self._never_train:
             return "the gate's prompts begin the same way"
         if identity(prompt.messages) in self._seen:
             return "a duplicate"
@@ -106,7 +109,7 @@ class Sieve:
             return f"unsafe: {found}"
         if self._texts.find(_whole(prompt)) is not None:
             return "nearly a duplicate"
-        cluster = self._cluster(prompt, split)
+        cluster = self._cluster(_first(prompt.messages), split)
         if cluster != split:
             said = {"gate": "the gate's", "heldout": "a held-out one", "train": "one that can be trained on"}[cluster]
             return f"nearly the same as {said}"
@@ -126,15 +129,24 @@ class Sieve:
     def _own(self, prompt: Prompt) -> str:
         return "heldout" if is_heldout(prompt.messages, self._config.heldout_share) else "train"
 
-    def _cluster(self, prompt: Prompt, own: str) -> str:
-        """The split of the first that nearly began like this one; `own` where this is the first."""
-        first = next((text_of(message) for message in prompt.messages if message["role"] == "user"), "")
+    def _cluster(self, begins: Messages, own: str) -> str:
+        """The split of the first that nearly began so; `own` where this is the first."""
+        first = "".join(map(text_of, begins))
         near = self._firsts.find(first)
         if near is not None:
             return self._splits[near]
         self._firsts.add(first)
         self._splits.append(own)
         return own
+
+    def _without_personal(self, prompt: Prompt) -> Messages:
+        """Its first message as `judge` leaves it: what tells it from another one may be an address alone."""
+        first = _first(prompt.messages)
+        return redacted(first) if self._config.personal_data == "redact" else first
+
+
+def _first(messages: Messages) -> Messages:
+    return [message for message in messages if message["role"] == "user"][:1]
 
 
 def _whole(prompt: Prompt) -> str:

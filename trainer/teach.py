@@ -41,6 +41,9 @@ CHARACTERS_PER_TOKEN = 4  # of English, about: for an estimate before any answer
 PATIENCE = 60.0  # seconds: somebody may be looking on, and the same command goes on where this one ended
 REFUSED = "the server refused it"
 FIRST = 16  # refused one after another from the start: it is not the prompts
+BEGINS = b'{"prompt": "'
+"""A row in the file of answers, before the hash of its prompt."""
+NAME = 64  # its digits
 TAGS = re.compile(r"</?(?:think|thinking|response|answer|plan)\s*>", re.I)
 LET_SLIP = re.compile(
     r"\b(?:(?:my|the) (?:plan|thinking) (?:above|tags?)|asked to (?:plan|think)|as planned above)\b", re.I
@@ -99,7 +102,7 @@ class Answers:
     counts.
 
     For one run at a time, from before it is read until it is closed, as a context manager or else. Raises ValueError
-    where another run has it.
+    where another run has it, or it is another file, which stays as it is.
     """
 
     def __init__(self, path: Path) -> None:
@@ -137,15 +140,28 @@ class Answers:
     def _read(self) -> Iterator[dict[str, Any]]:
         whole = self._path.read_bytes()
         end = whole.rfind(b"\n") + 1
-        if end < len(whole):  # a run was killed within a line
-            os.truncate(self._path, end)
-        for number, line in enumerate(whole[:end].splitlines(), 1):
+        lines = whole[:end].splitlines()
+        for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
                 row["prompt"]
+                if "left" not in row and not {"messages", "thought", "response"} <= row.keys():
+                    raise ValueError("neither an example nor why there is none")
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(f"{self._path}, line {number}: no row of a teacher's answers ({error!r})") from None
             yield row
+        if end < len(whole):
+            if not _cut_off(whole[end:]):
+                raise ValueError(
+                    f"{self._path}, line {len(lines) + 1}: no row of a teacher's answers, nor one that was cut off"
+                )
+            os.truncate(self._path, end)  # a run was killed within a line
+
+
+def _cut_off(line: bytes) -> bool:
+    """Whether it may be the beginning of a row that was written here."""
+    begins, name = line[: len(BEGINS)], line[len(BEGINS) : len(BEGINS) + NAME]
+    return BEGINS.startswith(begins) and re.fullmatch(rb"[0-9a-f]*", name) is not None
 
 
 def to_ask(prompts: Iterable[Messages], answers: Answers, teacher: Teacher) -> list[Messages]:
@@ -250,6 +266,8 @@ def judged(choice: dict[str, Any], languages: str) -> dict[str, str]:
     said = text_of(message)
     if choice.get("finish_reason") == "length":
         return {"left": "cut off"}
+    if message.get("refusal") or choice.get("finish_reason") == "content_filter":  # the server tells it apart
+        return {"left": "a refusal"}
     apart = message.get("reasoning") or message.get("reasoning_content") or ""
     if ZERO.open in said or not apart:
         found = re.fullmatch(r"\s*<think>(.*?)</think>\s*<response>(.*?)</response>\s*", said, re.S)

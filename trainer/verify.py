@@ -8,7 +8,7 @@ own, such as the right answer. A rule's score stands in for the reward model's, 
 import json
 import queue
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
@@ -89,13 +89,13 @@ class JsonSchema(_Rule):
         return trouble and f"{trouble} (in a table, where every row has every field, write `arguments` as JSON text)"
 
     def check(self, messages: Messages, response: str, arguments: Mapping[str, Any]) -> float:
-        from jsonschema import Draft202012Validator
-
         text = response.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
         try:
             value = json.loads(text)
-            return float(Draft202012Validator(arguments.get("schema", self.json_schema)).is_valid(value))
+            return float(_keeps(arguments.get("schema", self.json_schema), value))
         except (ValueError, RecursionError):  # no JSON; or a thousand brackets in one another, as a policy may write
+            return 0.0
+        except TimeoutError:
             return 0.0
 
 
@@ -302,6 +302,23 @@ def _arguments(cell: Any, where: str) -> dict[str, Any]:
         return {name: value for name, value in found.items() if value is not None}
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{where}: expected `arguments` as an object, or as JSON of one ({error})") from None
+
+
+def _keeps(schema: Any, value: Any) -> bool:
+    """Whether the value keeps the schema. Raises TimeoutError where a pattern takes longer than REGEX_SECONDS.
+
+    jsonschema looks for patterns with `re`, which has no limit and stops all threads meanwhile.
+    """
+    import regex
+    from jsonschema import Draft202012Validator, ValidationError
+    from jsonschema.validators import extend
+
+    def pattern(validator: Any, wanted: str, instance: Any, _: Any) -> Iterator[ValidationError]:
+        is_text = validator.is_type(instance, "string")
+        if is_text and regex.search(wanted, instance, timeout=REGEX_SECONDS) is None:
+            yield ValidationError(f"no match for {wanted!r}")
+
+    return bool(extend(Draft202012Validator, {"pattern": pattern})(schema).is_valid(value))
 
 
 def _no_schema(schema: Any) -> str | None:

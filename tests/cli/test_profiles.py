@@ -121,6 +121,16 @@ def test_the_first_visible_card_decides_profile_and_budget(tmp_path: Path, monke
     assert (detect().name, machine_of(gpu=True)) == ("single-gpu", None)
 
 
+@pytest.mark.parametrize("algorithm", ["grpo", "dpo", "ppo", "sft"])
+def test_every_round_of_a_profile_samples_what_its_engine_takes(algorithm: str) -> None:
+    """Also the warm start, whose lessons are the longest: the gate gives its answers as much room."""
+    from trainer.settings import TrainerSettings
+
+    for profile in PROFILES.values():
+        config = TrainerSettings(defaults=profile.trainer_defaults).round_config({"algorithm": algorithm}, seed=1)
+        assert config.max_prompt_tokens + config.max_completion_tokens <= profile.engine.max_model_len, profile.name
+
+
 @pytest.mark.parametrize("profile", [SMALL, SINGLE_GPU], ids=["small", "single-gpu"])
 def test_a_preset_that_a_person_names_stands_over_the_profile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: Profile

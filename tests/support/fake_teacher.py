@@ -54,7 +54,7 @@ class FakeTeacher:
         self._http.server_close()
 
 
-def says(content: str, finish: str = "stop", **message: Any) -> Reply:
+def says(content: str | None, finish: str = "stop", **message: Any) -> Reply:
     """An answer of 100 tokens to a prompt of 50."""
     choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": content, **message}}
     return 200, {}, {"choices": [choice], "usage": {"prompt_tokens": 50, "completion_tokens": 100}}

@@ -7,7 +7,8 @@ from support.tiny_policy import prompt, write_prompts
 
 from db.queries import curation, forget, turns, users
 from db.values import Completion, Turn
-from trainer.loop import PUBLISHED, REJECTED, claim, work_on
+from trainer.loop import FAILED, PUBLISHED, REJECTED, claim, work_on
+from trainer.prompts import is_heldout
 from trainer.selection import select
 
 CONFIG = {"steps": 3, "prompts_per_step": 2, "group_size": 4, "micro_batch": 8, "heldout_share": 0.0}
@@ -115,6 +116,38 @@ def test_what_is_withdrawn_in_a_second_pass_was_learnt_from_and_stays_so_in_the_
     with site.database.reading() as session:
         for user in people.values():
             assert forget.rounds_that_learnt_from(session, user_id=user) == {round_id}
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_what_is_withdrawn_while_a_round_trains_is_not_asked_by_its_gate(site, people, enough):
+    round_id = site.request(**CONFIG | {"heldout_share": 0.5, "gate_prompts": 6})
+    house = site.open(**{} if enough else {"heldout": str(write_prompts(site.settings.home / "few.jsonl", [300]))})
+    words = {n: tuple(house.reader.tokenizer.encode(prompt(n)[0]["content"])) for n in range(210, 216)}
+    held = {name for n, name in words.items() if is_heldout(prompt(n), 0.5)}
+    bobs = held & {words[n] for n in (213, 214, 215)}
+    asked, later = [], []
+
+    def withdraw(body):
+        if body["model"].endswith("step-2"):
+            with site.database.transaction() as session:
+                users.set_consent(session, people["bob"], "none")
+        (later if withdrawn(site, people["bob"]) else asked).extend(body["prompts"])
+
+    site.gateway.before_sample = withdraw
+    ended = work_on(house, claim(house))
+    assert bobs
+    assert not any(contains(ids, one) for ids in later for one in bobs)
+    if enough:
+        assert ended in (PUBLISHED, REJECTED), site.round(round_id).error
+        assert any(contains(ids, one) for ids in later for one in held - bobs)
+    else:
+        assert ended == FAILED
+        assert "are left of those that the gate was to ask" in site.round(round_id).error
+
+
+def withdrawn(site, user_id):
+    with site.database.reading() as session:
+        return users.get_user(session, user_id).consent != "train"
 
 
 def contains(ids, part):

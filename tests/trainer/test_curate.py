@@ -165,6 +165,36 @@ def test_without_a_file_for_the_gate_the_held_out_share_of_the_mix_is_asked():
     assert all(is_heldout(prompt.messages, CONFIG.heldout_share) for prompt in chosen.heldout)
 
 
+def test_what_is_nearly_a_held_out_one_of_the_mix_is_trained_on_in_no_round():
+    """Whichever of the two a round comes upon first; be it one that somebody asked."""
+    config = CONFIG.model_copy(update={"heldout_share": 0.5, "gate_prompts": 200, "steps": 50})
+    text = "please write me a short and friendly email to my neighbour about the loud music of last night, number"
+    both = [(said(f"{number} {text} one"), said(f"{number} {text} two")) for number in range(99)]
+    held, free = next((one, other) for one, other in both if is_heldout(one, 0.5) and not is_heldout(other, 0.5))
+    of_mix = [*mix(), Prompt(held, "mix"), Prompt(free, "mix")]
+    someones = Prompt(free, "recorded", "m", "c", "ann")
+    for seed in range(8):
+        for recorded in ([], [someones]):
+            chosen = curate(recorded, of_mix, None, count, config.model_copy(update={"seed": seed}))
+            assert held in [prompt.messages for prompt in chosen.heldout]
+            assert free not in [prompt.messages for prompt in [*chosen.train, *chosen.spares]]
+
+
+@pytest.mark.parametrize(("steps", "every", "train", "spares"), [(50, 10, 45, 6), (20, 10, 51, 0), (50, 0, 51, 0)])
+def test_a_round_that_is_longer_than_the_mix_leaves_some_of_it_to_look_out_on(steps, every, train, spares):
+    config = CONFIG.model_copy(update={"steps": steps, "lookout_every": every})
+    asked = [Prompt(said(f"question number {n}"), "recorded", f"m{n}", f"c{n}", f"user {n}") for n in range(10)]
+    for recorded in ([], asked):
+        chosen = curate(recorded, mix(), heldout(), count, config)
+        of_mix = [prompt for prompt in chosen.train if prompt.source == "mix"]
+        assert (len(of_mix), len(chosen.spares)) == (train, spares)
+        assert all(prompt.source == "mix" and prompt not in chosen.train for prompt in chosen.spares)
+        kept = [one.prompt for one in chosen.verdicts if one.kept and one.split == "train"]
+        assert sorted(map(str, kept)) == sorted(map(str, chosen.train))
+    few = curate([], mix(20), heldout(), count, config)
+    assert few.spares == []  # too few to look out on
+
+
 def test_too_few_prompts_are_refused_with_the_reasons():
     with pytest.raises(ValueError, match="2 prompts are left.*larger base_mix"):
         curate([], mix(2), heldout(), count, CONFIG.model_copy(update={"heldout_share": 0.0}))

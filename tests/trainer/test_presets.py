@@ -91,6 +91,13 @@ def test_a_trainers_preset_stands_under_what_is_set_beside_it():
     assert config.micro_batch == RoundConfig().micro_batch
 
 
+def test_a_round_that_asks_for_no_preset_has_none():
+    config = TrainerSettings(preset="paper", steps=9).round_config({"preset": "", "weights": "lora"}, seed=1)
+    own = RoundConfig()
+    assert (config.preset, config.steps, config.learning_rate) == ("", 9, own.learning_rate)
+    assert config.max_completion_tokens == own.max_completion_tokens
+
+
 def test_a_preset_that_a_person_names_stands_over_a_profile_and_what_they_set_over_both():
     profile = {"learning_rate": "1e-5", "max_prompt_tokens": "4096", "lora_rank": "16", "steps": "50"}
     settings = TrainerSettings(preset="paper", steps=9, defaults=profile)

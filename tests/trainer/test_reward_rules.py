@@ -1,6 +1,8 @@
 """Rewards by rules: patterns, schemas and functions, and which rule holds for which row of a mix."""
 
 import json
+import subprocess
+import sys
 from statistics import fmean
 
 import pytest
@@ -20,6 +22,22 @@ def test_a_pattern_decides():
 def test_a_pattern_that_takes_for_ever_is_no_match(monkeypatch):
     monkeypatch.setattr("trainer.verify.REGEX_SECONDS", 0.05)
     assert Regex(kind="regex", pattern=r"(?:(a+)\1?)+\1x$").check(prompt(1), "a" * 300 + "b", {}) == 0.0
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_a_schemas_pattern_that_takes_for_ever_is_no_match(named):
+    """By a process that can be ended: nothing else of the one that looks for it would run."""
+    schema = {"type": "object", "properties": {"name": {"pattern": r"^(\w+ ?)+$"}}}
+    schema |= {"$schema": "https://json-schema.org/draft/2020-12/schema"} if named else {}
+    texts = [json.dumps({"name": name}) for name in ("a b", "a" * 60 + "!", "?")]
+    check = (
+        "import json, sys; from trainer import verify; verify.REGEX_SECONDS = 0.05\n"
+        "schema, texts = json.load(sys.stdin); rule = verify.JsonSchema(kind='json_schema', schema=schema)\n"
+        "print([rule.check([], one, {}) for one in texts])"
+    )
+    told = json.dumps([schema, texts])
+    done = subprocess.run([sys.executable, "-c", check], input=told, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[1.0, 0.0, 0.0]\n", done.stderr
 
 
 def test_a_schema_decides():

@@ -1,11 +1,14 @@
 """What curation leaves out besides lengths and duplicates: near ones, personal data, languages, one user's flood."""
 
+import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thinking.format import THINK
 from trainer.language import surely_other
 from trainer.near import Near, runs
 from trainer.personal import kinds, personal, redacted
@@ -41,6 +44,22 @@ def test_a_prompt_that_changes_one_word_is_nearly_a_duplicate():
     again = judge(recorded(LONG.replace("morning", "evening")))  # 18 of 20 different runs are shared by both
     assert (again.kept, again.why) == (False, "nearly a duplicate")
     assert judge(recorded("please write me a short and friendly poem about my neighbour who plays the trumpet")).kept
+
+
+@pytest.mark.parametrize(
+    ("text", "other"),
+    [
+        ("请帮我给邻居写一封简短而友好的邮件，说说昨天晚上和今天早上很吵的音乐，问他能不能小声一点", ("早上", "中午")),
+        ("昨日の夜と今朝うるさかった音楽について、隣の人に短くて丁寧なメールを書いてください", ("今朝", "今晩")),
+        ("ช่วยเขียนอีเมลสั้นๆ ที่เป็นมิตรถึงเพื่อนบ้านของฉันเกี่ยวกับเสียงเพลงดังเมื่อคืนนี้และเช้าวันนี้ให้หน่อย", ("เช้า", "เย็น")),
+    ],
+)
+def test_where_words_have_no_spaces_between_them_characters_are_compared(text, other):
+    judge = sieve().judge
+    assert judge(recorded(text)).kept
+    assert judge(recorded(text.replace(*other))).why == "nearly a duplicate"
+    assert judge(recorded(text[: len(text) // 2])).kept
+    assert runs("给我写 a poem") == ["给 我 写", "我 写 a", "写 a poem"]
 
 
 def test_with_1_only_the_same_words_count():
@@ -154,6 +173,19 @@ def test_by_setting_personal_data_is_kept_redacted_or_a_reason_to_leave():
     assert clean.prompt.message_id == f"m-{text}"  # still the person's: consent and deletion go by it
 
 
+def test_taking_personal_data_out_hides_nothing_from_the_split():
+    mail = "write to {} about the rent"
+    judge = sieve(gate=[Prompt(said(mail.format("anna.lee@example.org")), "mix")]).judge
+    assert judge(recorded(mail.format("anna.lee@example.org"))).why == "the gate's prompts begin the same way"
+    assert judge(recorded(mail.format("bob@example.org"))).why == "nearly the same as the gate's"  # without the address
+    texts = [mail.format(f"anna{number}@example.org") for number in range(99)]
+    held = next(text for text in texts if is_heldout(said(text), 0.5))
+    free = next(text for text in texts if not is_heldout(said(text), 0.5))
+    judge = sieve(older=[recorded(free), recorded(held)], heldout_share=0.5).judge
+    assert judge(recorded(free)).why == "nearly the same as a held-out one"
+    assert judge(recorded(held)).kept
+
+
 def test_a_language_that_is_not_wanted_is_left_out_and_a_doubtful_one_is_not():
     german = "Bitte schreibe mir eine kurze Nachricht an meinen Nachbarn über die laute Musik."
     assert surely_other(german, "en") == "de"
@@ -187,6 +219,44 @@ def test_a_lesson_is_found_by_its_prompt_as_curation_leaves_it():
     assert by_prompt([lesson])[wording(kept.prompt.messages)] is lesson
     sums = [replace(lesson, messages=[{"role": "user", "content": f"What is 7 {sign} 5?"}]) for sign in "+-"]
     assert [by_prompt(sums)[wording(one.messages)] for one in sums] == sums
+
+
+class Letters:
+    """A tokenizer whose tokens are characters."""
+
+    eos_token_id = 0
+
+    def __call__(self, text, **_):
+        return {"input_ids": [ord(letter) for letter in text]}
+
+    def apply_chat_template(self, messages, **_):
+        return self(messages[-1]["content"])["input_ids"]
+
+
+def test_a_lesson_does_not_say_what_curation_took_out_of_its_prompt(tmp_path):
+    from trainer.sft import tokenized
+
+    asked = said("write to jane@example.org, not to jane@example.org.uk, or call +44 20 7946 0958")
+    thought = "the address is jane@example.org and the other jane@example.org.uk"
+    response = "Dear Jane, (Cc: help@example.com) ring me at +44 20 7946 0958."
+    file = tmp_path / "lessons.jsonl"
+    file.write_text(json.dumps({"messages": asked, "thought": thought, "response": response}))
+    work = SimpleNamespace(
+        round_id=1, config=CONFIG, settings=SimpleNamespace(teacher_data=str(file)),
+        reader=SimpleNamespace(tokenizer=Letters(), format=THINK),
+    )  # fmt: skip
+
+    def taught(prompt):
+        (row,) = tokenized(work, [prompt])
+        return "".join(chr(token) for token in row["input_ids"] if token)
+
+    left = sieve().judge(Prompt(asked, "mix")).prompt
+    assert taught(left) == (
+        "write to [email], not to [email], or call [phone]<think>\nthe address is [email] and the other [email]\n"
+        "</think>\n\nDear Jane, (Cc: help@example.com) ring me at [phone]."  # what the teacher says of itself stays
+    )
+    kept = sieve(personal_data="keep").judge(Prompt(asked, "mix")).prompt
+    assert taught(kept) == f"{asked[0]['content']}<think>\n{thought}\n</think>\n\n{response}"
 
 
 def test_what_was_asked_about_a_picture_is_not_learnt_from_without_it():

@@ -85,6 +85,11 @@ def test_why_an_example_is_dropped(content, finish, why):
     assert judged(choice, "en") == {"left": why}
 
 
+def test_a_refusal_that_the_server_tells_apart_counts_as_one():
+    told = says(None, refusal="I can't help with that."), says(GOOD[:40], "content_filter"), says("", "content_filter")
+    assert [judged(reply[2]["choices"][0], "en") for reply in told] == [{"left": "a refusal"}] * 3
+
+
 def test_an_answer_in_parts_is_read():
     choice = says("")[2]["choices"][0]
     choice["message"]["content"] = [{"type": "text", "text": part} for part in GOOD.split("\n", 3)]
@@ -158,7 +163,7 @@ def test_a_run_that_was_broken_off_goes_on_and_asks_for_nothing_twice(tmp_path, 
         run(Teacher(teacher.url, "m", connections=1), asked(*range(10)), answers, tell=tell)
     assert len(path.read_text().splitlines()) == 4
     with path.open("a") as file:
-        file.write('{"prompt": "half a li')  # as a process leaves it that is killed while it writes
+        file.write('{"prompt": "0a1b2c3d')  # as a process leaves it that is killed while it writes
     gone[0], before = False, list(teacher.asked)
     answers.close()
     again = Answers(path)
@@ -228,16 +233,37 @@ def test_two_runs_do_not_have_one_file(tmp_path):
     with Answers(path) as answers:
         answers.add({"prompt": "1", "left": "cut off"})
         with path.open("a") as file:
-            file.write('{"prompt": "half')  # another run must not take a line in the making for one that was cut off
+            file.write('{"prompt": "0a1b')  # another run must not take a line in the making for one that was cut off
         with pytest.raises(ValueError, match="another run writes"):
             Answers(path)
-        assert path.read_text().endswith("half")
+        assert path.read_text().endswith("0a1b")
     with Answers(path) as again:
         assert list(again.rows) == ["1"]
     path.write_text("{}\n")
     for _ in range(2):  # one that can't be read is not held either
         with pytest.raises(ValueError, match="line 1: no row"):
             Answers(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"prompt": "Name a colour"}\n{"prompt": "Name a tree"}\n',
+        '{"prompt": "Name a colour"}\n{"prompt": "Name a tree"}',  # its last line is whole, if without an end
+        '{"prompt": "Name a colour"}',
+        '{"prompt": "bade"}',
+        '{"prompt": "Name a tree", "thought": "A tall one.", "response": "Oak."}\n',
+        "[]\n",
+        "notes",
+    ],
+)
+def test_a_file_that_is_no_teachers_is_left_as_it_is(tmp_path, api, text):
+    """As where the prompts lie beside the folder under its name: `ruminate teach lessons.jsonl lessons`."""
+    path = tmp_path / "lessons.jsonl"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=r"lessons.jsonl, line \d: no row of a teacher's answers"):
+        Answers(path)
+    assert path.read_text() == text
 
 
 def test_lessons_may_lie_in_a_folder_of_splits(tmp_path):
