@@ -171,12 +171,14 @@ class LlmJudge:
     def _count(self, given: bool, said: str) -> None:
         """Judges decline, ramble and filter now and then, which must not end a round; one that mostly does is wrong."""
         with self._lock:
+            if given and _is_none(self._asked, self._without):  # somebody has mended it: nothing is held against it
+                self._asked, self._without = 0, 0
             self._asked += 1
             self._without += not given
             asked, without = self._asked, self._without
         if given:
             return
-        if without > max(FEW, SHARE * asked):
+        if _is_none(asked, without):
             raise ValueError(
                 f"the judge {self._name} gave no verdict in {without} of {asked} cases, the newest time it said "
                 f"{said[:300]!r}; expected {self._mode} JSON"
@@ -194,6 +196,10 @@ class LlmJudge:
                 told["judge_calls"] += 1.0
         choices = reply.get("choices") or [{}]
         return str((choices[0].get("message") or {}).get("content") or "")
+
+
+def _is_none(asked: int, without: int) -> bool:
+    return without > max(FEW, SHARE * asked)
 
 
 class Verdicts:

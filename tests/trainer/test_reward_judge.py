@@ -97,6 +97,19 @@ def test_a_judge_that_rambles_is_an_error_and_nothing_is_kept(tmp_path, serve):
     assert len(server.bodies) == asked_of_first + 3
 
 
+def test_a_judge_that_was_mended_may_decline_again(tmp_path, serve):
+    mended = []
+    declined = says("I can't help with that.")
+    server = serve(
+        lambda _, body: says('{"score": 6}') if mended and "harm" not in body["messages"][1]["content"] else declined
+    )
+    judge = LlmJudge(server.url, "m", tmp_path / "a.db")
+    with pytest.raises(ValueError, match="gave no verdict"):
+        judge.score([(prompt(number), words) for number in range(10) for _, words in PAIRS])
+    mended.append(True)
+    assert [judge.score([(prompt(1), words)]) for words in ("red", "harm")] == [[6.0], [1.0]]
+
+
 @pytest.mark.parametrize(("mode", "worst"), [("rubric", 1.0), ("pairwise", 0.5)])
 @pytest.mark.parametrize("refusal", [(400, {}, {"error": "content filter"}), says("I can't help with that."),
                                      (200, {}, {"choices": []})])  # fmt: skip
