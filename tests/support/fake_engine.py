@@ -8,6 +8,7 @@ in the middle of a stream, refuse connections, or ignore adapters, as real engin
 import asyncio
 import json
 import time
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -174,8 +175,9 @@ class FakeEngine(FakeWeights):
                 bits = [{"index": index, "function": {"arguments": bit}} for bit in _pieces(arguments)]
                 deltas += [{"tool_calls": [one]} for one in (first, *bits)]
             so_far = usage if (body.get("stream_options") or {}).get("continuous_usage_stats") else None
+            told = _tokens if body.get("return_token_ids") else lambda _: {}
             events = [
-                _event(model, [{"index": 0, "delta": delta, **spelt, "finish_reason": None}], so_far)
+                _event(model, [{"index": 0, "delta": delta, **spelt, **told(delta), "finish_reason": None}], so_far)
                 for delta in deltas
             ]
             events.append(_event(model, [{"index": 0, "delta": {"content": ""}, **spelt, **self._end()}], so_far))
@@ -298,6 +300,12 @@ async def _validated(request: web.Request, handler: Any) -> web.StreamResponse:
 def _pieces(text: str) -> list[str]:
     words = text.split(" ")
     return [words[0], *(f" {word}" for word in words[1:])]
+
+
+def _tokens(delta: dict[str, Any]) -> dict[str, list[int]]:
+    """A token for each word."""
+    word = delta.get("reasoning") or delta.get("content")
+    return {"token_ids": [zlib.crc32(word.encode())]} if word else {}
 
 
 def _event(model: str, choices: list[Any], usage: dict[str, Any] | None = None) -> bytes:
