@@ -124,10 +124,11 @@ class Watcher:
 
     async def _take_back(self, state: Wanted) -> None:
         """Back to the previous checkpoint, unless that was itself taken back: retired by hand, or rejected."""
-        previous = state.previous
-        if not self._rules.rollback_level or previous is None:
+        now = self._catalog.wanted  # read anew meanwhile where a trial was decided on in vain
+        if not self._rules.rollback_level or now is None or now.deployment_id != state.deployment_id:
             return
-        if self._catalog.wanted is not state or (previous.kind != "base" and previous.state != "published"):
+        state, previous = now, now.previous
+        if previous is None or (previous.kind != "base" and previous.state != "published"):
             return
         found = await asyncio.to_thread(self._decline, state)
         if found is None:

@@ -232,6 +232,26 @@ async def test_a_canary_that_an_engine_refuses_later_is_told_and_given_up_when_i
             assert rounds.claim_round(session, "trainer", 60) is not None
 
 
+async def test_live_is_watched_while_its_canary_cannot_be_promoted(engine: FakeEngine, tmp_path: Path) -> None:
+    settings = {"canary_share": 0.5, "canary_hours": 1e-6, "judge_seconds": 3600.0}
+    async with two_engines(tmp_path / "home", engine, **settings) as (house, other):
+        for number in range(2):
+            add_checkpoint(house.database, house.home, -2.0 - number)
+        record(house.database, 0, [f"before {n}" for n in range(60)])
+        answer = await house.http.post("/api/deployments", json={"checkpoint": "v1", "reason": "a test"})
+        assert answer.status_code == 200, answer.text
+        await publish(house, "v2", live="v1")
+        record(house.database, 1, [f"bad {n}" for n in range(40)], ending="error")
+        other.ignores_adapters = True
+        del other.adapters["ruminate-v2"]
+        await until(
+            lambda: house.gateway.pool.engines[1].detail, "its probe did not fail", lambda said: "other weights" in said
+        )
+        await house.gateway.watcher.look()
+        row, states = newest(house)
+        assert (row.live_checkpoint_id, row.canary_checkpoint_id, states["v1"]) == (0, None, "rejected"), row.reason
+
+
 async def test_errors_alone_roll_a_canary_back(shared: Running) -> None:
     add_checkpoint(shared.database, shared.home)
     await publish(shared, "v1")
