@@ -188,8 +188,9 @@ class Serving:
         weights, state = self._catalog.resolve(ask.model), self._catalog.wanted
         if ask.model != ALIAS or ask.kind == "text" or place.consent == "none" or state is None:
             return weights
-        if state.canary is not None and state.on_trial(place.conversation) and self._pool.pick(state.canary.model):
-            return state.canary
+        canary = state.canary if state.canary is not None and state.canary.state != "rejected" else None
+        if canary is not None and state.on_trial(place.conversation) and self._pool.pick(canary.model):
+            return canary
         return weights
 
     async def _answer_from(

@@ -299,10 +299,10 @@ class Swap:
             if target.kind != "base":
                 checkpoints.set_state(session, target.id, "published")
             if canary is not None and canary.id != target.id:
-                checkpoints.set_state(session, canary.id, "rejected" if wish.disown else "retired")
+                checkpoints.put_away(session, canary.id, wish.disown)
             if target.id != live.id and (wish.back or deployments.is_rollback(session, live.id, target.id)):
                 if live.kind != "base":
-                    checkpoints.set_state(session, live.id, "rejected" if wish.disown else "retired")
+                    checkpoints.put_away(session, live.id, wish.disown)
                 why = f"built on {live.name}, which was rolled back to {target.name} by {wish.by}: {wish.reason}"
                 deployments.abort_built_on(session, live.id, why)
 

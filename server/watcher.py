@@ -81,6 +81,10 @@ class Watcher:
             if state.live.state == "rejected":
                 await self._leave(state)
                 return
+            if state.canary is not None and state.canary.state == "rejected":  # the same of a canary
+                reason = f"{state.canary.name} was rejected while it was on trial"
+                await self._decide(state.live.name, CANARY, reason, state, disown=True)
+                return
             if state.canary is not None:
                 await self._end_trial(state)
             await self._take_back(state)

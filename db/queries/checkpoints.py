@@ -97,6 +97,13 @@ def set_state(session: Session, checkpoint_id: int, state: str) -> None:
     session.flush()
 
 
+def put_away(session: Session, checkpoint_id: int, disown: bool) -> None:
+    """Rejected, or else retired, which leaves it to people; what is rejected already stays so."""
+    row = lock_checkpoint(session, checkpoint_id)
+    if row.state != "rejected":
+        set_state(session, checkpoint_id, "rejected" if disown else "retired")
+
+
 def get_checkpoint(session: Session, checkpoint_id: int) -> Checkpoint:
     checkpoint = session.get(Checkpoint, checkpoint_id)
     if checkpoint is None:

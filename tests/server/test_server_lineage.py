@@ -295,6 +295,40 @@ async def test_a_rebuild_whose_gateway_died_before_live_was_taken_back_is_gone_o
         assert rounds.claim_round(session, "trainer", 60) is not None
 
 
+async def test_a_canary_that_is_rejected_answers_nobody_and_its_trial_ends(house: Running) -> None:
+    """As where a rebuild's gateway dies before it ends the trial."""
+    name = add_checkpoint(house.database, house.home)
+    body = {"checkpoint": name, "reason": "a test", "canary_share": 0.5}
+    answer = await house.http.post("/api/deployments", json=body)
+    assert answer.status_code == 200, answer.text
+    state = house.gateway.catalog.wanted
+    assert state is not None
+    first, second = [found for number in range(50) if state.on_trial(found := f"c{number}")][:2]
+    assert (await house.chat(ruminate={"conversation_id": first})).json()["model"] == "ruminate-v1"
+    with house.database.transaction() as session:
+        checkpoints.set_state(session, 1, "rejected")
+    await house.gateway.catalog.refresh()
+    assert (await house.chat(ruminate={"conversation_id": second})).json()["model"] == "ruminate-v0"
+    await house.gateway.watcher.look()
+    history = (await house.http.get("/api/deployments")).json()["data"]
+    assert history[0]["reason"] == "v1 was rejected while it was on trial"
+    with house.database.transaction() as session:
+        assert checkpoints.get_checkpoint(session, 1).state == "rejected"
+        assert rounds.request_round(session, "grpo", {}, "person").id == 1
+        assert rounds.claim_round(session, "trainer", 60) is not None
+
+
+async def test_what_was_rejected_stays_so_when_a_person_makes_another_live(house: Running) -> None:
+    """As where a rebuild's gateway dies before it takes live back, and somebody does."""
+    name = add_checkpoint(house.database, house.home)
+    assert (await house.http.post("/api/deployments", json={"checkpoint": name, "reason": "a"})).status_code == 200
+    with house.database.transaction() as session:
+        checkpoints.set_state(session, 1, "rejected")
+    assert (await house.http.post("/api/deployments", json={"checkpoint": "v0", "reason": "b"})).status_code == 200
+    with house.database.reading() as session:
+        assert checkpoints.get_checkpoint(session, 1).state == "rejected"
+
+
 async def test_a_checkpoint_that_is_rejected_while_engines_load_it_does_not_go_live(
     house: Running, engine: FakeEngine
 ) -> None:
