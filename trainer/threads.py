@@ -2,8 +2,8 @@
 
 An engine on the same processor draws for a part of a step only; where people leave it idle as well, its cores are free
 for the rest of the step, in the middle of a micro-batch as a rule. So it is looked before each layer, forwards and
-backwards, which costs nothing beside one. What is summed by more threads is rounded otherwise: with other threads a
-round that is resumed is not the same to the last bit.
+backwards. What is summed by more threads is rounded otherwise: with other threads a round that is resumed is not the
+same to the last bit.
 """
 
 from collections.abc import Callable, Iterator

@@ -38,10 +38,7 @@ def main() -> int:
     cores = len(os.sched_getaffinity(0))
     parser.add_argument("--threads", type=int, default=cores, help="of a training that nothing runs beside")
     parser.add_argument(
-        "--threads-ahead",
-        type=int,
-        default=max(1, cores - 1),
-        help="of ours while the engine samples beside it",
+        "--threads-ahead", type=int, default=max(1, cores - 1), help="of ours while the engine samples beside it"
     )
     parser.add_argument("--smoke", action="store_true", help="minutes: shows that it runs, and nothing more")
     parser.add_argument("--out", type=Path, default=Path("bench/out/round"))

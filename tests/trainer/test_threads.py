@@ -66,6 +66,7 @@ def test_without_the_setting_nothing_is_looked_at(model, alone):
 
     with threads_of(work_with(1, alone), model, never):
         model(torch.ones(1, 2)).sum().backward()
+    assert set(Noting.notes) == {torch.get_num_threads()}
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "ppo"])
